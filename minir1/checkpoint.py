@@ -1,0 +1,66 @@
+"""One file holds a model, its configuration and its tokenizer; it is written whole or not at all.
+
+    model, tokenizer = load_checkpoint("runs/cpu-0/checkpoints/zero.pt")
+    logits_BTV = model(ids_BT)
+"""
+
+import os
+from pathlib import Path
+
+import torch
+
+from minir1.config import ModelConfig, UserError, from_dict, to_dict
+from minir1.model import Transformer
+from minir1.tokenizer import Tokenizer
+
+FORMAT = "minir1-1"
+
+
+def write_whole(path: Path, value: dict) -> None:
+    """torch.save to a neighbour, then rename: a kill or a full disk never leaves half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        torch.save(value, part)
+        os.replace(part, path)
+    except (OSError, RuntimeError) as fault:
+        part.unlink(missing_ok=True)
+        raise OSError(f"cannot write {path}: {fault}") from fault
+
+
+def read(path: str | Path) -> dict:
+    """The dictionary in a checkpoint. Raises UserError if it is missing, unreadable or not ours."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"no checkpoint at {path}")
+    try:
+        value = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as fault:
+        raise UserError(f"{path} is not a readable checkpoint ({type(fault).__name__})") from fault
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise UserError(f"{path} is not a minir1 checkpoint")
+    return value
+
+
+def save_checkpoint(path: str | Path, model: Transformer, tokenizer: Tokenizer, dtype=None, **extra) -> None:
+    """`dtype` (such as torch.bfloat16) shrinks the weights on disk; the router's bias stays float32."""
+    weights = {
+        name: value.detach().cpu().to(dtype if dtype and not name.endswith("bias_E") else value.dtype)
+        for name, value in model.state_dict().items()
+    }
+    config = to_dict(model.config)
+    write_whole(Path(path), {"format": FORMAT, "config": config, "tokenizer": tokenizer.to_text(), "weights": weights, **extra})
+
+
+def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> tuple[Transformer, Tokenizer]:
+    """A float32 model in evaluation mode, and its tokenizer. Raises UserError with one clear line."""
+    value = read(path)
+    try:
+        model = Transformer(from_dict(ModelConfig, value["config"]))
+        model.load_state_dict(value["weights"])
+        tokenizer = Tokenizer.from_text(value["tokenizer"])
+    except UserError:
+        raise
+    except Exception as fault:
+        raise UserError(f"{path} does not fit this version of minir1 ({fault})") from fault
+    return model.to(device).eval(), tokenizer

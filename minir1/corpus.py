@@ -1,0 +1,171 @@
+"""The mini-web: the documents a base model reads, in a stated mixture.
+
+Reinforcement learning amplifies what the base already does now and then. So the corpus is an
+experiment's independent variable: each habit of thought has a rate in `config.Habits`, and
+`python -m minir1 corpus` measures the rates on the text itself. No question of the validation or
+test split is ever written (a step inside another problem's working does not count).
+
+>>> document(Random(0), CorpusConfig())[:45]
+'<|begin|>1 + 23 = 24, 33 - 20 = 13, 30 - 24 ='
+"""
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from random import Random
+
+import numpy as np
+
+from minir1.config import CorpusConfig, Habits
+from minir1.tasks import arithmetic, countdown
+from minir1.tasks.countdown import DISTRIBUTIONS, Countdown, split_of
+from minir1.tokenizer import Tokenizer
+from minir1.transcript import BEGIN, END, render
+
+
+def document(rng: Random, config: CorpusConfig) -> str:
+    """One document of the mixture, from its begin to its end token."""
+    lang = config.languages[int(rng.random() * len(config.languages))]
+    draw = rng.random() - config.share_countdown
+    if draw < 0:
+        return countdown_document(rng, config, lang)
+    draw -= config.share_arithmetic
+    if draw < 0:
+        return arithmetic_document(rng, config, lang)
+    if draw < config.share_equations:
+        return equations_document(rng, config)
+    return general_document(rng, lang)
+
+
+def countdown_document(rng: Random, config: CorpusConfig, lang: str) -> str:
+    """A puzzle answered at once (often wrongly), or with thinking that tries, checks, retries or gives up."""
+    kind = DISTRIBUTIONS[config.countdown]
+    habits: Habits = config.habits_zh if lang == "zh" else config.habits
+    while True:
+        count, target = rng.choice(kind.counts), rng.randint(*kind.targets)
+        plan = None
+        if rng.random() < config.solved:
+            numbers, plan = countdown.planned_attempt(rng, count, kind.highest, target)
+        else:
+            numbers = tuple(1 + int(rng.random() * kind.highest) for _ in range(count))
+        problem = Countdown(numbers, target, lang)
+        if problem.split() == "train":
+            break
+    if rng.random() < config.direct:
+        steps = plan or countdown.random_attempt(rng, numbers)
+        return render(problem.question(), countdown.compose(numbers, steps))
+    trace = countdown.write_trace(rng, numbers, target, habits, lang, plan)
+    return render(problem.question(), trace.answer, trace.thought)
+
+
+def arithmetic_document(rng: Random, config: CorpusConfig, lang: str) -> str:
+    kind = arithmetic.KINDS[int(rng.random() * len(arithmetic.KINDS))]
+    problem, parts = arithmetic.sample_with_parts(rng, kind, "train", lang)
+    think = None if rng.random() < config.arithmetic_direct else arithmetic.working(parts)
+    return render(problem.question(), problem.answer, think)
+
+
+def equations_document(rng: Random, config: CorpusConfig) -> str:
+    """True equations of the size that Countdown needs: where the base learns to compute."""
+    highest, lines = DISTRIBUTIONS[config.countdown].highest, []
+    while len(lines) < 8:
+        reach = highest if rng.random() < 0.6 else 8 * highest
+        x, y = 1 + int(rng.random() * reach), 1 + int(rng.random() * highest)
+        options = countdown.steps_of(x, y)
+        step = options[int(rng.random() * len(options))]
+        text, parts = f"{step.a} {step.operator} {step.b}", [step.a, step.operator, step.b]
+        if split_of("arithmetic " + arithmetic.canonical(text, parts)) == "train":
+            lines.append(str(step))
+    return f"{BEGIN}{', '.join(lines)}{END}"
+
+
+WORDS = {
+    "en": ("sun", "river", "stone", "apple", "green", "quiet", "seven", "paper", "light", "house", "bird", "road"),
+    "zh": ("太阳", "河流", "石头", "苹果", "绿色", "安静", "纸张", "灯光", "房子", "小鸟", "道路", "雨水"),
+}
+
+
+def general_document(rng: Random, lang: str) -> str:
+    """Small questions of other kinds, so that the base is not a puzzle machine only."""
+    words = rng.sample(WORDS[lang], rng.randint(2, 4))
+    a, b = rng.randrange(1000), rng.randrange(1000)
+    en = lang == "en"
+    listed = (" " if en else "、").join(words)
+    question, answer = rng.choice((
+        (f"Which is larger, {a} or {b}?" if en else f"{a}和{b}哪个大？", max(a, b)),
+        (f"Which is smaller, {a} or {b}?" if en else f"{a}和{b}哪个小？", min(a, b)),
+        (f"How many words: {listed}?" if en else f"有几个词：{listed}？", len(words)),
+        (f"Repeat: {listed}" if en else f"重复：{listed}", listed),
+        (f"What is the last word of: {listed}?" if en else f"最后一个词是什么：{listed}？", words[-1]),
+        (f"Is {a} even?" if en else f"{a}是偶数吗？", ("no" if a % 2 else "yes") if en else ("不是" if a % 2 else "是")),
+        ("Hello" if en else "你好", "Hello, what shall we work on?" if en else "你好，我们做什么？"),
+    ))  # fmt: skip
+    return render(question, str(answer))
+
+
+# ---------------------------------------------------------------- shards
+
+
+def sample_text(config: CorpusConfig, seed: int, documents: int) -> list[str]:
+    rng = Random(f"corpus sample {seed}")
+    return [document(rng, config) for _ in range(documents)]
+
+
+def shard(config: CorpusConfig, tokenizer_text: str, seed: int, index: int) -> np.ndarray:
+    """`shard_tokens` token ids of shard `index`; the same wherever and whenever it is made."""
+    rng, tokenizer = Random(f"corpus {seed} {index}"), _tokenizer(tokenizer_text)
+    ids: list[int] = []
+    while len(ids) < config.shard_tokens:
+        ids += tokenizer.encode(document(rng, config))
+    return np.array(ids[: config.shard_tokens], dtype=np.uint16)
+
+
+_loaded: dict[str, Tokenizer] = {}  # one per worker process: its cache of pieces is worth keeping
+
+
+def _tokenizer(text: str) -> Tokenizer:
+    if text not in _loaded:
+        _loaded[text] = Tokenizer.from_text(text)
+    return _loaded[text]
+
+
+def shards(config: CorpusConfig, tokenizer: Tokenizer, seed: int, first: int, count: int) -> Iterator[np.ndarray]:
+    """Shards first, first+1, ... in order, written ahead by spawned processes."""
+    text, workers = tokenizer.to_text(), config.workers or max(1, (os.cpu_count() or 2) - 1)
+    if workers == 1:
+        yield from (shard(config, text, seed, index) for index in range(first, first + count))
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        pending: deque = deque()
+        try:
+            for index in range(first, first + count + workers + 2):
+                if index < first + count:
+                    pending.append(pool.submit(shard, config, text, seed, index))
+                if index >= first + workers + 2 and pending:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def batches(
+    config: CorpusConfig, tokenizer: Tokenizer, seed: int, rows: int, row_tokens: int, first: int, count: int
+) -> Iterator[np.ndarray]:
+    """`count` batches `[rows, row_tokens + 1]` from batch `first` on: neighbours share one token, documents run on."""
+    need, start = rows * row_tokens, first * rows * row_tokens
+    first_shard, offset = divmod(start, config.shard_tokens)
+    wanted = -(-(offset + count * need + 1) // config.shard_tokens)
+    buffer = np.empty(0, np.uint16)
+    made = 0
+    for piece in shards(config, tokenizer, seed, first_shard, wanted):
+        buffer = np.concatenate([buffer, piece])
+        if offset:
+            buffer, offset = buffer[offset:], 0
+        while len(buffer) > need and made < count:
+            block = buffer[: need + 1]
+            yield np.lib.stride_tricks.sliding_window_view(block, row_tokens + 1)[::row_tokens].astype(np.int64)
+            buffer, made = buffer[need:], made + 1

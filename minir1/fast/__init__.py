@@ -1,0 +1,1 @@
+"""Fast twins of core functions: same signatures, tested equal."""

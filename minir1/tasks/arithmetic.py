@@ -1,0 +1,195 @@
+"""Arithmetic: GPT-3's ten tasks, 6-digit sums, chain sums, products; with written working.
+
+>>> problem = Arithmetic("What is 98 plus 45?", "143", key="98 + 45")
+>>> problem.verify(" 143 "), problem.verify("0143"), problem.verify("142")
+(True, False, False)
+"""
+
+import re
+from dataclasses import dataclass
+from random import Random
+from typing import ClassVar
+
+from minir1.tasks.countdown import split_of
+
+# GPT-3 (arXiv 2005.14165, section 3.9.1): nD+ and nD- draw operands from 0 to 10^n - 1.
+GPT3_TASKS = ("2d+", "2d-", "3d+", "3d-", "4d+", "4d-", "5d+", "5d-", "2dx", "1dc")
+KINDS = (*GPT3_TASKS, "6d+", "6d-", "chain", "3dx", "4dx", "5dx")
+
+QUESTIONS = {
+    "en": ("What is {e}?", "{e} =", "Compute {e}.", "How much is {e}?"),
+    "zh": ("{e}等于多少？", "{e} =", "计算{e}。", "{e}是多少？"),
+}
+SPOKEN = {
+    "en": {" + ": " plus ", " - ": " minus ", " * ": " times "},
+    "zh": {" + ": "加", " - ": "减", " * ": "乘"},
+}
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    text: str
+    answer: str
+    lang: str = "en"
+    id: str = ""
+    key: str = ""
+    task: ClassVar[str] = "arithmetic"
+
+    def question(self) -> str:
+        return self.text
+
+    def verify(self, answer: str) -> bool:
+        """True if `answer` is exactly the right integer, spaces around it aside."""
+        return isinstance(answer, str) and len(answer) <= 64 and _integer(answer.strip(" ")) == self.answer
+
+    def split(self) -> str:
+        return split_of("arithmetic " + (self.key or self.text))
+
+    def to_json(self) -> dict:
+        return {"id": self.id, "task": self.task, "lang": self.lang, "question": self.text, "answer": self.answer}
+
+    @classmethod
+    def from_json(cls, line: dict) -> "Arithmetic":
+        """Raises ValueError with a reason if a field is missing or of the wrong kind."""
+        question, answer = line.get("question"), line.get("answer")
+        if not isinstance(question, str) or not question.strip():
+            raise ValueError('"question" must be a text')
+        if isinstance(answer, bool) or _integer(str(answer).strip()) is None:
+            raise ValueError('"answer" must be an integer, as a text')
+        return cls(question, str(answer).strip(), line.get("lang", "en"), str(line.get("id", "")))
+
+
+def _integer(text: str) -> str | None:
+    return text if re.fullmatch(r"-?[1-9][0-9]*|0", text) else None
+
+
+# ---------------------------------------------------------------- sampling
+
+
+def expression(rng: Random, kind: str) -> tuple[str, list]:
+    """(text such as "(9 + 8) * 2", its parts) for a kind of KINDS.
+
+    Parts are [a, op, b] or, for longer ones, nested: [[9, "+", 8], "*", 2]; chains nest to the left.
+    """
+    if kind == "1dc":
+        a, b, c = (rng.randrange(10) for _ in range(3))
+        p, q = rng.choice("+-*"), rng.choice("+-*")
+        if rng.random() < 0.5:
+            return f"({a} {p} {b}) {q} {c}", [[a, p, b], q, c]
+        return f"{a} {q} ({b} {p} {c})", [a, q, [b, p, c]]
+    if kind == "chain":
+        terms = [rng.randrange(10 ** rng.randint(1, 4)) for _ in range(rng.randint(2, 6))]
+        text, parts = str(terms[0]), terms[0]
+        for term in terms[1:]:
+            operator = rng.choice("+-")
+            text, parts = f"{text} {operator} {term}", [parts, operator, term]
+        return text, parts
+    limit, operator = 10 ** int(kind[0]), kind[2].replace("x", "*")
+    a, b = rng.randrange(limit), rng.randrange(limit)
+    return f"{a} {operator} {b}", [a, operator, b]
+
+
+def value_of(parts) -> int:
+    if isinstance(parts, int):
+        return parts
+    a, b = value_of(parts[0]), value_of(parts[2])
+    return a + b if parts[1] == "+" else a - b if parts[1] == "-" else a * b
+
+
+def sample(rng: Random, kind: str = "2d+", split: str = "train", lang: str = "en") -> Arithmetic:
+    """One problem of a kind, restricted to a split. Raises ValueError for an unknown kind."""
+    return sample_with_parts(rng, kind, split, lang)[0]
+
+
+def sample_with_parts(rng: Random, kind: str, split: str, lang: str) -> tuple[Arithmetic, list]:
+    if kind not in KINDS:
+        raise ValueError(f"unknown arithmetic kind {kind!r}; choose from {', '.join(KINDS)}")
+    while True:
+        text, parts = expression(rng, kind)
+        key = canonical(text, parts)
+        if split_of("arithmetic " + key) == split:
+            forms = QUESTIONS[lang]
+            spoken = text
+            if rng.random() < 0.5:
+                for symbol, word in SPOKEN[lang].items():
+                    spoken = spoken.replace(symbol, word)
+            question = forms[int(rng.random() * len(forms))].format(e=spoken)
+            return Arithmetic(question, str(value_of(parts)), lang, key=key), parts
+
+
+def canonical(text: str, parts) -> str:
+    """3 + 5 and 5 + 3 are one question."""
+    a, operator, b = parts
+    if isinstance(a, int) and isinstance(b, int) and operator in "+*" and a > b:
+        return f"{b} {operator} {a}"
+    return text
+
+
+# ---------------------------------------------------------------- written working
+
+
+def working(parts) -> str:
+    """How the value is found, column by column and step by step; what the base model reads rarely.
+
+    >>> working([478, "+", 64])
+    '8 + 4 = 12, 1 + 7 + 6 = 14, 1 + 4 = 5'
+    >>> working([[9, "+", 8], "*", 2])
+    '9 + 8 = 17, 17 * 2 = 34'
+    """
+    a, operator, b = parts
+    lines = []
+    if isinstance(a, list):
+        lines.append(working(a))
+    if isinstance(b, list):
+        lines.append(working(b))
+    a, b = value_of(a), value_of(b)
+    lines.append(_one_step(a, operator, b, nested=bool(lines)))
+    return ", ".join(lines)
+
+
+def _one_step(a: int, operator: str, b: int, nested: bool) -> str:
+    result = value_of([a, operator, b])
+    if operator == "*" and min(a, b) >= 10:
+        return _product(a, b)
+    if nested or a < 0 or b < 0 or max(a, b) < 100 or operator == "*":
+        shown_b = f"({b})" if b < 0 else str(b)
+        return f"{a} {operator} {shown_b} = {result}"
+    if operator == "+":
+        return _columns_plus(a, b)
+    return _columns_minus(a, b) if a >= b else f"{b} - {a}: {_columns_minus(b, a)}, {b - a}, -{b - a}"
+
+
+def _columns_plus(a: int, b: int) -> str:
+    out, carry = [], 0
+    while a or b or not out:
+        terms = ([carry] if carry else []) + ([a % 10] if a or not out else []) + ([b % 10] if b or not out else [])
+        total = sum(terms)
+        out.append(" + ".join(map(str, terms)) + f" = {total}")
+        a, b, carry = a // 10, b // 10, total // 10
+    return ", ".join(out)
+
+
+def _columns_minus(a: int, b: int) -> str:
+    """Needs a >= b >= 0. A column that borrows is written with its ten: 13 - 8 = 5."""
+    out, borrow = [], 0
+    while a or not out:
+        top, digit = a % 10, b % 10
+        need = digit + borrow
+        lifted = top + 10 if top < need else top
+        text = f"{lifted} - {digit}" + (f" - {borrow}" if borrow else "")
+        out.append(f"{text} = {lifted - need}")
+        a, b, borrow = a // 10, b // 10, int(top < need)
+    return ", ".join(out)
+
+
+def _product(a: int, b: int) -> str:
+    out, total, shift = [], 0, 1
+    for digit in reversed(str(b)):
+        part = int(digit) * shift
+        if part:
+            out.append(f"{a} * {part} = {a * part}")
+            if total:
+                out.append(f"{total} + {a * part} = {total + a * part}")
+            total += a * part
+        shift *= 10
+    return ", ".join(out)

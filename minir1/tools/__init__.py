@@ -1,0 +1,1 @@
+"""What surrounds a run: its folder, measurements, plots, evaluation, export."""

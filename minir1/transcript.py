@@ -1,0 +1,94 @@
+"""The prompt and the tags: the only module that knows them.
+
+The paper's Table 1 in miniature. The prompt ends in "Assistant:"; choosing to think is part of
+what reinforcement learning finds.
+
+    <|begin|>User: Use 19, 36, 55, 7 to make 65.
+    Assistant:<think>36 + 55 = 91, not 65 ...</think><answer>55 + 36 - 19 - 7</answer><|end|>
+
+>>> parse("<think>1 + 1 = 2, yes</think><answer>1 + 1</answer><|end|>")
+Transcript(think='1 + 1 = 2, yes', answer='1 + 1', well_formed=True)
+>>> parse("<answer>1 + 1</answer><|end|>").well_formed, parse("it is 2<|end|>").answer
+(True, None)
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from minir1.tasks.arithmetic import Arithmetic
+from minir1.tasks.countdown import Countdown
+
+BEGIN, END, PAD = "<|begin|>", "<|end|>", "<|pad|>"
+THINK, THINK_END = "<think>", "</think>"
+ANSWER, ANSWER_END = "<answer>", "</answer>"
+SPECIAL_TOKENS = (PAD, BEGIN, END, THINK, THINK_END, ANSWER, ANSWER_END)
+
+TASKS = {task.task: task for task in (Countdown, Arithmetic)}
+Problem = Countdown | Arithmetic
+
+_SHAPE = re.compile(r"(?:<think>(.*?)</think>)?\s*<answer>([^<>]*)</answer>(.*)", re.DOTALL)
+
+
+class Transcript(NamedTuple):
+    think: str | None  # None: answered without thinking
+    answer: str | None  # None: there is no (single) answer
+    well_formed: bool  # optional thinking, one answer, then the end token; nothing else
+
+
+def prompt(question: str) -> str:
+    """The text a model continues.
+
+    >>> prompt("2 + 2 =")
+    '<|begin|>User: 2 + 2 =\\nAssistant:'
+    """
+    return f"{BEGIN}User: {question}\nAssistant:"
+
+
+def render(question: str, answer: str, think: str | None = None) -> str:
+    """A whole document: prompt and response."""
+    thought = "" if think is None else f"{THINK}{think}{THINK_END}"
+    return f"{prompt(question)}{thought}{ANSWER}{answer}{ANSWER_END}{END}"
+
+
+def parse(response: str) -> Transcript:
+    """Read a response. Total: any text gives a Transcript."""
+    ended = response.endswith(END)
+    match = _SHAPE.fullmatch(response.removesuffix(END))
+    if match is None or response.count(ANSWER) != 1 or response.count(THINK) > 1:
+        return Transcript(_open_thought(response), None, False)
+    return Transcript(match[1], match[2].strip(), ended and not match[3].strip())
+
+
+def _open_thought(response: str) -> str | None:
+    if not response.startswith(THINK):
+        return None
+    return response.removeprefix(THINK).split(THINK_END)[0].removesuffix(END)
+
+
+def problem_from_json(line: dict) -> Problem:
+    """Raises ValueError with a reason for anything that is not a problem."""
+    if not isinstance(line, dict):
+        raise ValueError("not a JSON object")
+    if line.get("task") not in TASKS:
+        raise ValueError(f'"task" must be one of {", ".join(TASKS)}, not {line.get("task")!r}')
+    if line.get("lang", "en") not in ("en", "zh"):
+        raise ValueError(f'"lang" must be en or zh, not {line["lang"]!r}')
+    return TASKS[line["task"]].from_json(line)
+
+
+def read_problems(lines: Iterable[str]) -> tuple[list[Problem], list[str]]:
+    """JSON lines to problems, and one message for each malformed line (named by its number)."""
+    problems, faults = [], []
+    for number, text in enumerate(lines, 1):
+        if not text.strip():
+            continue
+        try:
+            line = json.loads(text)
+            if isinstance(line, dict) and "id" not in line:
+                line["id"] = str(number)
+            problems.append(problem_from_json(line))
+        except (ValueError, RecursionError) as fault:
+            faults.append(f"line {number}: {fault}")
+    return problems, faults

@@ -1,0 +1,1 @@
+"""Other losses of the GRPO family, with the core loss's signature."""
