@@ -160,7 +160,7 @@ class Config:
     seed: int = knob(0, "seed of everything", True)
     device: str = knob("auto", "auto, cpu, cuda or mps", True)
     dtype: str = knob("auto", "auto, float32, bfloat16 or float16", True)
-    fast: bool = knob(True, "fast twins (graphs, grouped experts) where the device has them", True)
+    kernels: str = knob("auto", "auto, plain (the core), portable (graphs, T4 and later) or grouped (Hopper and later)")
     compile: bool = knob(False, "torch.compile the training forward pass")
     threads: int = knob(0, "CPU threads; 0: torch's choice")
     from_scratch: bool = knob(False, "pretrain the base here instead of taking the shipped one", True)
@@ -193,7 +193,7 @@ PRESETS = {
     "cpu": Config(),
     "gpu": _GPU,
     "t4": replace(
-        _GPU, preset="t4", dtype="float16", fast=False, from_scratch=False,
+        _GPU, preset="t4", dtype="float16", kernels="portable", from_scratch=False,
         rl=replace(_GPU.rl, prompts=32, train_tokens=32_768), eval=replace(_GPU.eval, problems=1024, batch=512),
     ),
     "smoke": Config(

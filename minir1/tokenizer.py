@@ -70,6 +70,9 @@ class Tokenizer:
         """Text, special tokens included."""
         return self.library.decode(ids, skip_special_tokens=False)
 
+    def decode_batch(self, rows: list[list[int]]) -> list[str]:
+        return self.library.decode_batch(rows, skip_special_tokens=False)
+
     def __len__(self) -> int:
         return self.library.get_vocab_size()
 

@@ -1,0 +1,179 @@
+"""GRPO: advantages, the loss, the update, the loop (arXiv 2402.03300; R1 report Eq. 1-3).
+
+The loss takes tensors, never a model. What a step minimises is 0 at its start (every ratio is 1 and
+advantages of a group sum to 0): that is not a bug, the gradient is not 0.
+
+Deviations of the default from the paper, each one flag away: (1) the mean is over the batch's tokens,
+not over each response first (DAPO; --rl.average response is the paper's); (2) clip 0.2 / 0.28 (DAPO's
+clip-higher); (3) no KL penalty (--rl.kl 0.001 is the paper's); (4) the router's bias stays frozen: a
+moving bias would change the policy between sampling and update.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from minir1.config import RLConfig
+from minir1.model import Transformer, token_logp
+from minir1.rollout import Batch, Rollouts, to_batch
+from minir1.supervised import Learner
+
+
+class Total(NamedTuple):
+    """What a sum over micro-batches is divided by, so that they add up to the whole exactly."""
+
+    tokens: int
+    responses: int
+
+
+Loss = Callable[..., tuple[Tensor, dict[str, Tensor]]]
+
+
+def advantages(reward_PG: Tensor, scale: str = "group") -> Tensor:
+    """How much better than its own group: (r - mean) / std, R1 Eq. 3 (std with ddof 1, plus 1e-4).
+
+    >>> advantages(torch.tensor([[1.0, 0.0], [1.0, 1.0]])).round(decimals=2)
+    tensor([[ 0.7100, -0.7100],
+            [ 0.0000,  0.0000]])
+    """
+    centred_PG = reward_PG - reward_PG.mean(1, keepdim=True)
+    return centred_PG / (reward_PG.std(1, keepdim=True) + 1e-4) if scale == "group" else centred_PG
+
+
+def k3(logp_BT: Tensor, ref_logp_BT: Tensor) -> Tensor:
+    """Schulman's unbiased, non-negative estimate of KL(policy | reference), R1 Eq. 2."""
+    log_ratio = ref_logp_BT - logp_BT
+    return log_ratio.exp() - log_ratio - 1
+
+
+def grpo_loss(
+    logp_BT: Tensor, old_logp_BT: Tensor, adv_B: Tensor, mask_BT: Tensor, total: Total, config: RLConfig, ref_logp_BT=None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """R1 Eq. 1 with token-level ratios. Sums over this micro-batch, divided by `total`."""
+    ratio_BT = (logp_BT - old_logp_BT).exp()
+    clipped_BT = ratio_BT.clamp(1 - config.clip_low, 1 + config.clip_high)
+    adv_BT = adv_B[:, None]
+    loss_BT = -torch.minimum(ratio_BT * adv_BT, clipped_BT * adv_BT)
+    if ref_logp_BT is not None:
+        loss_BT = loss_BT + config.kl * k3(logp_BT, ref_logp_BT)
+    cut_BT = ((ratio_BT > 1 + config.clip_high) & (adv_BT > 0)) | ((ratio_BT < 1 - config.clip_low) & (adv_BT < 0))
+    return average(loss_BT, mask_BT, total, config), {"clip_fraction": (cut_BT & mask_BT).sum() / total.tokens}
+
+
+def average(loss_BT: Tensor, mask_BT: Tensor, total: Total, config: RLConfig) -> Tensor:
+    """token: over all tokens alike; response: over each response, then over responses (the paper)."""
+    loss_BT = loss_BT * mask_BT
+    if config.average == "token":
+        return loss_BT.sum() / total.tokens
+    return (loss_BT.sum(1) / mask_BT.sum(1).clamp(min=1)).sum() / total.responses
+
+
+def micro_batches(length_B: Tensor, budget: int) -> list[Tensor]:
+    """Row indices of similar length, so that rows x longest stays within `budget` tokens and little is padding.
+
+    >>> [m.tolist() for m in micro_batches(torch.tensor([9, 2, 3, 8]), 18)]
+    [[1, 2], [3, 0]]
+    """
+    order, groups = length_B.argsort(stable=True).tolist(), []
+    lengths = length_B.tolist()
+    for row in order:
+        if groups and (len(groups[-1]) + 1) * lengths[row] <= budget and 2 * lengths[groups[-1][0]] >= lengths[row]:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return [torch.tensor(group, device=length_B.device) for group in groups]
+
+
+@torch.no_grad()
+def score_tokens(model: Transformer, learner: Learner, batch: Batch, config: RLConfig) -> Tensor:
+    """Log-probs `[B, T]` of the batch's tokens under `model`, without gradients."""
+    out_BT = torch.zeros_like(batch.sampler_logp_BT)
+    for index in micro_batches(batch.length_B, 2 * config.train_tokens):
+        part = batch.rows(index)
+        with learner.autocast():
+            logp_BT, _ = token_logp(model, part.ids_BT, config.temperature)
+        out_BT[index, : logp_BT.shape[1]] = logp_BT
+    return out_BT
+
+
+def update(
+    model: Transformer,
+    learner: Learner,
+    batch: Batch,
+    adv_B: Tensor,
+    config: RLConfig,
+    lr: float,
+    loss: Loss = grpo_loss,
+    reference: Transformer | None = None,
+) -> dict[str, float]:
+    """`minibatches` steps on one rollout. Rows without advantage only count in the averages, unless there is a KL term."""
+    signal_B = torch.where((adv_B != 0) | (config.kl > 0))[0]
+    if len(signal_B) == 0:
+        return {"loss": 0.0, "grad_norm": 0.0, "signal": 0.0}
+    model.train()
+    old_logp_BT = torch.zeros_like(batch.sampler_logp_BT)
+    old_logp_BT[signal_B, : int(batch.length_B[signal_B].max()) - 1] = score_tokens(model, learner, batch.rows(signal_B), config)
+    gap_BT = (old_logp_BT - batch.sampler_logp_BT).abs()[signal_B] * batch.mask_BT[signal_B]
+    sums = {"gap": gap_BT.sum() / batch.mask_BT[signal_B].sum(), "gap_max": gap_BT.max()}
+    group_B = torch.arange(len(adv_B), device=adv_B.device) // config.group_size
+    for minibatch in range(config.minibatches):
+        chosen_B = group_B % config.minibatches == minibatch
+        total = Total(int(batch.mask_BT[chosen_B].sum()), int(chosen_B.sum()))
+        rows = signal_B[chosen_B[signal_B]]
+        if len(rows):
+            shown = batch.mask_BT[rows].sum() * config.minibatches
+            for index in micro_batches(batch.length_B[rows], config.train_tokens):
+                _accumulate(model, learner, batch, rows[index], adv_B, old_logp_BT, total, shown, config, loss, reference, sums)
+            sums["grad_norm"] = sums.get("grad_norm", 0) + learner.step(lr)
+    stats = {name: float(value) for name, value in sums.items()}
+    stats |= {name: stats[name] / config.minibatches for name in ("loss", "grad_norm", "clip_fraction") if name in stats}
+    return stats | {"signal": len(signal_B) / len(adv_B)}
+
+
+def _accumulate(model, learner, batch, rows, adv_B, old_logp_BT, total, shown, config, loss, reference, sums) -> None:
+    """Forward and backward of one micro-batch; its figures are added to `sums`."""
+    part = batch.rows(rows)
+    width = part.mask_BT.shape[1]
+    ref_logp_BT = None
+    with learner.autocast():
+        logp_BT, entropy_BT = token_logp(model, part.ids_BT, config.temperature)
+        if reference is not None:
+            with torch.no_grad():
+                ref_logp_BT, _ = token_logp(reference, part.ids_BT, config.temperature)
+    penalty = ref_logp_BT if config.kl > 0 else None
+    value, stats = loss(logp_BT, old_logp_BT[rows, :width], adv_B[rows], part.mask_BT, total, config, penalty)
+    learner.backward(value)
+    stats |= {"loss": value.detach(), "entropy": (entropy_BT * part.mask_BT).sum() / shown}
+    if ref_logp_BT is not None:
+        stats["kl"] = (k3(logp_BT.detach(), ref_logp_BT) * part.mask_BT).sum() / shown
+    for name, number in stats.items():
+        sums[name] = sums.get(name, 0) + number
+
+
+def learning_rate(step: int, config: RLConfig) -> float:
+    """Linear warm-up, then linear to `lr_end` times the peak."""
+    warm = min(1.0, (step + 1) / max(1, config.warmup))
+    return config.lr * warm * (1 - (1 - config.lr_end) * step / max(1, config.steps))
+
+
+def train(
+    model: Transformer,
+    learner: Learner,
+    steps: Iterable[int],
+    config: RLConfig,
+    pad_id: int,
+    generate: Callable[[int], Rollouts],
+    on_step: Callable[[int, Rollouts, Tensor, dict[str, float]], None],
+    loss: Loss = grpo_loss,
+    reference: Callable[[int], Transformer | None] = lambda step: None,
+) -> None:
+    """The algorithm: sample groups, compare within each group, move towards the better ones."""
+    for step in steps:
+        rollouts = generate(step)
+        reward_B = torch.tensor([reward.total(config) for reward in rollouts.rewards])
+        adv_B = advantages(reward_B.view(-1, rollouts.group), config.scale).flatten()
+        batch = to_batch(rollouts, pad_id, model.embed.weight.device)
+        stats = update(model, learner, batch, adv_B.to(batch.ids_BT.device), config, learning_rate(step, config), loss, reference(step))
+        on_step(step, rollouts, adv_B, stats)

@@ -1,0 +1,50 @@
+"""Rewards by rule: text in, Reward out. No neural reward model, so nothing to talk round.
+
+The R1 report (section 2.2): accuracy and format rewards; section 2.3 adds the share of words in the
+prompt's language (Eq. 7). Deviation: (1) format weighs a tenth of accuracy by default, because a small
+model could live on format alone.
+
+>>> from minir1.tasks.countdown import Countdown
+>>> score(Countdown((3, 5), 8), "<think>3 + 5 = 8, yes</think><answer>3 + 5</answer><|end|>")
+Reward(accuracy=1.0, format=1.0, language=1.0)
+"""
+
+import re
+from typing import NamedTuple
+
+from minir1.config import RLConfig
+from minir1.transcript import Problem, parse
+
+_WORD = re.compile(r"[A-Za-z']+|[一-鿿]")
+
+
+class Reward(NamedTuple):
+    accuracy: float  # 1.0 if the verifier accepts the answer of a well-formed response
+    format: float  # 1.0 if the response is well formed and ended by itself
+    language: float  # share of the thought's words that are in the prompt's language; 1.0 without words
+
+    def total(self, config: RLConfig) -> float:
+        return (
+            config.accuracy_reward * self.accuracy
+            + config.format_reward * self.format
+            + config.language_reward * self.language
+        )
+
+
+def language_share(text: str, lang: str) -> float | None:
+    """Share of words in `lang`; a Chinese character counts as a word. None if there are no words.
+
+    >>> language_share("wait, 3 + 5 不对", "en")
+    0.3333333333333333
+    """
+    words = _WORD.findall(text)
+    chinese = sum(word > "一" for word in words)
+    return None if not words else (chinese if lang == "zh" else len(words) - chinese) / len(words)
+
+
+def score(problem: Problem, response: str) -> Reward:
+    """Judge one response, prefix included. Total: any text gets a Reward."""
+    thought, answer, well_formed = parse(response)
+    right = well_formed and answer is not None and problem.verify(answer)
+    share = language_share(thought or "", problem.lang)
+    return Reward(float(right), float(well_formed), 1.0 if share is None else share)

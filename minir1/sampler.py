@@ -1,0 +1,111 @@
+"""Token ids in, token ids and log-probs out: prefill, decode, stop. The plain cached loop.
+
+The sampler knows ids, never text. The stop token is an action: it is returned with its log-prob, so
+that stopping is learned like anything else; a response cut at the budget has no stop token, and
+`stopped` tells the two apart.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from minir1.model import Cache, Transformer
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to sample. Training uses temperature 1 and top_p 1, so that loss and sampler share one policy."""
+
+    max_tokens: int
+    stop_ids: tuple[int, ...]
+    temperature: float = 1.0  # 0: greedy
+    top_p: float = 1.0
+    ban_ids: tuple[int, ...] = ()  # never sampled ...
+    until_ids: tuple[int, ...] = ()  # ... until one of these was
+
+
+class Samples(NamedTuple):
+    """One row per prompt and sample, in the prompts' order, group by group."""
+
+    ids_BT: Tensor  # padded with stop_ids[0] behind each row's length
+    logp_BT: Tensor  # of each sampled token, under the distribution it was drawn from before top_p
+    length_B: Tensor
+    stopped_B: Tensor  # False: cut off at max_tokens
+
+
+def pad(rows: list[list[int]], value: int, device=None) -> Tensor:
+    """Rows of ids as one tensor, padded on the right."""
+    width = max(map(len, rows))
+    return torch.tensor([row + [value] * (width - len(row)) for row in rows], device=device)
+
+
+def restrict(logits_BV: Tensor, top_p: float) -> Tensor:
+    """Nucleus: keep the most probable tokens that together reach top_p; the others become -inf."""
+    if top_p >= 1:
+        return logits_BV
+    ordered, index = logits_BV.sort(dim=-1, descending=True)
+    before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
+    return logits_BV.masked_fill((before >= top_p).gather(-1, index.argsort(-1)), -torch.inf)
+
+
+def choose(logits_BV: Tensor, settings: Sampling, free_B: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """Draw one token a row: (ids_B, logp_B). Rows that are not yet `free` cannot draw banned tokens."""
+    if settings.ban_ids:
+        logits_BV = logits_BV.clone()
+        for banned in settings.ban_ids:
+            logits_BV[:, banned] = logits_BV[:, banned].masked_fill(~free_B, -torch.inf)
+    logp_BV = (logits_BV / (settings.temperature or 1.0)).log_softmax(-1)
+    if settings.temperature == 0:
+        ids_B = logp_BV.argmax(-1)
+    else:
+        noise_BV = torch.empty_like(logp_BV).exponential_(generator=generator)  # argmax of p/noise is a draw from p
+        ids_B = (restrict(logp_BV, settings.top_p).softmax(-1) / noise_BV).argmax(-1)
+    return ids_B, logp_BV.gather(-1, ids_B[:, None])[:, 0]
+
+
+def prefill(model: Transformer, prompts: list[list[int]], group: int, room: int) -> tuple[Cache, Tensor]:
+    """Read each prompt once, then repeat its cache `group` times. Returns the cache and the next logits."""
+    weight = model.embed.weight
+    length_B = torch.tensor([len(p) for p in prompts], device=weight.device)
+    ids_BT = pad(prompts, 0, weight.device)
+    cache = Cache(model.config, len(prompts), ids_BT.shape[1] + room, weight.device, weight.dtype)
+    logits_BTV = model(ids_BT, cache)
+    cache.length_B = length_B
+    rows = torch.arange(len(prompts), device=weight.device).repeat_interleave(group)
+    cache.keep(rows)
+    return cache, logits_BTV[torch.arange(len(prompts)), length_B - 1][rows]
+
+
+@torch.no_grad()
+def sample(
+    model: Transformer, prompts: list[list[int]], group: int, settings: Sampling, generator: torch.Generator | None = None
+) -> Samples:
+    """`group` responses to each prompt. Rows that have stopped are dropped once they are the majority."""
+    cache, logits_BV = prefill(model, prompts, group, settings.max_tokens)
+    B, device = len(prompts) * group, logits_BV.device
+    stop = torch.tensor(settings.stop_ids, device=device)
+    until = torch.tensor(settings.until_ids, dtype=torch.long, device=device)
+    ids_BT = torch.full((B, settings.max_tokens), settings.stop_ids[0], device=device)
+    logp_BT = torch.zeros(B, settings.max_tokens, device=device)
+    length_B = torch.full((B,), settings.max_tokens, device=device)
+    stopped_B = torch.zeros(B, dtype=torch.bool, device=device)
+    row_B, free_B = torch.arange(B, device=device), torch.zeros(B, dtype=torch.bool, device=device)  # of the rows kept
+    for t in range(settings.max_tokens):
+        token_B, chosen_B = choose(logits_BV, settings, free_B, generator)
+        running_B = ~stopped_B[row_B]
+        ids_BT[row_B, t] = torch.where(running_B, token_B, ids_BT[row_B, t])
+        logp_BT[row_B, t] = torch.where(running_B, chosen_B, 0.0)
+        ends_B = running_B & torch.isin(token_B, stop)
+        length_B[row_B[ends_B]], stopped_B[row_B[ends_B]] = t + 1, True
+        free_B |= torch.isin(token_B, until)
+        left = int((running_B & ~ends_B).sum())
+        if left == 0 or t + 1 == settings.max_tokens:
+            break
+        if left < 0.7 * len(row_B):
+            kept = torch.where(~stopped_B[row_B])[0]
+            cache.keep(kept)
+            row_B, free_B, token_B = row_B[kept], free_B[kept], token_B[kept]
+        logits_BV = model(token_B[:, None], cache)[:, -1]
+    return Samples(ids_BT, logp_BT, length_B, stopped_B)

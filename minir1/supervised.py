@@ -1,0 +1,109 @@
+"""One cross-entropy loop, for pretraining and for supervised fine-tuning, and the Learner that steps.
+
+The Learner is the only place where weights change. Its autocast() and backward() are plain float32
+here; minir1/fast/precision.py gives the bfloat16 and float16 twins.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from minir1.config import PretrainConfig
+from minir1.model import Transformer, balance_loss, expert_load, move_router_bias
+
+
+class Learner:
+    """AdamW (0.9, 0.95), weight decay on matrices only, gradient norm clipped."""
+
+    def __init__(self, model: Transformer, weight_decay: float = 0.0, clip: float = 1.0):
+        matrices = [p for p in model.parameters() if p.ndim > 1]
+        vectors = [p for p in model.parameters() if p.ndim <= 1]
+        groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=1.0, betas=(0.9, 0.95), eps=1e-8, fused=True)
+        self.parameters, self.clip = matrices + vectors, clip
+
+    def autocast(self):
+        return nullcontext()
+
+    def backward(self, loss: Tensor) -> None:
+        loss.backward()
+
+    def step(self, lr: float) -> Tensor:
+        """One update from the gathered gradients; returns their norm before clipping."""
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return norm
+
+    def state(self) -> dict:
+        return self.optimizer.state_dict()
+
+    def restore(self, state: dict) -> None:
+        self.optimizer.load_state_dict(state)
+
+
+def cosine(step: int, steps: int, peak: float, end: float, warmup: float) -> float:
+    """Linear warm-up over a share of the steps, then a cosine down to `end` times the peak.
+
+    >>> [round(cosine(s, 100, 1.0, 0.1, 0.1), 2) for s in (0, 9, 10, 55, 100)]
+    [0.1, 1.0, 1.0, 0.55, 0.1]
+    """
+    first = max(1, round(warmup * steps))
+    if step < first:
+        return peak * (step + 1) / first
+    progress = (step - first) / max(1, steps - first)
+    return peak * (end + (1 - end) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+
+
+class Step(NamedTuple):
+    """What one step reports (tensors, so that reading them is the caller's choice)."""
+
+    step: int
+    loss: Tensor  # nats per token
+    grad_norm: Tensor
+    lr: float
+    load_LE: Tensor | None
+
+
+def language_loss(model: Transformer, ids_BT: Tensor, mask_BT: Tensor | None, config: PretrainConfig):
+    """(total loss, cross entropy in nats per token, expert load). The mask marks the tokens to be predicted."""
+    hidden_BTD, routing = model.trunk(ids_BT[:, :-1])
+    target_BT = ids_BT[:, 1:] if mask_BT is None else ids_BT[:, 1:].masked_fill(~mask_BT, -100)
+    cross_entropy = F.cross_entropy(model.logits(hidden_BTD).flatten(0, 1), target_BT.flatten())
+    loss, load_LE = cross_entropy, None
+    if routing:
+        loss = loss + config.balance_loss * balance_loss(routing)
+        load_LE = expert_load(routing, model.config.experts)
+    if model.config.mtp:
+        ahead = model.mtp_logits(hidden_BTD[:, :-1], ids_BT[:, 1:-1])
+        loss = loss + config.mtp_weight * F.cross_entropy(ahead.flatten(0, 1), target_BT[:, 1:].flatten())
+    return loss, cross_entropy.detach(), load_LE
+
+
+def fit(
+    model: Transformer,
+    learner: Learner,
+    batches: Iterable[tuple[Tensor, Tensor | None]],
+    config: PretrainConfig,
+    steps: int,
+    on_step: Callable[[Step], None],
+    first: int = 0,
+) -> None:
+    """Minimise cross entropy over `batches` of (ids_BT, mask_BT or None), from step `first` to `steps`."""
+    model.train()
+    for step, (ids_BT, mask_BT) in zip(range(first, steps), batches):
+        with learner.autocast():
+            loss, cross_entropy, load_LE = language_loss(model, ids_BT, mask_BT, config)
+        learner.backward(loss)
+        lr = cosine(step, steps, config.lr, config.lr_end, config.warmup)
+        norm = learner.step(lr)
+        if load_LE is not None and step < 0.9 * steps:  # V3: gamma is 0 at the end
+            move_router_bias(model, load_LE, config.balance_rate)
+        on_step(Step(step, cross_entropy, norm, lr, load_LE))
