@@ -179,7 +179,7 @@ _GPU = Config(
     from_scratch=True,
     model=ModelConfig(
         vocab_size=768, width=256, layers=6, heads=8, kv_rank=96, nope_width=32, rope_width=16, value_width=48,
-        dense_width=768, experts=8, top_k=2, expert_width=192, positions=1280,
+        dense_width=768, experts=8, top_k=2, expert_width=160, positions=1280,
     ),
     corpus=CorpusConfig(countdown="3to4", vocab_size=768),
     pretrain=PretrainConfig(tokens=250_000_000, batch_tokens=131_072, row_tokens=512, lr=3e-3),
@@ -286,7 +286,7 @@ def check(config: Config) -> Config:
         (rl.average in ("token", "response"), "--rl.average is token or response"),
         (rl.scale in ("group", "none"), "--rl.scale is group or none"),
         (rl.group_size >= 2, "--rl.group_size must be at least 2: an advantage compares with the group"),
-        (rl.prompts % rl.minibatches == 0, "--rl.prompts must be a multiple of --rl.minibatches"),
+        (rl.minibatches >= 1 and rl.prompts % rl.minibatches == 0, "--rl.prompts must be a multiple of --rl.minibatches"),
         (rl.temperature > 0, "--rl.temperature must be above 0"),
         (rl.max_tokens + 128 <= model.positions, "--rl.max_tokens plus a prompt of 128 must fit in --model.positions"),
         (set(config.corpus.languages) <= {"en", "zh"}, "--corpus.languages is en, zh or en,zh"),

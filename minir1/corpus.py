@@ -12,7 +12,7 @@ test split is ever written (a step inside another problem's working does not cou
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from random import Random
 
@@ -131,25 +131,29 @@ def _tokenizer(text: str) -> Tokenizer:
     return _loaded[text]
 
 
-def shards(config: CorpusConfig, tokenizer: Tokenizer, seed: int, first: int, count: int) -> Iterator[np.ndarray]:
-    """Shards first, first+1, ... in order, written ahead by spawned processes."""
-    text, workers = tokenizer.to_text(), config.workers or max(1, (os.cpu_count() or 2) - 1)
+def ordered(function: Callable, arguments: Iterable[tuple], workers: int = 0) -> Iterator:
+    """function(*a) for each a, in order, computed ahead by spawned processes (0: one per core, less one)."""
+    workers = workers or max(1, (os.cpu_count() or 2) - 1)
     if workers == 1:
-        yield from (shard(config, text, seed, index) for index in range(first, first + count))
+        yield from (function(*a) for a in arguments)
         return
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         pending: deque = deque()
         try:
-            for index in range(first, first + count + workers + 2):
-                if index < first + count:
-                    pending.append(pool.submit(shard, config, text, seed, index))
-                if index >= first + workers + 2 and pending:
+            for a in arguments:
+                pending.append(pool.submit(function, *a))
+                if len(pending) > workers + 2:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
         finally:
-            for future in pending:
-                future.cancel()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def shards(config: CorpusConfig, tokenizer: Tokenizer, seed: int, first: int, count: int) -> Iterator[np.ndarray]:
+    """Shards first, first+1, ... in order, written ahead."""
+    text = tokenizer.to_text()
+    return ordered(shard, ((config, text, seed, index) for index in range(first, first + count)), config.workers)
 
 
 def batches(

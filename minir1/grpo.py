@@ -175,5 +175,6 @@ def train(
         reward_B = torch.tensor([reward.total(config) for reward in rollouts.rewards])
         adv_B = advantages(reward_B.view(-1, rollouts.group), config.scale).flatten()
         batch = to_batch(rollouts, pad_id, model.embed.weight.device)
-        stats = update(model, learner, batch, adv_B.to(batch.ids_BT.device), config, learning_rate(step, config), loss, reference(step))
+        lr, device = learning_rate(step, config), batch.ids_BT.device
+        stats = update(model, learner, batch, adv_B.to(device), config, lr, loss, reference(step))
         on_step(step, rollouts, adv_B, stats)

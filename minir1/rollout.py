@@ -46,11 +46,9 @@ class Batch:
 
     def rows(self, index: Tensor) -> "Batch":
         """Some rows, cut to the longest of them."""
-        longest = int(self.length_B[index].max())
-        pick = lambda x, width: x[index, :width]  # noqa: E731
-        return Batch(
-            pick(self.ids_BT, longest), pick(self.mask_BT, longest - 1), pick(self.sampler_logp_BT, longest - 1), self.length_B[index]
-        )
+        T = int(self.length_B[index].max()) - 1
+        mask_BT, logp_BT = self.mask_BT[index, :T], self.sampler_logp_BT[index, :T]
+        return Batch(self.ids_BT[index, : T + 1], mask_BT, logp_BT, self.length_B[index])
 
 
 def roll_out(

@@ -40,7 +40,7 @@ def pick_device(config: Config) -> Device:
     kernels = config.kernels
     if kernels == "auto":
         hopper = modern and torch.cuda.get_device_capability()[0] >= 9 and dtype == torch.bfloat16
-        kernels = "plain" if name != "cuda" else "grouped" if hopper else "portable"
+        kernels = "grouped" if hopper else "portable"
     label = torch.cuda.get_device_name() if name == "cuda" else f"{os.cpu_count()} CPU cores" if name == "cpu" else "Apple MPS"
     return Device(name, label, dtype, kernels)
 

@@ -1,0 +1,46 @@
+"""Plugs the fast twins into a model: experts and compilation for training, the engine for sampling."""
+
+from contextlib import contextmanager
+
+import torch
+
+from minir1.config import Config
+from minir1.fast.engine import Engine
+from minir1.fast.experts import batched_experts, grouped_experts, use
+from minir1.fast.precision import Device
+from minir1.model import Transformer, looped_experts
+from minir1.sampler import sample
+
+
+@contextmanager
+def accelerate(model: Transformer, device: Device, config: Config):
+    """While training: grouped or batched experts, and a compiled trunk if asked for."""
+    use(model, {"grouped": grouped_experts, "portable": batched_experts, "plain": looped_experts}[device.kernels])
+    if config.compile:
+        model.trunk = torch.compile(model.trunk, dynamic=True)
+    try:
+        yield model
+    finally:
+        use(model, looped_experts)
+        model.__dict__.pop("trunk", None)
+
+
+def make_sampler(model: Transformer, device: Device, config: Config):
+    """A function with the signature of `sampler.sample`."""
+    if device.name == "cuda" and device.kernels != "plain":
+        rows = max(config.eval.batch, config.rl.prompts * config.rl.group_size)
+        return Engine(model, device.dtype, rows, config.rl.max_tokens).sample
+    if device.kernels == "plain":
+        return sample
+
+    def sample_batched(policy, *arguments):
+        layers = policy.expert_layers()
+        before = [layer.compute for layer in layers]
+        use(policy, batched_experts)
+        try:
+            return sample(policy, *arguments)
+        finally:
+            for layer, compute in zip(layers, before):
+                layer.compute = compute
+
+    return sample_batched

@@ -1,0 +1,28 @@
+"""The end of a run: summary.json, plots, report.html, and the result in words."""
+
+import json
+import os
+import time
+
+from minir1.tools import report
+from minir1.tools.run import Run, write_text
+
+
+def finish(run: Run, device, parameters: tuple[int, int], seconds: float, command: list[str]) -> str:
+    """Write the summary, the plots and the page; returns what to print."""
+    done = run.progress
+    phases = {name: value["seconds"] for name, value in done.items() if isinstance(value, dict) and "seconds" in value}
+    summary = {
+        "preset": run.config.preset,
+        "seed": run.config.seed,
+        "device": str(device),
+        "date": time.strftime("%Y-%m-%d"),
+        "command": "python " + " ".join([os.path.basename(command[0]), *command[1:]]),
+        "parameters": {"all": parameters[0], "used_per_token": parameters[1]},
+        "seconds": phases | {"total": sum(phases.values()), "this_session": seconds},
+        **done["test"]["result"],
+    }
+    write_text(run.path / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False))
+    report.draw(run.path)
+    page = report.write_html(run.path)
+    return f"{report.summary_text(summary)}\n\nopen {page}"
