@@ -264,7 +264,7 @@ def phase(lab: Lab, name: str, work) -> object:
 
 
 def policy(lab: Lab, base: Transformer, name: str, think: bool, steps: int) -> Transformer:
-    path = lab.run.checkpoints / f"{name}.pt"
+    path = lab.run.checkpoints / f"{'zero' if think else name}.pt"
     phase(lab, name, lambda: save_checkpoint(path, reinforce(lab, base, name, think, steps), lab.tokenizer))
     return load_checkpoint(path, lab.device.name)[0]
 

@@ -10,18 +10,22 @@ that holds at least one step such as `55 + 36 = 91`.
 """
 
 import argparse
+import json
 import re
 from collections import Counter
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
-from minir1.config import PRESETS, CorpusConfig, UserError
+from minir1.config import PRESETS, UserError, apply, check
 from minir1.corpus import sample_text
+from minir1.rewards import score
 from minir1.rollout import Rollouts
 from minir1.tasks import arithmetic, countdown
 from minir1.tasks.countdown import Countdown
 from minir1.tokenizer import PIECES
-from minir1.transcript import ANSWER, BEGIN, END, THINK, THINK_END, Problem, parse
+from minir1.tools import cli
+from minir1.transcript import BEGIN, END, SPECIAL_TOKENS, THINK, THINK_END, Problem
 
 # The R1 report's list of reflection words, and the "try" that our corpus opens attempts with; Chinese likewise.
 REFLECTION_WORDS = (
@@ -31,15 +35,14 @@ REFLECTION_WORDS = (
 
 # Every repetition is bounded or cannot restart inside itself: reading stays linear in the text's length.
 _N = r"(?:-?[0-9]{1,15}|\(-[0-9]{1,15}\))"
-_FORM = r"(?<![0-9.])(?<![0-9)] [-+*/] )(%s)((?: [-+*/] %s){%d,6}) = (-?[0-9]{1,15})(?![0-9])"
+_FORM = r"(?<![0-9.])(?<![0-9)] [-+*/] )%s(?: [-+*/] %s){%d,6} = -?[0-9]{1,15}(?![0-9])"
 _STEP = re.compile(_FORM % (_N, _N, 1))  # 8 + 4 = 12, 1 + 7 + 6 = 14
 _COLUMN = re.compile(_FORM % (_N, _N, 0))  # a column of one digit too: 4 = 4
-_TERM = re.compile(r" ([-+*/]) \(?(-?[0-9]+)")
-_PLAN = re.compile(r"[,，] ?(?:(need|还差)|make|先凑) ?(-?[0-9]{1,15})(?![0-9])")
+_PLAN = re.compile(r"[,，] ?(?:(need|还差)|make|先凑) ?(-?[0-9]{1,15})[:：]")
 _VERDICT = re.compile(r"[,，] ?(?:(yes|对)|(?:not |不是)(-?[0-9]{1,15}))\s*$")
-_WORD = re.compile(r"[A-Za-z']+|[一-鿿]")
-_ENGLISH, _CHINESE = [w for w in REFLECTION_WORDS if w.isascii()], [w for w in REFLECTION_WORDS if not w.isascii()]
-_REFLECTION = re.compile(rf"\b(?:{'|'.join(_ENGLISH)})\b|{'|'.join(_CHINESE)}", re.ASCII | re.IGNORECASE)
+_WORD, _WORD_EN = re.compile(r"[A-Za-z']+|[一-鿿]"), re.compile(r"[A-Za-z']+")
+_REFLECTION_EN = frozenset(word for word in REFLECTION_WORDS if word.isascii())
+_REFLECTION_ZH = tuple(word for word in REFLECTION_WORDS if not word.isascii())
 
 
 class Behaviour(NamedTuple):
@@ -71,8 +74,8 @@ class Attempt(NamedTuple):
 
 
 class _Step(NamedTuple):
-    operands: list[int]
-    operators: list[str]
+    operands: tuple[int, ...]
+    operator: str  # the first one
     value: int
     true: bool
 
@@ -88,12 +91,10 @@ def thought_of(response: str) -> str:
 def observe(problem: Problem, text: str) -> Behaviour:
     """Count the behaviours of one response (its forced prefix included). Total: any text gets a Behaviour."""
     thought = thought_of(text)
-    words = _WORD.findall(thought)
-    chinese = sum(word >= "一" for word in words)
-    reflections = len(_REFLECTION.findall(thought)) if words else 0
-    tail = (int(0 < chinese < len(words)), len(words))
+    english, chinese, reflections = _count_words(thought)
+    tail = (int(english > 0 and chinese > 0), english + chinese)
     if not isinstance(problem, Countdown):
-        steps = [_read_step(match) for match in _COLUMN.finditer(thought)]
+        steps = [_read_step(text) for text in _COLUMN.findall(thought)]
         return Behaviour(0, 0, 0, 0, 0, 0, 0, reflections, 0, sum(not s.true for s in steps), len(steps), *tail)
     tries = attempts_of(problem, thought)
     return Behaviour(
@@ -113,6 +114,17 @@ def observe(problem: Problem, text: str) -> Behaviour:
     )
 
 
+def _count_words(thought: str) -> tuple[int, int, int]:
+    """English words, Chinese characters, reflection words."""
+    if thought.isascii():
+        english, chinese, reflections = _WORD_EN.findall(thought), 0, 0
+    else:
+        words = _WORD.findall(thought)
+        english = [word for word in words if word < "一"]
+        chinese, reflections = len(words) - len(english), sum(map(thought.count, _REFLECTION_ZH))
+    return len(english), chinese, reflections + sum(word.lower() in _REFLECTION_EN for word in english)
+
+
 def attempts_of(problem: Countdown, thought: str) -> list[Attempt]:
     """The attempts of a thought, in order."""
     found = (_read_attempt(problem, line) for line in thought.split("\n"))
@@ -123,15 +135,17 @@ def _read_attempt(problem: Countdown, line: str) -> Attempt | None:
     matches = list(_STEP.finditer(line))
     if not matches:
         return None
-    steps, plans = [_read_step(match) for match in matches], list(_PLAN.finditer(line))
-    pool, goal, sound, first = list(problem.numbers), problem.target, True, 0
+    steps = [_read_step(match[0]) for match in matches]
+    pool, goal, sound, first, last = list(problem.numbers), problem.target, True, 0, 0  # steps[:first] belong to plans
+    plans = list(_PLAN.finditer(line)) if ":" in line or "：" in line else ()
     for plan in plans:
-        last = sum(match.end() <= plan.start() for match in matches)
+        while last < len(matches) and matches[last].end() <= plan.start():
+            last += 1
         made = int(plan[2])
         sound = sound and last == first + 1 and _set_aside(pool, steps[first], goal, made, plan[1] is not None)
         goal, first = made, last
     sound = sound and all(_take(pool, step) for step in steps[first:])
-    verdict = _VERDICT.search(line)
+    verdict = _VERDICT.match(line, matches[-1].end())
     return Attempt(
         text=line[matches[0].start() : verdict.start() if verdict else None].rstrip(),
         hit=sound and pool == [goal],
@@ -139,18 +153,18 @@ def _read_attempt(problem: Countdown, line: str) -> Attempt | None:
         subgoal=any(plan[1] is None for plan in plans),
         backward=any(plan[1] is not None for plan in plans),
         steps=len(steps),
-        wrong_steps=sum(not step.true for step in steps),
+        wrong_steps=[step.true for step in steps].count(False),
     )
 
 
-def _read_step(match: re.Match) -> _Step:
-    terms = _TERM.findall(match[2])
-    operators, operands = [t[0] for t in terms], [int(match[1].strip("()")), *(int(t[1]) for t in terms)]
-    value = int(match[3])
-    return _Step(operands, operators, value, _value(operands, operators) == value)
+@lru_cache(1 << 16)  # small numbers: the same steps come back all the time
+def _read_step(text: str) -> _Step:
+    parts = text.split(" ")  # 1 + 7 + 6 = 14
+    operands, operators, value = tuple(int(p.strip("()")) for p in parts[:-2:2]), parts[1:-2:2], int(parts[-1])
+    return _Step(operands, operators[0] if operators else "", value, _value(operands, operators) == value)
 
 
-def _value(operands: list[int], operators: list[str]) -> int | Fraction | None:
+def _value(operands: tuple[int, ...], operators: list[str]) -> int | Fraction | None:
     """Products before sums; None for a division by zero."""
     total, product = 0, operands[0]
     for operator, b in zip(operators, operands[1:]):
@@ -186,7 +200,7 @@ def _set_aside(pool: list[int], step: _Step, goal: int, made: int, backward: boo
     a, b = step.operands
     known = goal if backward else made
     n = b if a == known else a
-    if known not in (a, b) or n not in pool or (backward and n == 0 and step.operators[0] in "*/"):
+    if known not in (a, b) or n not in pool or (backward and n == 0 and step.operator in "*/"):
         return False  # a product with 0 cannot be undone
     pool.remove(n)
     return True
@@ -213,7 +227,7 @@ def _share(metrics: dict[str, float], name: str, part: float, whole: float) -> N
 def summarise(rollouts: Rollouts) -> dict[str, float]:
     """Flat metrics of a batch; a key whose denominator is zero is left out.
 
-    Means over all Countdown responses: attempts, checks, backtracks, subgoals, backward. Shares of attempts:
+    Means over all Countdown responses: attempts (attempts_3: at 3 numbers), checks, backtracks, subgoals, backward. Shares of attempts:
     hit_rate (hit_rate_3: at 3 numbers), repeated. check_right: share of checks. wrong_steps: share of steps.
     Over all responses: reflections, reflections_100 (per 100 response tokens), right_if_reflecting
     (P(correct | a reflection word)), switched, thinking. accuracy_3, ... and accuracy_arithmetic: mean accuracy.
@@ -233,6 +247,8 @@ def summarise(rollouts: Rollouts) -> dict[str, float]:
     for count in sorted(set(groups)):
         rows = [row for row, other in enumerate(groups) if other == count]
         part = _total([seen[row] for row in rows])
+        if count:
+            metrics[f"attempts_{count}"] = part.attempts / len(rows)
         _share(metrics, f"hit_rate_{count}", part.hits, part.attempts)
         _share(metrics, f"accuracy_{count or 'arithmetic'}", sum(right[row] for row in rows), len(rows))
     return metrics | _reflection(rollouts, seen, right)
@@ -249,3 +265,155 @@ def _reflection(rollouts: Rollouts, seen: list[Behaviour], right: list[float]) -
     _share(metrics, "switched", total.switched, len(seen))
     _share(metrics, "thinking", sum(text.startswith(THINK) for text in rollouts.texts), len(seen))
     return metrics
+
+
+# ---------------------------------------------------------------- the corpus
+
+_PIECE = re.compile("|".join(map(re.escape, SPECIAL_TOKENS)) + "|" + PIECES)
+
+
+def _readers(questions: dict[str, tuple[str, ...]], **parts: str) -> list[tuple[str, re.Pattern]]:
+    """The wordings of a task turned round: patterns that find its parts in a question."""
+    named = {name: f"(?P<{name}>{pattern})" for name, pattern in parts.items()}
+    form = lambda text: re.sub(r"\{(\w)\}", lambda m: named[m[1]], re.sub(r"([.?])", r"\\\1", text))  # noqa: E731
+    return [(lang, re.compile(form(text))) for lang, forms in questions.items() for text in forms]
+
+
+_PUZZLES = _readers(countdown.QUESTIONS, n="[0-9]+(?:(?:, |、)[0-9]+)*", t="[0-9]+")
+_SUMS = _readers(arithmetic.QUESTIONS, e=r"(?:[-+*() 0-9加减乘]|plus|minus|times)+")
+
+
+def read_document(text: str) -> tuple[str, Countdown | None, str]:
+    """(kind, the puzzle if it is one, response) of a whole document; kinds: countdown, arithmetic, equations, general.
+
+    >>> read_document("<|begin|>User: Make 8 from 3, 5.\\nAssistant:<answer>3 + 5</answer><|end|>")[:2]
+    ('countdown', Countdown(numbers=(3, 5), target=8, lang='en', id=''))
+    """
+    question, found, response = text.removeprefix(f"{BEGIN}User: ").partition("\nAssistant:")
+    if not found:
+        return "equations", None, text
+    for lang, pattern in _PUZZLES:
+        if match := pattern.fullmatch(question):
+            return "countdown", Countdown(tuple(map(int, re.findall("[0-9]+", match["n"]))), int(match["t"]), lang), response
+    return "arithmetic" if any(p.fullmatch(question) for _, p in _SUMS) else "general", None, response
+
+
+def corpus_rates(texts: list[str]) -> dict[str, float]:
+    """The rates that a corpus really has, measured on whole documents; a key without a denominator is left out.
+
+    Shares of documents: share_countdown, share_arithmetic, share_equations, share_general. Of Countdown documents:
+    direct (answered without thinking), right, right_direct, right_thinking. Of the thinking ones: retrying (more than
+    one attempt), attempts (a mean). Of attempts: checked, hit_rate, hit_rate_3, ..., subgoals, backward, repeated;
+    check_right of checks; backtracking of failed attempts; switched of thoughts. wrong_steps: of written steps
+    anywhere. arithmetic_direct: of arithmetic documents. wait_1000 and so on: reflection words per 1,000 tokens
+    (pieces of minir1.tokenizer, which nearly always are one token). tokens: mean per document.
+    """
+    read = [read_document(text) for text in texts]
+    metrics: dict[str, float] = {}
+    for kind in ("countdown", "arithmetic", "equations", "general"):
+        _share(metrics, f"share_{kind}", sum(k == kind for k, _, _ in read), len(texts))
+    sums = [response for kind, _, response in read if kind == "arithmetic"]
+    _share(metrics, "arithmetic_direct", sum(not r.startswith(THINK) for r in sums), len(sums))
+    metrics |= _puzzle_rates([(problem, response) for _, problem, response in read if problem])
+    steps = [_read_step(step) for kind, _, text in read if kind != "general" for step in _COLUMN.findall(text)]
+    _share(metrics, "wrong_steps", sum(not step.true for step in steps), len(steps))
+    return metrics | _word_rates(texts)
+
+
+def _puzzle_rates(documents: list[tuple[Countdown, str]]) -> dict[str, float]:
+    metrics: dict[str, float] = {}
+    rows = [(p, r.startswith(THINK), score(p, r).accuracy, observe(p, r)) for p, r in documents]
+    thinking = [b for _, thinks, _, b in rows if thinks]
+    _share(metrics, "direct", len(rows) - len(thinking), len(rows))
+    for name, wanted in (("right", (True, False)), ("right_direct", (False,)), ("right_thinking", (True,))):
+        right = [accuracy for _, thinks, accuracy, _ in rows if thinks in wanted]
+        _share(metrics, name, sum(right), len(right))
+    total = _total(thinking)
+    _share(metrics, "retrying", sum(b.attempts > 1 for b in thinking), len(thinking))
+    _share(metrics, "attempts", total.attempts, len(thinking))
+    for name, part in (("checked", "checks"), ("hit_rate", "hits"), ("subgoals",) * 2, ("backward",) * 2, ("repeated",) * 2):
+        _share(metrics, name, getattr(total, part), total.attempts)
+    for count in sorted({len(p.numbers) for p, _ in documents}):
+        part = _total([b for p, thinks, _, b in rows if thinks and len(p.numbers) == count])
+        _share(metrics, f"hit_rate_{count}", part.hits, part.attempts)
+    _share(metrics, "check_right", total.checks_right, total.checks)
+    _share(metrics, "backtracking", total.backtracks, total.attempts - total.hits)
+    _share(metrics, "switched", total.switched, len(thinking))
+    return metrics
+
+
+def _word_rates(texts: list[str]) -> dict[str, float]:
+    """Each reflection word that occurs, and all of them, per 1,000 tokens; tokens per document."""
+    metrics: dict[str, float] = {}
+    text = "".join(texts)
+    tokens = sum(1 for _ in _PIECE.finditer(text))
+    found = Counter(word.lower() for word in _WORD_EN.findall(text))
+    found.update({word: text.count(word) for word in _REFLECTION_ZH})
+    for word in REFLECTION_WORDS:
+        if found[word]:
+            metrics[f"{word}_1000"] = 1000 * found[word] / tokens
+    _share(metrics, "reflections_1000", 1000 * sum(found[word] for word in REFLECTION_WORDS), tokens)
+    _share(metrics, "tokens", tokens, len(texts))
+    return metrics
+
+
+_ROWS = {
+    "share_countdown": "documents: Countdown",
+    "share_arithmetic": "documents: arithmetic questions",
+    "share_equations": "documents: lists of equations",
+    "share_general": "documents: anything else",
+    "arithmetic_direct": "arithmetic: answered without working",
+    "direct": "Countdown: answered without thinking",
+    "right": "Countdown: right",
+    "right_direct": "  of those without thinking",
+    "right_thinking": "  of those with thinking",
+    "retrying": "thoughts with more than one attempt",
+    "switched": "thoughts that mix languages",
+    "checked": "attempts closed by a check",
+    "check_right": "checks that are right",
+    "backtracking": "failed attempts followed by another",
+    "subgoals": "attempts that set a subgoal",
+    "backward": "attempts that start from the target",
+    "repeated": "attempts identical to an earlier one",
+    "hit_rate": "attempts that hit",
+    "wrong_steps": "written steps that are false",
+    "attempts": "attempts in a thought",
+    "tokens": "tokens in a document",
+    "reflections_1000": "reflection words in 1,000 tokens",
+}
+
+
+def table(rates: dict[str, float]) -> str:
+    """corpus_rates for people: shares in percent, means as they are."""
+    lines, order = [], list(_ROWS)
+    place = lambda name: order.index(name if name in _ROWS else "hit_rate" if "hit_rate" in name else order[-1])  # noqa: E731
+    for name, value in sorted(rates.items(), key=lambda item: (place(item[0]), item[0] not in _ROWS)):
+        label = _ROWS.get(name) or f"  {name.removesuffix('_1000').replace('hit_rate_', 'numbers: ')}"
+        mean = name in ("attempts", "tokens") or name.endswith("_1000")
+        lines.append(f"{label:<40}{value:>8.2f}" if mean else f"{label:<40}{value:>8.2%}")
+    return "\n".join(lines)
+
+
+def main_corpus(arguments: list[str]) -> int:
+    """`python -m minir1 corpus`: the rates of a preset's corpus, and what its documents look like."""
+    parser = argparse.ArgumentParser("minir1 corpus", description="Measure the pretraining corpus.", allow_abbrev=False)
+    parser.add_argument("--preset", default="cpu", choices=tuple(PRESETS), help="whose corpus (default: cpu)")
+    parser.add_argument("--documents", type=int, default=20_000, help="documents to measure (default: 20000)")
+    parser.add_argument("--languages", help="en, zh or en,zh instead of the preset's")
+    parser.add_argument("--seed", type=int, default=0, help="which documents (default: 0)")
+    parser.add_argument("--json", action="store_true", help="print the rates as JSON, nothing else")
+    given = cli.parse(parser, arguments)
+    if given.documents < 1:
+        raise UserError("--documents must be at least 1")
+    config = PRESETS[given.preset].corpus
+    if given.languages:
+        config = check(apply(PRESETS[given.preset], {"corpus.languages": tuple(given.languages.split(","))})).corpus
+    texts = sample_text(config, given.seed, given.documents)
+    rates = corpus_rates(texts)
+    if given.json:
+        print(json.dumps(rates, indent=2, ensure_ascii=False))
+        return 0
+    print(f"{given.documents:,} documents of the {given.preset} corpus, seed {given.seed}\n\n{table(rates)}\n")
+    for text in texts[:3]:
+        print(f"{text}\n")
+    return 0

@@ -1,0 +1,51 @@
+"""What every command line shares: one clear line for each fault, and the exit status that goes with it."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+from minir1.config import UserError
+
+
+def guard(function: Callable[[list[str]], int | None], arguments: list[str], program: str = "minir1") -> int:
+    """Run a command. Returns the exit status: the command's own, 2 for a UserError, 1 for a fault of the
+    machine (OSError, RuntimeError, out of memory), 130 for Ctrl-C. MINIR1_TRACEBACK=1 shows the traceback.
+
+    >>> guard(lambda arguments: None, [])
+    0
+    """
+    try:
+        return function(arguments) or 0
+    except SystemExit as leaving:  # argparse's --help
+        return leaving.code if isinstance(leaving.code, int) else 0 if leaving.code is None else 2
+    except BrokenPipeError:  # the reader of our output left: `minir1 corpus | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (UserError, OSError, RuntimeError, MemoryError, KeyboardInterrupt) as fault:
+        if os.environ.get("MINIR1_TRACEBACK") == "1":
+            raise
+        print(f"{program}: {describe(fault)}", file=sys.stderr)
+        return 2 if isinstance(fault, UserError) else 130 if isinstance(fault, KeyboardInterrupt) else 1
+
+
+def describe(fault: BaseException) -> str:
+    """A fault in one line.
+
+    >>> describe(RuntimeError("first\\nsecond")), describe(KeyboardInterrupt())
+    ('first', 'interrupted')
+    """
+    if isinstance(fault, KeyboardInterrupt):
+        return "interrupted"
+    text = str(fault).strip()
+    return text.splitlines()[0] if text else type(fault).__name__
+
+
+def parse(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
+    """Parse; a wrong flag becomes a UserError of one line instead of argparse's exit."""
+
+    def error(message: str):
+        raise UserError(f"{message} (see {parser.prog} --help)")
+
+    parser.error = error
+    return parser.parse_args(arguments)
