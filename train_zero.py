@@ -107,7 +107,7 @@ def pretrain(lab: Lab, path: Path) -> None:
         if s.step % 500 == 499 and s.step != steps - 1:
             keep_state(lab, "pretrain", s.step + 1, model, learner)
 
-    with accelerate(model, lab.device, config):
+    with accelerate(model, lab.device, config.compile):
         fit(model, learner, ahead, p, steps, on_step, first)
     bar.close()
     save_checkpoint(path, model, lab.tokenizer)
@@ -151,16 +151,18 @@ def reinforce(lab: Lab, base: Transformer, phase: str, think: bool, steps: int) 
     def generate(step: int):
         clock["step"] = time.time()
         generator = torch.Generator(device.name).manual_seed(config.seed * 1_000_003 + step)
-        rollouts = roll_out(model, tokenizer, next(problems), rl.group_size, settings, generator, sampler, prefix)
+        early = think and rl.early_tokens and step < steps // 2
+        budget = replace(settings, max_tokens=rl.early_tokens) if early else settings
+        rollouts = roll_out(model, tokenizer, next(problems), rl.group_size, budget, generator, sampler, prefix)
         clock["sampled"] = time.time()
         return rollouts
 
     def validate(step: int) -> None:
-        result = examiner.examine(model, validation, seed=step, settings=settings, prefix=prefix)
+        rollouts = examiner.roll(model, validation, seed=step, settings=settings, prefix=prefix)
+        result = outcome(rollouts)
         lab.run.log("validate" if think else "validate_answer_only", step=step, **result)
         if think:
-            show = examiner.roll(model, validation[:16], seed=0, settings=settings, prefix=prefix)
-            lab.run.samples("rl", step, transcripts(show, step))
+            lab.run.samples("rl", step, transcripts(rollouts, step, 20))
             figure = f"{100 * result['accuracy']:.1f}% ± {100 * result['stderr']:.1f}"
             tqdm.write(f"  step {step:4d}: validation {figure}, {verdict(history)}")
 
@@ -184,7 +186,7 @@ def reinforce(lab: Lab, base: Transformer, phase: str, think: bool, steps: int) 
 
     if first == 0:
         validate(0)
-    with accelerate(model, device, config):
+    with accelerate(model, device):
         train(model, learner, range(first, steps), rl, tokenizer.pad, generate, on_step, LOSSES[rl.loss], reference)
     bar.close()
     return model
@@ -205,11 +207,11 @@ class Reference:
         return self.held if self.rl.kl > 0 or step % self.rl.evaluate_every == 0 else None
 
 
-def transcripts(rollouts, step: int) -> list[dict]:
+def transcripts(rollouts, step: int, count: int) -> list[dict]:
     return [
         {"step": step, "id": str(i), "question": rollouts.problem(i).question(), "response": text,
          "correct": bool(rollouts.rewards[i].accuracy), "tokens": len(rollouts.response_ids[i])}
-        for i, text in enumerate(rollouts.texts)
+        for i, text in enumerate(rollouts.texts[:count])
     ]  # fmt: skip
 
 
@@ -274,6 +276,7 @@ def main(arguments: list[str]) -> None:
     run = open_run(arguments)
     config = run.config
     lab = Lab(run, pick_device(config))
+    torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for every shape, and ours vary
     if config.threads:
         torch.set_num_threads(config.threads)
     random.seed(config.seed), np.random.seed(config.seed), torch.manual_seed(config.seed)

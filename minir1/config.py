@@ -72,8 +72,9 @@ class Habits:
     backtracking: float = knob(0.5, "failed attempts that are followed by another one", True)
     subgoals: float = knob(0.06, "attempts that first make a number so that ...")
     backward_chaining: float = knob(0.06, "attempts that start from the target")
-    aim: float = knob(0.3, "attempts whose last step takes a hit when one operator gives it")
-    most_attempts: int = knob(16, "attempts in one document at most")
+    aim: float = knob(0.5, "attempts whose last step takes a hit when one operator gives it")
+    persistence: float = knob(0.1, "thinking documents that go on after 95 of 100 failures", True)
+    most_attempts: int = knob(40, "attempts in one document at most")
     switching: float = knob(0.0, "attempts that go on in the other language")
 
 
@@ -85,8 +86,8 @@ class CorpusConfig:
     share_countdown: float = knob(0.6, "share of Countdown documents")
     share_arithmetic: float = knob(0.2, "share of arithmetic questions")
     share_equations: float = knob(0.15, "share of documents that list true equations")
-    direct: float = knob(0.4, "Countdown documents answered without thinking")
-    solved: float = knob(0.2, "Countdown documents that were written around a known solution", True)
+    direct: float = knob(0.35, "Countdown documents answered without thinking")
+    solved: float = knob(0.3, "Countdown documents that were written around a known solution", True)
     arithmetic_direct: float = knob(0.85, "arithmetic documents answered without working")
     languages: tuple[str, ...] = knob(("en",), "en, zh or en,zh: languages of the documents", True)
     habits: Habits = field(default_factory=Habits)
@@ -99,8 +100,8 @@ class CorpusConfig:
 @dataclass(frozen=True)
 class PretrainConfig:
     tokens: int = knob(20_000_000, "tokens read in pretraining", True)
-    batch_tokens: int = knob(16_384, "tokens a step")
-    row_tokens: int = knob(256, "tokens a row")
+    batch_tokens: int = knob(12_288, "tokens a step")
+    row_tokens: int = knob(384, "tokens a row")
     lr: float = knob(3e-3, "peak learning rate", True)
     lr_end: float = knob(0.1, "last learning rate, as a share of the peak")
     warmup: float = knob(0.02, "share of the steps spent warming up")
@@ -125,6 +126,7 @@ class RLConfig:
     clip: float = knob(0.5, "largest gradient norm")
     temperature: float = knob(1.0, "temperature of sampler and loss alike")
     max_tokens: int = knob(256, "longest response, in tokens", True)
+    early_tokens: int = knob(0, "longest response in the first half of the steps; 0: max_tokens")
     loss: str = knob("grpo", "grpo, dr_grpo, dapo, gspo or cispo", True)
     clip_low: float = knob(0.2, "the ratio is clipped below 1 - this")
     clip_high: float = knob(0.28, "the ratio is clipped above 1 + this")
@@ -161,7 +163,7 @@ class Config:
     device: str = knob("auto", "auto, cpu, cuda or mps", True)
     dtype: str = knob("auto", "auto, float32, bfloat16 or float16", True)
     kernels: str = knob("auto", "auto, plain (the core), portable (graphs, T4 and later) or grouped (Hopper and later)")
-    compile: bool = knob(False, "torch.compile the training forward pass")
+    compile: bool = knob(False, "torch.compile the forward pass in pretraining")
     threads: int = knob(0, "CPU threads; 0: torch's choice")
     from_scratch: bool = knob(False, "pretrain the base here instead of taking the shipped one", True)
     base: str = knob("", "checkpoint to start from instead", True)
@@ -177,14 +179,15 @@ class Config:
 _GPU = Config(
     preset="gpu",
     from_scratch=True,
+    compile=True,
     model=ModelConfig(
         vocab_size=768, width=256, layers=6, heads=8, kv_rank=96, nope_width=32, rope_width=16, value_width=48,
         dense_width=768, experts=8, top_k=2, expert_width=160, positions=1280,
     ),
     corpus=CorpusConfig(countdown="3to4", vocab_size=768),
-    pretrain=PretrainConfig(tokens=250_000_000, batch_tokens=131_072, row_tokens=512, lr=3e-3),
+    pretrain=PretrainConfig(tokens=250_000_000, batch_tokens=65_536, row_tokens=1024, lr=3e-3),
     rl=RLConfig(
-        steps=200, prompts=64, group_size=16, lr=1e-4, max_tokens=1024, train_tokens=131_072,
+        steps=200, prompts=64, group_size=16, lr=1e-4, max_tokens=1024, early_tokens=512, train_tokens=131_072,
         tasks=("countdown:3to4=0.8", "arithmetic:5d+=0.07", "arithmetic:5d-=0.07", "arithmetic:2dx=0.06"),
     ),
     eval=EvalConfig(problems=2048, validation=512, arithmetic=512, many=512, answer_only_steps=100, batch=2048),

@@ -85,10 +85,7 @@ class Context(NamedTuple):
     table_BT2C: Tensor
     position_BT: Tensor
     cache: Cache | None
-
-    def visible_BTS(self, keys: int) -> Tensor:
-        """A query sees keys at its own position and before."""
-        return torch.arange(keys, device=self.position_BT.device) <= self.position_BT[:, :, None]
+    hidden_BTS: Tensor | None  # with a cache: keys behind a query's own position, which it must not see
 
 
 # ---------------------------------------------------------------- attention
@@ -113,10 +110,10 @@ class LatentAttention(nn.Module):
         c = self.c
         query = self.q_up(self.q_norm(self.q_down(x_BTD)) if c.q_rank else x_BTD)
         q_BTHC, qr_BTHC = query.unflatten(-1, (c.heads, -1)).split([c.nope_width, c.rope_width], dim=-1)
-        qr_BTHC = rotate(qr_BTHC, context.table_BT2C, interleaved=True)
         latent_BTR, kr_BTC = self.kv_down(x_BTD).split([c.kv_rank, c.rope_width], dim=-1)
         latent_BTR = self.kv_norm(latent_BTR)
-        kr_BTC = rotate(kr_BTC[:, :, None], context.table_BT2C, interleaved=True)[:, :, 0]
+        rotated = rotate(torch.cat([qr_BTHC, kr_BTC[:, :, None]], dim=2), context.table_BT2C, interleaved=True)
+        qr_BTHC, kr_BTC = rotated[:, :, :-1], rotated[:, :, -1]
         attend = self._expanded if context.cache is None else self._absorbed
         return self.out(attend(q_BTHC, qr_BTHC, latent_BTR, kr_BTC, context, layer).flatten(-2))
 
@@ -137,7 +134,7 @@ class LatentAttention(nn.Module):
         query = torch.cat([torch.einsum("bthc,hcr->bthr", q_BTHC, up_HCR[:, : c.nope_width]), qr_BTHC], dim=-1)
         B, T = query.shape[:2]
         score = (query.flatten(1, 2) @ stored_BSW.mT).unflatten(1, (T, c.heads)).float() * self.scale
-        score = score.masked_fill(~context.visible_BTS(stored_BSW.shape[1])[:, :, None], -torch.inf)
+        score = score.masked_fill(context.hidden_BTS[:, :, None], -torch.inf)
         weight = score.softmax(-1).to(query.dtype).flatten(1, 2)
         mixed_BTHR = (weight @ stored_BSW[..., : c.kv_rank]).unflatten(1, (T, c.heads))
         return torch.einsum("bthr,hcr->bthc", mixed_BTHR, up_HCR[:, c.nope_width :])
@@ -166,7 +163,7 @@ class GroupedAttention(nn.Module):
         if context.cache is not None:
             stored = context.cache.write(layer, torch.cat([k, v], dim=2).flatten(-2), context.position_BT)
             k, v = stored.unflatten(-1, (2 * c.kv_heads, -1)).to(q.dtype).chunk(2, dim=2)
-            mask = context.visible_BTS(k.shape[1])[:, None]
+            mask = ~context.hidden_BTS[:, None]
         k, v = (t.repeat_interleave(c.heads // c.kv_heads, dim=2) for t in (k, v))
         q, k, v = (t.transpose(1, 2) for t in (q, k, v))
         return self.out(F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None).transpose(1, 2).flatten(-2))
@@ -240,10 +237,9 @@ def balance_loss(routing: list[Routing]) -> Tensor:
     """Sequence-wise balance loss, V3 Eq. 17-20: sum over experts of f_i P_i, averaged over rows, summed over layers."""
     total = 0.0
     for expert_BTK, score_BTE in routing:
-        experts, top_k = score_BTE.shape[-1], expert_BTK.shape[-1]
+        experts = score_BTE.shape[-1]
         f_BE = F.one_hot(expert_BTK, experts).float().mean((1, 2)) * experts  # E / (K T) times the count
         p_BE = (score_BTE / score_BTE.sum(-1, keepdim=True)).mean(1)
-        assert top_k <= experts
         total = total + (f_BE * p_BE).sum(-1).mean()
     return total
 
@@ -313,10 +309,11 @@ class Transformer(nn.Module):
         T = ids_BT.shape[1]
         if cache is None:
             position_BT = torch.arange(T, device=ids_BT.device)[None]
-        else:
-            position_BT = cache.positions(T)
-            cache.span += T
-        return Context(self.table[position_BT], position_BT, cache)
+            return Context(self.table[position_BT], position_BT, None, None)
+        position_BT = cache.positions(T)
+        cache.span += T
+        hidden_BTS = torch.arange(cache.span, device=ids_BT.device) > position_BT[:, :, None]
+        return Context(self.table[position_BT], position_BT, cache, hidden_BTS)
 
     def mtp_logits(self, hidden_BTD: Tensor, next_ids_BT: Tensor) -> Tensor:
         """Predict the token after the next (V3 Eq. 21-23): position t sees hidden t and token t+1."""

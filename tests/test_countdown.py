@@ -98,7 +98,11 @@ def random_expression(rng: Random, numbers: list[int]) -> str:
     return text
 
 
-NOISE = (*"0123456789+-*/()  ", *"×÷−＋（）５٣²½.,;=_eE\t\n\r\x0b\x00\u00a0\u3000\u200b", "**", "//", "0", "-", "+", "00", "1 2", "()", "=7")
+NOISE = (
+    *"0123456789+-*/()  ",
+    *"×÷−＋（）５٣²½.,;=_eE\t\n\r\x0b\x00\u00a0\u3000\u200b",
+    *("**", "//", "0", "-", "+", "00", "1 2", "()", "=7"),
+)
 
 
 def mutate(rng: Random, text: str) -> str:
@@ -180,14 +184,16 @@ def test_the_bulk_holds_the_hard_cases(bulk):
 
 
 HOSTILE = [
-    *("8 ** 2", "8**2", "9**9**9", "2**99999999", "16 // 2", "16//2", "-8 + 16", "+8 + 0", "8 - -8", "(-8)*(-8)", "--8", "~8", "8!"),
+    *("8 ** 2", "8**2", "9**9**9", "2**99999999", "16 // 2", "16//2"),
+    *("-8 + 16", "+8 + 0", "8 - -8", "(-8)*(-8)", "--8", "~8", "8!"),
     *("08 + 0", "8 + 00", "007", "0x8", "1e1", "8.0", "1_6", "8j"),
     *("2 × 4", "16 ÷ 2", "16 − 8", "４＋４", "٤ + ٤", "4 ＋ 4", "²3", "½", "（4 + 4）", "8\u200b", "\ufeff8", "𝟖"),
     *("1 2 + 3", "4 4", "1 6 / 2", "2(4)", "(2)(4)", "(2)4"),
     *("4 + 4 = 8", "8 = 8", "1+2;3", "8;8", "8,8", "4 + 4\n4 + 4", "8 or 8", "8 # eight", "8 if 1 else 8"),
     *("8/0", "8 / (4 - 4)", "0/0", "8 + 0 / 0 - 8"),
     *("__import__('os')", "exec('1')", "lambda: 8", "[8]", "{8}", "print(8)", "8 .real", "(8,)"),
-    *("", " ", "   ", "()", "( )", "(", ")", ")(", "(8", "8)", "((8)", "8 +", "* 8", "+", "8 + * 8", "\n", "8\n", "\n8", "8\t", "8\r", "8\x0b", "8\xa0"),
+    *("", " ", "   ", "()", "( )", "(", ")", ")(", "(8", "8)", "((8)", "8 +", "* 8", "+", "8 + * 8"),
+    *("\n", "8\n", "\n8", "8\t", "8\r", "8\x0b", "8\xa0"),
     *("8" + " " * 256, "(" * 33 + "8" + ")" * 33, "(" * 5000, "8" * 300, "+".join(["1"] * 200), "(" * 128 + ")" * 128),
     *("\ud800", "8\udfff", "\x00", "8\x00", "8 + \x00"),
     *(None, b"8", bytearray(b"8"), 8, 8.0, True, Fraction(8), ["8"], ("8",), {"8"}, object(), float("nan")),
@@ -448,6 +454,17 @@ def subset_reaches(numbers: tuple[int, ...], target: int) -> bool:
     return False
 
 
+class ImpatientRandom(Random):
+    """Fails after so many draws, where a sampler that never ends would hang the tests."""
+
+    left = 10**6
+
+    def getrandbits(self, k):
+        self.left -= 1
+        assert self.left > 0, "no end in sight"
+        return super().getrandbits(k)
+
+
 EXPECTED = {  # counts, highest number, lowest and highest target: DESIGN section 4
     "3to4": ({3, 4}, 99, 10, 99),
     "sos4": ({4}, 99, 10, 99),
@@ -461,8 +478,9 @@ EXPECTED = {  # counts, highest number, lowest and highest target: DESIGN sectio
 @pytest.mark.parametrize("name", EXPECTED)
 def test_sampled_problems_lie_in_their_ranges_and_split(name, split):
     counts, highest, low, high = EXPECTED[name]
-    rng, lengths = Random(f"{name} {split}"), set()
-    for _ in range(80):
+    rng, lengths = ImpatientRandom(f"{name} {split}"), set()
+    for _ in range(400 if name == "cpu" else 80):  # cpu's held-out splits are so small that some target may be lacking
+        rng.left = 10**6
         problem = sample(rng, name, split, "zh")
         numbers, target = problem.numbers, problem.target
         lengths.add(len(numbers))
@@ -524,22 +542,28 @@ def test_targets_of_3to4_are_uniform():
 def test_split_is_pinned():
     """Checkpoints, results and problem files depend on these: they may never change."""
     assert split_of("countdown 7 19 36 55") == "train"
-    assert split_of("countdown 1 2 3") == "validation"
-    assert split_of("countdown 1 3 13") == "test"
-    assert split_of("arithmetic 1 + 5") == "validation"
-    assert split_of("arithmetic 2 + 14") == "test"
+    assert split_of("countdown 1 1 7") == "train"  # bucket 79
+    assert split_of("countdown 1 3 14") == "validation"  # bucket 80
+    assert split_of("countdown 1 4 4") == "validation"  # bucket 89
+    assert split_of("countdown 1 2 3") == "test"  # bucket 90
+    assert split_of("arithmetic 2 + 5") == "validation"
 
 
 def test_split_shares():
-    """90 : 5 : 5 of 40,000 keys within five standard deviations (false alarm 6e-7 a share)."""
+    """80 : 10 : 10 of 40,000 keys within five standard deviations (false alarm 6e-7 a share)."""
     n = 40_000
     shares = Counter(split_of(f"countdown {i} {i * 7 % 99} {i * 31 % 97}") for i in range(n))
-    for name, p in (("train", 0.9), ("validation", 0.05), ("test", 0.05)):
+    for name, p in (("train", 0.8), ("validation", 0.1), ("test", 0.1)):
         assert abs(shares[name] - n * p) < 5 * (n * p * (1 - p)) ** 0.5, shares
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.integers(1, 100), min_size=1, max_size=6), st.randoms(use_true_random=False), st.integers(), st.sampled_from(["en", "zh"]))
+@given(
+    st.lists(st.integers(1, 100), min_size=1, max_size=6),
+    st.randoms(use_true_random=False),
+    st.integers(),
+    st.sampled_from(["en", "zh"]),
+)
 def test_split_depends_on_the_numbers_alone(numbers, rng, target, lang):
     shuffled = list(numbers)
     rng.shuffle(shuffled)
@@ -563,9 +587,9 @@ def test_question_tells_all_numbers_and_the_target(lang):
 def test_json_round_trip():
     problem = sample(Random(14), "3to4", "test", "zh")
     assert Countdown.from_json(problem.to_json()) == problem
-    for change in ({"numbers": "1 2"}, {"numbers": []}, {"numbers": [1, "2"]}, {"numbers": [1, True]}, {"numbers": [1, 2.0]}, {"numbers": [-1]}):
+    for numbers in (None, "1 2", [], [1, "2"], [1, True], [1, 2.0], [-1], [[1]], {"1": 2}, 12):
         with pytest.raises(ValueError, match="numbers"):
-            Countdown.from_json(problem.to_json() | change)
+            Countdown.from_json(problem.to_json() | {"numbers": numbers})
     for target in (None, "5", 5.0, True, [5]):
         with pytest.raises(ValueError, match="target"):
             Countdown.from_json(problem.to_json() | {"target": target})
@@ -683,9 +707,8 @@ def test_goal_directed_habits_follow_their_rate(name, kind):
     others = {"backward_chaining": 0.0, "subgoals": 0.0}
     for rate, low, high in ((0.0, 0, 0), (0.3, 0.2, 0.36), (1.0, 0.8, 1.0)):
         habits = Habits(backtracking=0.5, **others | {name: rate})
-        seen = Counter(
-            attempt.kind for _, target, _, trace in traces(habits, "en", 1500, planned=0.0) for attempt in read_thought(trace.thought, target, "en")
-        )
+        told = [read_thought(trace.thought, target, "en") for _, target, _, trace in traces(habits, "en", 1500, planned=0.0)]
+        seen = Counter(attempt.kind for attempts in told for attempt in attempts)
         assert low <= seen[kind] / seen.total() <= high
         assert seen[kind] + seen["blind"] == seen.total()
 

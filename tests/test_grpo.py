@@ -504,7 +504,7 @@ def close(left, right, tolerance=2e-6):
 UPDATES = [
     RLConfig(group_size=4, max_tokens=16, minibatches=2),
     RLConfig(group_size=4, max_tokens=16, minibatches=1, average="response", temperature=0.7),
-    RLConfig(group_size=4, max_tokens=16, minibatches=4, kl=0.2),
+    RLConfig(group_size=4, max_tokens=16, minibatches=4, kl=0.2, temperature=0.8),
 ]
 
 

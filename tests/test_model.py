@@ -88,6 +88,55 @@ def test_norm_by_hand():
     assert_close(norm(torch.tensor([3.0, 4.0])), torch.tensor([3 / 13**0.5, 8 / 13**0.5]), rtol=1e-6, atol=0)
 
 
+# ---------------------------------------------------------------- attention
+
+
+@pytest.mark.parametrize("q_rank", [0, 20])
+@torch.no_grad()
+def test_latent_attention_follows_the_paper(q_rank):
+    """V3 Eq. 1-11, one head and one pair of positions at a time. Rotation comes from its own test."""
+    c = replace(SMALL, q_rank=q_rank)
+    model, (rows, tokens) = random_model(c), (2, 6)
+    part = model.blocks[1].attention
+    h = torch.randn(rows, tokens, c.width)
+    position_BT = torch.arange(tokens).expand(rows, tokens)
+    context = model._context(position_BT, None)
+    query = h if not q_rank else part.q_norm(h @ part.q_down.weight.T)
+    q = (query @ part.q_up.weight.T).view(rows, tokens, c.heads, c.nope_width + c.rope_width)
+    down = h @ part.kv_down.weight.T
+    latent = part.kv_norm(down[..., : c.kv_rank])
+    k_rope = rotate(down[:, :, None, c.kv_rank :], context.table_BT2C, interleaved=True)[:, :, 0]
+    q_rope = rotate(q[..., c.nope_width :], context.table_BT2C, interleaved=True)
+    up = part.kv_up.weight.view(c.heads, c.nope_width + c.value_width, c.kv_rank)
+    mixed = torch.zeros(rows, tokens, c.heads, c.value_width)
+    for b in range(rows):
+        for n in range(c.heads):
+            keys, values = latent[b] @ up[n, : c.nope_width].T, latent[b] @ up[n, c.nope_width :].T
+            for t in range(tokens):
+                score = [q[b, t, n, : c.nope_width] @ keys[s] + q_rope[b, t, n] @ k_rope[b, s] for s in range(t + 1)]
+                weight = (torch.stack(score) / math.sqrt(c.nope_width + c.rope_width)).softmax(0)
+                mixed[b, t, n] = weight @ values[: t + 1]
+    expected = mixed.flatten(-2) @ part.out.weight.T
+    assert expected.std() > 0.1
+    assert_close(part(h, context, 1), expected, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_grouped_attention_shares_keys_within_a_group():
+    """4 query heads on 2 key heads: queries 0 and 1 read key head 0, queries 2 and 3 read key head 1."""
+    c = replace(SMALL, **KINDS["gqa with qk_norm"])
+    model, h = random_model(c), torch.randn(1, 6, c.width)
+    part, context = model.blocks[0].attention, model._context(torch.arange(6)[None], None)
+    heads = [linear(h).view(1, 6, -1, c.head_width) for linear in (part.q, part.k, part.v)]
+    q = rotate(part.q_norm(heads[0]), context.table_BT2C, interleaved=False)[0]
+    k, v = rotate(part.k_norm(heads[1]), context.table_BT2C, interleaved=False)[0], heads[2][0]
+    mixed = torch.zeros(6, c.heads, c.head_width)
+    for n, shared in enumerate([0, 0, 1, 1]):
+        for t in range(6):
+            mixed[t, n] = (k[: t + 1, shared] @ q[t, n] / math.sqrt(12)).softmax(0) @ v[: t + 1, shared]
+    assert_close(part(h, context, 0)[0], mixed.flatten(-2) @ part.out.weight.T, rtol=1e-5, atol=1e-5)
+
+
 # ---------------------------------------------------------------- the cache
 
 
@@ -361,7 +410,7 @@ def skewed_model() -> tuple[Transformer, torch.Tensor]:
     for layer in model.expert_layers():
         layer.bias_E.zero_()
         layer.router += torch.linspace(0.06, -0.06, SMALL.experts)[:, None]
-    return model, random_ids(8, 60)
+    return model, random_ids(6, 50)
 
 
 def test_one_step_of_the_bias():
@@ -386,7 +435,7 @@ def test_bias_balances_a_skewed_router():
         return expert_load(model.trunk(ids)[1], SMALL.experts).amax(-1) * SMALL.experts
 
     before = imbalance()
-    for rate in [0.02] * 60 + [0.002] * 60:
+    for rate in [0.02] * 40 + [0.002] * 20:
         move_router_bias(model, expert_load(model.trunk(ids)[1], SMALL.experts), rate)
     after = imbalance()
     assert (before > 2.5).all() and (after < 1.25).all(), (before, after)

@@ -13,11 +13,11 @@ from minir1.sampler import sample
 
 
 @contextmanager
-def accelerate(model: Transformer, device: Device, config: Config):
-    """While training: grouped or batched experts, and a compiled trunk if asked for."""
+def accelerate(model: Transformer, device: Device, compiled: bool = False):
+    """While training: grouped or batched experts, and a compiled trunk (for one shape) if asked for."""
     use(model, {"grouped": grouped_experts, "portable": batched_experts, "plain": looped_experts}[device.kernels])
-    if config.compile:
-        model.trunk = torch.compile(model.trunk, dynamic=True)
+    if compiled and device.name == "cuda":
+        model.trunk = torch.compile(model.trunk)
     try:
         yield model
     finally:

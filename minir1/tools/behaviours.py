@@ -227,7 +227,8 @@ def _share(metrics: dict[str, float], name: str, part: float, whole: float) -> N
 def summarise(rollouts: Rollouts) -> dict[str, float]:
     """Flat metrics of a batch; a key whose denominator is zero is left out.
 
-    Means over all Countdown responses: attempts (attempts_3: at 3 numbers), checks, backtracks, subgoals, backward. Shares of attempts:
+    Means over all Countdown responses: attempts (attempts_3: at 3 numbers), checks, backtracks, subgoals,
+    backward. Shares of attempts:
     hit_rate (hit_rate_3: at 3 numbers), repeated. check_right: share of checks. wrong_steps: share of steps.
     Over all responses: reflections, reflections_100 (per 100 response tokens), right_if_reflecting
     (P(correct | a reflection word)), switched, thinking. accuracy_3, ... and accuracy_arithmetic: mean accuracy.

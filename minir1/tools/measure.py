@@ -127,6 +127,7 @@ def blind(problems: list[Problem], tokenizer: Tokenizer, budget: int, attempts: 
         by_count.setdefault(len(problem.numbers), []).append(solved)
     return {
         "accuracy": sum(right) / max(1, len(right)),
+        "n": len(right),
         "length": sum(tokens) / max(1, len(tokens)),
         "hit_rate": hits / max(1, tried),
         **{f"accuracy_{k}": sum(v) / len(v) for k, v in sorted(by_count.items())},

@@ -7,13 +7,13 @@ objects of their own: nothing here touches pyplot's global state, so a notebook 
 [0.45, 0.55, 0.9]
 """
 
-import io
-import math
 import re
 from collections.abc import Callable
 from pathlib import Path
 
-from minir1.tools.words import REFERENCES, column, entry, number, phase, references_of
+import numpy as np
+
+from minir1.tools.words import REFERENCES, column, entry, phase, references_of
 
 BLUE, SKY, RED, GREEN = "#0072B2", "#56B4E9", "#D55E00", "#009E73"
 PURPLE, ORANGE, GREY, INK = "#A8508A", "#B87A00", "#777777", "#222222"
@@ -33,15 +33,21 @@ LOOKS = {
 
 
 def smooth(values: list[float]) -> list[float]:
-    """Centred moving mean over about a twentieth of the curve; windows shrink towards the ends, so nothing is bent there.
+    """Each value by a straight line fitted around it (over a twentieth of the curve): a moving mean that keeps its ends.
 
-    >>> smooth([1.0, 5.0, 3.0])
-    [1.0, 5.0, 3.0]
+    >>> smooth([1.0, 5.0, 3.0]), smooth([2.0 * i for i in range(13)])[-1]
+    ([1.0, 5.0, 3.0], 24.0)
     """
     n = len(values)
-    widest = max(n // 40, 2 if n >= 12 else 0)
-    reach = [min(widest, i, n - 1 - i) for i in range(n)]
-    return [math.fsum(values[i - r : i + r + 1]) / (2 * r + 1) for i, r in enumerate(reach)]
+    reach = max(n // 40, 2) if n >= 12 else 0
+    found = []
+    for i in range(n):
+        first = min(max(0, i - reach), n - 1 - 2 * reach)  # at the ends the window stays as wide
+        at = range(first, first + 2 * reach + 1)
+        x, y = sum(at) / len(at), sum(values[j] for j in at) / len(at)
+        slope = sum((j - x) * (values[j] - y) for j in at) / (sum((j - x) ** 2 for j in at) or 1)
+        found.append(y + slope * (i - x))
+    return found
 
 
 def spread(heights: list[float], gap: float) -> list[float]:
@@ -54,10 +60,10 @@ def spread(heights: list[float], gap: float) -> list[float]:
     return [round(y, 4) for y in placed]
 
 
-def _figure(rows: int = 1, columns: int = 1, size: tuple[float, float] = (9, 5)):
+def _figure(rows: int = 1, columns: int = 1, size: tuple[float, float] = (9, 5), layout: str | None = "constrained"):
     from matplotlib.figure import Figure  # here, because the console's verdict needs no plots
 
-    figure = Figure(size, layout="constrained", facecolor="white")
+    figure = Figure(size, layout=layout, facecolor="white")
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
@@ -94,13 +100,16 @@ def _labels(axes, labels: list[tuple[float, str, str, object]], gap: float = 0.0
 
 def save(figure, path: Path) -> Path:
     """A PNG of at most 256 colours (a third of the bytes), below LARGEST."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    canvas = FigureCanvasAgg(figure)
     for dpi in (125, 90, 60):
-        raw = io.BytesIO()
-        figure.savefig(raw, dpi=dpi)
-        Image.open(raw).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+        figure.set_dpi(dpi)
+        canvas.draw()
+        picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+        picture.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
         if path.stat().st_size < LARGEST:
             break
     return path
@@ -111,8 +120,9 @@ def save(figure, path: Path) -> Path:
 
 def accuracy_plot(rows: list[dict], summary: dict):
     """Accuracy over RL steps with every reference line."""
-    practice, exam = column(phase(rows, "rl"), "accuracy"), phase(rows, "validate")
-    answers, (steps, marks) = column(phase(rows, "answer_only"), "accuracy"), column(exam, "accuracy")
+    practice, answers = (column(phase(rows, name), "accuracy") for name in ("rl", "answer_only"))
+    exam = phase(rows, "validate")
+    steps, marks = column(exam, "accuracy")
     base, zero, references = entry(summary.get("base")), entry(summary.get("zero")), references_of(summary)
     if not (practice[1] or marks):
         return None
@@ -126,8 +136,8 @@ def accuracy_plot(rows: list[dict], summary: dict):
             labels.append((height, f"{text}  {100 * height:.1f}%", colour, (0, dashes)))
     axes.plot(*answers, color=PURPLE, alpha=0.35, linewidth=1)
     axes.plot(*practice, color=SKY, alpha=0.55, linewidth=1.1)
-    error = [number(row.get("stderr")) or 0.0 for row in sorted(exam, key=lambda r: number(r.get("step")) or 0)
-             if number(row.get("step")) is not None and number(row.get("accuracy")) is not None]  # fmt: skip
+    errors = dict(zip(*column(exam, "stderr")))
+    error = [max(0.0, errors.get(step, 0.0)) for step in steps]
     axes.errorbar(steps, marks, error, color=BLUE, linewidth=2, marker="o", markersize=4.5, capsize=3, elinewidth=1.2, zorder=4)
     labels += _end_labels(axes, practice, marks, zero, last)
     top = max([y for y, *_ in labels] + practice[1] + marks + [a + b for a, b in zip(marks, error)])
@@ -141,7 +151,7 @@ def _end_labels(axes, practice, marks, zero: dict, last: float) -> list[tuple]:
     """Names of the curves themselves, and the point of the final test."""
     labels = []
     if "accuracy" in zero:
-        height, error = zero["accuracy"], zero.get("stderr", 0.0)
+        height, error = zero["accuracy"], max(0.0, zero.get("stderr", 0.0))
         axes.errorbar([last], [height], [error], color=RED, marker="D", markersize=7, capsize=4, zorder=5)
         labels.append((height, f"R1-Zero, test  {100 * height:.1f} ± {100 * error:.1f}%", RED, "-"))
     if practice[1]:
@@ -207,22 +217,24 @@ def panels_plot(rows: list[dict], summary: dict, panels: list[tuple]):
     blind = entry(found.get("blind_hit_rates")) if isinstance(found, dict) else {}
     width = min(3, len(drawn))
     height = -(-len(drawn) // width)
-    figure, grid = _figure(height, width, (3.4 * width, 2.35 * height))
+    wide, high = 3.4 * width, 2.35 * height + 0.25  # inches; margins by hand: measuring every label takes most of the time
+    figure, grid = _figure(height, width, (wide, high), layout=None)
+    figure.subplots_adjust(0.55 / wide, 0.5 / high, 1 - 0.1 / wide, 1 - 0.3 / high, wspace=0.19, hspace=0.32)
     for axes in grid[len(drawn) :]:
         axes.set_visible(False)
     for i, (axes, (title, curves, percent, logarithmic)) in enumerate(zip(grid, drawn)):
         _dress(axes, title, percent, "RL step" if i >= len(drawn) - width else "")
-        for metric, colour, _ in curves:
-            if metric in blind:
-                axes.axhline(blind[metric], color=colour, linewidth=1.2, dashes=(1, 1.5))
-        _panel(axes, rows, curves, logarithmic)
+        _panel(axes, rows, curves, logarithmic, blind)
     return figure
 
 
-def _panel(axes, rows: list[dict], curves: list[tuple], logarithmic: bool) -> None:
+def _panel(axes, rows: list[dict], curves: list[tuple], logarithmic: bool, blind: dict[str, float]) -> None:
     labels, highest = [], 0.0
     for metric, colour, text in curves:
         x, y = column(rows, metric)
+        if metric.startswith("hit_rate") and metric in blind:
+            axes.axhline(blind[metric], color=colour, linewidth=1.2, dashes=(1, 1.5))
+            highest = max(highest, blind[metric])
         if logarithmic:
             x, y = [a for a, b in zip(x, y) if b > 0], [b for b in y if b > 0]
         if y:
@@ -287,6 +299,7 @@ PLOTS: dict[str, tuple[str, str, Callable]] = {
 
 def seeds_plot(runs: list[list[dict]]):
     """Accuracy and length of several runs (their rows): a line per run, their mean, the band from least to most."""
+    runs = [rows for rows in runs if phase(rows, "rl") or phase(rows, "validate")]
     validated = all(len(column(phase(rows, "validate"), "accuracy")[1]) > 1 for rows in runs)
     accuracy = [column(phase(rows, "validate" if validated else "rl"), "accuracy") for rows in runs]
     length = [column(phase(rows, "rl"), "length") for rows in runs]
@@ -295,14 +308,12 @@ def seeds_plot(runs: list[list[dict]]):
     figure, grid = _figure(1, 2, (10, 4.2))
     titles = (f"Right answers, {'validation' if validated else 'training batches'}", "Response length (tokens)")
     for axes, title, curves, percent in zip(grid, titles, (accuracy, length), (True, False)):
-        _dress(axes, f"{title}, {len(runs)} runs", percent, "RL step")
+        _dress(axes, f"{title}, {len(runs)} run" + "s" * (len(runs) != 1), percent, "RL step")
         _band(axes, [curve for curve in curves if curve[1]], percent, smoothing=not (percent and validated))
     return figure
 
 
 def _band(axes, curves: list[tuple[list, list]], percent: bool, smoothing: bool) -> None:
-    import numpy as np
-
     if not curves:
         return
     curves = [(x, smooth(y) if smoothing else y) for x, y in curves]

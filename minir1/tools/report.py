@@ -185,4 +185,5 @@ def main(arguments: list[str]) -> None:
         print(f"{summary_text(summary)}\n" if summary else f"{run}: no summary yet")
         print(f"during training: {verdict(read_metrics(run))}\nwrote {len(pictures)} plots and {write_html(run)}")
     if len(given.runs) > 1:
-        print(f"wrote {draw_seeds(given.runs, given.out or given.runs[0].resolve().parent)}")
+        together = draw_seeds(given.runs, given.out or given.runs[0].resolve().parent)
+        print(f"wrote {together}" if together else "no reinforcement learning step in these runs: nothing to draw together")

@@ -40,7 +40,7 @@ def entry(value) -> dict[str, float]:
     ({'accuracy': 0.5}, {'accuracy': 0.5, 'accuracy_3': 0.9}, {})
     """
     pairs = value.items() if isinstance(value, dict) else [("accuracy", value)]
-    return {f"accuracy_{k}" if k.isdigit() else k: number(v) for k, v in pairs if number(v) is not None}
+    return {f"accuracy_{k}" if str(k).isdigit() else k: number(v) for k, v in pairs if number(v) is not None}
 
 
 def column(rows: Iterable[dict], name: str, x: str = "step") -> tuple[list[float], list[float]]:
