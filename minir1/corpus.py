@@ -5,8 +5,8 @@ experiment's independent variable: each habit of thought has a rate in `config.H
 `python -m minir1 corpus` measures the rates on the text itself. No question of the validation or
 test split is ever written (a step inside another problem's working does not count).
 
->>> document(Random(0), CorpusConfig())[:45]
-'<|begin|>1 + 23 = 24, 33 - 20 = 13, 30 - 24 ='
+>>> document(Random(0), CorpusConfig())[:39]
+'<|begin|>User: How much is 33936 plus 6'
 """
 
 import multiprocessing
@@ -45,8 +45,8 @@ def countdown_document(rng: Random, config: CorpusConfig, lang: str) -> str:
     habits: Habits = config.habits_zh if lang == "zh" else config.habits
     while True:
         count, target = rng.choice(kind.counts), rng.randint(*kind.targets)
-        plan = None
-        if rng.random() < config.solved:
+        count, plan = 2 if rng.random() < config.pairs else count, None
+        if count == 2 or rng.random() < config.solved:
             numbers, plan = countdown.planned_attempt(rng, count, kind.highest, target)
         else:
             numbers = tuple(1 + int(rng.random() * kind.highest) for _ in range(count))

@@ -25,7 +25,7 @@ from minir1.config import ModelConfig
 
 def rotary_table(width: int, positions: int, base: float) -> Tensor:
     """cos and sin of every position's angles: [positions, 2, width / 2]."""
-    frequency = base ** (-torch.arange(0, width, 2, dtype=torch.float32) / width)
+    frequency = 1 / base ** (torch.arange(0, width, 2, dtype=torch.float32) / width)
     angle = torch.arange(positions, dtype=torch.float32)[:, None] * frequency
     return torch.stack([angle.cos(), angle.sin()], dim=1)
 

@@ -25,7 +25,7 @@ safetensors = pytest.importorskip("safetensors.torch")
 transformers.utils.logging.disable_progress_bar()
 
 SMALL = ModelConfig(
-    width=64, layers=3, heads=4, kv_rank=32, nope_width=12, rope_width=8, value_width=20,
+    vocab_size=512, width=64, layers=3, heads=4, kv_rank=32, nope_width=12, rope_width=8, value_width=20,
     kv_heads=2, head_width=24, dense_width=96, experts=6, top_k=2, expert_width=32, positions=256,
 )  # fmt: skip
 GQA = {"attention": "gqa", "experts": 0}
@@ -113,7 +113,7 @@ def gap(model: Transformer, directory: Path) -> float:
 
 @pytest.mark.parametrize("case", CASES)
 def test_logits_agree(case, tokenizer, tmp_path):
-    model = random_model(replace(SMALL, vocab_size=len(tokenizer), **CASES[case]))
+    model = random_model(replace(SMALL, **CASES[case]))
     ids = random_ids(model.config)
     with torch.no_grad():
         logits = model(ids)
@@ -133,7 +133,7 @@ def test_logits_agree(case, tokenizer, tmp_path):
 @pytest.mark.parametrize("preset", ["cpu", "gpu"])
 def test_logits_agree_for_the_presets(preset, tokenizer, tmp_path):
     """The shapes people train."""
-    model = random_model(replace(PRESETS[preset].model, vocab_size=len(tokenizer)))
+    model = random_model(PRESETS[preset].model)
     difference = gap(model, write(model, tokenizer, tmp_path))
     print(f"{preset} preset: max |logit difference| {difference:.1e}")
     assert difference < 1e-5
@@ -176,7 +176,7 @@ SABOTAGES = {
 @pytest.mark.parametrize("name", SABOTAGES)
 def test_parity_is_not_blind(name, tokenizer, tmp_path):
     settings, sabotage = SABOTAGES[name]
-    model = random_model(replace(SMALL, vocab_size=len(tokenizer), **settings))
+    model = random_model(replace(SMALL, **settings))
     directory = write(model, tokenizer, tmp_path)
     sabotage(directory)
     assert gap(model, directory) > 1e-2

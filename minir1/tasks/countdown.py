@@ -371,7 +371,7 @@ def write_trace(rng: Random, numbers: tuple[int, ...], target: int, habits, lang
     `plan`, when given, is a known solution: it becomes the last attempt. Without it the trace ends
     when an attempt hits by chance, or gives up and answers with its last attempt.
     """
-    words, text, attempts = WORDS[lang], [], 0
+    words, text, attempts, tried = WORDS[lang], [], 0, set()
     go_on = 0.95 if rng.random() < habits.persistence else habits.backtracking
     while True:
         if attempts:
@@ -381,13 +381,22 @@ def write_trace(rng: Random, numbers: tuple[int, ...], target: int, habits, lang
         if plan is not None and stop:
             line, steps, goal = None, plan, target
         else:
-            line, steps, goal = _attempt(rng, numbers, target, habits, words)
+            for _ in range(1 if rng.random() < habits.repeating else 8):
+                line, steps, goal = _attempt(rng, numbers, target, habits, words)
+                if (key := frozenset(_canonical(step) for step in steps)) not in tried:
+                    break
+            tried.add(key)
         text.append(line if line is not None else ", ".join(map(str, steps)))
         hit = steps[-1].value == target
         if rng.random() < habits.verification:
             text.append(words["yes"] if hit else f"{words['no']}{goal}")
         if hit or stop:
             return Trace("".join(text), compose(numbers, steps), attempts, hit)
+
+
+def _canonical(step: Step) -> Step:
+    """3 + 5 and 5 + 3 are one step."""
+    return step._replace(a=step.b, b=step.a) if step.operator in "+*" and step.a > step.b else step
 
 
 def _attempt(rng, numbers, target, habits, words) -> tuple[str, list[Step], int]:

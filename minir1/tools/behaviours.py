@@ -228,10 +228,10 @@ def summarise(rollouts: Rollouts) -> dict[str, float]:
     """Flat metrics of a batch; a key whose denominator is zero is left out.
 
     Means over all Countdown responses: attempts (attempts_3: at 3 numbers), checks, backtracks, subgoals,
-    backward. Shares of attempts:
-    hit_rate (hit_rate_3: at 3 numbers), repeated. check_right: share of checks. wrong_steps: share of steps.
-    Over all responses: reflections, reflections_100 (per 100 response tokens), right_if_reflecting
-    (P(correct | a reflection word)), switched, thinking. accuracy_3, ... and accuracy_arithmetic: mean accuracy.
+    backward. Shares of attempts: hit_rate (hit_rate_3: at 3 numbers), repeated. check_right: share of checks.
+    wrong_steps: share of steps. Over all responses: reflections, reflections_100 (per 100 response tokens),
+    right_if_reflecting (P(correct | a reflection word)), switched, thinking. accuracy_3, ... and
+    accuracy_arithmetic: mean accuracy.
     """
     problems = [rollouts.problem(row) for row in range(len(rollouts.texts))]
     seen = [observe(problem, text) for problem, text in zip(problems, rollouts.texts)]

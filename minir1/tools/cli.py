@@ -16,17 +16,28 @@ def guard(function: Callable[[list[str]], int | None], arguments: list[str], pro
     0
     """
     try:
-        return function(arguments) or 0
+        status = function(arguments) or 0
+        sys.stdout.flush()  # a full disk shows here, not in Python's own goodbye
+        return status
     except SystemExit as leaving:  # argparse's --help
         return leaving.code if isinstance(leaving.code, int) else 0 if leaving.code is None else 2
-    except BrokenPipeError:  # the reader of our output left: `minir1 corpus | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except (UserError, OSError, RuntimeError, MemoryError, KeyboardInterrupt) as fault:
         if os.environ.get("MINIR1_TRACEBACK") == "1":
             raise
-        print(f"{program}: {describe(fault)}", file=sys.stderr)
+        left = isinstance(fault, BrokenPipeError)
+        if not (_output_fails("\n" if left else "") and left):  # `minir1 corpus | head` ends in silence
+            print(f"{program}: {describe(fault)}", file=sys.stderr)
         return 2 if isinstance(fault, UserError) else 130 if isinstance(fault, KeyboardInterrupt) else 1
+
+
+def _output_fails(probe: str) -> bool:
+    """Whether stdout refuses what is in its buffer, and the probe; if so, the rest goes nowhere instead."""
+    try:
+        print(end=probe, flush=True)
+        return False
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
 
 
 def describe(fault: BaseException) -> str:

@@ -1,0 +1,41 @@
+"""One entry point for the tools: `python -m minir1 COMMAND ...`, installed as `minir1` too."""
+
+import sys
+from importlib import import_module
+
+from minir1.config import UserError
+from minir1.tools.cli import guard
+
+# command: (module, function, one line of help); imported only when asked for
+COMMANDS = {
+    "evaluate": ("minir1.tools.evaluate", "main", "score a checkpoint, or answers from elsewhere, on a problem file"),
+    "report": ("minir1.tools.report", "main", "plots, a page and the result of a run, or of several"),
+    "corpus": ("minir1.tools.behaviours", "main_corpus", "measure the habits in the pretraining corpus"),
+    "export": ("minir1.tools.export", "main", "write a checkpoint as a Hugging Face directory"),
+}
+
+
+def usage() -> str:
+    lines = [f"  {name:<10}{help}" for name, (_, _, help) in COMMANDS.items()]
+    return "\n".join(["usage: minir1 COMMAND ...", "", *lines, "", "minir1 COMMAND --help says more; train_zero.py trains."])
+
+
+def dispatch(arguments: list[str]) -> int | None:
+    """Run the command named first. Raises UserError if there is none of that name."""
+    if not arguments or arguments[0] in ("--help", "-h", "help"):
+        print(usage())
+        return 0 if arguments else 2
+    name, *rest = arguments
+    if name not in COMMANDS:
+        raise UserError(f"unknown command {name!r}; there are {', '.join(COMMANDS)}")
+    module, function, _ = COMMANDS[name]
+    return getattr(import_module(module), function)(rest)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit status: 0, 2 for what the user can put right, 1 for a fault of the machine, 130 for Ctrl-C."""
+    return guard(dispatch, sys.argv[1:] if arguments is None else arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
