@@ -74,7 +74,6 @@ class Habits:
     backward_chaining: float = knob(0.06, "attempts that start from the target")
     aim: float = knob(0.5, "attempts whose last step takes a hit when one operator gives it")
     persistence: float = knob(0.1, "thinking documents that go on after 95 of 100 failures", True)
-    repeating: float = knob(0.1, "attempts drawn without looking back, which may repeat an earlier one")
     most_attempts: int = knob(40, "attempts in one document at most")
     switching: float = knob(0.0, "attempts that go on in the other language")
 
@@ -88,7 +87,7 @@ class CorpusConfig:
     share_arithmetic: float = knob(0.2, "share of arithmetic questions")
     share_equations: float = knob(0.15, "share of documents that list true equations")
     direct: float = knob(0.35, "Countdown documents answered without thinking")
-    pairs: float = knob(0.15, "Countdown documents with two numbers only: where aiming is learned")
+    pairs: float = knob(0.0, "Countdown documents with two numbers only: where aiming is learned")
     solved: float = knob(0.3, "Countdown documents that were written around a known solution", True)
     arithmetic_direct: float = knob(0.85, "arithmetic documents answered without working")
     languages: tuple[str, ...] = knob(("en",), "en, zh or en,zh: languages of the documents", True)
@@ -186,7 +185,7 @@ _GPU = Config(
         vocab_size=768, width=256, layers=6, heads=8, kv_rank=96, nope_width=32, rope_width=16, value_width=48,
         dense_width=768, experts=8, top_k=2, expert_width=160, positions=1280,
     ),
-    corpus=CorpusConfig(countdown="3to4", vocab_size=768),
+    corpus=CorpusConfig(countdown="3to4", vocab_size=768, pairs=0.15),
     pretrain=PretrainConfig(tokens=250_000_000, batch_tokens=65_536, row_tokens=1024, lr=3e-3),
     rl=RLConfig(
         steps=200, prompts=64, group_size=16, lr=1e-4, max_tokens=1024, early_tokens=512, train_tokens=262_144,

@@ -47,7 +47,10 @@ def countdown_document(rng: Random, config: CorpusConfig, lang: str) -> str:
         count, target = rng.choice(kind.counts), rng.randint(*kind.targets)
         count, plan = 2 if rng.random() < config.pairs else count, None
         if count == 2 or rng.random() < config.solved:
-            numbers, plan = countdown.planned_attempt(rng, count, kind.highest, target)
+            planned = countdown.planned_attempt(rng, count, kind.highest, target)
+            if planned is None:
+                continue
+            numbers, plan = planned
         else:
             numbers = tuple(1 + int(rng.random() * kind.highest) for _ in range(count))
         problem = Countdown(numbers, target, lang)

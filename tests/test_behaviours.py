@@ -97,12 +97,16 @@ def test_a_thought_that_is_cut_off_counts_up_to_its_end():
         ("36 + 55 = 91, 91 - 19 = 72, 72 - 7 = 65, 65 + 7 = 72", False),  # 7 is used up
         ("36 + 36 = 72, 72 - 7 = 65", False),  # there is one 36
         ("36 + 55 = 90, 90 - 18 = 72, 72 - 7 = 65", False),
+        ("36 + 55 = 91, 91 - 19 = 72, 72 + 7 = 65", False),  # every number, the target, a false step
         ("65 + 0 = 65", False),
         ("65 + 7 = 72, need 72: 36 + 55 = 91, 91 - 19 = 72", True),
         ("65 + 7 = 72, need 72: 36 + 55 = 91, 91 - 7 = 84", False),  # 7 was set aside
         ("65 + 7 = 72, need 73: 36 + 55 = 91, 91 - 19 = 72", False),  # the plan says 72
         ("65 + 8 = 73, need 73: 36 + 55 = 91, 91 - 19 = 72", False),
         ("65 + 6 = 72, need 72: 36 + 55 = 91, 91 - 19 = 72", False),  # a false plan
+        ("65 + 7 = 72, 1 + 1 = 2, need 72: 36 + 55 = 91, 91 - 19 = 72", False),  # two steps before "need"
+        ("65 + 3 + 4 = 72, need 72: 36 + 55 = 91, 91 - 19 = 72", False),
+        (", need 65: 36 + 55 = 91, 91 - 19 = 72, 72 - 7 = 65", False),  # no step before it
         ("64 + 7 = 71, need 71: 36 + 55 = 91, 91 - 19 = 72", False),  # not from the target
         ("72 - 7 = 65, make 72: 36 + 55 = 91, 91 - 19 = 72", True),
         ("72 - 7 = 65, make 72: 36 + 55 = 91, 91 - 20 = 72", False),
@@ -113,6 +117,11 @@ def test_a_thought_that_is_cut_off_counts_up_to_its_end():
 )
 def test_hits(thought, hit):
     assert one(thought).hit is hit
+
+
+def test_a_false_plan_never_hits():
+    assert not one("8 - 3 = 9, need 9: 5 + 4 = 9", Countdown((5, 3, 4), 8)).hit
+    assert not one("9 - 3 = 8, make 9: 5 + 4 = 9", Countdown((5, 3, 4), 8)).hit
 
 
 def test_division_is_exact_and_zero_cannot_be_undone():
@@ -314,6 +323,23 @@ def test_corpus_rates_are_the_configured_ones():
     assert found["wrong_steps"] == 0 and found["check_right"] == 1 and found["right"] < 0.1 and found["switched"] == 0
     assert found["right_thinking"] == pytest.approx(found["hit_rate"] * found["attempts"])
     assert min(found[f"{word}_1000"] for word in ("wait", "try", "but", "等等", "再试", "但是")) > 0
+
+
+def test_corpus_rates_of_three_documents_by_hand():
+    miss, hit = "3 + 5 = 8, 8 + 13 = 21, not 15", "3 * 5 = 15, 15 + 13 = 28"
+    texts = [
+        render("Make 28 from 3, 5, 13.", "(3 * 5) + 13", f"{miss.replace('15', '28')}\nwait, {hit}"),
+        render("Make 15 from 3, 5, 13.", "(3 + 5) + 13", f"{miss}\ntry {miss}"),
+        render("Make 15 from 3, 5, 7.", "3 + 5 + 7"),
+    ]
+    found = corpus_rates(texts)
+    expected = {
+        "direct": 1 / 3, "right": 2 / 3, "right_direct": 1, "right_thinking": 1 / 2, "retrying": 1, "attempts": 2, "checked": 3 / 4,
+        "check_right": 1, "hit_rate": 1 / 4, "hit_rate_3": 1 / 4, "backtracking": 2 / 3, "repeated": 1 / 4, "wrong_steps": 0,
+        "share_countdown": 1,
+    }  # fmt: skip
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+    assert found["wait_1000"] == pytest.approx(1000 / (3 * found["tokens"]))
 
 
 def test_corpus_rates_see_the_solved_share():

@@ -12,9 +12,11 @@ import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from minir1.config import ModelConfig
+from minir1.config import Config, ModelConfig
 from minir1.fast.engine import Engine
 from minir1.fast.experts import batched_experts, grouped_experts, use
+from minir1.fast.precision import Device
+from minir1.fast.setup import accelerate, make_sampler
 from minir1.model import Cache, Transformer, looped_experts, token_logp
 from minir1.sampler import Sampling, choose, prefill, restrict, sample
 
@@ -424,6 +426,7 @@ def test_log_probs_of_the_engine_are_the_models(config):
         prompt = PROMPTS[row // 8]
         logp, _ = token_logp(model, torch.tensor([prompt + ids]), 0.7)
         torch.testing.assert_close(samples.logp_BT[row, : len(ids)], logp[0, len(prompt) - 1 :], rtol=1e-4, atol=2e-5)
+        assert (samples.logp_BT[row, len(ids) :] == 0).all()
 
 
 def test_engine_obeys_bans_and_tells_stopped_from_cut_off():
@@ -553,3 +556,17 @@ def test_a_model_computes_the_same_with_either_twin():
     use(model, batched_experts)
     assert all(layer.compute is batched_experts for layer in model.expert_layers())
     torch.testing.assert_close(model(ids), slow, rtol=1e-4, atol=1e-4)
+
+
+def test_fast_twins_are_taken_out_again():
+    """Sampling and training with other kernels gives the same responses and leaves the model as it was."""
+    model, device = tiny(bias=MUTE), Device("cpu", "CPU", torch.float32, "portable")
+    settings_ = Sampling(12, (NEVER,), temperature=0)
+    slow = sample(model, PROMPTS, 1, settings_)
+    fast = make_sampler(model, device, Config())(model, PROMPTS, 1, settings_)
+    assert rows(fast) == rows(slow)
+    assert model.expert_layers()[0].compute is looped_experts
+    with accelerate(model, device):
+        assert model.expert_layers()[0].compute is batched_experts
+    assert model.expert_layers()[0].compute is looped_experts
+    assert make_sampler(model, Device("cpu", "CPU", torch.float32, "plain"), Config()) is sample

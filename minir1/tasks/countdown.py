@@ -266,14 +266,18 @@ def _random_step(rng: Random, x: int, y: int) -> Step:
     return Step(a, operator, b, value)
 
 
-def planned_attempt(rng: Random, count: int, highest: int, target: int) -> tuple[tuple[int, ...], list[Step]]:
-    """Numbers and steps that reach `target`, grown backwards from it: problems with a known solution."""
-    while True:
+def planned_attempt(rng: Random, count: int, highest: int, target: int) -> tuple[tuple[int, ...], list[Step]] | None:
+    """Numbers and steps that reach `target`, grown backwards from it: problems with a known solution.
+
+    None if a thousand tries found none (two numbers up to 30 cannot make 97).
+    """
+    for _ in range(1000):
         steps: list[Step] = []
         numbers = _grow(rng, count, highest, target, steps)
         if numbers is not None:
             rng.shuffle(numbers)
             return tuple(numbers), steps
+    return None
 
 
 def _grow(rng: Random, count: int, highest: int, value: int, steps: list[Step]) -> list[int] | None:
@@ -371,7 +375,7 @@ def write_trace(rng: Random, numbers: tuple[int, ...], target: int, habits, lang
     `plan`, when given, is a known solution: it becomes the last attempt. Without it the trace ends
     when an attempt hits by chance, or gives up and answers with its last attempt.
     """
-    words, text, attempts, tried = WORDS[lang], [], 0, set()
+    words, text, attempts = WORDS[lang], [], 0
     go_on = 0.95 if rng.random() < habits.persistence else habits.backtracking
     while True:
         if attempts:
@@ -381,22 +385,13 @@ def write_trace(rng: Random, numbers: tuple[int, ...], target: int, habits, lang
         if plan is not None and stop:
             line, steps, goal = None, plan, target
         else:
-            for _ in range(1 if rng.random() < habits.repeating else 8):
-                line, steps, goal = _attempt(rng, numbers, target, habits, words)
-                if (key := frozenset(_canonical(step) for step in steps)) not in tried:
-                    break
-            tried.add(key)
+            line, steps, goal = _attempt(rng, numbers, target, habits, words)
         text.append(line if line is not None else ", ".join(map(str, steps)))
         hit = steps[-1].value == target
         if rng.random() < habits.verification:
             text.append(words["yes"] if hit else f"{words['no']}{goal}")
         if hit or stop:
             return Trace("".join(text), compose(numbers, steps), attempts, hit)
-
-
-def _canonical(step: Step) -> Step:
-    """3 + 5 and 5 + 3 are one step."""
-    return step._replace(a=step.b, b=step.a) if step.operator in "+*" and step.a > step.b else step
 
 
 def _attempt(rng, numbers, target, habits, words) -> tuple[str, list[Step], int]:

@@ -149,7 +149,7 @@ def _read_attempt(problem: Countdown, line: str) -> Attempt | None:
     return Attempt(
         text=line[matches[0].start() : verdict.start() if verdict else None].rstrip(),
         hit=sound and pool == [goal],
-        check=None if verdict is None else _fits(verdict, steps[-1].value if first < len(steps) else None, goal),
+        check=None if verdict is None else _fits(verdict, steps[-1].value, goal),
         subgoal=any(plan[1] is None for plan in plans),
         backward=any(plan[1] is not None for plan in plans),
         steps=len(steps),
@@ -206,9 +206,9 @@ def _set_aside(pool: list[int], step: _Step, goal: int, made: int, backward: boo
     return True
 
 
-def _fits(verdict: re.Match, value: int | None, goal: int) -> bool:
+def _fits(verdict: re.Match, value: int, goal: int) -> bool:
     """Whether "yes" or "not N" is the right thing to say of an attempt that wrote down `value`."""
-    return value == goal if verdict[1] else value not in (None, goal) and int(verdict[2]) == goal
+    return value == goal if verdict[1] else value != goal and int(verdict[2]) == goal
 
 
 # ---------------------------------------------------------------- a batch
