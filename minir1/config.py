@@ -1,16 +1,12 @@
-"""Every knob, with its unit; the presets; and the command line made from them.
+"""Every knob, with its unit. minir1/presets.py fills them in, minir1/tools/flags.py makes the command line from them.
 
-Configuration is frozen. Derived values are properties. Unknown flags and presets fail with one line.
+Configuration is frozen. Derived values are properties. Unknown settings fail with one line.
 
->>> PRESETS["cpu"].rl.group_size
-8
->>> parse_command_line(["--preset", "cpu", "--rl.lr", "1e-4"]).rl.lr
-0.0001
+>>> apply(Config(), {"rl.lr": 1e-3}).rl.lr
+0.001
 """
 
-import argparse
 import json
-import types
 import typing
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 
@@ -111,13 +107,14 @@ class PretrainConfig:
     balance_rate: float = knob(1e-3, "router bias moved by this much a step (V3: gamma)")
     balance_loss: float = knob(1e-4, "weight of the sequence-wise balance loss (V3: alpha)")
     mtp_weight: float = knob(0.3, "weight of the multi-token-prediction loss")
+    checkpoint_every: int = knob(500, "steps between checkpoints")
 
 
 @dataclass(frozen=True)
 class RLConfig:
     """GRPO (arXiv 2402.03300, section 4; R1 report, Eq. 1-3) and its rewards."""
 
-    steps: int = knob(100, "reinforcement learning steps", True)
+    steps: int = knob(120, "reinforcement learning steps", True)
     prompts: int = knob(32, "prompts a step", True)
     group_size: int = knob(8, "responses sampled per prompt (G)", True)
     minibatches: int = knob(2, "updates per rollout", True)
@@ -140,6 +137,7 @@ class RLConfig:
     language_reward: float = knob(0.0, "reward times the share of words in the prompt's language (R1 Eq. 7)")
     tasks: tuple[str, ...] = knob(("countdown:cpu=1",), "what is practised: countdown:NAME=share or arithmetic:KIND=share", True)
     think: bool = knob(True, "off: <answer> is prefilled, the policy cannot think (answer-only control)")
+    recompute: bool = knob(False, "old log-probs from the trainer, not from the sampler (needed where their numbers differ)")
     train_tokens: int = knob(16_384, "tokens in one forward pass of the update (memory)")
     balance_rate: float = knob(0.0, "router bias moved by this much an update; 0: frozen, see README")
     evaluate_every: int = knob(20, "steps between validations")
@@ -175,43 +173,6 @@ class Config:
     eval: EvalConfig = field(default_factory=EvalConfig)
 
 
-# ---------------------------------------------------------------- presets
-
-_GPU = Config(
-    preset="gpu",
-    from_scratch=True,
-    compile=True,
-    model=ModelConfig(
-        vocab_size=768, width=256, layers=6, heads=8, kv_rank=96, nope_width=32, rope_width=16, value_width=48,
-        dense_width=768, experts=8, top_k=2, expert_width=160, positions=1280,
-    ),
-    corpus=CorpusConfig(countdown="3to4", vocab_size=768, pairs=0.15),
-    pretrain=PretrainConfig(tokens=250_000_000, batch_tokens=65_536, row_tokens=1024, lr=3e-3),
-    rl=RLConfig(
-        steps=200, prompts=64, group_size=16, lr=1e-4, max_tokens=1024, early_tokens=512, train_tokens=262_144,
-        tasks=("countdown:3to4=0.8", "arithmetic:5d+=0.07", "arithmetic:5d-=0.07", "arithmetic:2dx=0.06"),
-    ),
-    eval=EvalConfig(problems=2048, validation=512, arithmetic=512, many=512, answer_only_steps=100, batch=2048),
-)
-PRESETS = {
-    "cpu": Config(),
-    "gpu": _GPU,
-    "t4": replace(
-        _GPU, preset="t4", dtype="float16", kernels="portable", from_scratch=False,
-        rl=replace(_GPU.rl, prompts=32, train_tokens=32_768), eval=replace(_GPU.eval, problems=1024, batch=512),
-    ),
-    "smoke": Config(
-        preset="smoke",
-        from_scratch=True,
-        model=ModelConfig(width=32, layers=2, heads=2, kv_rank=16, nope_width=8, value_width=16, dense_width=64, expert_width=32),
-        corpus=CorpusConfig(shard_tokens=20_000, workers=1),
-        pretrain=PretrainConfig(tokens=40_000, batch_tokens=4096),
-        rl=RLConfig(steps=4, prompts=4, group_size=4, max_tokens=48, evaluate_every=2, checkpoint_every=2),
-        eval=EvalConfig(problems=16, validation=8, many=4, answer_only_steps=2),
-    ),
-}  # fmt: skip
-
-
 # ---------------------------------------------------------------- to and from text
 
 
@@ -239,78 +200,9 @@ def to_json(config) -> str:
     return json.dumps(to_dict(config), indent=2, ensure_ascii=False)
 
 
-def _flags(kind: type, prefix: str = "") -> list[tuple[str, type, object]]:
-    hints, found = typing.get_type_hints(kind), []
-    for f in fields(kind):
-        name = f"{prefix}{f.name}"
-        nested = is_dataclass(hints[f.name])
-        found += _flags(hints[f.name], f"{name}.") if nested else [(name, hints[f.name], f)]
-    return found
-
-
-def _converter(hint: type):
-    def boolean(text: str) -> bool:
-        if text.lower() not in ("on", "off", "true", "false", "1", "0", "yes", "no"):
-            raise argparse.ArgumentTypeError(f"{text!r} is not on or off")
-        return text.lower() in ("on", "true", "1", "yes")
-
-    if isinstance(hint, types.GenericAlias):
-        return lambda text: tuple(part for part in text.split(",") if part)
-    return {bool: boolean, int: lambda text: int(text.replace("_", ""))}.get(hint, hint)
-
-
-def build_parser(program: str, everything: bool = False) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(program, description="R1-Zero from random weights.", add_help=False, allow_abbrev=False)
-    parser.add_argument("--help", "-h", action="store_true", help="the flags most people need")
-    parser.add_argument("--help-all", action="store_true", help="every flag")
-    parser.add_argument("--resume", nargs="?", const="", metavar="RUN", help="go on with a run folder from its last checkpoint")
-    for name, hint, f in _flags(Config):
-        help = f.metadata["help"] if everything or f.metadata["basic"] else argparse.SUPPRESS
-        boolean = {"nargs": "?", "const": True} if hint is bool else {}
-        parser.add_argument(f"--{name}", type=_converter(hint), help=help, metavar=name.split(".")[-1].upper(), **boolean)
-    return parser
-
-
 def apply(config, changes: dict[str, object]):
     """Replace dotted names: apply(config, {"rl.lr": 1e-4})."""
     for name, value in changes.items():
         head, _, rest = name.partition(".")
         config = replace(config, **{head: apply(getattr(config, head), {rest: value}) if rest else value})
     return config
-
-
-def check(config: Config) -> Config:
-    """Raises UserError for settings that cannot work together."""
-    model, rl = config.model, config.rl
-    rules = [
-        (model.attention in ("mla", "gqa"), "--model.attention is mla or gqa"),
-        (model.top_k <= model.experts or not model.moe, "--model.top_k cannot exceed --model.experts"),
-        (256 < config.corpus.vocab_size <= 1024, "--corpus.vocab_size lies between 257 and 1024"),
-        (rl.loss in ("grpo", "dr_grpo", "dapo", "gspo", "cispo"), f"unknown --rl.loss {rl.loss!r}"),
-        (rl.average in ("token", "response"), "--rl.average is token or response"),
-        (rl.scale in ("group", "none"), "--rl.scale is group or none"),
-        (rl.group_size >= 2, "--rl.group_size must be at least 2: an advantage compares with the group"),
-        (rl.minibatches >= 1 and rl.prompts % rl.minibatches == 0, "--rl.prompts must be a multiple of --rl.minibatches"),
-        (rl.temperature > 0, "--rl.temperature must be above 0"),
-        (rl.max_tokens + 128 <= model.positions, "--rl.max_tokens plus a prompt of 128 must fit in --model.positions"),
-        (set(config.corpus.languages) <= {"en", "zh"}, "--corpus.languages is en, zh or en,zh"),
-    ]
-    for holds, message in rules:
-        if not holds:
-            raise UserError(message)
-    return config
-
-
-def parse_command_line(arguments: list[str], program: str = "train_zero.py", default: str = "cpu") -> Config:
-    """Preset, then flags on top. Raises UserError; prints help and raises SystemExit(0) for --help."""
-    parser = build_parser(program, "--help-all" in arguments)
-    parser.error = lambda message: (_ for _ in ()).throw(UserError(f"{message} (see {program} --help)"))
-    given = vars(parser.parse_args(arguments))
-    if given.pop("help") | given.pop("help_all"):
-        parser.print_help()
-        raise SystemExit(0)
-    given.pop("resume")
-    preset = given.pop("preset") or default
-    if preset not in PRESETS:
-        raise UserError(f"unknown preset {preset!r}; choose from {', '.join(PRESETS)}")
-    return check(apply(PRESETS[preset], {name: value for name, value in given.items() if value is not None}))

@@ -85,27 +85,22 @@ def equations_document(rng: Random, config: CorpusConfig) -> str:
 
 
 WORDS = {
-    "en": ("sun", "river", "stone", "apple", "green", "quiet", "seven", "paper", "light", "house", "bird", "road"),
-    "zh": ("太阳", "河流", "石头", "苹果", "绿色", "安静", "纸张", "灯光", "房子", "小鸟", "道路", "雨水"),
+    "en": ["sun", "river", "stone", "apple", "green", "quiet", "seven", "paper", "light", "house", "bird", "road"],
+    "zh": ["太阳", "河流", "石头", "苹果", "绿色", "安静", "纸张", "灯光", "房子", "小鸟", "道路", "雨水"],
+}
+QUESTIONS = {
+    "en": ("Which is larger, {a} or {b}?", "How many words: {w}?", "Repeat: {w}", "What is the last word of: {w}?", "Hello"),
+    "zh": ("{a}和{b}哪个大？", "有几个词：{w}？", "重复：{w}", "最后一个词是什么：{w}？", "你好"),
 }
 
 
 def general_document(rng: Random, lang: str) -> str:
     """Small questions of other kinds, so that the base is not a puzzle machine only."""
-    words = rng.sample(WORDS[lang], rng.randint(2, 4))
-    a, b = rng.randrange(1000), rng.randrange(1000)
-    en = lang == "en"
-    listed = (" " if en else "、").join(words)
-    question, answer = rng.choice((
-        (f"Which is larger, {a} or {b}?" if en else f"{a}和{b}哪个大？", max(a, b)),
-        (f"Which is smaller, {a} or {b}?" if en else f"{a}和{b}哪个小？", min(a, b)),
-        (f"How many words: {listed}?" if en else f"有几个词：{listed}？", len(words)),
-        (f"Repeat: {listed}" if en else f"重复：{listed}", listed),
-        (f"What is the last word of: {listed}?" if en else f"最后一个词是什么：{listed}？", words[-1]),
-        (f"Is {a} even?" if en else f"{a}是偶数吗？", ("no" if a % 2 else "yes") if en else ("不是" if a % 2 else "是")),
-        ("Hello" if en else "你好", "Hello, what shall we work on?" if en else "你好，我们做什么？"),
-    ))  # fmt: skip
-    return render(question, str(answer))
+    words, a, b = rng.sample(WORDS[lang], rng.randint(2, 4)), rng.randrange(1000), rng.randrange(1000)
+    listed = (" " if lang == "en" else "、").join(words)
+    answers = (max(a, b), len(words), listed, words[-1], "Hello, what shall we work on?" if lang == "en" else "你好，我们做什么？")
+    which = rng.randrange(len(answers))
+    return render(QUESTIONS[lang][which].format(a=a, b=b, w=listed), str(answers[which]))
 
 
 # ---------------------------------------------------------------- shards

@@ -9,6 +9,7 @@ clip-higher); (3) no KL penalty (--rl.kl 0.001 is the paper's); (4) the router's
 moving bias would change the policy between sampling and update.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -101,57 +102,51 @@ def score_tokens(model: Transformer, learner: Learner, batch: Batch, config: RLC
 
 
 def update(
-    model: Transformer,
-    learner: Learner,
-    batch: Batch,
-    adv_B: Tensor,
-    config: RLConfig,
-    lr: float,
-    loss: Loss = grpo_loss,
-    reference: Transformer | None = None,
+    model: Transformer, learner: Learner, batch: Batch, adv_B: Tensor, config: RLConfig, lr: float, loss: Loss = grpo_loss,
+    reference: Transformer | None = None
 ) -> dict[str, float]:
     """`minibatches` steps on one rollout. Rows without advantage only count in the averages, unless there is a KL term."""
     signal_B = torch.where((adv_B != 0) | (config.kl > 0))[0]
     if len(signal_B) == 0:
         return {"loss": 0.0, "grad_norm": 0.0, "signal": 0.0}
     model.train()
-    old_logp_BT = torch.zeros_like(batch.sampler_logp_BT)
-    old_logp_BT[signal_B, : int(batch.length_B[signal_B].max()) - 1] = score_tokens(model, learner, batch.rows(signal_B), config)
-    gap_BT = (old_logp_BT - batch.sampler_logp_BT).abs()[signal_B] * batch.mask_BT[signal_B]
-    sums = {"gap": gap_BT.sum() / batch.mask_BT[signal_B].sum(), "gap_max": gap_BT.max()}
+    old_logp_BT, sums = batch.sampler_logp_BT, Counter()
+    if config.recompute:
+        old_logp_BT = torch.zeros_like(old_logp_BT)
+        scored_BT = score_tokens(model, learner, batch.rows(signal_B), config)
+        old_logp_BT[signal_B, : scored_BT.shape[1]] = scored_BT
     group_B = torch.arange(len(adv_B), device=adv_B.device) // config.group_size
     for minibatch in range(config.minibatches):
         chosen_B = group_B % config.minibatches == minibatch
         total = Total(int(batch.mask_BT[chosen_B].sum()), int(chosen_B.sum()))
         rows = signal_B[chosen_B[signal_B]]
+        for index in micro_batches(batch.length_B[rows], config.train_tokens) if len(rows) else ():
+            part = batch.rows(rows[index])
+            old = old_logp_BT[rows[index], : part.mask_BT.shape[1]]
+            figures = _backward(model, learner, part, adv_B[rows[index]], old, total, config, loss, reference)
+            sums.update(figures if minibatch == 0 else {k: v for k, v in figures.items() if k not in ("gap", "fresh")})
         if len(rows):
-            shown = batch.mask_BT[rows].sum() * config.minibatches
-            for index in micro_batches(batch.length_B[rows], config.train_tokens):
-                _accumulate(model, learner, batch, rows[index], adv_B, old_logp_BT, total, shown, config, loss, reference, sums)
-            sums["grad_norm"] = sums.get("grad_norm", 0) + learner.step(lr)
-    stats = {name: float(value) for name, value in sums.items()}
-    stats |= {name: stats[name] / config.minibatches for name in ("loss", "grad_norm", "clip_fraction") if name in stats}
+            sums["grad_norm"] += learner.step(lr)
+    per = {"gap": "fresh", "entropy": "tokens", "kl": "tokens"}
+    stats = {k: float(v / (sums[per[k]] if k in per else config.minibatches)) for k, v in sums.items() if k not in per.values()}
     return stats | {"signal": len(signal_B) / len(adv_B)}
 
 
-def _accumulate(model, learner, batch, rows, adv_B, old_logp_BT, total, shown, config, loss, reference, sums) -> None:
-    """Forward and backward of one micro-batch; its figures are added to `sums`."""
-    part = batch.rows(rows)
-    width = part.mask_BT.shape[1]
-    ref_logp_BT = None
+def _backward(model, learner, part: Batch, adv_B, old_logp_BT, total, config, loss, reference) -> dict[str, Tensor]:
+    """Forward and backward of one micro-batch. Returns sums over its tokens; loss and clip fraction are divided already."""
     with learner.autocast():
         logp_BT, entropy_BT = token_logp(model, part.ids_BT, config.temperature)
-        if reference is not None:
-            with torch.no_grad():
-                ref_logp_BT, _ = token_logp(reference, part.ids_BT, config.temperature)
+        with torch.no_grad():
+            ref_logp_BT = token_logp(reference, part.ids_BT, config.temperature)[0] if reference is not None else None
     penalty = ref_logp_BT if config.kl > 0 else None
-    value, stats = loss(logp_BT, old_logp_BT[rows, :width], adv_B[rows], part.mask_BT, total, config, penalty)
+    value, figures = loss(logp_BT, old_logp_BT, adv_B, part.mask_BT, total, config, penalty)
     learner.backward(value)
-    stats |= {"loss": value.detach(), "entropy": (entropy_BT * part.mask_BT).sum() / shown}
+    tokens = part.mask_BT.sum()
+    figures |= {"loss": value.detach(), "entropy": (entropy_BT * part.mask_BT).sum(), "tokens": tokens, "fresh": tokens}
+    figures["gap"] = ((logp_BT.detach() - part.sampler_logp_BT).abs() * part.mask_BT).sum()  # true before the first step only
     if ref_logp_BT is not None:
-        stats["kl"] = (k3(logp_BT.detach(), ref_logp_BT) * part.mask_BT).sum() / shown
-    for name, number in stats.items():
-        sums[name] = sums.get(name, 0) + number
+        figures["kl"] = (k3(logp_BT.detach(), ref_logp_BT) * part.mask_BT).sum()
+    return figures
 
 
 def learning_rate(step: int, config: RLConfig) -> float:
@@ -161,15 +156,9 @@ def learning_rate(step: int, config: RLConfig) -> float:
 
 
 def train(
-    model: Transformer,
-    learner: Learner,
-    steps: Iterable[int],
-    config: RLConfig,
-    pad_id: int,
-    generate: Callable[[int], Rollouts],
-    on_step: Callable[[int, Rollouts, Tensor, dict[str, float]], None],
-    loss: Loss = grpo_loss,
-    reference: Callable[[int], Transformer | None] = lambda step: None,
+    model: Transformer, learner: Learner, steps: Iterable[int], config: RLConfig, pad_id: int, generate: Callable[[int],
+    Rollouts], on_step: Callable[[int, Rollouts, Tensor, dict[str, float]], None], loss: Loss = grpo_loss, reference:
+    Callable[[int], Transformer | None] = lambda step: None
 ) -> None:
     """The algorithm: sample groups, compare within each group, move towards the better ones."""
     for step in steps:

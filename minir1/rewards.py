@@ -24,11 +24,8 @@ class Reward(NamedTuple):
     language: float  # share of the thought's words that are in the prompt's language; 1.0 without words
 
     def total(self, config: RLConfig) -> float:
-        return (
-            config.accuracy_reward * self.accuracy
-            + config.format_reward * self.format
-            + config.language_reward * self.language
-        )
+        weights = (config.accuracy_reward, config.format_reward, config.language_reward)
+        return sum(weight * part for weight, part in zip(weights, self))
 
 
 def language_share(text: str, lang: str) -> float | None:

@@ -52,14 +52,8 @@ class Batch:
 
 
 def roll_out(
-    model: Transformer,
-    tokenizer: Tokenizer,
-    problems: list[Problem],
-    group: int,
-    settings: Sampling,
-    generator: torch.Generator | None = None,
-    sampler: Sampler = sample,
-    prefix: str = "",
+    model: Transformer, tokenizer: Tokenizer, problems: list[Problem], group: int, settings: Sampling, generator:
+    torch.Generator | None = None, sampler: Sampler = sample, prefix: str = ""
 ) -> Rollouts:
     """`group` scored responses to each problem. `prefix` is a forced beginning of every response ("<think>", "<answer>")."""
     prompt_ids = [tokenizer.encode(prompt(p.question()) + prefix) for p in problems]

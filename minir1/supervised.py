@@ -88,13 +88,8 @@ def language_loss(model: Transformer, ids_BT: Tensor, mask_BT: Tensor | None, co
 
 
 def fit(
-    model: Transformer,
-    learner: Learner,
-    batches: Iterable[tuple[Tensor, Tensor | None]],
-    config: PretrainConfig,
-    steps: int,
-    on_step: Callable[[Step], None],
-    first: int = 0,
+    model: Transformer, learner: Learner, batches: Iterable[tuple[Tensor, Tensor | None]], config: PretrainConfig, steps: int,
+    on_step: Callable[[Step], None], first: int = 0
 ) -> None:
     """Minimise cross entropy over `batches` of (ids_BT, mask_BT or None), from step `first` to `steps`."""
     model.train()

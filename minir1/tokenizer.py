@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Library
 
-from minir1.transcript import BEGIN, END, PAD, SPECIAL_TOKENS, THINK, THINK_END
+from minir1.transcript import BEGIN, END, PAD, SPECIAL_TOKENS
 
 # Digits alone; an operator with its spaces and parentheses; a word with the comma before it and the
 # space behind it (", not "); a line break with the word that opens the next attempt ("\nwait, ").
@@ -31,6 +31,7 @@ class Tokenizer:
         self.library = library
         self._pieces = re.compile("|".join(re.escape(t) for t in SPECIAL_TOKENS) + "|" + PIECES)
         self._known = {token: [library.token_to_id(token)] for token in SPECIAL_TOKENS}
+        self.pad, self.begin, self.end = (library.token_to_id(token) for token in (PAD, BEGIN, END))
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int) -> "Tokenizer":
@@ -39,15 +40,10 @@ class Tokenizer:
             [pre_tokenizers.Split(Regex(PIECES), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
         )
         library.decoder = decoders.ByteLevel()
-        library.train_from_iterator(
-            texts,
-            trainers.BpeTrainer(
-                vocab_size=vocab_size,
-                special_tokens=[AddedToken(t, special=True, normalized=False) for t in SPECIAL_TOKENS],
-                initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-                show_progress=False,
-            ),
-        )
+        special = [AddedToken(t, special=True, normalized=False) for t in SPECIAL_TOKENS]
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+        library.train_from_iterator(texts, trainer)
         return cls(library)
 
     @classmethod
@@ -82,23 +78,3 @@ class Tokenizer:
     def ids_holding(self, text: str) -> tuple[int, ...]:
         """All tokens whose text contains `text`."""
         return tuple(i for i in range(len(self)) if text in self.decode([i]))
-
-    @property
-    def pad(self) -> int:
-        return self.id(PAD)
-
-    @property
-    def begin(self) -> int:
-        return self.id(BEGIN)
-
-    @property
-    def end(self) -> int:
-        return self.id(END)
-
-    @property
-    def think(self) -> int:
-        return self.id(THINK)
-
-    @property
-    def think_end(self) -> int:
-        return self.id(THINK_END)

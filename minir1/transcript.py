@@ -71,7 +71,7 @@ def problem_from_json(line: dict) -> Problem:
     """Raises ValueError with a reason for anything that is not a problem."""
     if not isinstance(line, dict):
         raise ValueError("not a JSON object")
-    if line.get("task") not in TASKS:
+    if not isinstance(line.get("task"), str) or line["task"] not in TASKS:
         raise ValueError(f'"task" must be one of {", ".join(TASKS)}, not {line.get("task")!r}')
     if line.get("lang", "en") not in ("en", "zh"):
         raise ValueError(f'"lang" must be en or zh, not {line["lang"]!r}')

@@ -10,8 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minir1.config import PRESETS, CorpusConfig, Habits, UserError
+from minir1.config import CorpusConfig, Habits, UserError
 from minir1.corpus import sample_text
+from minir1.presets import PRESETS
 from minir1.rewards import score
 from minir1.rollout import Rollouts
 from minir1.tasks import arithmetic
@@ -304,7 +305,7 @@ def test_summarise_leaves_out_what_has_no_denominator():
 HABITS = Habits(verification=0.7, backtracking=0.6, subgoals=0.2, backward_chaining=0.1, aim=0.0, persistence=0.0)
 MIXTURE = CorpusConfig(
     countdown="3to4", share_countdown=0.5, share_arithmetic=0.25, share_equations=0.15, direct=0.3, solved=0.0,
-    arithmetic_direct=0.8, languages=("en", "zh"), habits=HABITS, habits_zh=HABITS,
+    arithmetic_direct=0.8, pairs=0.0, languages=("en", "zh"), habits=HABITS, habits_zh=HABITS,
 )  # fmt: skip
 
 

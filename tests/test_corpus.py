@@ -174,7 +174,7 @@ def test_documents_say_only_true_things_but_for_wrong_guesses(mixture):
                 hits = [check_attempt(a, problem.numbers, problem.target) for a in attempts]
                 assert problem.verify(document.transcript.answer) == hits[-1] and not any(hits[:-1])
                 assert all(a.verdict in (None, "yes" if hit else a.goal) for a, hit in zip(attempts, hits))
-    assert 0.2 < right[True] / right.total() < 0.5, "mostly wrong, as a base corpus should be"
+    assert 0.2 < right[True] / right.total() < 0.6, "often wrong, as in a base corpus"
 
 
 def test_general_answers_are_right():
@@ -270,8 +270,8 @@ def thoughts(config: CorpusConfig, n: int, lang: str) -> list[list[tuple]]:
 @pytest.mark.parametrize(("verification", "backtracking"), [(0.9, 0.5), (0.25, 0.1), (0.6, 0.7)])
 def test_habits_come_at_their_rates(lang, verification, backtracking):
     """Without known solutions (solved=0), where each rate can be read off; the other language has other rates."""
-    mine = Habits(verification=verification, backtracking=backtracking, most_attempts=100)
-    other = Habits(verification=0.05, backtracking=0.9)
+    mine = Habits(verification=verification, backtracking=backtracking, persistence=0.0, most_attempts=100)
+    other = Habits(verification=0.05, backtracking=0.9, persistence=0.5)
     habits, habits_zh = (mine, other) if lang == "en" else (other, mine)
     told = thoughts(replace(BOTH, solved=0.0, habits=habits, habits_zh=habits_zh), 6000, lang)
     attempts = [a for thought in told for a, _ in thought]
@@ -288,14 +288,24 @@ def test_documents_with_several_attempts_follow_backtracking():
     """DESIGN section 5's independent variable: known solutions hardly change it; only a hit at once takes some away."""
     for rate in (0.05, 0.5):
         for solved in (0.0, 0.2, 1.0):
-            habits = Habits(backtracking=rate)
+            habits = Habits(backtracking=rate, persistence=0.0)
             told = thoughts(replace(BOTH, solved=solved, habits=habits), 3000, "en")
             several = sum(len(thought) > 1 for thought in told)
             assert within(several, len(told), rate) or 0.8 * rate < several / len(told) < rate
 
 
+def test_persistence_is_a_share_of_documents():
+    """A persistent writer goes on after 95 of 100 failures, the others as backtracking says: read off at the first failure."""
+    for persistence, backtracking in ((1.0, 0.2), (0.3, 0.2), (0.3, 0.0)):
+        habits = Habits(persistence=persistence, backtracking=backtracking, most_attempts=100)
+        told = thoughts(replace(BOTH, solved=0.0, habits=habits), 4000, "en")
+        failed = [thought for thought in told if thought[0][1]]
+        rate = persistence * 0.95 + (1 - persistence) * backtracking
+        assert within(sum(len(thought) > 1 for thought in failed), len(failed), rate)
+
+
 def test_at_most_so_many_attempts():
-    told = thoughts(replace(BOTH, habits=Habits(backtracking=1.0, most_attempts=4)), 2000, "en")
+    told = thoughts(replace(BOTH, habits=Habits(backtracking=1.0, persistence=0.0, most_attempts=4)), 2000, "en")
     lengths = Counter(map(len, told))
     assert max(lengths) == 4 and lengths[4] > len(told) / 2
 
@@ -312,7 +322,8 @@ SIGNS = {  # what a document shows of a habit
 def test_a_habit_at_rate_zero_never_occurs(habit):
     """The ablations rest on this. At the default rates the same pattern is found, so it would be seen."""
     config = replace(BOTH, share_countdown=1.0)
-    without = replace(config, habits=replace(config.habits, **{habit: 0.0}), habits_zh=replace(config.habits_zh, **{habit: 0.0}))
+    rates = {habit: 0.0} | ({"persistence": 0.0} if habit == "backtracking" else {})
+    without = replace(config, habits=replace(config.habits, **rates), habits_zh=replace(config.habits_zh, **rates))
     assert not any(re.search(SIGNS[habit], text) for text in sample_text(without, 0, 8000))
     assert sum(bool(re.search(SIGNS[habit], text)) for text in sample_text(config, 0, 2000)) > 20
 
@@ -332,6 +343,14 @@ def test_puzzles_are_of_the_distribution_asked_for(name, counts, highest):
     assert {len(p.numbers) for p in found} == counts
     assert {n for p in found for n in p.numbers} == set(range(1, highest + 1))
     assert {p.target for p in found} == set(range(10, 100)), "a missing target has a chance below 1e-5"
+
+
+def test_pairs_come_at_their_rate_and_are_solved():
+    """Two numbers only, around a known solution; a target that two numbers cannot make is another document's."""
+    found = documents(replace(BOTH, share_countdown=1.0, countdown="3to4", pairs=0.3), 4000)
+    pairs = [d for d in found if len(d.problem.numbers) == 2]
+    assert within(len(pairs), len(found), 0.3)
+    assert all(d.problem.verify(d.transcript.answer) for d in pairs)
 
 
 # ---------------------------------------------------------------- shards and batches

@@ -394,6 +394,7 @@ def test_compose_tells_equal_values_apart():
     numbers = (2, 2, 4, 4)
     steps = [Step(2, "+", 2, 4), Step(4, "+", 4, 8), Step(8, "/", 4, 2)]
     assert Countdown(numbers, 2).verify(compose(numbers, steps))
+    assert compose(numbers, steps) == "((2 + 2) + 4) / 4", "a result is taken before a given number"
     assert compose((3, 5, 4), [Step(3, "+", 5, 8), Step(8, "/", 4, 2)]) == "(3 + 5) / 4"
     assert compose((9, 4, 3), [Step(4, "-", 3, 1), Step(9, "-", 1, 8)]) == "9 - (4 - 3)"
 
@@ -403,10 +404,19 @@ def test_planned_attempts_reach_the_target(name):
     kind, rng = DISTRIBUTIONS[name], Random(7)
     for _ in range(200):
         count, target = rng.choice(kind.counts), rng.randint(*kind.targets)
-        numbers, steps = countdown.planned_attempt(rng, count, kind.highest, target)
+        planned = countdown.planned_attempt(rng, count, kind.highest, target)
+        assert planned is not None, "every target of a distribution has a plan"
+        numbers, steps = planned
         assert len(numbers) == count and all(1 <= n <= kind.highest for n in numbers)
         assert check_steps(numbers, steps) == target
         assert Countdown(numbers, target).verify(compose(numbers, steps))
+
+
+def test_a_plan_that_does_not_exist_is_none():
+    """97 is a prime: no two numbers up to 30 make it. The search must end."""
+    assert countdown.planned_attempt(Random(0), 2, 30, 97) is None
+    numbers, steps = countdown.planned_attempt(Random(0), 2, 30, 60)
+    assert check_steps(numbers, steps) == 60
 
 
 def test_random_attempts_are_valid_and_aimed_ones_hit_more():
@@ -669,7 +679,7 @@ def check_attempt(attempt: Attempt, numbers: tuple[int, ...], target: int) -> bo
 @pytest.mark.parametrize("goals", [0.0, 0.3])
 def test_traces_say_only_true_things(lang, goals):
     """With verification=1 each attempt ends in a verdict, and the verdict is right; the answer follows suit."""
-    habits = Habits(verification=1.0, backtracking=0.7, subgoals=goals, backward_chaining=goals, most_attempts=6)
+    habits = Habits(verification=1.0, backtracking=0.7, persistence=0.2, subgoals=goals, backward_chaining=goals, most_attempts=6)
     kinds, solved, total = Counter(), 0, 0
     for numbers, target, _, trace in traces(habits, lang, 1500):
         attempts = read_thought(trace.thought, target, lang)
@@ -687,13 +697,14 @@ def test_traces_say_only_true_things(lang, goals):
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_backtracking_zero_is_a_single_attempt(lang):
-    for *_, plan, trace in traces(Habits(backtracking=0.0), lang, 400):
+    for *_, plan, trace in traces(Habits(backtracking=0.0, persistence=0.0), lang, 400):
         assert trace.attempts == 1 and "\n" not in trace.thought
         assert trace.solved or plan is None
 
 
 def test_other_rates_at_their_ends():
-    for numbers, target, plan, trace in traces(Habits(verification=0.0, backtracking=1.0, most_attempts=5), "en", 300):
+    habits = Habits(verification=0.0, backtracking=1.0, persistence=0.0, most_attempts=5)
+    for numbers, target, plan, trace in traces(habits, "en", 300):
         assert "yes" not in trace.thought and "not" not in trace.thought
         attempts = read_thought(trace.thought, target, "en")
         assert trace.attempts == len(attempts) and (trace.solved or trace.attempts == 5)
@@ -715,6 +726,7 @@ def test_goal_directed_habits_follow_their_rate(name, kind):
 
 def test_aim_raises_the_hits():
     def share(aim):
-        return sum(t.solved for *_, t in traces(Habits(aim=aim, backtracking=0.0), "en", 1500, planned=0.0)) / 1500
+        habits = Habits(aim=aim, backtracking=0.0, persistence=0.0)
+        return sum(t.solved for *_, t in traces(habits, "en", 1500, planned=0.0)) / 1500
 
     assert share(1.0) > 1.5 * share(0.0)

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from minir1.__main__ import COMMANDS, main
 from minir1.checkpoint import save_checkpoint
-from minir1.config import PRESETS, ModelConfig, UserError
+from minir1.config import ModelConfig, UserError
 from minir1.corpus import sample_text
 from minir1.model import Transformer
+from minir1.presets import PRESETS
 from minir1.sampler import Samples, Sampling, pad
 from minir1.tasks.arithmetic import Arithmetic
 from minir1.tasks.countdown import Countdown

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from minir1.config import PRESETS, ModelConfig
+from minir1.config import ModelConfig
 from minir1.model import (
     Cache,
     MixtureOfExperts,
@@ -22,6 +22,7 @@ from minir1.model import (
     rotate,
     token_logp,
 )
+from minir1.presets import PRESETS
 
 SMALL = ModelConfig(
     vocab_size=80, width=32, layers=3, heads=4, kv_rank=16, nope_width=12, rope_width=8, value_width=10,

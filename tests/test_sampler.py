@@ -33,7 +33,7 @@ GQA = ModelConfig(
 )  # fmt: skip
 MODELS = pytest.mark.parametrize("config", [MLA, GQA], ids=["mla", "gqa"])
 PROMPTS = [[3, 4, 5, 6, 7, 8, 9], [10, 11], [12], [13, 14, 15, 16], [17, 3, 3], [9, 8, 7, 6, 5, 4, 3, 2], [20, 21], [30]]
-BUDGET = 50
+BUDGET = 40
 NEVER = V - 1  # an id that models with this bias never choose
 MUTE = {NEVER: -1e4}
 ALARM = 1e-6

@@ -12,7 +12,7 @@ import torch
 
 from minir1.fast.experts import batched_experts, use
 from minir1.model import Cache, Transformer
-from minir1.sampler import Samples, Sampling, choose, prefill
+from minir1.sampler import Samples, Sampling, choose, prefill, sample
 
 ROWS = (16, 32, 64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 LOOK = 16  # steps between looks at how many rows still run
@@ -67,6 +67,8 @@ class Engine:
     @torch.no_grad()
     def sample(self, model: Transformer, prompts, group: int, settings: Sampling, generator=None) -> Samples:
         self.refresh(model)
+        if max(map(len, prompts)) + settings.max_tokens > self.size or group > self.rows:
+            return sample(self.policy, prompts, group, settings, generator)  # rare and long: the plain loop
         if self.device.type == "cuda":
             seed = torch.randint(2**62, (), generator=generator, device=generator.device).item() if generator else 0
             torch.cuda.manual_seed(seed)

@@ -112,13 +112,9 @@ def split_of(key: str) -> str:
     return "train" if bucket < 80 else "validation" if bucket < 90 else "test"
 
 
+_LONG = "Using the numbers {n}, make an expression that equals {t}."
 QUESTIONS = {
-    "en": (
-        "Use {n} to make {t}.",
-        "Make {t} from {n}.",
-        "Using the numbers {n}, make an expression that equals {t}.",
-        "Reach {t} with {n}.",
-    ),
+    "en": ("Use {n} to make {t}.", "Make {t} from {n}.", _LONG, "Reach {t} with {n}."),
     "zh": ("用{n}算出{t}。", "请用{n}得到{t}。", "用数字{n}写一个等于{t}的算式。", "{n}怎样算出{t}？"),
 }
 
@@ -326,23 +322,10 @@ def compose(numbers: tuple[int, ...], steps: list[Step]) -> str:
 _UNDO = {"+": "-", "-": "+", "*": "/", "/": "*"}
 
 WORDS = {
-    "en": {
-        "yes": ", yes",
-        "no": ", not ",
-        "retry": ("\nwait, ", "\ntry ", "\nbut ", "\nor ", "\n"),
-        "need": ", need ",
-        "make": ", make ",
-        "colon": ": ",
-    },
-    "zh": {
-        "yes": "，对",
-        "no": "，不是",
-        "retry": ("\n等等，", "\n再试", "\n但是", "\n或者", "\n"),
-        "need": "，还差",
-        "make": "，先凑",
-        "colon": "：",
-    },
+    "en": {"yes": ", yes", "no": ", not ", "need": ", need ", "make": ", make ", "colon": ": "},
+    "zh": {"yes": "，对", "no": "，不是", "need": "，还差", "make": "，先凑", "colon": "："},
 }
+RETRY = {"en": ("\nwait, ", "\ntry ", "\nbut ", "\nor ", "\n"), "zh": ("\n等等，", "\n再试", "\n但是", "\n或者", "\n")}
 
 
 class Trace(NamedTuple):
@@ -379,7 +362,10 @@ def write_trace(rng: Random, numbers: tuple[int, ...], target: int, habits, lang
     go_on = 0.95 if rng.random() < habits.persistence else habits.backtracking
     while True:
         if attempts:
-            text.append(words["retry"][int(rng.random() * len(words["retry"]))])
+            text.append(RETRY[lang][int(rng.random() * len(RETRY[lang]))])
+            if rng.random() < habits.switching:
+                lang = "en" if lang == "zh" else "zh"
+                words = WORDS[lang]
         attempts += 1
         stop = attempts >= habits.most_attempts or rng.random() >= go_on
         if plan is not None and stop:

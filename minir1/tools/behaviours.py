@@ -17,8 +17,9 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
-from minir1.config import PRESETS, UserError, apply, check
+from minir1.config import UserError, apply
 from minir1.corpus import sample_text
+from minir1.presets import PRESETS, check
 from minir1.rewards import score
 from minir1.rollout import Rollouts
 from minir1.tasks import arithmetic, countdown

@@ -4,7 +4,7 @@ from random import Random
 
 import torch
 
-from minir1.config import UserError
+from minir1.config import Config, UserError
 from minir1.corpus import ordered
 from minir1.rollout import Rollouts, roll_out
 from minir1.sampler import Sampling
@@ -28,7 +28,8 @@ def parse_tasks(tasks: tuple[str, ...]) -> list[tuple[str, str, float]]:
         except ValueError:
             raise UserError(f"--rl.tasks: {text!r} should read like countdown:3to4=0.8") from None
         if kind not in known:
-            raise UserError(f"--rl.tasks: no task {name!r}; there are countdown:{'|'.join(countdown.DISTRIBUTIONS)} and arithmetic:KIND")
+            names = "|".join(countdown.DISTRIBUTIONS)
+            raise UserError(f"--rl.tasks: no task {name!r}; there are countdown:{names} and arithmetic:KIND")
     return parsed
 
 
@@ -81,7 +82,8 @@ class Examiner:
         step, parts = max(1, self.batch // samples), []
         for i in range(0, len(problems), step):
             chunk = problems[i : i + step]
-            parts.append(roll_out(model, self.tokenizer, chunk, samples, settings or self.settings, generator, self.sampler, prefix))
+            how = settings or self.settings
+            parts.append(roll_out(model, self.tokenizer, chunk, samples, how, generator, self.sampler, prefix))
         merged = {f: [x for part in parts for x in getattr(part, f)] for f in Rollouts.__dataclass_fields__ if f != "group"}
         return Rollouts(group=samples, **merged)
 
@@ -92,7 +94,8 @@ class Examiner:
         """The base made to think and not allowed to end its thought before it says yes."""
         t, s = self.tokenizer, self.settings
         banned = tuple(t.id(x) for x in ("</think>", "<answer>", "<think>", "<|end|>"))
-        settings = Sampling(s.max_tokens, s.stop_ids, s.temperature, s.top_p, banned, t.ids_holding(", yes") + t.ids_holding("，对"))
+        until = t.ids_holding(", yes") + t.ids_holding("，对")
+        settings = Sampling(s.max_tokens, s.stop_ids, s.temperature, s.top_p, banned, until)
         return self.examine(model, problems, 1, seed, settings, THINK)
 
     def answer_only(self, model, problems, seed: int = 0) -> dict[str, float]:
@@ -102,6 +105,39 @@ class Examiner:
         """Share of problems that at least one of `samples` responses solves."""
         rollouts = self.roll(model, problems, samples, seed)
         return torch.tensor([r.accuracy for r in rollouts.rewards]).view(-1, samples).amax(1).mean().item()
+
+    def compare(self, models: dict, draw, config: Config) -> dict:
+        """The test, read once: every policy and every reference line on the same held-out problems.
+
+        `models` holds "base", "zero" and perhaps "answer_only"; `draw(split, count)` gives the problems.
+        """
+        problems, base = draw("test", config.eval.problems), models["base"]
+        some = problems[: config.eval.many]
+        found = {name: self.examine(models[name], problems) for name in ("base", "zero")}
+        tries = {k: found["zero"].get(f"attempts_{k}", 1.0) for k in range(2, 10)}
+        references = {
+            "blind_tokens": blind(problems, self.tokenizer, config.rl.max_tokens),
+            "blind_attempts": blind(problems, self.tokenizer, 10**9, tries),
+            "blind_hit_rates": blind_hit_rates(problems),
+            "forced_base": self.forced(base, some),
+            "pass64_base": self.pass_at_any(base, some),
+        }
+        if "answer_only" in models:
+            references["answer_only"] = self.answer_only(models["answer_only"], problems)
+        for task, kind, _ in parse_tasks(config.rl.tasks):
+            if task == "arithmetic":
+                asked = draw_problems((f"{task}:{kind}",), config.corpus.languages, "test", f"test {kind}", config.eval.arithmetic)
+                for name in found:
+                    found[name].setdefault("arithmetic", {})[kind] = self.examine(models[name], asked)
+        return found | {"references": references}
+
+
+def transcripts(rollouts, step: int, count: int) -> list[dict]:
+    return [
+        {"step": step, "id": str(i), "question": rollouts.problem(i).question(), "response": text,
+         "correct": bool(rollouts.rewards[i].accuracy), "tokens": len(rollouts.response_ids[i])}
+        for i, text in enumerate(rollouts.texts[:count])
+    ]  # fmt: skip
 
 
 def blind(problems: list[Problem], tokenizer: Tokenizer, budget: int, attempts: dict[int, float] | None = None) -> dict[str, float]:

@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 
 from minir1.checkpoint import read, write_whole
-from minir1.config import Config, UserError, check, from_dict, to_json
+from minir1.config import Config, UserError, from_dict, to_json
+from minir1.presets import check
 
 
 def write_text(path: Path, text: str) -> None:

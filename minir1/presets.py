@@ -1,0 +1,61 @@
+"""The presets: cpu (a laptop), gpu (one card from Ampere on), t4 (a free Colab), smoke (seconds, for tests)."""
+
+from dataclasses import replace
+
+from minir1.config import Config, CorpusConfig, EvalConfig, ModelConfig, PretrainConfig, RLConfig, UserError
+
+_GPU = Config(
+    preset="gpu",
+    from_scratch=True,
+    compile=True,
+    model=ModelConfig(
+        vocab_size=768, width=256, layers=6, heads=8, kv_rank=96, nope_width=32, rope_width=16, value_width=48,
+        dense_width=768, experts=8, top_k=2, expert_width=160, positions=1280,
+    ),
+    corpus=CorpusConfig(countdown="3to4", vocab_size=768, pairs=0.15),
+    pretrain=PretrainConfig(tokens=250_000_000, batch_tokens=65_536, row_tokens=1024, lr=3e-3),
+    rl=RLConfig(
+        steps=200, prompts=64, group_size=16, lr=1e-4, max_tokens=1024, early_tokens=512, recompute=True, train_tokens=262_144,
+        tasks=("countdown:3to4=0.8", "arithmetic:5d+=0.07", "arithmetic:5d-=0.07", "arithmetic:2dx=0.06"),
+    ),
+    eval=EvalConfig(problems=2048, validation=512, arithmetic=512, many=512, answer_only_steps=100, batch=2048),
+)
+PRESETS = {
+    "cpu": Config(),
+    "gpu": _GPU,
+    "t4": replace(
+        _GPU, preset="t4", dtype="float16", kernels="portable", from_scratch=False,
+        rl=replace(_GPU.rl, prompts=32, train_tokens=32_768), eval=replace(_GPU.eval, problems=1024, batch=512),
+    ),
+    "smoke": Config(
+        preset="smoke",
+        from_scratch=True,
+        model=ModelConfig(width=32, layers=2, heads=2, kv_rank=16, nope_width=8, value_width=16, dense_width=64, expert_width=32),
+        corpus=CorpusConfig(shard_tokens=20_000, workers=1),
+        pretrain=PretrainConfig(tokens=40_000, batch_tokens=4096),
+        rl=RLConfig(steps=4, prompts=4, group_size=4, max_tokens=48, evaluate_every=2, checkpoint_every=2),
+        eval=EvalConfig(problems=16, validation=8, many=4, answer_only_steps=2),
+    ),
+}  # fmt: skip
+
+
+def check(config: Config) -> Config:
+    """Raises UserError for settings that cannot work together."""
+    model, rl = config.model, config.rl
+    rules = {
+        "--model.attention is mla or gqa": model.attention in ("mla", "gqa"),
+        "--model.top_k cannot exceed --model.experts": model.top_k <= model.experts or not model.moe,
+        "--corpus.vocab_size lies between 257 and 1024": 256 < config.corpus.vocab_size <= 1024,
+        "--corpus.languages is en, zh or en,zh": bool(config.corpus.languages) and set(config.corpus.languages) <= {"en", "zh"},
+        f"unknown --rl.loss {rl.loss!r}": rl.loss in ("grpo", "dr_grpo", "dapo", "gspo", "cispo"),
+        "--rl.average is token or response": rl.average in ("token", "response"),
+        "--rl.scale is group or none": rl.scale in ("group", "none"),
+        "--rl.group_size must be at least 2: an advantage compares with the group": rl.group_size >= 2,
+        "--rl.prompts must be a multiple of --rl.minibatches": rl.minibatches >= 1 and rl.prompts % rl.minibatches == 0,
+        "--rl.temperature must be above 0": rl.temperature > 0,
+        "--rl.max_tokens plus a prompt of 128 must fit in --model.positions": rl.max_tokens + 128 <= model.positions,
+    }
+    for message, holds in rules.items():
+        if not holds:
+            raise UserError(message)
+    return config

@@ -1,0 +1,77 @@
+"""What every stage of a training script needs: the run folder, the device, the tokenizer, and how to go on after a stop."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from minir1.config import Config, UserError
+from minir1.fast.precision import Device, pick_device
+from minir1.model import Transformer
+from minir1.supervised import Learner
+from minir1.tokenizer import Tokenizer
+from minir1.tools.flags import parse_command_line
+from minir1.tools.measure import Examiner, many_problems, parse_tasks, sampling
+from minir1.tools.run import Run
+
+
+@dataclass
+class Lab:
+    run: Run
+    device: Device
+    tokenizer: Tokenizer | None = None
+
+    @property
+    def config(self) -> Config:
+        return self.run.config
+
+    @classmethod
+    def open(cls, arguments: list[str]) -> "Lab":
+        """A new run from the command line, or an old one with --resume RUN. Says where it computes."""
+        if "--resume" in arguments:
+            if len(arguments) != 2 or arguments[0] != "--resume":
+                raise UserError("--resume takes a run folder and nothing else: its settings are in the folder")
+            run = Run.resume(Path(arguments[1]))
+        else:
+            config = parse_command_line(arguments, default="gpu" if torch.cuda.is_available() else "cpu")
+            parse_tasks(config.rl.tasks)
+            pick_device(config)
+            run = Run.start(Path(config.out or f"runs/{config.preset}-{config.seed}"), config)
+        if run.config.threads:
+            torch.set_num_threads(run.config.threads)
+        torch.manual_seed(run.config.seed)
+        torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for every shape, and ours vary
+        lab = cls(run, pick_device(run.config))
+        print(f"minir1: preset {run.config.preset}, seed {run.config.seed}, {lab.device}; run folder {run.path}", flush=True)
+        return lab
+
+    def examiner(self, sampler) -> Examiner:
+        settings = sampling(self.tokenizer, self.config.rl.max_tokens)
+        return Examiner(self.tokenizer, sampler, settings, self.config.eval.batch, self.device.name)
+
+    def problems(self, split: str, count: int) -> list:
+        """Of the first task, the same for every seed."""
+        return many_problems(self.config.rl.tasks[:1], self.config.corpus.languages, split, split, count)
+
+    def once(self, name: str, work: Callable) -> object:
+        """Do a phase once: a resumed run takes its recorded result."""
+        if name not in self.run.progress:
+            start = time.time()
+            result = work()
+            self.run.finish(name, {"seconds": time.time() - start, "result": result})
+        return self.run.progress[name]["result"]
+
+    def keep(self, phase: str, step: int, model: Transformer, learner: Learner, **more) -> None:
+        """Save what it takes to go on with a phase from `step`."""
+        self.run.save_state(phase, step, model=model.state_dict(), learner=learner.state(), **more)
+
+    def restore(self, phase: str, model: Transformer, learner: Learner) -> int:
+        """Take up the last saved state of a phase; returns the step to go on from."""
+        state = self.run.load_state(phase)
+        if state is None:
+            return 0
+        model.load_state_dict(state["model"])
+        learner.restore(state["learner"])
+        return state["step"]

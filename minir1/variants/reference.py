@@ -1,0 +1,21 @@
+"""The policy that a KL term holds on to."""
+
+import copy
+
+from minir1.config import RLConfig
+from minir1.model import Transformer
+
+
+class Reference:
+    """The policy that the KL term holds on to: first the base, then, every kl_refresh steps, the policy itself.
+
+    Without a KL term it only measures how far the policy has gone from the base, at validation steps.
+    """
+
+    def __init__(self, base: Transformer, model: Transformer, rl: RLConfig):
+        self.held, self.model, self.rl = base, model, rl
+
+    def __call__(self, step: int) -> Transformer | None:
+        if self.rl.kl > 0 and step and step % self.rl.kl_refresh == 0:
+            self.held = copy.deepcopy(self.model).requires_grad_(False)
+        return self.held if self.rl.kl > 0 or step % self.rl.evaluate_every == 0 else None
