@@ -162,7 +162,7 @@ class Config:
     device: str = knob("auto", "auto, cpu, cuda or mps", True)
     dtype: str = knob("auto", "auto, float32, bfloat16 or float16", True)
     kernels: str = knob("auto", "auto, plain (the core), portable (graphs, T4 and later) or grouped (Hopper and later)")
-    compile: bool = knob(False, "torch.compile the forward pass in pretraining")
+    compile: bool = knob(False, "compile the forward pass in pretraining (CUDA)")
     threads: int = knob(0, "CPU threads; 0: torch's choice")
     from_scratch: bool = knob(False, "pretrain the base here instead of taking the shipped one", True)
     base: str = knob("", "checkpoint to start from instead", True)

@@ -12,9 +12,7 @@ Transcript(think='1 + 1 = 2, yes', answer='1 + 1', well_formed=True)
 (True, None)
 """
 
-import json
 import re
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from minir1.tasks.arithmetic import Arithmetic
@@ -58,7 +56,8 @@ def parse(response: str) -> Transcript:
     match = _SHAPE.fullmatch(response.removesuffix(END))
     if match is None or response.count(ANSWER) != 1 or response.count(THINK) > 1:
         return Transcript(_open_thought(response), None, False)
-    return Transcript(match[1], match[2].strip(), ended and not match[3].strip())
+    stray = any(token in (match[1] or "") for token in SPECIAL_TOKENS)
+    return Transcript(match[1], match[2].strip(), ended and not match[3].strip() and not stray)
 
 
 def _open_thought(response: str) -> str | None:
@@ -76,19 +75,3 @@ def problem_from_json(line: dict) -> Problem:
     if line.get("lang", "en") not in ("en", "zh"):
         raise ValueError(f'"lang" must be en or zh, not {line["lang"]!r}')
     return TASKS[line["task"]].from_json(line)
-
-
-def read_problems(lines: Iterable[str]) -> tuple[list[Problem], list[str]]:
-    """JSON lines to problems, and one message for each malformed line (named by its number)."""
-    problems, faults = [], []
-    for number, text in enumerate(lines, 1):
-        if not text.strip():
-            continue
-        try:
-            line = json.loads(text)
-            if isinstance(line, dict) and "id" not in line:
-                line["id"] = str(number)
-            problems.append(problem_from_json(line))
-        except (ValueError, RecursionError) as fault:
-            faults.append(f"line {number}: {fault}")
-    return problems, faults

@@ -170,7 +170,7 @@ def test_documents_say_only_true_things_but_for_wrong_guesses(mixture):
             assert Counter(map(int, re.findall(r"\d+", document.transcript.answer))) == Counter(problem.numbers)
             right[problem.verify(document.transcript.answer)] += 1
             if document.transcript.think is not None:
-                attempts = read_thought(document.transcript.think, problem.target, problem.lang)
+                attempts = read_thought(document.transcript.think, problem.target)
                 hits = [check_attempt(a, problem.numbers, problem.target) for a in attempts]
                 assert problem.verify(document.transcript.answer) == hits[-1] and not any(hits[:-1])
                 assert all(a.verdict in (None, "yes" if hit else a.goal) for a, hit in zip(attempts, hits))
@@ -219,10 +219,20 @@ def test_languages_come_in_equal_parts(mixture):
     assert within(puzzles.count("zh"), len(puzzles), 0.5)
 
 
-@pytest.mark.xfail(strict=True, reason="Habits.switching is a knob that nothing reads yet")
-def test_switching_habit():
-    config = replace(BOTH, languages=("zh",), share_countdown=1.0, habits_zh=Habits(switching=0.5, backtracking=0.9))
-    assert any(re.search("not |wait|try|but ", text) for text in sample_text(config, 0, 300))
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_switching_comes_at_its_rate(lang):
+    """Attempts that go on in the other language, seen by the verdicts of neighbours; at rate zero none does."""
+    for rate in (0.0, 0.02, 0.3):
+        habits = Habits(switching=rate, verification=1.0, backtracking=0.8, subgoals=0.0, backward_chaining=0.0)
+        config = replace(BOTH, languages=(lang,), share_countdown=1.0, direct=0.0, habits=habits, habits_zh=habits)
+        pairs = switches = 0
+        for document in documents(config, 2000, seed=6):
+            lines = document.transcript.think.split("\n")
+            tongues = ["zh" if re.search("，(对|不是)", line) else "en" for line in lines]
+            assert tongues[0] == lang == document.lang
+            pairs += len(tongues) - 1
+            switches += sum(a != b for a, b in zip(tongues, tongues[1:]))
+        assert within(switches, pairs, rate), rate
 
 
 # ---------------------------------------------------------------- the measured rates
@@ -261,7 +271,7 @@ def thoughts(config: CorpusConfig, n: int, lang: str) -> list[list[tuple]]:
     for document in documents(replace(config, share_countdown=1.0, direct=0.0), n, seed=5):
         if document.lang == lang:
             problem = document.problem
-            attempts = read_thought(document.transcript.think, problem.target, lang)
+            attempts = read_thought(document.transcript.think, problem.target)
             told.append([(a, not check_attempt(a, problem.numbers, problem.target)) for a in attempts])
     return told
 

@@ -607,10 +607,8 @@ def test_json_round_trip():
 
 # ---------------------------------------------------------------- traces, read back by a parser of its own
 
-SIGNS = {
-    "en": SimpleNamespace(yes=", yes", no=", not ", retry="(?:wait, |try |but |or |)", need=", need ", make=", make ", colon=": "),
-    "zh": SimpleNamespace(yes="，对", no="，不是", retry="(?:等等，|再试|但是|或者|)", need="，还差", make="，先凑", colon="："),
-}
+ENGLISH = {"，对": ", yes", "，不是": ", not ", "，还差": ", need ", "，先凑": ", make ", "：": ": "}
+RETRY = re.compile("^(?:wait, |try |but |or |等等，|再试|但是|或者|)")
 EQUATION = re.compile(r"(\d+) ([+\-*/]) (\d+) = (\d+)")
 
 
@@ -627,26 +625,27 @@ def read_equation(text: str) -> Step:
     return step
 
 
-def read_attempt(line: str, target: int, lang: str) -> Attempt:
-    """Every equation in the line is checked on the way."""
-    signs, verdict = SIGNS[lang], None
-    if line.endswith(signs.yes):
-        line, verdict = line.removesuffix(signs.yes), "yes"
-    elif match := re.search(signs.no + r"(\d+)$", line):
+def read_attempt(line: str, target: int) -> Attempt:
+    """Every equation in the line is checked on the way. Fails for words that no attempt should have."""
+    for chinese, english in ENGLISH.items():
+        line = line.replace(chinese, english)
+    kind, frame, goal, verdict = "blind", None, target, None
+    if line.endswith(", yes"):
+        line, verdict = line.removesuffix(", yes"), "yes"
+    elif match := re.search(r", not (\d+)$", line):
         line, verdict = line[: match.start()], int(match[1])
-    kind, frame, goal = "blind", None, target
     for name in ("need", "make"):
-        if getattr(signs, name) in line:
-            head, tail = line.split(getattr(signs, name))
-            number, line = tail.split(signs.colon)
+        if f", {name} " in line:
+            head, tail = line.split(f", {name} ")
+            number, line = tail.split(": ")
             kind, frame, goal = name, read_equation(head), int(number)
     return Attempt(kind=kind, frame=frame, goal=goal, verdict=verdict, steps=[read_equation(t) for t in line.split(", ")])
 
 
-def read_thought(thought: str, target: int, lang: str) -> list[Attempt]:
-    lines = thought.split("\n")
-    lines[1:] = [re.sub(f"^{SIGNS[lang].retry}", "", line) for line in lines[1:]]
-    return [read_attempt(line, target, lang) for line in lines]
+def read_thought(thought: str, target: int) -> list[Attempt]:
+    """Either language, or both mixed: one attempt a line, those after the first with a word that opens them."""
+    first, *later = thought.split("\n")
+    return [read_attempt(line, target) for line in (first, *(RETRY.sub("", line) for line in later))]
 
 
 def traces(habits: Habits, lang: str, n: int, seed: int = 15, planned: float = 0.5, counts=(3, 4)):
@@ -682,7 +681,8 @@ def test_traces_say_only_true_things(lang, goals):
     habits = Habits(verification=1.0, backtracking=0.7, persistence=0.2, subgoals=goals, backward_chaining=goals, most_attempts=6)
     kinds, solved, total = Counter(), 0, 0
     for numbers, target, _, trace in traces(habits, lang, 1500):
-        attempts = read_thought(trace.thought, target, lang)
+        attempts = read_thought(trace.thought, target)
+        assert trace.thought.isascii() if lang == "en" else not re.search("[A-Za-z]", trace.thought)
         hits = [check_attempt(attempt, numbers, target) for attempt in attempts]
         assert [a.verdict for a in attempts] == ["yes" if hit else a.goal for a, hit in zip(attempts, hits)]
         assert not any(hits[:-1]), "it stops when it is right"
@@ -706,7 +706,7 @@ def test_other_rates_at_their_ends():
     habits = Habits(verification=0.0, backtracking=1.0, persistence=0.0, most_attempts=5)
     for numbers, target, plan, trace in traces(habits, "en", 300):
         assert "yes" not in trace.thought and "not" not in trace.thought
-        attempts = read_thought(trace.thought, target, "en")
+        attempts = read_thought(trace.thought, target)
         assert trace.attempts == len(attempts) and (trace.solved or trace.attempts == 5)
         assert trace.solved or plan is None, "a plan is the last attempt at the latest"
         assert Countdown(numbers, target).verify(trace.answer) is trace.solved
@@ -718,7 +718,7 @@ def test_goal_directed_habits_follow_their_rate(name, kind):
     others = {"backward_chaining": 0.0, "subgoals": 0.0}
     for rate, low, high in ((0.0, 0, 0), (0.3, 0.2, 0.36), (1.0, 0.8, 1.0)):
         habits = Habits(backtracking=0.5, **others | {name: rate})
-        told = [read_thought(trace.thought, target, "en") for _, target, _, trace in traces(habits, "en", 1500, planned=0.0)]
+        told = [read_thought(trace.thought, target) for _, target, _, trace in traces(habits, "en", 1500, planned=0.0)]
         seen = Counter(attempt.kind for attempts in told for attempt in attempts)
         assert low <= seen[kind] / seen.total() <= high
         assert seen[kind] + seen["blind"] == seen.total()

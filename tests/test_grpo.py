@@ -113,6 +113,7 @@ def test_equal_rewards_that_are_no_binary_fractions_have_exactly_no_advantage(re
             assert (advantages(torch.full((prompts, group), reward), scale) == 0).all()
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.sampled_from([0.0, 0.1, 1.0, 1.1]), min_size=4, max_size=4), min_size=1, max_size=5), st.floats(-3, 3))
 def test_advantages_sum_to_zero_keep_the_order_and_ignore_shifts(rewards, shift):
     reward_PG = torch.tensor(rewards, dtype=torch.float64)
@@ -126,6 +127,7 @@ def test_advantages_sum_to_zero_keep_the_order_and_ignore_shifts(rewards, shift)
 # ---------------------------------------------------------------- the KL estimate
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(-20, 0), st.floats(-20, 0)), min_size=1, max_size=20))
 def test_k3_is_never_negative_and_zero_at_equality(pairs):
     logp, ref = torch.tensor(pairs, dtype=torch.float64).unbind(1)

@@ -114,8 +114,8 @@ def test_special_tokens(tokenizer):
     for token, i in zip(SPECIAL_TOKENS, ids):
         assert tokenizer.encode(token) == [i] and tokenizer.decode([i]) == token
         assert tokenizer.encode(f"a{token}1") == [*tokenizer.encode("a"), i, *tokenizer.encode("1")]
-    named = [tokenizer.pad, tokenizer.begin, tokenizer.end, tokenizer.think, tokenizer.think_end]
-    assert [tokenizer.decode([i]) for i in named] == ["<|pad|>", "<|begin|>", "<|end|>", "<think>", "</think>"]
+    named = [tokenizer.pad, tokenizer.begin, tokenizer.end]
+    assert [tokenizer.decode([i]) for i in named] == ["<|pad|>", "<|begin|>", "<|end|>"]
 
 
 def test_prompts_end_at_a_token_boundary(tokenizer):
@@ -150,7 +150,7 @@ def test_ids_holding(tokenizer):
         for i in range(len(tokenizer)):
             assert (i in found) == (text in tokenizer.decode([i]))
     assert tokenizer.ids_holding("7") == tuple(tokenizer.encode("7"))
-    assert tokenizer.ids_holding("<think>") == (tokenizer.think,)
+    assert tokenizer.ids_holding("<think>") == (tokenizer.id("<think>"),)
     assert tokenizer.ids_holding("nowhere to be found") == ()
     assert set(tokenizer.encode(", yes")) & set(tokenizer.ids_holding("yes"))
 

@@ -1,7 +1,9 @@
 """The prompt and the tags: what render writes parse reads, and nothing that a model writes can fool or stop it."""
 
 import json
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,8 @@ from hypothesis import strategies as st
 
 from minir1.tasks.arithmetic import Arithmetic
 from minir1.tasks.countdown import Countdown
-from minir1.transcript import SPECIAL_TOKENS, Transcript, parse, problem_from_json, prompt, read_problems, render
+from minir1.tools import evaluate
+from minir1.transcript import SPECIAL_TOKENS, Transcript, parse, problem_from_json, prompt, render
 
 # ---------------------------------------------------------------- render and parse
 
@@ -206,6 +209,15 @@ BAD_LINES = {
     "no answer": json.dumps({"task": "arithmetic", "question": "?"}),
     "no numbers": json.dumps({"task": "countdown", "target": 3}),
 }
+
+
+def read_problems(lines):
+    """Through a file, as evaluate reads it; the file's name is cut off the messages."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "problems.jsonl"
+        path.write_text("".join(line.rstrip("\n") + "\n" for line in lines), encoding="utf-8")
+        problems, faults, _ = evaluate.read_problems(path)
+        return problems, [fault.removeprefix(f"{path}: ") for fault in faults]
 
 
 @pytest.mark.parametrize("line", BAD_LINES.values(), ids=BAD_LINES)
