@@ -11,7 +11,6 @@ attempts, the base forced to go on until it says yes, and a policy trained alike
 
 import copy
 import sys
-import time
 from pathlib import Path
 
 import torch
@@ -61,8 +60,7 @@ def pretrain(lab: Lab, path: Path) -> None:
     model = Transformer(replace(config.model, vocab_size=-(-len(lab.tokenizer) // 64) * 64)).to(lab.device.name)
     learner, steps = make_learner(model, p.weight_decay, p.clip, lab.device), p.tokens // p.batch_tokens
     first = lab.restore("pretrain", model, learner)
-    everything, used = model.parameter_counts()
-    print(f"pretraining {everything / 1e6:.1f} M parameters ({used / 1e6:.1f} M used per token) on {p.tokens / 1e6:.1f} M tokens")
+    lab.announce_pretraining(model)
     source = batches(config.corpus, lab.tokenizer, config.seed, p.batch_tokens // p.row_tokens, p.row_tokens, first, steps - first)
     ids = ((torch.from_numpy(rows).to(lab.device.name, non_blocking=True), None) for rows in source)
     watch = PretrainWatch(lab.run, p, config.model.experts, steps, first)
@@ -131,19 +129,24 @@ def policy(lab: Lab, base: Transformer, name: str, think: bool, steps: int) -> T
 
 
 def main(arguments: list[str]) -> None:
-    start, lab = time.time(), Lab.open(arguments)
+    lab = Lab.open(arguments)
+    with lab.resumable("train_zero.py"):
+        print(zero(lab))
+
+
+def zero(lab: Lab) -> str:
+    """All phases, each done once; returns the result in words."""
     config = lab.config
     lab.once("pretrain", lambda: base_model(lab) and None)
     base = base_model(lab)
     if config.rl.steps == 0:
-        print(f"the base model is {lab.run.checkpoints / 'base.pt'}")
-        return
+        return f"the base model is {lab.run.checkpoints / 'base.pt'}"
     models = {"base": base, "zero": policy(lab, base, "rl", True, config.rl.steps)}
     if config.eval.answer_only_steps:
         models["answer_only"] = policy(lab, base, "answer_only", False, config.eval.answer_only_steps)
     lab.once("test", lambda: lab.examiner(make_sampler(base, lab.device, config)).compare(models, lab.problems, config))
-    print(finish(lab.run, lab.device, base.parameter_counts(), time.time() - start, sys.argv))
+    return finish(lab.run, lab.device, base.parameter_counts(), sys.argv)
 
 
 if __name__ == "__main__":
-    sys.exit(guard(main, sys.argv[1:]))
+    sys.exit(guard(main, sys.argv[1:], "train_zero.py"))

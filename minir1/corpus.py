@@ -11,6 +11,7 @@ test split is ever written (a step inside another problem's working does not cou
 
 import multiprocessing
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -135,7 +136,8 @@ def ordered(function: Callable, arguments: Iterable[tuple], workers: int = 0) ->
     if workers == 1:
         yield from (function(*a) for a in arguments)
         return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")  # Windows and macOS have no fork; workers leave Ctrl-C to the parent
+    with ProcessPoolExecutor(workers, spawn, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
         pending: deque = deque()
         try:
             for a in arguments:

@@ -32,7 +32,7 @@ PRESETS = {
         from_scratch=True,
         model=ModelConfig(width=32, layers=2, heads=2, kv_rank=16, nope_width=8, value_width=16, dense_width=64, expert_width=32),
         corpus=CorpusConfig(shard_tokens=20_000, workers=1),
-        pretrain=PretrainConfig(tokens=40_000, batch_tokens=4096),
+        pretrain=PretrainConfig(tokens=40_000, batch_tokens=4096, row_tokens=256, checkpoint_every=3),
         rl=RLConfig(steps=4, prompts=4, group_size=4, max_tokens=48, evaluate_every=2, checkpoint_every=2),
         eval=EvalConfig(problems=16, validation=8, many=4, answer_only_steps=2),
     ),

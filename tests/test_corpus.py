@@ -299,7 +299,7 @@ def test_documents_with_several_attempts_follow_backtracking():
     for rate in (0.05, 0.5):
         for solved in (0.0, 0.2, 1.0):
             habits = Habits(backtracking=rate, persistence=0.0)
-            told = thoughts(replace(BOTH, solved=solved, habits=habits), 3000, "en")
+            told = thoughts(replace(BOTH, languages=("en",), solved=solved, habits=habits), 1500, "en")
             several = sum(len(thought) > 1 for thought in told)
             assert within(several, len(told), rate) or 0.8 * rate < several / len(told) < rate
 
@@ -307,8 +307,8 @@ def test_documents_with_several_attempts_follow_backtracking():
 def test_persistence_is_a_share_of_documents():
     """A persistent writer goes on after 95 of 100 failures, the others as backtracking says: read off at the first failure."""
     for persistence, backtracking in ((1.0, 0.2), (0.3, 0.2), (0.3, 0.0)):
-        habits = Habits(persistence=persistence, backtracking=backtracking, most_attempts=100)
-        told = thoughts(replace(BOTH, solved=0.0, habits=habits), 4000, "en")
+        habits = Habits(persistence=persistence, backtracking=backtracking, most_attempts=2)
+        told = thoughts(replace(BOTH, languages=("en",), solved=0.0, habits=habits), 2000, "en")
         failed = [thought for thought in told if thought[0][1]]
         rate = persistence * 0.95 + (1 - persistence) * backtracking
         assert within(sum(len(thought) > 1 for thought in failed), len(failed), rate)

@@ -529,7 +529,7 @@ def test_update_equals_the_slow_one_whatever_the_micro_batches(name, c):
     gradients, expected = slow_update(slow, batch, ADV, c, 0.05, LOSSES[name], reference)
     assert max(g.abs().max() for step in gradients for g in step) > 0.01  # not a comparison of zeros
     results = []
-    for budget in (1, 60, 100_000):
+    for budget in (60, 100_000):
         model = tiny()
         learner = Descent(model)
         stats = update(model, learner, batch, ADV, replace(c, train_tokens=budget), 0.05, LOSSES[name], reference)
@@ -540,7 +540,6 @@ def test_update_equals_the_slow_one_whatever_the_micro_batches(name, c):
         assert {k: stats[k] for k in expected} == pytest.approx(expected, abs=1e-5, rel=1e-4)
         results.append(stats)
     assert results[0] == pytest.approx(results[1], abs=1e-5, rel=1e-4)
-    assert results[0] == pytest.approx(results[2], abs=1e-5, rel=1e-4)
     signal = 1.0 if c.kl > 0 else 11 / 16  # ADV has five zeros
     assert results[0]["signal"] == pytest.approx(signal)
 

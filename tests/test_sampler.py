@@ -441,6 +441,22 @@ def test_engine_obeys_bans_and_tells_stopped_from_cut_off():
         assert (ids[-1] == 2) == stopped and 2 not in ids[:-1] and (stopped or len(ids) == 30)
 
 
+LONG = [7 * i % 30 for i in range(150)]
+ROOM = pytest.mark.xfail(strict=True, raises=IndexError, reason="bug in minir1.fast.engine, reported with a patch: room not checked")
+
+
+@pytest.mark.parametrize(
+    "prompts,group,budget",
+    [(PROMPTS[:2], 20, 20), ([LONG, [3]], 2, 60), pytest.param(PROMPTS[:2], 2, 80, marks=ROOM)],
+    ids=["group larger than the rows", "prompt larger than the store", "budget larger than the room"],
+)
+def test_engine_serves_what_does_not_fit(prompts, group, budget):
+    model = tiny(bias=MUTE)
+    settings_ = Sampling(budget, (NEVER,), temperature=0)
+    fast = Engine(model, torch.float32, 16, 60).sample(model, prompts, group, settings_)
+    assert rows(fast) == rows(sample(model, prompts, group, settings_))
+
+
 def test_engine_follows_the_policys_weights_and_biases():
     model = tiny(bias=MUTE)
     engine = Engine(model, torch.float32, 16, 20)

@@ -257,7 +257,7 @@ junk = st.recursive(
 names = st.sampled_from(["task", "lang", "id", "numbers", "target", "question", "answer"])
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.one_of(junk, st.dictionaries(names, junk)))
 def test_reading_is_total(value):
     """One fault or one problem for each line, whatever it holds; a problem that was read can be asked and verified."""

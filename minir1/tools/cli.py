@@ -47,7 +47,7 @@ def describe(fault: BaseException) -> str:
     ('first', 'interrupted')
     """
     if isinstance(fault, KeyboardInterrupt):
-        return "interrupted"
+        return str(fault) or "interrupted"
     text = str(fault).strip()
     return text.splitlines()[0] if text else type(fault).__name__
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +63,29 @@ class Lab:
             result = work()
             self.run.finish(name, {"seconds": time.time() - start, "result": result})
         return self.run.progress[name]["result"]
+
+    @contextmanager
+    def resumable(self, script: str):
+        """Say how to go on when the user or a fault stops the work."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"interrupted; go on with: python {script} --resume {self.run.path}") from None
+        except OSError as fault:
+            raise OSError(f"{fault}; then go on with: python {script} --resume {self.run.path}") from fault
+
+    def announce_pretraining(self, model: Transformer) -> None:
+        """What is about to be trained and, without a GPU, how long it takes and what too little of it leads to."""
+        (everything, used), tokens = model.parameter_counts(), self.config.pretrain.tokens
+        print(f"pretraining {everything / 1e6:.1f} M parameters ({used / 1e6:.1f} M used per token) on {tokens / 1e6:.1f} M tokens")
+        if self.device.name == "cpu" and tokens > 1_000_000:
+            ids, start = torch.zeros(8, 256, dtype=torch.long), time.time()
+            for _ in range(2):
+                model(ids).sum().backward()
+            model.zero_grad(set_to_none=True)
+            minutes = (time.time() - start) / (2 * ids.numel()) * tokens / 60
+            print(f"this takes about {minutes:.0f} minutes here. The shipped base has read 250 M tokens: a base that cannot")
+            print("compute reliably gains nothing from checking itself, and RL then makes its responses shorter, not longer.")
 
     def keep(self, phase: str, step: int, model: Transformer, learner: Learner, **more) -> None:
         """Save what it takes to go on with a phase from `step`."""

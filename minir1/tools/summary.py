@@ -8,7 +8,7 @@ from minir1.tools import report
 from minir1.tools.run import Run, write_text
 
 
-def finish(run: Run, device, parameters: tuple[int, int], seconds: float, command: list[str]) -> str:
+def finish(run: Run, device, parameters: tuple[int, int], command: list[str]) -> str:
     """Write the summary, the plots and the page; returns what to print."""
     done = run.progress
     phases = {name: value["seconds"] for name, value in done.items() if isinstance(value, dict) and "seconds" in value}
@@ -19,7 +19,7 @@ def finish(run: Run, device, parameters: tuple[int, int], seconds: float, comman
         "date": time.strftime("%Y-%m-%d"),
         "command": "python " + " ".join([os.path.basename(command[0]), *command[1:]]),
         "parameters": {"all": parameters[0], "used_per_token": parameters[1]},
-        "seconds": phases | {"total": sum(phases.values()), "this_session": seconds},
+        "seconds": phases | {"total": sum(phases.values())},
         **done["test"]["result"],
     }
     write_text(run.path / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False))

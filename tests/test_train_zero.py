@@ -1,0 +1,139 @@
+"""The whole run, small: it ends, it resumes where it was, and what goes wrong is said in one line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CLOCKS = ("seconds", "tokens_s", "seconds_rollout", "seconds_update")
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
+
+
+def start(*arguments, **options) -> subprocess.Popen:
+    command = [sys.executable, str(ROOT / "train_zero.py"), *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, **options)
+
+
+def finish(*arguments, **options) -> tuple[int, str, str]:
+    process = start(*arguments, **options)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def metrics(run: Path) -> list[dict]:
+    """All figures but the clock's."""
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [{k: v for k, v in row.items() if k not in CLOCKS} for row in rows]
+
+
+def results(run: Path) -> dict:
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    return {k: summary[k] for k in ("base", "zero", "references")}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("whole") / "run"
+    status, out, err = finish("--preset", "smoke", "--out", run)
+    assert status == 0, err
+    assert "right answers (pass@1)" in out and "report.html" in out
+    return run
+
+
+def test_a_run_leaves_everything_it_promises(whole):
+    for name in ("config.json", "metrics.jsonl", "summary.json", "report.html", "checkpoints/base.pt", "checkpoints/zero.pt"):
+        assert (whole / name).stat().st_size > 0
+    assert {p.name for p in (whole / "plots").iterdir()} >= {"accuracy.png", "length.png", "health.png"}
+    assert len(list((whole / "samples").iterdir())) == 3  # validations at steps 0, 2 and 4
+    phases = [row["phase"] for row in metrics(whole)]
+    assert phases.count("rl") == 4 and phases.count("validate") == 3 and phases.count("answer_only") == 2
+    assert set(results(whole)["references"]) >= {"blind_tokens", "blind_attempts", "forced_base", "answer_only", "pass64_base"}
+
+
+def begun(run: Path, phase: str) -> bool:
+    """Whether a phase is under way: its state was saved, or (for the last one) the phase before it is recorded."""
+    if phase == "test":
+        progress = run / "progress.json"
+        return progress.exists() and "answer_only" in progress.read_text(encoding="utf-8")
+    state = run / "checkpoints" / "state.pt"
+    if phase == "pretrain":
+        return state.exists()
+    lines = (run / "metrics.jsonl").read_text(encoding="utf-8") if (run / "metrics.jsonl").exists() else ""
+    return f'"phase": "{phase}", "step": 3' in lines or (phase == "answer_only" and f'"phase": "{phase}"' in lines)
+
+
+STOPS = [("pretrain", signal.SIGKILL), ("rl", signal.SIGKILL), ("rl", signal.SIGINT), ("test", signal.SIGKILL)]
+
+
+@pytest.mark.parametrize("phase, how", STOPS)
+def test_a_stopped_run_ends_with_the_same_metrics(whole, tmp_path, phase, how):
+    run = tmp_path / "run"
+    process = start("--preset", "smoke", "--out", run)
+    deadline = time.time() + 200
+    while not begun(run, phase) and time.time() < deadline and process.poll() is None:
+        time.sleep(0.02)
+    assert process.poll() is None, "the run ended before it could be stopped"
+    process.send_signal(how)
+    _, err = process.communicate(timeout=60)
+    if how == signal.SIGINT:
+        assert process.returncode == 130 and f"--resume {run}" in err and "Traceback" not in err
+    status, _, err = finish("--resume", run)
+    assert status == 0, err
+    assert metrics(run) == metrics(whole)
+    assert results(run) == results(whole)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--preset", "huge"], "unknown preset 'huge'; choose from cpu, gpu, t4, smoke"),
+        (["--rl.speed", "3"], "unrecognized arguments: --rl.speed 3"),
+        (["--rl.lr", "fast"], "argument --rl.lr: invalid"),
+        (["--preset", "smoke", "--base", "nowhere.pt"], "no checkpoint at nowhere.pt"),
+        (["--preset", "smoke", "--base", "README.md"], "README.md is not a readable checkpoint"),
+        (["--rl.tasks", "sudoku:9x9=1"], "no task 'sudoku:9x9'"),
+        (["--rl.group_size", "1"], "--rl.group_size must be at least 2"),
+        (["--device", "abacus"], "--device is auto, cpu, cuda or mps"),
+        (["--resume", "nowhere"], "nothing to resume"),
+        (["--resume", "nowhere", "--seed", "1"], "--resume takes a run folder and nothing else"),
+    ],
+)
+def test_what_the_user_can_put_right_is_one_line_and_status_2(tmp_path, arguments, message):
+    out = [] if "--resume" in arguments else ["--out", tmp_path / "run"]
+    status, _, err = finish(*arguments, *out, cwd=ROOT)
+    assert status == 2
+    assert message in err.splitlines()[-1] and "Traceback" not in err
+
+
+def test_a_run_is_never_overwritten(whole):
+    before = metrics(whole)
+    status, _, err = finish("--preset", "smoke", "--out", whole)
+    assert status == 2 and f"--resume {whole}" in err
+    assert metrics(whole) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="file-size limits are POSIX")
+def test_a_full_disk_is_one_line_and_status_1_and_loses_nothing(whole, tmp_path):
+    import resource
+
+    run = tmp_path / "run"
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))  # noqa: E731
+    status, _, err = finish("--preset", "smoke", "--out", run, preexec_fn=limit)
+    assert status == 1 and "Traceback" not in err and "cannot write" in err and f"--resume {run}" in err
+    assert not list(run.rglob("*.part"))
+    status, _, err = finish("--resume", run)
+    assert status == 0, err
+    assert metrics(run) == metrics(whole)
+
+
+def test_help_lists_about_25_flags_and_help_all_lists_every_one():
+    _, short, _ = finish("--help")
+    _, full, _ = finish("--help-all")
+    count = lambda text: sum(line.strip().startswith("--") for line in text.splitlines())  # noqa: E731
+    assert 18 <= count(short) <= 36 < 80 < count(full)
