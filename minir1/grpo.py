@@ -1,7 +1,7 @@
 """GRPO: advantages, the loss, the update, the loop (arXiv 2402.03300; R1 report Eq. 1-3).
 
-The loss takes tensors, never a model. What a step minimises is 0 at its start (every ratio is 1 and
-advantages of a group sum to 0): that is not a bug, the gradient is not 0.
+The loss takes tensors, never a model. Its value is about 0 at the start of a step (every ratio is 1 and
+the advantages of a group sum to 0, up to differences in length): that is not a bug, the gradient is not 0.
 
 Deviations of the default from the paper, each one flag away: (1) the mean is over the batch's tokens,
 not over each response first (DAPO; --rl.average response is the paper's); (2) clip 0.2 / 0.28 (DAPO's
@@ -39,6 +39,7 @@ def advantages(reward_PG: Tensor, scale: str = "group") -> Tensor:
     tensor([[ 0.7100, -0.7100],
             [ 0.0000,  0.0000]])
     """
+    reward_PG = reward_PG - reward_PG[:, :1]  # equal rewards become exact zeros: the mean of equal floats can be off by a bit
     centred_PG = reward_PG - reward_PG.mean(1, keepdim=True)
     return centred_PG / (reward_PG.std(1, keepdim=True) + 1e-4) if scale == "group" else centred_PG
 
@@ -53,7 +54,7 @@ def grpo_loss(
     logp_BT: Tensor, old_logp_BT: Tensor, adv_B: Tensor, mask_BT: Tensor, total: Total, config: RLConfig, ref_logp_BT=None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """R1 Eq. 1 with token-level ratios. Sums over this micro-batch, divided by `total`."""
-    ratio_BT = (logp_BT - old_logp_BT).exp()
+    ratio_BT = ((logp_BT - old_logp_BT) * mask_BT).exp()
     clipped_BT = ratio_BT.clamp(1 - config.clip_low, 1 + config.clip_high)
     adv_BT = adv_B[:, None]
     loss_BT = -torch.minimum(ratio_BT * adv_BT, clipped_BT * adv_BT)
@@ -108,7 +109,7 @@ def update(
     """`minibatches` steps on one rollout. Rows without advantage only count in the averages, unless there is a KL term."""
     signal_B = torch.where((adv_B != 0) | (config.kl > 0))[0]
     if len(signal_B) == 0:
-        return {"loss": 0.0, "grad_norm": 0.0, "signal": 0.0}
+        return {"loss": 0.0, "grad_norm": 0.0, "clip_fraction": 0.0, "signal": 0.0}
     model.train()
     old_logp_BT, sums = batch.sampler_logp_BT, Counter()
     if config.recompute:

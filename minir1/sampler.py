@@ -82,7 +82,7 @@ def prefill(model: Transformer, prompts: list[list[int]], group: int, room: int)
 def sample(
     model: Transformer, prompts: list[list[int]], group: int, settings: Sampling, generator: torch.Generator | None = None
 ) -> Samples:
-    """`group` responses to each prompt. Rows that have stopped are dropped once they are the majority."""
+    """`group` responses to each prompt. Rows that have stopped are dropped once they are three in ten."""
     cache, logits_BV = prefill(model, prompts, group, settings.max_tokens)
     B, device = len(prompts) * group, logits_BV.device
     stop = torch.tensor(settings.stop_ids, device=device)

@@ -103,7 +103,6 @@ def test_equal_rewards_have_exactly_no_advantage(scale):
     assert (advantages(torch.zeros(3, 8), scale) == 0).all()
 
 
-@pytest.mark.xfail(strict=True, reason="bug in minir1.grpo.advantages, reported with a patch: the mean is off by one bit")
 @pytest.mark.parametrize("scale", ["group", "none"])
 @pytest.mark.parametrize("reward", [0.1, 0.3, 1.1, 1.0 + 1 / 3])
 def test_equal_rewards_that_are_no_binary_fractions_have_exactly_no_advantage(reward, scale):

@@ -24,7 +24,7 @@ def rl_row(step: int, share: float, noise: random.Random, **changes) -> dict:
     return {
         "phase": "rl", "step": step, "reward": accuracy + 0.09, "accuracy": accuracy, "format": 0.97, "length": 64 + 200 * share,
         "length_p95": 160 + 700 * share, "truncated": 0.02, "signal": 0.5, "loss": 0.001, "entropy": 0.5 - 0.2 * share,
-        "clip_fraction": 0.01, "grad_norm": 0.3, "gap": 0.006, "gap_max": 0.7, "attempts": 2 + 8 * share, "hit_rate": 0.07,
+        "clip_fraction": 0.01, "grad_norm": 0.3, "gap": 0.006, "attempts": 2 + 8 * share, "hit_rate": 0.07,
         "hit_rate_3": 0.15, "hit_rate_4": 0.04, "accuracy_3": 0.3 + 0.6 * share, "accuracy_4": 0.1 + 0.3 * share,
         "accuracy_arithmetic": 0.9, "checks": 8 * share, "check_right": 0.99, "backtracks": 7 * share, "subgoals": 0.1,
         "backward": 0.1, "reflections": 6 * share, "reflections_100": 1.5, "right_if_reflecting": accuracy, "repeated": 0.1,

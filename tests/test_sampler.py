@@ -387,7 +387,6 @@ def test_engine_is_greedy_like_the_sampler(config, group, engine_rows, monkeypat
     assert any(after < before for before, after in moves)
 
 
-@pytest.mark.xfail(strict=True, reason="bug in minir1.fast.engine, reported with a patch: an earlier batch shows behind the end")
 def test_engine_pads_like_the_sampler():
     """Behind a row's length stands the stop token with log-prob 0, not what an earlier batch left there."""
     model = tiny(bias=MUTE)
@@ -442,12 +441,11 @@ def test_engine_obeys_bans_and_tells_stopped_from_cut_off():
 
 
 LONG = [7 * i % 30 for i in range(150)]
-ROOM = pytest.mark.xfail(strict=True, raises=IndexError, reason="bug in minir1.fast.engine, reported with a patch: room not checked")
 
 
 @pytest.mark.parametrize(
     "prompts,group,budget",
-    [(PROMPTS[:2], 20, 20), ([LONG, [3]], 2, 60), pytest.param(PROMPTS[:2], 2, 80, marks=ROOM)],
+    [(PROMPTS[:2], 20, 20), ([LONG, [3]], 2, 60), (PROMPTS[:2], 2, 80)],
     ids=["group larger than the rows", "prompt larger than the store", "budget larger than the room"],
 )
 def test_engine_serves_what_does_not_fit(prompts, group, budget):

@@ -43,7 +43,6 @@ class Engine:
     def __init__(self, model: Transformer, dtype: torch.dtype, rows: int, room: int):
         self.device = model.embed.weight.device
         self.policy = copy.deepcopy(model).requires_grad_(False).eval()
-        self._half = {}
         for name, weight in self.policy.named_parameters():
             weight.data = weight.data.to(torch.float32 if name.endswith("router") else dtype)
         use(self.policy, batched_experts)
@@ -56,6 +55,7 @@ class Engine:
         self.out_ids, self.out_logp = make(rows, room, dtype=torch.long), make(rows, room, dtype=torch.float32)
         self.out_length, self.step = make(rows, dtype=torch.long), make(1, dtype=torch.long)
         self.graphs: dict = {}
+        self.generator = None
         self.pool = torch.cuda.graph_pool_handle() if self.device.type == "cuda" else None
 
     @torch.no_grad()
@@ -67,8 +67,10 @@ class Engine:
     @torch.no_grad()
     def sample(self, model: Transformer, prompts, group: int, settings: Sampling, generator=None) -> Samples:
         self.refresh(model)
-        if max(map(len, prompts)) + settings.max_tokens > self.size or group > self.rows:
+        too_long = settings.max_tokens > self.out_ids.shape[1] or max(map(len, prompts)) + settings.max_tokens > self.size
+        if too_long or group > self.rows:
             return sample(self.policy, prompts, group, settings, generator)  # rare and long: the plain loop
+        self.generator = generator if self.device.type == "cpu" else None  # a graph draws from the device's own
         if self.device.type == "cuda":
             seed = torch.randint(2**62, (), generator=generator, device=generator.device).item() if generator else 0
             torch.cuda.manual_seed(seed)
@@ -83,6 +85,8 @@ class Engine:
         self.done.fill_(True)
         self.done[:B], self.free[:B] = False, False
         self.row[B:] = torch.arange(B, self.rows, device=self.device)
+        self.out_ids.fill_(settings.stop_ids[0])
+        self.out_logp.zero_()
         self.out_length.zero_()
         self.step.zero_()
         self._record(logits_BV, settings, B)
@@ -144,7 +148,7 @@ class Engine:
 
     def _record(self, logits_BV, settings: Sampling, rows: int) -> None:
         """Sample, write down, test for the stop token: all on the device."""
-        token, logp = choose(logits_BV, settings, self.free[:rows], None)
+        token, logp = choose(logits_BV, settings, self.free[:rows], self.generator)
         done, row, step = self.done[:rows], self.row[:rows], self.step.expand(rows)
         token = torch.where(done, settings.stop_ids[0], token)
         self.out_ids[row, step], self.out_logp[row, step] = token, torch.where(done, 0.0, logp)

@@ -177,7 +177,7 @@ HEALTH = [
     ("entropy (nats a token)", [("entropy", BLUE, "")], False, False),
     ("clip fraction", [("clip_fraction", BLUE, "")], True, False),
     ("gradient norm", [("grad_norm", BLUE, "")], False, False),
-    ("sampler-trainer gap (nats)", [("gap", BLUE, "mean"), ("gap_max", SKY, "largest")], False, True),
+    ("sampler-trainer gap (nats)", [("gap", BLUE, "mean")], False, True),
     ("KL to the reference (nats)", [("kl", BLUE, "")], False, False),
     ("load of the busiest expert (1 = even)", [("load_max", BLUE, "")], False, False),
     ("tokens a second", [("tokens_s", BLUE, "")], False, False),

@@ -75,7 +75,7 @@ def cispo_loss(
     Its value at the start of a step is not 0, unlike the others'. `clip_fraction` counts tokens whose weight
     was cut (TRL: only those with a positive advantage).
     """
-    ratio_BT, adv_BT = (logp_BT - old_logp_BT).exp().detach(), adv_B[:, None]
+    ratio_BT, adv_BT = ((logp_BT - old_logp_BT) * mask_BT).exp().detach(), adv_B[:, None]
     loss_BT = -ratio_BT.clamp(max=CISPO_CAP) * adv_BT * logp_BT
     if ref_logp_BT is not None:
         loss_BT = loss_BT + config.kl * k3(logp_BT, ref_logp_BT)
