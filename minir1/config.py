@@ -114,7 +114,7 @@ class PretrainConfig:
 class RLConfig:
     """GRPO (arXiv 2402.03300, section 4; R1 report, Eq. 1-3) and its rewards."""
 
-    steps: int = knob(120, "reinforcement learning steps", True)
+    steps: int = knob(100, "reinforcement learning steps", True)
     prompts: int = knob(32, "prompts a step", True)
     group_size: int = knob(8, "responses sampled per prompt (G)", True)
     minibatches: int = knob(2, "updates per rollout", True)
@@ -149,8 +149,8 @@ class EvalConfig:
     problems: int = knob(512, "test problems, read once at the end", True)
     validation: int = knob(256, "validation problems, read during training")
     arithmetic: int = knob(0, "test problems of each arithmetic kind in practice")
-    many: int = knob(128, "problems for pass@64 of the base and for the forced base")
-    answer_only_steps: int = knob(60, "steps of the answer-only control; 0: left out", True)
+    many: int = knob(64, "problems for pass@64 of the base and for the forced base")
+    answer_only_steps: int = knob(40, "steps of the answer-only control; 0: left out", True)
     batch: int = knob(256, "responses sampled at once")
 
 

@@ -60,8 +60,9 @@ def choose(logits_BV: Tensor, settings: Sampling, free_B: Tensor, generator: tor
     if settings.temperature == 0:
         ids_B = logp_BV.argmax(-1)
     else:
-        noise_BV = torch.empty_like(logp_BV).exponential_(generator=generator)  # argmax of p/noise is a draw from p
-        ids_B = (restrict(logp_BV, settings.top_p).softmax(-1) / noise_BV).argmax(-1)
+        cumulated_BV = restrict(logp_BV, settings.top_p).softmax(-1).cumsum(-1)
+        draw_B1 = torch.rand(len(logp_BV), 1, device=logp_BV.device, generator=generator) * cumulated_BV[:, -1:]
+        ids_B = (cumulated_BV <= draw_B1).sum(-1).clamp(max=logp_BV.shape[-1] - 1)
     return ids_B, logp_BV.gather(-1, ids_B[:, None])[:, 0]
 
 

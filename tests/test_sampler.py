@@ -580,7 +580,8 @@ def test_fast_twins_are_taken_out_again():
     fast = make_sampler(model, device, Config())(model, PROMPTS, 1, settings_)
     assert rows(fast) == rows(slow)
     assert model.expert_layers()[0].compute is looped_experts
-    with accelerate(model, device):
-        assert model.expert_layers()[0].compute is batched_experts
+    for kernels, compute in (("portable", looped_experts), ("grouped", grouped_experts)):
+        with accelerate(model, Device("cpu", "CPU", torch.float32, kernels)):
+            assert model.expert_layers()[0].compute is compute
     assert model.expert_layers()[0].compute is looped_experts
     assert make_sampler(model, Device("cpu", "CPU", torch.float32, "plain"), Config()) is sample

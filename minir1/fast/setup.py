@@ -15,7 +15,8 @@ from minir1.sampler import sample
 @contextmanager
 def accelerate(model: Transformer, device: Device, compiled: bool = False):
     """While training: grouped or batched experts, and a compiled trunk (for one shape) if asked for."""
-    use(model, {"grouped": grouped_experts, "portable": batched_experts, "plain": looped_experts}[device.kernels])
+    portable = looped_experts if device.name == "cpu" else batched_experts  # without launches to save, fewer operations win
+    use(model, {"grouped": grouped_experts, "portable": portable, "plain": looped_experts}[device.kernels])
     if compiled and device.name == "cuda":
         model.trunk = torch.compile(model.trunk)
     try:
