@@ -51,10 +51,6 @@ class ModelConfig:
     init_std: float = knob(0.02, "standard deviation of initial weights")
 
     @property
-    def moe(self) -> bool:
-        return self.experts > 0
-
-    @property
     def cache_width(self) -> int:
         """Numbers kept per token and layer: a latent and one rotated key, or all keys and values."""
         return self.kv_rank + self.rope_width if self.attention == "mla" else 2 * self.kv_heads * self.head_width
@@ -65,11 +61,11 @@ class Habits:
     """How often the corpus shows each habit of Gandhi et al. 2025 (arXiv 2503.01307) in a thinking document."""
 
     verification: float = knob(0.9, "attempts closed by comparing with the target", True)
-    backtracking: float = knob(0.5, "failed attempts that are followed by another one", True)
+    backtracking: float = knob(0.5, "chance that a writer is ready for one more attempt; 0: a single one", True)
     subgoals: float = knob(0.06, "attempts that first make a number so that ...")
     backward_chaining: float = knob(0.06, "attempts that start from the target")
     aim: float = knob(0.5, "attempts whose last step takes a hit when one operator gives it")
-    persistence: float = knob(0.1, "thinking documents that go on after 95 of 100 failures", True)
+    persistence: float = knob(0.1, "thinking documents by a writer with 0.95 for backtracking (if that is not 0)", True)
     most_attempts: int = knob(40, "attempts in one document at most")
     switching: float = knob(0.0, "attempts that go on in the other language")
 

@@ -253,7 +253,7 @@ class Block(nn.Module):
         self.layer = layer
         self.norm_1, self.norm_2 = RMSNorm(c.width, c.norm_eps), RMSNorm(c.width, c.norm_eps)
         self.attention = LatentAttention(c) if c.attention == "mla" else GroupedAttention(c)
-        sparse = c.moe and layer >= c.dense_layers
+        sparse = c.experts and layer >= c.dense_layers
         self.mixer = MixtureOfExperts(c) if sparse else FeedForward(c.width, c.dense_width)
 
     def forward(self, x_BTD: Tensor, context: Context) -> tuple[Tensor, Routing | None]:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from minir1.config import Config, CorpusConfig, EvalConfig, ModelConfig, PretrainConfig, RLConfig, UserError
+from minir1.tasks.countdown import DISTRIBUTIONS
 
 _GPU = Config(
     preset="gpu",
@@ -43,8 +44,9 @@ def check(config: Config) -> Config:
     """Raises UserError for settings that cannot work together."""
     model, rl = config.model, config.rl
     rules = {
+        f"--corpus.countdown is one of {', '.join(DISTRIBUTIONS)}": config.corpus.countdown in DISTRIBUTIONS,
         "--model.attention is mla or gqa": model.attention in ("mla", "gqa"),
-        "--model.top_k cannot exceed --model.experts": model.top_k <= model.experts or not model.moe,
+        "--model.top_k cannot exceed --model.experts": model.top_k <= model.experts or not model.experts,
         "--corpus.vocab_size lies between 257 and 1024": 256 < config.corpus.vocab_size <= 1024,
         "--corpus.languages is en, zh or en,zh": bool(config.corpus.languages) and set(config.corpus.languages) <= {"en", "zh"},
         f"unknown --rl.loss {rl.loss!r}": rl.loss in ("grpo", "dr_grpo", "dapo", "gspo", "cispo"),

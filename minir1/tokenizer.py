@@ -15,14 +15,15 @@ from minir1.transcript import BEGIN, END, PAD, SPECIAL_TOKENS
 
 # Digits alone; an operator with its spaces and parentheses; a word with the comma before it and the
 # space behind it (", not "); a line break with the word that opens the next attempt ("\nwait, ").
+_SPACE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # what both libraries call \\s
 PIECES = (
     r"[0-9]"
     r"|\n(?:[a-z]+,? ?|[一-鿿]+，?)?"
     r"|\)* [+\-*/=] \(*"
     r"|(?:, |，)?[A-Za-z']+ ?"
     r"|[，：]?[一-鿿]+，?"
-    r"|[^\sA-Za-z0-9一-鿿] ?"
-    r"|\s"
+    rf"|[^{_SPACE}A-Za-z0-9一-鿿] ?"
+    rf"|[{_SPACE}]"
 )
 
 
@@ -36,9 +37,8 @@ class Tokenizer:
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int) -> "Tokenizer":
         library = Library(models.BPE())
-        library.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.Split(Regex(PIECES), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-        )
+        split, to_bytes = pre_tokenizers.Split(Regex(PIECES), "isolated"), pre_tokenizers.ByteLevel(False, use_regex=False)
+        library.pre_tokenizer = pre_tokenizers.Sequence([split, to_bytes])
         library.decoder = decoders.ByteLevel()
         special = [AddedToken(t, special=True, normalized=False) for t in SPECIAL_TOKENS]
         alphabet = pre_tokenizers.ByteLevel.alphabet()

@@ -43,8 +43,8 @@ PUZZLES = {
     ),
 }
 GENERAL = re.compile(
-    r"Which is (larger|smaller), \d+ or \d+\?|How many words: .*\?|Repeat: .*|What is the last word of: .*\?|Is \d+ even\?|Hello"
-    r"|\d+和\d+哪个[大小]？|有几个词：.*？|重复：.*|最后一个词是什么：.*？|\d+是偶数吗？|你好"
+    r"Which is larger, \d+ or \d+\?|How many words: .*\?|Repeat: .*|What is the last word of: .*\?|Hello"
+    r"|\d+和\d+哪个大？|有几个词：.*？|重复：.*|最后一个词是什么：.*？|你好"
 )
 HAN = re.compile("[一-鿿]")
 LANGUAGES = ("en", "zh")
@@ -184,16 +184,14 @@ def test_general_answers_are_right():
         words = re.split(r"[ 、]", re.split(": |：", question)[-1].rstrip("?？"))
         if re.search("^Which is larger|大？$", question):
             assert int(answer) == max(numbers)
-        elif re.search("^Which is smaller|小？$", question):
-            assert int(answer) == min(numbers)
-        elif re.search("^Is |偶数", question):
-            assert answer in (("yes", "是") if numbers[0] % 2 == 0 else ("no", "不是"))
         elif re.search("^How many|^有几个", question):
             assert int(answer) == len(words)
         elif re.search("^What is the last|^最后", question):
             assert answer == words[-1]
         elif re.search("^Repeat|^重复", question):
             assert re.split(r"[ 、]", answer) == words
+        else:
+            assert re.fullmatch("Hello, .*|你好，.*", answer)
 
 
 def test_english_documents_hold_no_chinese():
@@ -306,7 +304,7 @@ def test_documents_with_several_attempts_follow_backtracking():
 
 def test_persistence_is_a_share_of_documents():
     """A persistent writer goes on after 95 of 100 failures, the others as backtracking says: read off at the first failure."""
-    for persistence, backtracking in ((1.0, 0.2), (0.3, 0.2), (0.3, 0.0)):
+    for persistence, backtracking in ((1.0, 0.2), (0.3, 0.2)):
         habits = Habits(persistence=persistence, backtracking=backtracking, most_attempts=2)
         told = thoughts(replace(BOTH, languages=("en",), solved=0.0, habits=habits), 2000, "en")
         failed = [thought for thought in told if thought[0][1]]

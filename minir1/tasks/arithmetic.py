@@ -46,7 +46,8 @@ class Arithmetic:
         return split_of("arithmetic " + (self.key or self.text))
 
     def to_json(self) -> dict:
-        return {"id": self.id, "task": self.task, "lang": self.lang, "question": self.text, "answer": self.answer}
+        key = {"key": self.key} if self.key else {}
+        return {"id": self.id, "task": self.task, "lang": self.lang, "question": self.text, "answer": self.answer} | key
 
     @classmethod
     def from_json(cls, line: dict) -> "Arithmetic":
@@ -56,7 +57,8 @@ class Arithmetic:
             raise ValueError('"question" must be a text')
         if isinstance(answer, bool) or _integer(str(answer).strip()) is None:
             raise ValueError('"answer" must be an integer, as a text')
-        return cls(question, str(answer).strip(), line.get("lang", "en"), str(line.get("id", "")))
+        lang, id, key = (str(line.get(name, default)) for name, default in (("lang", "en"), ("id", ""), ("key", "")))
+        return cls(question, str(answer).strip(), lang, id, key)
 
 
 def _integer(text: str) -> str | None:

@@ -73,7 +73,7 @@ def evaluate(text: str) -> tuple[Fraction, list[int]] | None:
         return None
     tokens = re.findall(r"[0-9]+|[^ ]", text)
     numbers = [t for t in tokens if t.isdigit()]
-    if any(len(n) > 9 or (n[0] == "0" and n != "0") for n in numbers):
+    if any(n[0] == "0" and n != "0" for n in numbers):
         return None
     tokens.reverse()
     try:
@@ -179,7 +179,7 @@ def sample(rng: Random, name: str = "3to4", split: str = "train", lang: str = "e
         if kind.by_expression:
             value = _left_to_right(rng, numbers)
             if value is not None and kind.targets[0] <= value <= kind.targets[1]:
-                return Countdown(numbers, value, lang)
+                return Countdown(tuple(rng.sample(numbers, count)), value, lang)  # their order would give it away
         elif solve(numbers, target) is not None:
             return problem
 
@@ -359,7 +359,7 @@ def write_trace(rng: Random, numbers: tuple[int, ...], target: int, habits, lang
     when an attempt hits by chance, or gives up and answers with its last attempt.
     """
     words, text, attempts = WORDS[lang], [], 0
-    go_on = 0.95 if rng.random() < habits.persistence else habits.backtracking
+    go_on = 0.95 if rng.random() < habits.persistence and habits.backtracking else habits.backtracking
     while True:
         if attempts:
             text.append(RETRY[lang][int(rng.random() * len(RETRY[lang]))])

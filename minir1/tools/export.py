@@ -38,7 +38,7 @@ CHAT_TEMPLATE = (
 
 def check(c: ModelConfig) -> None:
     """Raises UserError for a model that transformers' classes cannot hold exactly."""
-    mla, all_dense = c.attention == "mla", not c.moe or c.dense_layers >= c.layers
+    mla, all_dense = c.attention == "mla", not c.experts or c.dense_layers >= c.layers
     rules = [
         (mla or all_dense, "a gqa model with experts has no twin in transformers; export needs experts 0"),
         (not mla or c.norm_eps == 1e-6, "DeepseekV3 fixes the epsilon of its latent norms at 1e-6; norm_eps differs"),
@@ -88,7 +88,7 @@ def deepseek_config(c: ModelConfig) -> dict:
         "qk_rope_head_dim": c.rope_width,
         "v_head_dim": c.value_width,
         "rope_interleave": True,
-        "first_k_dense_replace": min(c.dense_layers, c.layers) if c.moe else c.layers,
+        "first_k_dense_replace": min(c.dense_layers, c.layers) if c.experts else c.layers,
         "moe_layer_freq": 1,
         "n_routed_experts": experts,
         "n_shared_experts": c.shared_experts,
@@ -149,7 +149,7 @@ def hub_weights(model: Transformer) -> dict[str, Tensor]:
         else:
             weights[renamed] = value.clone()
     if c.shared_experts == 0:  # transformers always builds the shared expert: here one of width 0
-        for layer in (i for i in range(c.layers) if c.moe and i >= c.dense_layers):
+        for layer in (i for i in range(c.layers) if c.experts and i >= c.dense_layers):
             shared = f"model.layers.{layer}.mlp.shared_experts"
             empty = model.embed.weight.new_zeros(0, c.width).detach().cpu()
             weights |= {f"{shared}.gate_proj.weight": empty, f"{shared}.up_proj.weight": empty.clone()}
