@@ -43,12 +43,12 @@ def base_model(lab: Lab) -> Transformer:
     """The base: given, shipped with the package, or pretrained here on the mini-web."""
     config, path = lab.config, lab.run.checkpoints / "base.pt"
     if not path.exists():
-        given = config.base or ("" if config.from_scratch else SHIPPED / f"base-{config.preset}.pt")
-        if given:
-            model, lab.tokenizer = load_checkpoint(given)
-            save_checkpoint(path, model, lab.tokenizer)
-        else:
+        if config.from_scratch:
             pretrain(lab, path)
+        else:
+            shipped = SHIPPED / config.base
+            model, lab.tokenizer = load_checkpoint(shipped if shipped.is_file() else config.base)
+            save_checkpoint(path, model, lab.tokenizer)
     model, lab.tokenizer = load_checkpoint(path, lab.device.name)
     return model
 

@@ -145,7 +145,7 @@ class EvalConfig:
     problems: int = knob(512, "test problems, read once at the end", True)
     validation: int = knob(256, "validation problems, read during training")
     arithmetic: int = knob(0, "test problems of each arithmetic kind in practice")
-    many: int = knob(64, "problems for pass@64 of the base and for the forced base")
+    many: int = knob(128, "problems for the forced base; a quarter of them for pass@64 of the base")
     answer_only_steps: int = knob(40, "steps of the answer-only control; 0: left out", True)
     batch: int = knob(256, "responses sampled at once")
 
@@ -161,7 +161,7 @@ class Config:
     compile: bool = knob(False, "compile the forward pass in pretraining (CUDA)")
     threads: int = knob(0, "CPU threads; 0: torch's choice")
     from_scratch: bool = knob(False, "pretrain the base here instead of taking the shipped one", True)
-    base: str = knob("", "checkpoint to start from instead", True)
+    base: str = knob("base-cpu.pt", "checkpoint to start from; a name alone may be one shipped in minir1/data", True)
     model: ModelConfig = field(default_factory=ModelConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)

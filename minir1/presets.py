@@ -25,7 +25,7 @@ PRESETS = {
     "cpu": Config(),
     "gpu": _GPU,
     "t4": replace(
-        _GPU, preset="t4", dtype="float16", kernels="portable", from_scratch=False,
+        _GPU, preset="t4", dtype="float16", kernels="portable", from_scratch=False, base="base-gpu.pt",
         rl=replace(_GPU.rl, prompts=32, train_tokens=32_768), eval=replace(_GPU.eval, problems=1024, batch=512),
     ),
     "smoke": Config(

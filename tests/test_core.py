@@ -80,7 +80,7 @@ def test_run_time_packages_are_the_five_allowed_ones():
     import sys
 
     allowed = {"torch", "numpy", "tqdm", "tokenizers", "matplotlib", "minir1"} | set(sys.stdlib_module_names)
-    optional = {"safetensors", "PIL"}  # the export extra; matplotlib brings PIL
+    optional = {"safetensors"}  # the export extra
     for path in [ROOT / "train_zero.py", *(ROOT / "minir1").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []

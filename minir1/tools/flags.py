@@ -57,4 +57,6 @@ def parse_command_line(arguments: list[str], program: str = "train_zero.py", def
     preset = given.pop("preset") or default
     if preset not in PRESETS:
         raise UserError(f"unknown preset {preset!r}; choose from {', '.join(PRESETS)}")
+    if given["base"] and given["from_scratch"] is None:
+        given["from_scratch"] = False
     return check(apply(PRESETS[preset], {name: value for name, value in given.items() if value is not None}))
