@@ -6,7 +6,8 @@
 
 Reads like section 2 of the R1 report: a base model, a template, rule rewards, GRPO; no fine-tuning in between.
 Beside the trained policy stand the lines it must beat: blind search with the same tokens and with as many
-attempts, the base forced to go on until it says yes, and a policy trained alike that may only answer.
+attempts, the base forced to go on until it says yes, and a policy that may only answer,
+trained by the same rules for fewer steps.
 """
 
 import copy

@@ -100,7 +100,6 @@ class Engine:
                     rows = self._compact(rows, left, longest + t)
             self._advance(rows, min(self.size, round_up(longest + t + 1, 128)), settings)
             t += 1
-        stopped = torch.zeros(self.rows, dtype=torch.bool, device=self.device)
         last = self.out_ids[:B].gather(1, self.out_length[:B, None] - 1)
         stopped = torch.isin(last[:, 0], torch.tensor(settings.stop_ids, device=self.device))
         return Samples(

@@ -13,8 +13,6 @@ from minir1.tokenizer import Tokenizer
 from minir1.tools.behaviours import summarise
 from minir1.transcript import ANSWER, THINK, Problem
 
-FORCED = "forced to go on until it says yes"
-
 
 def parse_tasks(tasks: tuple[str, ...]) -> list[tuple[str, str, float]]:
     """("countdown:3to4=0.8", ...) as (task, kind, share). Raises UserError for anything else."""

@@ -15,7 +15,7 @@ REFERENCES = {
     "blind_attempts": "blind search, as many attempts",
     "blind_budget": "blind search, same token budget",
     "forced_base": "base, forced to go on",
-    "answer_only": "answer only, same RL",
+    "answer_only": "answer only, RL too",
     "pass64_base": "base, any of 64 (pass@64)",
 }
 
@@ -228,9 +228,9 @@ def _in_words(base: dict[str, float], zero: dict[str, float]) -> str:
         return ""
     gain, error = zero["accuracy"] - base["accuracy"], math.hypot(error_of(base), error_of(zero))
     pair = f"{100 * base['accuracy']:.1f}% to {100 * zero['accuracy']:.1f}% (± {100 * error_of(zero):.1f})"
-    said = [f"RL with nothing but right or wrong made no difference that can be told from chance: accuracy {pair}."]
+    said = [f"RL with rule rewards made no difference that can be told from chance: accuracy {pair}."]
     if abs(gain) > 2 * error:
-        said = [f"RL with nothing but right or wrong {'raised' if gain > 0 else 'lowered'} accuracy from {pair}."]
+        said = [f"RL with rule rewards {'raised' if gain > 0 else 'lowered'} accuracy from {pair}."]
     if "hit_rate" in base and "hit_rate" in zero:
         rest = "; the rest is the number of attempts, their checks, and stopping" if gain > 2 * error else ""
         rates = (f"{100 * found['hit_rate']:.1f}%" for found in (base, zero))
