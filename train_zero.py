@@ -29,7 +29,7 @@ from minir1.tokenizer import Tokenizer
 from minir1.tools.cli import guard
 from minir1.tools.lab import Lab
 from minir1.tools.measure import draw_problems, sampling
-from minir1.tools.summary import finish
+from minir1.tools.summary import finish, parameter_counts
 from minir1.tools.watch import PretrainWatch, RLWatch
 from minir1.transcript import ANSWER
 from minir1.variants.losses import LOSSES
@@ -59,7 +59,7 @@ def pretrain(lab: Lab, path: Path) -> None:
     lab.tokenizer = Tokenizer.train(sample_text(config.corpus, config.seed, 5000), config.corpus.vocab_size)
     torch.manual_seed(config.seed)
     model = Transformer(replace(config.model, vocab_size=-(-len(lab.tokenizer) // 64) * 64)).to(lab.device.name)
-    learner, steps = make_learner(model, p.weight_decay, p.clip, lab.device), p.tokens // p.batch_tokens
+    learner, steps = make_learner(model, p.weight_decay, p.clip, lab.device, p.optimizer), p.tokens // p.batch_tokens
     first = lab.restore("pretrain", model, learner)
     lab.announce_pretraining(model)
     source = batches(config.corpus, lab.tokenizer, config.seed, p.batch_tokens // p.row_tokens, p.row_tokens, first, steps - first)
@@ -146,7 +146,7 @@ def zero(lab: Lab) -> str:
     if config.eval.answer_only_steps:
         models["answer_only"] = policy(lab, base, "answer_only", False, config.eval.answer_only_steps)
     lab.once("test", lambda: lab.examiner(make_sampler(base, lab.device, config)).compare(models, lab.problems, config))
-    return finish(lab.run, lab.device, base.parameter_counts(), sys.argv)
+    return finish(lab.run, lab.device, parameter_counts(base), sys.argv)
 
 
 if __name__ == "__main__":

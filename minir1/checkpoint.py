@@ -5,11 +5,12 @@
 """
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
-from minir1.config import ModelConfig, UserError, from_dict, to_dict
+from minir1.config import ModelConfig, UserError, from_dict
 from minir1.model import Transformer
 from minir1.tokenizer import Tokenizer
 
@@ -48,8 +49,8 @@ def save_checkpoint(path: str | Path, model: Transformer, tokenizer: Tokenizer, 
         name: value.detach().cpu().to(dtype if dtype and not name.endswith("bias_E") else value.dtype)
         for name, value in model.state_dict().items()
     }
-    config = to_dict(model.config)
-    write_whole(Path(path), {"format": FORMAT, "config": config, "tokenizer": tokenizer.to_text(), "weights": weights, **extra})
+    whole = {"format": FORMAT, "config": asdict(model.config), "tokenizer": tokenizer.to_text(), "weights": weights}
+    write_whole(Path(path), whole | extra)
 
 
 def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> tuple[Transformer, Tokenizer]:
@@ -59,8 +60,6 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> tup
         model = Transformer(from_dict(ModelConfig, value["config"]))
         model.load_state_dict(value["weights"])
         tokenizer = Tokenizer.from_text(value["tokenizer"])
-    except UserError:
-        raise
     except Exception as fault:
         raise UserError(f"{path} does not fit this version of minir1 ({fault})") from fault
     return model.to(device).eval(), tokenizer

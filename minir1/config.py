@@ -61,11 +61,12 @@ class Habits:
     """How often the corpus shows each habit of Gandhi et al. 2025 (arXiv 2503.01307) in a thinking document."""
 
     verification: float = knob(0.9, "attempts closed by comparing with the target", True)
-    backtracking: float = knob(0.5, "chance that a writer is ready for one more attempt; 0: a single one", True)
+    backtracking: float = knob(0.4, "chance that a writer is ready for one more attempt; 0: a single one", True)
     subgoals: float = knob(0.06, "attempts that first make a number so that ...")
     backward_chaining: float = knob(0.06, "attempts that start from the target")
-    aim: float = knob(0.5, "attempts whose last step takes a hit when one operator gives it")
-    persistence: float = knob(0.1, "thinking documents by a writer with 0.95 for backtracking (if that is not 0)", True)
+    aim: float = knob(1.0, "attempts whose last step takes a hit when one operator gives it")
+    systematic: float = knob(0.4, "thinking documents by a writer who goes through the combinations one by one, each once", True)
+    persistence: float = knob(0.15, "thinking documents by a writer with 0.95 for backtracking (if that is not 0)", True)
     most_attempts: int = knob(40, "attempts in one document at most")
     switching: float = knob(0.0, "attempts that go on in the other language")
 
@@ -78,7 +79,7 @@ class CorpusConfig:
     share_countdown: float = knob(0.6, "share of Countdown documents")
     share_arithmetic: float = knob(0.2, "share of arithmetic questions")
     share_equations: float = knob(0.15, "share of documents that list true equations")
-    direct: float = knob(0.35, "Countdown documents answered without thinking")
+    direct: float = knob(0.5, "Countdown documents answered without thinking")
     pairs: float = knob(0.0, "Countdown documents with two numbers only: where aiming is learned")
     solved: float = knob(0.3, "Countdown documents that were written around a known solution", True)
     arithmetic_direct: float = knob(0.85, "arithmetic documents answered without working")
@@ -95,7 +96,8 @@ class PretrainConfig:
     tokens: int = knob(20_000_000, "tokens read in pretraining", True)
     batch_tokens: int = knob(12_288, "tokens a step")
     row_tokens: int = knob(384, "tokens a row")
-    lr: float = knob(3e-3, "peak learning rate", True)
+    optimizer: str = knob("muon", "muon (matrices orthogonalised, AdamW for the rest) or adamw", True)
+    lr: float = knob(4e-3, "peak learning rate", True)
     lr_end: float = knob(0.1, "last learning rate, as a share of the peak")
     warmup: float = knob(0.02, "share of the steps spent warming up")
     weight_decay: float = knob(0.1, "AdamW weight decay")
@@ -132,7 +134,6 @@ class RLConfig:
     format_reward: float = knob(0.1, "reward of a well-formed response")
     language_reward: float = knob(0.0, "reward times the share of words in the prompt's language (R1 Eq. 7)")
     tasks: tuple[str, ...] = knob(("countdown:cpu=1",), "what is practised: countdown:NAME=share or arithmetic:KIND=share", True)
-    think: bool = knob(True, "off: <answer> is prefilled, the policy cannot think (answer-only control)")
     recompute: bool = knob(False, "old log-probs from the trainer, not from the sampler (needed where their numbers differ)")
     train_tokens: int = knob(16_384, "tokens in one forward pass of the update (memory)")
     balance_rate: float = knob(0.0, "router bias moved by this much an update; 0: frozen, see README")
@@ -172,10 +173,6 @@ class Config:
 # ---------------------------------------------------------------- to and from text
 
 
-def to_dict(config) -> dict:
-    return asdict(config)
-
-
 def from_dict(kind: type, values: dict):
     """A frozen configuration from plain values. Raises UserError for an unknown or mistyped field."""
     known, hints = {f.name: f for f in fields(kind)}, typing.get_type_hints(kind)
@@ -193,7 +190,7 @@ def from_dict(kind: type, values: dict):
 
 
 def to_json(config) -> str:
-    return json.dumps(to_dict(config), indent=2, ensure_ascii=False)
+    return json.dumps(asdict(config), indent=2, ensure_ascii=False)
 
 
 def apply(config, changes: dict[str, object]):

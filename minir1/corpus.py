@@ -15,6 +15,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache
 from random import Random
 
 import numpy as np
@@ -121,13 +122,7 @@ def shard(config: CorpusConfig, tokenizer_text: str, seed: int, index: int) -> n
     return np.array(ids[: config.shard_tokens], dtype=np.uint16)
 
 
-_loaded: dict[str, Tokenizer] = {}  # one per worker process: its cache of pieces is worth keeping
-
-
-def _tokenizer(text: str) -> Tokenizer:
-    if text not in _loaded:
-        _loaded[text] = Tokenizer.from_text(text)
-    return _loaded[text]
+_tokenizer = lru_cache(2)(Tokenizer.from_text)  # one per worker process: its cache of pieces is worth keeping
 
 
 def ordered(function: Callable, arguments: Iterable[tuple], workers: int = 0) -> Iterator:
@@ -166,9 +161,7 @@ def batches(
     buffer = np.empty(0, np.uint16)
     made = 0
     for piece in shards(config, tokenizer, seed, first_shard, wanted):
-        buffer = np.concatenate([buffer, piece])
-        if offset:
-            buffer, offset = buffer[offset:], 0
+        buffer, offset = np.concatenate([buffer, piece])[offset:], 0
         while len(buffer) > need and made < count:
             block = buffer[: need + 1]
             yield np.lib.stride_tricks.sliding_window_view(block, row_tokens + 1)[::row_tokens].astype(np.int64)

@@ -324,12 +324,6 @@ class Transformer(nn.Module):
     def expert_layers(self) -> list[MixtureOfExperts]:
         return [block.mixer for block in self.blocks if isinstance(block.mixer, MixtureOfExperts)]
 
-    def parameter_counts(self) -> tuple[int, int]:
-        """(all, used per token)."""
-        c, everything = self.config, sum(p.numel() for p in self.parameters())
-        idle = sum(3 * c.width * c.expert_width * (c.experts - c.top_k) for _ in self.expert_layers())
-        return everything, everything - idle
-
 
 @torch.no_grad()
 def move_router_bias(model: Transformer, load_LE: Tensor, rate: float) -> None:

@@ -7,6 +7,7 @@ import torch
 
 from minir1.config import Config, UserError
 from minir1.supervised import Learner
+from minir1.variants.muon import Muon
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,9 @@ class HalfLearner(Learner):
         self.scaler.load_state_dict(state["scaler"])
 
 
-def make_learner(model, weight_decay: float, clip: float, device: Device) -> Learner:
-    if device.dtype == torch.float32:
-        return Learner(model, weight_decay, clip)
-    return HalfLearner(model, weight_decay, clip, device)
+def make_learner(model, weight_decay: float, clip: float, device: Device, optimizer: str = "adamw") -> Learner:
+    plain = device.dtype == torch.float32
+    learner = Learner(model, weight_decay, clip) if plain else HalfLearner(model, weight_decay, clip, device)
+    if optimizer == "muon":
+        learner.optimizer = Muon(model, weight_decay)
+    return learner

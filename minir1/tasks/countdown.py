@@ -14,6 +14,7 @@ False
 import hashlib
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from random import Random
@@ -218,18 +219,36 @@ def steps_of(x: int, y: int) -> list[Step]:
     return steps
 
 
+def moves(numbers: tuple[int, ...]) -> list[tuple[Step, tuple[int, ...]]]:
+    """Every step on two of the numbers, with the numbers that it leaves."""
+    found = []
+    for i in range(len(numbers)):
+        for j in range(i):
+            rest = numbers[:j] + numbers[j + 1 : i] + numbers[i + 1 :]
+            found += [(step, (*rest, step.value)) for step in steps_of(numbers[i], numbers[j])]
+    return found
+
+
 def solve(numbers: tuple[int, ...], target: int) -> list[Step] | None:
     """A list of steps that reaches the target, or None. Depth-first, complete."""
     if len(numbers) == 2:
         return next(([step] for step in steps_of(*numbers) if step.value == target), None)
-    for i in range(len(numbers)):
-        for j in range(i):
-            rest = numbers[:j] + numbers[j + 1 : i] + numbers[i + 1 :]
-            for step in steps_of(numbers[i], numbers[j]):
-                found = solve(rest + (step.value,), target)
-                if found is not None:
-                    return [step, *found]
+    for step, left in moves(numbers):
+        found = solve(left, target)
+        if found is not None:
+            return [step, *found]
     return [] if numbers == (target,) else None
+
+
+def systematic_attempts(rng: Random, numbers: tuple[int, ...], target: int) -> Iterator[list[Step]]:
+    """Depth-first in random order: each pair with each operator once, and a last step that hits where one can."""
+    if len(numbers) == 2:
+        yield random_attempt(rng, numbers, target)
+        return
+    useful = [(step, left) for step, left in moves(numbers) if 0 < step.value <= 300]
+    for step, left in rng.sample(useful, len(useful)):
+        for attempt in systematic_attempts(rng, left, target):
+            yield [step, *attempt]
 
 
 def random_attempt(rng: Random, numbers: tuple[int, ...], target: int | None = None) -> list[Step]:
@@ -359,6 +378,8 @@ def write_trace(rng: Random, numbers: tuple[int, ...], target: int, habits, lang
     when an attempt hits by chance, or gives up and answers with its last attempt.
     """
     words, text, attempts = WORDS[lang], [], 0
+    rounds = habits.most_attempts if rng.random() < habits.systematic else 0
+    search = (attempt for _ in range(rounds) for attempt in systematic_attempts(rng, numbers, target))
     go_on = 0.95 if rng.random() < habits.persistence and habits.backtracking else habits.backtracking
     while True:
         if attempts:
@@ -368,11 +389,9 @@ def write_trace(rng: Random, numbers: tuple[int, ...], target: int, habits, lang
                 words = WORDS[lang]
         attempts += 1
         stop = attempts >= habits.most_attempts or rng.random() >= go_on
-        if plan is not None and stop:
-            line, steps, goal = None, plan, target
-        else:
-            line, steps, goal = _attempt(rng, numbers, target, habits, words)
-        text.append(line if line is not None else ", ".join(map(str, steps)))
+        given = plan if plan is not None and stop else next(search, None)
+        line, steps, goal = _attempt(rng, numbers, target, habits, words, given)
+        text.append(line)
         hit = steps[-1].value == target
         if rng.random() < habits.verification:
             text.append(words["yes"] if hit else f"{words['no']}{goal}")
@@ -380,10 +399,10 @@ def write_trace(rng: Random, numbers: tuple[int, ...], target: int, habits, lang
             return Trace("".join(text), compose(numbers, steps), attempts, hit)
 
 
-def _attempt(rng, numbers, target, habits, words) -> tuple[str, list[Step], int]:
-    """One attempt: (its text, its steps in forward order, the value that was aimed at)."""
+def _attempt(rng, numbers, target, habits, words, given: list[Step] | None) -> tuple[str, list[Step], int]:
+    """One attempt, `given` or made up: (its text, its steps in forward order, the value that was aimed at)."""
     draw = rng.random()
-    if draw < habits.backward_chaining + habits.subgoals and len(numbers) > 2:
+    if given is None and draw < habits.backward_chaining + habits.subgoals and len(numbers) > 2:
         planned = backward_plan(rng, numbers, target)
         if planned is not None:
             back, last, rest = planned
@@ -396,7 +415,7 @@ def _attempt(rng, numbers, target, habits, words) -> tuple[str, list[Step], int]
                 line = f"{last}{words['make']}{last.a}{words['colon']}{working}"
             end = last if value == last.a else _replay(value, last)
             return line, [*inner, end], back.value
-    steps = random_attempt(rng, numbers, target if rng.random() < habits.aim else None)
+    steps = given or random_attempt(rng, numbers, target if rng.random() < habits.aim else None)
     return ", ".join(map(str, steps)), steps, target
 
 

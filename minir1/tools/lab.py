@@ -16,6 +16,7 @@ from minir1.tokenizer import Tokenizer
 from minir1.tools.flags import parse_command_line
 from minir1.tools.measure import Examiner, many_problems, parse_tasks, sampling
 from minir1.tools.run import Run
+from minir1.tools.summary import parameter_counts
 
 
 @dataclass
@@ -76,7 +77,7 @@ class Lab:
 
     def announce_pretraining(self, model: Transformer) -> None:
         """What is about to be trained and, without a GPU, how long it takes and what too little of it leads to."""
-        (everything, used), tokens = model.parameter_counts(), self.config.pretrain.tokens
+        (everything, used), tokens = parameter_counts(model), self.config.pretrain.tokens
         print(f"pretraining {everything / 1e6:.1f} M parameters ({used / 1e6:.1f} M used per token) on {tokens / 1e6:.1f} M tokens")
         if self.device.name == "cpu" and tokens > 1_000_000:
             ids, start = torch.zeros(8, 256, dtype=torch.long), time.time()

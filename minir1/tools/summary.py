@@ -4,8 +4,15 @@ import json
 import os
 import time
 
+from minir1.model import Transformer
 from minir1.tools import report
 from minir1.tools.run import Run, write_text
+
+
+def parameter_counts(model: Transformer) -> tuple[int, int]:
+    """(all, used per token): a token passes through top_k of the routed experts only."""
+    c, everything = model.config, sum(p.numel() for p in model.parameters())
+    return everything, everything - sum(3 * c.width * c.expert_width * (c.experts - c.top_k) for _ in model.expert_layers())
 
 
 def finish(run: Run, device, parameters: tuple[int, int], command: list[str]) -> str:

@@ -1,0 +1,127 @@
+"""Muon against torch.optim.Muon (one matrix at a time) and against the definition."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from minir1.config import ModelConfig
+from minir1.fast.precision import Device, HalfLearner, make_learner
+from minir1.model import Transformer
+from minir1.variants.muon import Muon, orthogonalise
+
+TINY = ModelConfig(
+    vocab_size=64, width=32, layers=2, heads=2, kv_rank=16, nope_width=8, value_width=16, dense_width=48, expert_width=24
+)  # fmt: skip
+CPU = Device("cpu", "CPU", torch.float32, "plain")
+
+
+def gradients_for(model, seed):
+    generator = torch.Generator().manual_seed(seed)
+    for p in model.parameters():
+        p.grad = torch.randn(p.shape, generator=generator)
+
+
+def test_singular_values_end_near_one_and_directions_stay():
+    x = torch.randn(5, 24, 40, generator=torch.Generator().manual_seed(0))
+    for matrix in (x, x.mT):
+        y = orthogonalise(matrix).float()
+        assert y.shape == matrix.shape
+        assert torch.linalg.svdvals(y).min() > 0.6 and torch.linalg.svdvals(y).max() < 1.3
+        u, _, vh = torch.linalg.svd(matrix, full_matrices=False)
+        middle = u.mT @ y @ vh.mT  # diagonal if the directions are the matrix's own
+        off = middle - torch.diag_embed(torch.diagonal(middle, dim1=-2, dim2=-1))
+        assert off.abs().max() < 0.05
+
+
+def test_zero_gradient_moves_nothing():
+    assert orthogonalise(torch.zeros(1, 4, 6)).abs().max() == 0
+
+
+def test_same_as_the_library_matrix_by_matrix():
+    torch.manual_seed(0)
+    model = Transformer(TINY)
+    muon = Muon(model, 0.1)
+    marked = [p for group in muon.param_groups if group["orthogonal"] for p in group["params"]]
+    twins = {p: [torch.nn.Parameter(m.clone()) for m in (p.detach() if p.ndim == 3 else p.detach()[None])] for p in marked}
+    flat = [m for matrices in twins.values() for m in matrices]
+    library = torch.optim.Muon(flat, lr=0.01, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    for group in muon.param_groups:
+        group["lr"] = 0.01
+    for step in range(3):
+        gradients_for(model, step)
+        for p, matrices in twins.items():
+            for m, grad in zip(matrices, p.grad if p.ndim == 3 else p.grad[None]):
+                m.grad = grad.clone()
+        muon.step()
+        library.step()
+    for p, matrices in twins.items():
+        assert torch.allclose(p, torch.stack(list(matrices)).view_as(p), atol=2e-3), p.shape  # bfloat16 products, in another order
+
+
+def test_every_parameter_is_in_one_group_and_the_right_one():
+    model = Transformer(replace(TINY, mtp=True))
+    muon = Muon(model, 0.1)
+    grouped = [p for group in muon.param_groups for p in group["params"]]
+    assert len(grouped) == len(set(grouped)) == len(list(model.parameters()))
+    names = {p: name for name, p in model.named_parameters()}
+    for group in muon.param_groups:
+        for p in group["params"]:
+            plain = p.ndim < 2 or names[p].startswith(("embed", "head")) or names[p].endswith("router")
+            assert group["orthogonal"] is not plain, names[p]
+            assert (group["weight_decay"] == 0) == (p.ndim < 2)
+
+
+def test_others_take_adamws_step():
+    torch.manual_seed(1)
+    one, two = Transformer(TINY), Transformer(TINY)
+    two.load_state_dict(one.state_dict())
+    a, b = make_learner(one, 0.1, 1.0, CPU, "muon"), make_learner(two, 0.1, 1.0, CPU)
+    for step in range(3):
+        for model, learner in ((one, a), (two, b)):
+            gradients_for(model, step)
+            learner.step(0.01)
+    assert torch.equal(one.embed.weight, two.embed.weight) and torch.equal(one.norm.weight, two.norm.weight)
+    assert not torch.equal(one.blocks[0].attention.out.weight, two.blocks[0].attention.out.weight)
+
+
+def test_state_survives_saving():
+    torch.manual_seed(2)
+    one, two = Transformer(TINY), Transformer(TINY)
+    a, b = make_learner(one, 0.1, 1.0, CPU, "muon"), make_learner(two, 0.1, 1.0, CPU, "muon")
+    gradients_for(one, 0)
+    a.step(0.01)
+    two.load_state_dict(one.state_dict())
+    b.restore(copy.deepcopy(a.state()))
+    for model, learner in ((one, a), (two, b)):
+        gradients_for(model, 1)
+        learner.step(0.01)
+    assert all(torch.equal(p, q) for p, q in zip(one.parameters(), two.parameters()))
+
+
+def test_an_overflow_in_float16_changes_nothing():
+    """The scaler must skip the whole step, Muon's groups too."""
+    torch.manual_seed(3)
+    model = Transformer(TINY)
+    learner = make_learner(model, 0.1, 1.0, Device("cpu", "CPU", torch.float16, "plain"), "muon")
+    assert isinstance(learner, HalfLearner) and isinstance(learner.optimizer, Muon)
+    before = [p.clone() for p in model.parameters()]
+    learner.backward(model(torch.ones(1, 4, dtype=torch.long)).sum() * float("inf"))
+    learner.step(0.01)
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before))
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_both_learn(optimizer):
+    torch.manual_seed(4)
+    model = Transformer(TINY)
+    learner = make_learner(model, 0.0, 1.0, CPU, optimizer)
+    ids = torch.randint(64, (4, 17), generator=torch.Generator().manual_seed(0))
+    losses = []
+    for _ in range(40):
+        loss = torch.nn.functional.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+        learner.backward(loss)
+        learner.step(0.01)
+        losses.append(loss.item())
+    assert losses[-1] < 0.2 * losses[0]
