@@ -11,6 +11,7 @@ COMMANDS = {
     "evaluate": ("minir1.tools.evaluate", "main", "score a checkpoint, or answers from elsewhere, on a problem file"),
     "report": ("minir1.tools.report", "main", "plots, a page and the result of a run, or of several"),
     "corpus": ("minir1.tools.behaviours", "main_corpus", "measure the habits in the pretraining corpus"),
+    "pack": ("minir1.tools.pack", "main", "write a checkpoint at a quarter of its size, to be shipped"),
     "export": ("minir1.tools.export", "main", "write a checkpoint as a Hugging Face directory"),
 }
 

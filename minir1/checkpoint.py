@@ -43,12 +43,9 @@ def read(path: str | Path) -> dict:
     return value
 
 
-def save_checkpoint(path: str | Path, model: Transformer, tokenizer: Tokenizer, dtype=None, **extra) -> None:
-    """`dtype` (such as torch.bfloat16) shrinks the weights on disk; the router's bias stays float32."""
-    weights = {
-        name: value.detach().cpu().to(dtype if dtype and not name.endswith("bias_E") else value.dtype)
-        for name, value in model.state_dict().items()
-    }
+def save_checkpoint(path: str | Path, model: Transformer, tokenizer: Tokenizer, pack=lambda name, weight: weight, **extra) -> None:
+    """`pack(name, weight)` may shrink what is written (minir1/tools/pack.py): a tensor, or int8 values and their scale."""
+    weights = {name: pack(name, value.detach().cpu()) for name, value in model.state_dict().items()}
     whole = {"format": FORMAT, "config": asdict(model.config), "tokenizer": tokenizer.to_text(), "weights": weights}
     write_whole(Path(path), whole | extra)
 
@@ -58,7 +55,7 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> tup
     value = read(path)
     try:
         model = Transformer(from_dict(ModelConfig, value["config"]))
-        model.load_state_dict(value["weights"])
+        model.load_state_dict({k: w if isinstance(w, torch.Tensor) else w[0] * w[1] for k, w in value["weights"].items()})
         tokenizer = Tokenizer.from_text(value["tokenizer"])
     except Exception as fault:
         raise UserError(f"{path} does not fit this version of minir1 ({fault})") from fault
