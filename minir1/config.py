@@ -122,7 +122,7 @@ class RLConfig:
     clip: float = knob(0.5, "largest gradient norm")
     temperature: float = knob(1.0, "temperature of sampler and loss alike")
     max_tokens: int = knob(256, "longest response, in tokens", True)
-    early_tokens: int = knob(0, "longest response in the first half of the steps; 0: max_tokens")
+    early_tokens: int = knob(0, "longest response in the first quarter of the steps; 0: max_tokens")
     loss: str = knob("grpo", "grpo, dr_grpo, dapo, gspo or cispo", True)
     clip_low: float = knob(0.2, "the ratio is clipped below 1 - this")
     clip_high: float = knob(0.28, "the ratio is clipped above 1 + this")

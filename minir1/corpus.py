@@ -49,7 +49,8 @@ def countdown_document(rng: Random, config: CorpusConfig, lang: str) -> str:
         count, target = rng.choice(kind.counts), rng.randint(*kind.targets)
         count, plan = 2 if rng.random() < config.pairs else count, None
         if count == 2 or rng.random() < config.solved:
-            planned = countdown.planned_attempt(rng, count, kind.highest, target)
+            highest = kind.highest * (3 if count == 2 else 1)  # pairs are what is left before a last step: larger numbers too
+            planned = countdown.planned_attempt(rng, count, highest, target)
             if planned is None:
                 continue
             numbers, plan = planned

@@ -1,21 +1,25 @@
-"""The sampler under CUDA graphs: twin of `sampler.sample`, same signature, tested equal to it.
+"""The sampler with continuous batching, under CUDA graphs: twin of `sampler.sample`, same signature, tested equal to it.
 
-One decoding step of a small model is some hundred tiny kernels: launched one by one they cost ten
-times what they compute. Here a step is captured once per (rows, span) bucket, with sampling and the
-stop test on the device, and replayed. Every few steps the host looks how many rows still run and
-moves them together into the next smaller bucket.
+Responses wait in a queue; each takes a slot, and a slot whose response has ended takes the next one, so that a batch
+does not wait for its longest member. A step of all slots, with sampling and the stop test, is captured once per
+(rows, span) bucket and replayed; the host looks at the slots every few steps only. When nobody waits any more, the
+running rows move together into ever smaller buckets. On the CPU the same scheduling runs without graphs.
 """
 
 import copy
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
+from minir1.fast.decoder import Decoder, can_fuse
 from minir1.fast.experts import batched_experts, use
 from minir1.model import Cache, Transformer
 from minir1.sampler import Samples, Sampling, choose, prefill, sample
 
-ROWS = (16, 32, 64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
-LOOK = 16  # steps between looks at how many rows still run
+ROWS = (16, 32, 64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
+LOOK = 16  # steps between looks at the slots
+PREFILL = 65_536  # prompt tokens read at once
 
 
 def round_up(value: int, step: int) -> int:
@@ -25,20 +29,39 @@ def round_up(value: int, step: int) -> int:
 class _View(Cache):
     """A window on the engine's static store: the first rows, read up to a fixed span."""
 
-    def __init__(self, store_LBSW, length_B, span: int):
-        self.store_LBSW, self.length_B, self._span = store_LBSW, length_B, span
+    def __init__(self, store_LBSW, length_B):
+        self.store_LBSW, self.length_B = store_LBSW, length_B
 
     @property
     def span(self) -> int:
-        return self._span
+        return self.store_LBSW.shape[2]
 
     @span.setter
     def span(self, value: int) -> None:
         pass  # fixed: a graph's shapes cannot grow
 
 
+@dataclass
+class Queue:
+    """Prompts that have been read, the responses that wait, and those that are finished."""
+
+    store_LPSW: Tensor
+    length_P: Tensor
+    logits_PV: Tensor
+    group: int
+    done: Samples
+    next: int = 0
+
+    @property
+    def waiting(self) -> int:
+        return len(self.done.length_B) - self.next
+
+
 class Engine:
-    """`engine.sample` has the core sampler's signature. It decodes with a half-precision copy of the policy."""
+    """`engine.sample` has the core sampler's signature. It decodes with a half-precision copy of the policy.
+
+    `rows` slots, responses of at most `room` tokens; `looks` and `useful` tell how well the slots were used.
+    """
 
     def __init__(self, model: Transformer, dtype: torch.dtype, rows: int, room: int):
         self.device = model.embed.weight.device
@@ -46,14 +69,15 @@ class Engine:
         for name, weight in self.policy.named_parameters():
             weight.data = weight.data.to(torch.float32 if name.endswith("router") else dtype)
         use(self.policy, batched_experts)
-        self.rows, c = rows, model.config
+        self.decoder = Decoder(model, dtype) if can_fuse(model) else None
+        self.rows, self.room, c = rows, room, model.config
         self.size = min(c.positions, round_up(room + 128, 64))
         make = lambda *shape, dtype: torch.zeros(shape, dtype=dtype, device=self.device)  # noqa: E731
         self.store = make(c.layers, rows, self.size, c.cache_width, dtype=dtype)
-        self.length, self.row, self.token = (make(rows, dtype=torch.long) for _ in range(3))
+        self.length, self.count, self.token = (make(rows, dtype=torch.long) for _ in range(3))
         self.done, self.free = (make(rows, dtype=torch.bool) for _ in range(2))
-        self.out_ids, self.out_logp = make(rows, room, dtype=torch.long), make(rows, room, dtype=torch.float32)
-        self.out_length, self.step = make(rows, dtype=torch.long), make(1, dtype=torch.long)
+        self.out_ids, self.out_logp = make(rows, room + 1, dtype=torch.long), make(rows, room + 1, dtype=torch.float32)
+        self.slot_steps = self.useful = 0  # since the engine was made: rows x steps, and tokens that were kept
         self.graphs: dict = {}
         self.generator = None
         self.pool = torch.cuda.graph_pool_handle() if self.device.type == "cuda" else None
@@ -63,69 +87,101 @@ class Engine:
         """Take over the policy's present weights."""
         torch._foreach_copy_(list(self.policy.parameters()), list(model.parameters()))
         torch._foreach_copy_(list(self.policy.buffers()), list(model.buffers()))
+        if self.decoder:
+            self.decoder.refresh(model)
 
     @torch.no_grad()
     def sample(self, model: Transformer, prompts, group: int, settings: Sampling, generator=None) -> Samples:
         self.refresh(model)
-        too_long = settings.max_tokens > self.out_ids.shape[1] or max(map(len, prompts)) + settings.max_tokens > self.size
-        if too_long or group > self.rows:
+        longest = max(map(len, prompts))
+        if settings.max_tokens > self.room or longest + settings.max_tokens > self.size:
             return sample(self.policy, prompts, group, settings, generator)  # rare and long: the plain loop
         self.generator = generator if self.device.type == "cpu" else None  # a graph draws from the device's own
         if self.device.type == "cuda":
             seed = torch.randint(2**62, (), generator=generator, device=generator.device).item() if generator else 0
             torch.cuda.manual_seed(seed)
-        per_call = self.rows // group
-        parts = [self._batch(prompts[i : i + per_call], group, settings) for i in range(0, len(prompts), per_call)]
-        return Samples(*(torch.cat(column) for column in zip(*parts)))
+        queue = self._read(prompts, group, settings)
+        self._run(queue, settings)
+        return queue.done
 
-    def _batch(self, prompts, group: int, settings: Sampling) -> Samples:
-        B, longest = len(prompts) * group, max(map(len, prompts))
-        logits_BV = self._prefill(prompts, group)
-        self.row[:B] = torch.arange(B, device=self.device)
+    # ------------------------------------------------------------ scheduling
+
+    def _run(self, queue: Queue, settings: Sampling) -> None:
+        rows = self._bucket(min(self.rows, queue.waiting))
         self.done.fill_(True)
-        self.done[:B], self.free[:B] = False, False
-        self.row[B:] = torch.arange(B, self.rows, device=self.device)
-        self.out_ids.fill_(settings.stop_ids[0])
-        self.out_logp.zero_()
-        self.out_length.zero_()
-        self.step.zero_()
-        self._record(logits_BV, settings, B)
-        rows, t = self._bucket(B), 1
-        while t < settings.max_tokens:
-            if t % LOOK == 0:
-                left = int((~self.done[:rows]).sum())
-                if left == 0:
-                    break
-                if self._bucket(left) < rows:
-                    rows = self._compact(rows, left, longest + t)
-            self._advance(rows, min(self.size, round_up(longest + t + 1, 128)), settings)
-            t += 1
-        last = self.out_ids[:B].gather(1, self.out_length[:B, None] - 1)
-        stopped = torch.isin(last[:, 0], torch.tensor(settings.stop_ids, device=self.device))
-        return Samples(
-            self.out_ids[:B, : settings.max_tokens].clone(), self.out_logp[:B, : settings.max_tokens].clone(),
-            self.out_length[:B].clone(), stopped,
-        )  # fmt: skip
+        held = torch.full((rows,), -1, device=self.device)  # which response each slot holds; -1: none
+        while True:
+            self._refill(held, queue, settings)
+            running = self._collect(held, queue, settings)  # a first token may already be the last
+            if running == 0 and not queue.waiting:
+                return
+            if queue.waiting:
+                if running < len(held):
+                    continue  # slots came free at once
+            elif self._bucket(running) < len(held):
+                held = self._compact(held, self._bucket(running))
+            span = min(self.size, round_up(int(self.length[: len(held)].max()) + LOOK, 128))
+            for _ in range(LOOK):
+                self._advance(len(held), span, settings)
+            self.slot_steps += LOOK * len(held)
+            self._collect(held, queue, settings)
 
-    def _prefill(self, prompts, group: int) -> torch.Tensor:
-        cache, logits_BV = prefill(self.policy, prompts, group, 0)
-        B, span = cache.store_LBSW.shape[1:3]
-        self.store[:, :B, :span] = cache.store_LBSW
-        self.length.zero_()
-        self.length[:B] = cache.length_B
-        return logits_BV
+    def _refill(self, held: Tensor, queue: Queue, settings: Sampling) -> None:
+        slot_N = torch.where(held < 0)[0][: queue.waiting]
+        if not len(slot_N):
+            return
+        response_N = torch.arange(queue.next, queue.next + len(slot_N), device=self.device)
+        queue.next += len(slot_N)
+        held[slot_N], prompt_N = response_N, response_N // queue.group
+        span = queue.store_LPSW.shape[2]
+        self.store[:, slot_N, :span] = queue.store_LPSW[:, prompt_N]
+        self.length[slot_N] = queue.length_P[prompt_N]
+        self.count[slot_N], self.done[slot_N], self.free[slot_N] = 0, False, False
+        self.out_ids[slot_N], self.out_logp[slot_N] = settings.stop_ids[0], 0.0
+        self._record(queue.logits_PV[prompt_N], settings, slot_N)
+
+    def _collect(self, held: Tensor, queue: Queue, settings: Sampling) -> int:
+        """Hand over what has ended and free its slots; returns how many rows run on."""
+        slot_N = torch.where(self.done[: len(held)] & (held >= 0))[0]
+        if len(slot_N):
+            response_N, out, T = held[slot_N], queue.done, settings.max_tokens
+            out.ids_BT[response_N], out.logp_BT[response_N] = self.out_ids[slot_N, :T], self.out_logp[slot_N, :T]
+            out.length_B[response_N] = self.count[slot_N]
+            last_N = self.out_ids[slot_N, self.count[slot_N] - 1]
+            out.stopped_B[response_N] = torch.isin(last_N, torch.tensor(settings.stop_ids, device=self.device))
+            self.useful += int(self.count[slot_N].sum())
+            held[slot_N] = -1
+        return int((held >= 0).sum())
+
+    def _compact(self, held: Tensor, rows: int) -> Tensor:
+        """Move the running rows to the front of the store and shrink to their bucket."""
+        kept = (held < 0).int().argsort(stable=True)[:rows]
+        span = min(self.size, int(self.length[kept].max()) + 1)
+        self.store[:, :rows, :span] = self.store[:, kept, :span]
+        for state in (self.length, self.count, self.token, self.done, self.free, self.out_ids, self.out_logp):
+            state[:rows] = state[kept]
+        return held[kept]
 
     def _bucket(self, rows: int) -> int:
         return min(self.rows, next((b for b in ROWS if b >= rows), self.rows))
 
-    def _compact(self, rows: int, left: int, span: int) -> int:
-        """Move the running rows to the front of the store and shrink to their bucket."""
-        kept = self.done[:rows].int().argsort(stable=True)[: self._bucket(left)]
-        n = len(kept)
-        self.store[:, :n, :span] = self.store[:, kept, :span]
-        for state in (self.length, self.row, self.token, self.done, self.free):
-            state[:n] = state[kept]
-        return n
+    # ------------------------------------------------------------ tokens
+
+    def _read(self, prompts, group: int, settings: Sampling) -> Queue:
+        """Prefill, each prompt once, some at a time."""
+        P, longest, c = len(prompts), max(map(len, prompts)), self.policy.config
+        store_LPSW = torch.zeros(c.layers, P, longest, c.cache_width, dtype=self.store.dtype, device=self.device)
+        logits, step = [], max(1, PREFILL // longest)
+        for i in range(0, P, step):
+            cache, logits_PV = prefill(self.policy, prompts[i : i + step], 1, 0)
+            store_LPSW[:, i : i + step, : cache.store_LBSW.shape[2]] = cache.store_LBSW
+            logits.append(logits_PV)
+        B, T, device = P * group, settings.max_tokens, self.device
+        done = Samples(
+            torch.full((B, T), settings.stop_ids[0], device=device), torch.zeros(B, T, device=device),
+            torch.zeros(B, dtype=torch.long, device=device), torch.zeros(B, dtype=torch.bool, device=device),
+        )  # fmt: skip
+        return Queue(store_LPSW, torch.tensor([len(p) for p in prompts], device=device), torch.cat(logits), group, done)
 
     def _advance(self, rows: int, span: int, settings: Sampling) -> None:
         key = (rows, span, settings)
@@ -140,20 +196,30 @@ class Engine:
             self.graphs[key] = graph
 
     def _step(self, rows: int, span: int, settings: Sampling) -> None:
-        view = _View(self.store[:, :rows], self.length[:rows], span)
-        logits_BV = self.policy(self.token[:rows, None], view)[:, -1]
-        self.length[:rows] = view.length_B.clamp(max=self.size - 1)
-        self._record(logits_BV, settings, rows)
+        store, position = self.store[:, :rows, :span], self.length[:rows].clamp(max=span - 1)  # ended rows may stand still
+        if self.decoder:
+            logits_BV = self.decoder.step(self.token[:rows], store, position)
+        else:
+            logits_BV = self.policy(self.token[:rows, None], _View(store, position))[:, -1]
+        self.length[:rows] = position + (~self.done[:rows]).long()
+        self._record(logits_BV, settings, slice(0, rows))
 
-    def _record(self, logits_BV, settings: Sampling, rows: int) -> None:
-        """Sample, write down, test for the stop token: all on the device."""
-        token, logp = choose(logits_BV, settings, self.free[:rows], self.generator)
-        done, row, step = self.done[:rows], self.row[:rows], self.step.expand(rows)
+    def _record(self, logits_BV, settings: Sampling, slots) -> None:
+        """Sample, write down, test for the stop token and the budget: all on the device."""
+        token, logp = choose(logits_BV, settings, self.free[slots], self.generator)
+        done, count = self.done[slots], self.count[slots]
+        row = torch.arange(self.rows, device=self.device)[slots]
         token = torch.where(done, settings.stop_ids[0], token)
-        self.out_ids[row, step], self.out_logp[row, step] = token, torch.where(done, 0.0, logp)
-        self.out_length[row] = self.out_length[row] + (~done).long()
-        for ids, flag in ((settings.stop_ids, self.done), (settings.until_ids, self.free)):
-            for id in ids:
-                flag[:rows] |= token == id
-        self.token[:rows] = token
-        self.step += 1
+        place = torch.where(done, self.room, count)  # what an ended row draws goes to the spare column
+        self.out_ids[row, place], self.out_logp[row, place] = token, logp
+        count = count + (~done).long()
+        done = done | (count >= settings.max_tokens) | self._among(token, settings.stop_ids)
+        self.free[slots] = self.free[slots] | self._among(token, settings.until_ids)
+        self.token[slots], self.count[slots], self.done[slots] = token, count, done
+
+    @staticmethod
+    def _among(token: Tensor, ids: tuple[int, ...]) -> Tensor:
+        found = torch.zeros_like(token, dtype=torch.bool)
+        for id in ids:
+            found = found | (token == id)
+        return found

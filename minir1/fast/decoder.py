@@ -1,0 +1,131 @@
+"""One decoding step with fused weights: twin of `Transformer.forward` for one new token a row, tested equal to it.
+
+A step of a small model is a chain of tiny kernels, and each costs a launch's time whatever it computes. So the
+chain is made shorter: what is linear in a row is multiplied into one matrix whenever the weights change.
+
+    queries     W^UK W^Q (scaled), their rotated part, and the same part with its pairs swapped, so that RoPE
+                becomes two products and a sum; the key's latent and rotated part too: one matrix
+    output      W^O W^UV: from the mixed latents straight back to the residual
+    experts     gate and up of every expert, the shared one among them: one matrix; down of all: one more
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from minir1.config import ModelConfig
+from minir1.model import Block, MixtureOfExperts, Transformer
+
+
+def can_fuse(model: Transformer) -> bool:
+    """Latent attention whose queries are linear in the residual; other models (and subclasses) decode with their own forward."""
+    return type(model) is Transformer and model.config.attention == "mla" and not model.config.q_rank
+
+
+class Layer(NamedTuple):
+    """One block, fused. I: all projections of attention, U: gate and up of all experts."""
+
+    norm_1: Tensor
+    into_ID: Tensor
+    kv_norm: Tensor
+    out_DI: Tensor
+    norm_2: Tensor
+    gate_up_UD: Tensor
+    down_DU: Tensor
+    router_ED: Tensor  # float32; empty in a dense block
+    bias_E: Tensor
+
+
+def swap_pairs(rows: Tensor) -> Tensor:
+    """(a, b) -> (-b, a) along the next to last dimension: the sine's part of interleaved RoPE."""
+    a, b = rows.unflatten(-2, (-1, 2)).unbind(-2)
+    return torch.stack([-b, a], dim=-2).flatten(-3, -2)
+
+
+def fuse(block: Block, c: ModelConfig) -> Layer:
+    """All in float32; the order of rows in into_ID is that of `Decoder._attend`."""
+    a, empty = block.attention, torch.empty(0, device=block.norm_1.weight.device)
+    up_HCR = a.kv_up.weight.unflatten(0, (c.heads, -1))
+    query_HCD = a.q_up.weight.unflatten(0, (c.heads, -1)) * a.scale
+    latent_RD, key_CD = a.kv_down.weight.split([c.kv_rank, c.rope_width])
+    absorbed_HRD = torch.einsum("hcr,hcd->hrd", up_HCR[:, : c.nope_width], query_HCD[:, : c.nope_width])
+    rotated_HCD = torch.cat([query_HCD[:, c.nope_width :], key_CD[None]])
+    parts = [absorbed_HRD.flatten(0, 1), rotated_HCD.flatten(0, 1), swap_pairs(rotated_HCD).flatten(0, 1), latent_RD]
+    out_DHC = a.out.weight.unflatten(1, (c.heads, -1))
+    out_DI = torch.einsum("dhc,hcr->dhr", out_DHC, up_HCR[:, c.nope_width :]).flatten(1)
+    m = block.mixer
+    if not isinstance(m, MixtureOfExperts):
+        gate_up, down, router, bias = torch.cat([m.gate.weight, m.up.weight]), m.down.weight, empty, empty
+    else:
+        gates, ups, downs = [m.gate_EFD.flatten(0, 1)], [m.up_EFD.flatten(0, 1)], [m.down_EDF.transpose(0, 1).flatten(1)]
+        if m.shared:
+            gates, ups, downs = gates + [m.shared.gate.weight], ups + [m.shared.up.weight], downs + [m.shared.down.weight]
+        gate_up, down, router, bias = torch.cat(gates + ups), torch.cat(downs, dim=1), m.router, m.bias_E
+    norms = block.norm_1.weight, a.kv_norm.weight, block.norm_2.weight
+    return Layer(norms[0], torch.cat(parts), norms[1], out_DI, norms[2], gate_up, down, router, bias)
+
+
+class Decoder:
+    """`step` gives the next logits of each row and writes the row's latent into the store."""
+
+    def __init__(self, model: Transformer, dtype: torch.dtype):
+        self.c, self.dtype, self.layers = model.config, dtype, []
+        self.table_S2C = model.table.repeat_interleave(2, dim=-1)  # each pair's cos and sin, for both of the pair
+        self.refresh(model)
+
+    @torch.no_grad()
+    def refresh(self, model: Transformer) -> None:
+        """Take over the model's present weights, in place: captured graphs keep their addresses."""
+        half = lambda t: t.to(self.dtype)  # noqa: E731
+        fresh = [Layer(*map(half, layer[:7]), *map(torch.clone, layer[7:])) for layer in (fuse(b, self.c) for b in model.blocks)]
+        ends = [half(w).clone() for w in (model.embed.weight, model.norm.weight, model.head.weight)]
+        if not self.layers:
+            self.layers, (self.embed, self.norm, self.head) = [Layer(*map(torch.clone, layer)) for layer in fresh], ends
+            return
+        old = [t for layer in self.layers for t in layer] + [self.embed, self.norm, self.head]
+        torch._foreach_copy_(old, [t for layer in fresh for t in layer] + ends)
+
+    def step(self, token_B: Tensor, store_LBSW: Tensor, position_B: Tensor) -> Tensor:
+        """Logits `[B, V]` after `token_B`, which stands at `position_B`; the store `[L, B, S, W]` is read up to its S."""
+        rows_B, S = torch.arange(len(token_B), device=token_B.device), store_LBSW.shape[2]
+        mask_BS = torch.zeros(len(token_B), S, dtype=self.dtype, device=token_B.device)
+        mask_BS = mask_BS.masked_fill(torch.arange(S, device=token_B.device) > position_B[:, None], -torch.inf)
+        cos_B1C, sin_B1C = self.table_S2C[position_B][:, :, None].unbind(1)
+        x_BD = F.embedding(token_B, self.embed)
+        for layer, store_BSW in zip(self.layers, store_LBSW):
+            x_BD = self._attend(x_BD, layer, store_BSW, rows_B, position_B, mask_BS, cos_B1C, sin_B1C)
+            x_BD = self._mix(x_BD, layer)
+        return F.linear(self._normed(x_BD, self.norm), self.head).float()
+
+    def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
+        return F.rms_norm(x, (x.shape[-1],), weight, self.c.norm_eps)
+
+    def _attend(self, x_BD, layer: Layer, store_BSW, rows_B, position_B, mask_BS, cos_B1C, sin_B1C) -> Tensor:
+        c = self.c
+        turned = (c.heads + 1) * c.rope_width
+        projected = F.linear(self._normed(x_BD, layer.norm_1), layer.into_ID)
+        query, plain, swapped, latent = projected.split([c.heads * c.kv_rank, turned, turned, c.kv_rank], dim=-1)
+        plain, swapped = plain.unflatten(-1, (c.heads + 1, -1)), swapped.unflatten(-1, (c.heads + 1, -1))
+        rotated_BHC = (plain * cos_B1C + swapped * sin_B1C).to(self.dtype)
+        store_BSW[rows_B, position_B] = torch.cat([self._normed(latent, layer.kv_norm), rotated_BHC[:, -1]], dim=-1)
+        query_BHW = torch.cat([query.unflatten(-1, (c.heads, -1)), rotated_BHC[:, :-1]], dim=-1)
+        key_B1SW, mask = store_BSW[:, None], mask_BS[:, None, None].expand(-1, -1, c.heads, -1)
+        # heads take the place of query positions: they all read the same latents
+        mixed = F.scaled_dot_product_attention(query_BHW[:, None], key_B1SW, key_B1SW[..., : c.kv_rank], mask, scale=1.0)
+        return torch.addmm(x_BD, mixed.flatten(1), layer.out_DI.T)
+
+    def _mix(self, x_BD: Tensor, layer: Layer) -> Tensor:
+        h_BD = self._normed(x_BD, layer.norm_2)
+        gate_BU, up_BU = F.linear(h_BD, layer.gate_up_UD).chunk(2, dim=-1)
+        hidden_BU = F.silu(gate_BU) * up_BU
+        if len(layer.router_ED):
+            c, score_BE = self.c, F.linear(h_BD.float(), layer.router_ED).sigmoid()
+            expert_BK = (score_BE + layer.bias_E).topk(c.top_k, dim=-1, sorted=False).indices
+            weight_BK = score_BE.gather(-1, expert_BK)
+            weight_BK = weight_BK / (weight_BK.sum(-1, keepdim=True) + 1e-20) * c.routed_scale
+            weight_BE = torch.zeros_like(score_BE).scatter(1, expert_BK, weight_BK)
+            weight_BE = F.pad(weight_BE, (0, c.shared_experts), value=1.0).to(self.dtype)  # shared experts always count
+            hidden_BU = (hidden_BU.unflatten(-1, (-1, c.expert_width)) * weight_BE[..., None]).flatten(1)
+        return torch.addmm(x_BD, hidden_BU, layer.down_DU.T)
