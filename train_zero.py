@@ -99,7 +99,7 @@ def reinforce(lab: Lab, base: Transformer, phase: str, think: bool, steps: int) 
     def generate(step: int) -> Rollouts:
         watch.begin()
         generator = torch.Generator(device.name).manual_seed(config.seed * 1_000_003 + step)
-        early = think and rl.early_tokens and step < steps // 4
+        early = think and rl.early_tokens and step < steps // 2
         budget = replace(settings, max_tokens=rl.early_tokens) if early else settings
         rollouts = roll_out(model, tokenizer, next(problems), rl.group_size, budget, generator, sampler, prefix)
         watch.rolled()

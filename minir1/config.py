@@ -122,7 +122,7 @@ class RLConfig:
     clip: float = knob(0.5, "largest gradient norm")
     temperature: float = knob(1.0, "temperature of sampler and loss alike")
     max_tokens: int = knob(256, "longest response, in tokens", True)
-    early_tokens: int = knob(0, "longest response in the first quarter of the steps; 0: max_tokens")
+    early_tokens: int = knob(0, "longest response in the first half of the steps; 0: max_tokens")
     loss: str = knob("grpo", "grpo, dr_grpo, dapo, gspo or cispo", True)
     clip_low: float = knob(0.2, "the ratio is clipped below 1 - this")
     clip_high: float = knob(0.28, "the ratio is clipped above 1 + this")
@@ -147,7 +147,7 @@ class EvalConfig:
     validation: int = knob(256, "validation problems, read during training")
     arithmetic: int = knob(0, "test problems of each arithmetic kind in practice")
     many: int = knob(128, "problems for the forced base; a quarter of them for pass@64 of the base")
-    answer_only_steps: int = knob(40, "steps of the answer-only control; 0: left out", True)
+    answer_only_steps: int = knob(100, "steps of the answer-only control; 0: left out", True)
     batch: int = knob(256, "responses sampled at once")
 
 

@@ -16,17 +16,17 @@ _GPU = Config(
     corpus=CorpusConfig(countdown="3to4", vocab_size=768, pairs=0.15, direct=0.55),
     pretrain=PretrainConfig(tokens=200_000_000, batch_tokens=65_536, row_tokens=1024),
     rl=RLConfig(
-        steps=200, prompts=64, group_size=16, lr=1e-4, max_tokens=1024, early_tokens=512, recompute=True, train_tokens=262_144,
+        steps=280, prompts=64, group_size=16, lr=1e-4, max_tokens=1024, early_tokens=512, recompute=True, train_tokens=262_144,
         tasks=("countdown:3to4=0.42", "countdown:sos4=0.4", "arithmetic:5d+=0.06", "arithmetic:5d-=0.06", "arithmetic:2dx=0.06"),
     ),
-    eval=EvalConfig(problems=2048, validation=512, arithmetic=512, many=512, answer_only_steps=100, batch=2048),
+    eval=EvalConfig(problems=2048, validation=512, arithmetic=512, many=512, answer_only_steps=280, batch=2048),
 )
 PRESETS = {
     "cpu": Config(),
     "gpu": _GPU,
     "t4": replace(
         _GPU, preset="t4", dtype="float16", kernels="portable", from_scratch=False, base="base-gpu.pt",
-        rl=replace(_GPU.rl, prompts=32, train_tokens=32_768), eval=replace(_GPU.eval, problems=1024, batch=512),
+        rl=replace(_GPU.rl, train_tokens=32_768), eval=replace(_GPU.eval, problems=1024, batch=1024),
     ),
     "smoke": Config(
         preset="smoke",
