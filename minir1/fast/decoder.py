@@ -70,8 +70,11 @@ def fuse(block: Block, c: ModelConfig) -> Layer:
 class Decoder:
     """`step` gives the next logits of each row and writes the row's latent into the store."""
 
-    def __init__(self, model: Transformer, dtype: torch.dtype):
+    def __init__(self, model: Transformer, dtype: torch.dtype, compiled: bool = False):
         self.c, self.dtype, self.layers = model.config, dtype, []
+        self.turn, self.route, self.gated = (
+            torch.compile(part, dynamic=True) if compiled else part for part in (turn, route, gated)
+        )
         self.table_S2C = model.table.repeat_interleave(2, dim=-1)  # each pair's cos and sin, for both of the pair
         self.refresh(model)
 
@@ -90,42 +93,53 @@ class Decoder:
     def step(self, token_B: Tensor, store_LBSW: Tensor, position_B: Tensor) -> Tensor:
         """Logits `[B, V]` after `token_B`, which stands at `position_B`; the store `[L, B, S, W]` is read up to its S."""
         rows_B, S = torch.arange(len(token_B), device=token_B.device), store_LBSW.shape[2]
-        mask_BS = torch.zeros(len(token_B), S, dtype=self.dtype, device=token_B.device)
-        mask_BS = mask_BS.masked_fill(torch.arange(S, device=token_B.device) > position_B[:, None], -torch.inf)
+        mask_B1S = torch.zeros(len(token_B), 1, S, dtype=self.dtype, device=token_B.device)
+        mask_B1S = mask_B1S.masked_fill(torch.arange(S, device=token_B.device) > position_B[:, None, None], -torch.inf)
         cos_B1C, sin_B1C = self.table_S2C[position_B][:, :, None].unbind(1)
         x_BD = F.embedding(token_B, self.embed)
         for layer, store_BSW in zip(self.layers, store_LBSW):
-            x_BD = self._attend(x_BD, layer, store_BSW, rows_B, position_B, mask_BS, cos_B1C, sin_B1C)
-            x_BD = self._mix(x_BD, layer)
+            projected_BI = F.linear(self._normed(x_BD, layer.norm_1), layer.into_ID)
+            query_BHW, store_BSW[rows_B, position_B] = self.turn(projected_BI, cos_B1C, sin_B1C, layer.kv_norm, self.c)
+            weight_BHS = torch.baddbmm(mask_B1S, query_BHW, store_BSW.mT).softmax(-1)
+            mixed_BHR = weight_BHS @ store_BSW[..., : self.c.kv_rank]
+            x_BD = torch.addmm(x_BD, mixed_BHR.flatten(1), layer.out_DI.T)
+            h_BD = self._normed(x_BD, layer.norm_2)
+            weight_BE = self.route(h_BD, layer.router_ED, layer.bias_E, self.c) if len(layer.router_ED) else None
+            hidden_BU = self.gated(F.linear(h_BD, layer.gate_up_UD), weight_BE)
+            x_BD = torch.addmm(x_BD, hidden_BU, layer.down_DU.T)
         return F.linear(self._normed(x_BD, self.norm), self.head).float()
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.rms_norm(x, (x.shape[-1],), weight, self.c.norm_eps)
 
-    def _attend(self, x_BD, layer: Layer, store_BSW, rows_B, position_B, mask_BS, cos_B1C, sin_B1C) -> Tensor:
-        c = self.c
-        turned = (c.heads + 1) * c.rope_width
-        projected = F.linear(self._normed(x_BD, layer.norm_1), layer.into_ID)
-        query, plain, swapped, latent = projected.split([c.heads * c.kv_rank, turned, turned, c.kv_rank], dim=-1)
-        plain, swapped = plain.unflatten(-1, (c.heads + 1, -1)), swapped.unflatten(-1, (c.heads + 1, -1))
-        rotated_BHC = (plain * cos_B1C + swapped * sin_B1C).to(self.dtype)
-        store_BSW[rows_B, position_B] = torch.cat([self._normed(latent, layer.kv_norm), rotated_BHC[:, -1]], dim=-1)
-        query_BHW = torch.cat([query.unflatten(-1, (c.heads, -1)), rotated_BHC[:, :-1]], dim=-1)
-        key_B1SW, mask = store_BSW[:, None], mask_BS[:, None, None].expand(-1, -1, c.heads, -1)
-        # heads take the place of query positions: they all read the same latents
-        mixed = F.scaled_dot_product_attention(query_BHW[:, None], key_B1SW, key_B1SW[..., : c.kv_rank], mask, scale=1.0)
-        return torch.addmm(x_BD, mixed.flatten(1), layer.out_DI.T)
 
-    def _mix(self, x_BD: Tensor, layer: Layer) -> Tensor:
-        h_BD = self._normed(x_BD, layer.norm_2)
-        gate_BU, up_BU = F.linear(h_BD, layer.gate_up_UD).chunk(2, dim=-1)
-        hidden_BU = F.silu(gate_BU) * up_BU
-        if len(layer.router_ED):
-            c, score_BE = self.c, F.linear(h_BD.float(), layer.router_ED).sigmoid()
-            expert_BK = (score_BE + layer.bias_E).topk(c.top_k, dim=-1, sorted=False).indices
-            weight_BK = score_BE.gather(-1, expert_BK)
-            weight_BK = weight_BK / (weight_BK.sum(-1, keepdim=True) + 1e-20) * c.routed_scale
-            weight_BE = torch.zeros_like(score_BE).scatter(1, expert_BK, weight_BK)
-            weight_BE = F.pad(weight_BE, (0, c.shared_experts), value=1.0).to(self.dtype)  # shared experts always count
-            hidden_BU = (hidden_BU.unflatten(-1, (-1, c.expert_width)) * weight_BE[..., None]).flatten(1)
-        return torch.addmm(x_BD, hidden_BU, layer.down_DU.T)
+# ---------------------------------------------------------------- between the matrix products, each one kernel when compiled
+
+
+def turn(projected_BI: Tensor, cos_B1C: Tensor, sin_B1C: Tensor, kv_norm: Tensor, c: ModelConfig) -> tuple[Tensor, Tensor]:
+    """The queries `[B, H, W]` (heads in the place of query positions: they all read the same latents) and the new cache entry."""
+    turned = (c.heads + 1) * c.rope_width
+    query, plain, swapped, latent = projected_BI.split([c.heads * c.kv_rank, turned, turned, c.kv_rank], dim=-1)
+    plain, swapped = plain.unflatten(-1, (c.heads + 1, -1)), swapped.unflatten(-1, (c.heads + 1, -1))
+    rotated_BHC = (plain * cos_B1C + swapped * sin_B1C).to(projected_BI.dtype)
+    latent = F.rms_norm(latent, (c.kv_rank,), kv_norm, c.norm_eps)
+    query_BHW = torch.cat([query.unflatten(-1, (c.heads, -1)), rotated_BHC[:, :-1]], dim=-1)
+    return query_BHW, torch.cat([latent, rotated_BHC[:, -1]], dim=-1)
+
+
+def route(h_BD: Tensor, router_ED: Tensor, bias_E: Tensor, c: ModelConfig) -> Tensor:
+    """Each expert's weight, 0 if it was not chosen, 1 for the shared ones: `[B, E + shared]`."""
+    score_BE = F.linear(h_BD.float(), router_ED).sigmoid()
+    expert_BK = (score_BE + bias_E).topk(c.top_k, dim=-1, sorted=False).indices
+    weight_BE = torch.zeros_like(score_BE).scatter(1, expert_BK, score_BE.gather(-1, expert_BK))
+    weight_BE = weight_BE / (weight_BE.sum(-1, keepdim=True) + 1e-20) * c.routed_scale
+    return F.pad(weight_BE, (0, c.shared_experts), value=1.0).to(h_BD.dtype)
+
+
+def gated(gate_up_BU: Tensor, weight_BE: Tensor | None) -> Tensor:
+    """SwiGLU of all experts side by side, each weighted."""
+    gate_BU, up_BU = gate_up_BU.chunk(2, dim=-1)
+    hidden_BU = F.silu(gate_BU) * up_BU
+    if weight_BE is None:
+        return hidden_BU
+    return (hidden_BU.unflatten(-1, (weight_BE.shape[-1], -1)) * weight_BE[..., None]).flatten(1)
