@@ -9,8 +9,10 @@ from minir1.tools.cli import guard
 # command: (module, function, one line of help); imported only when asked for
 COMMANDS = {
     "evaluate": ("minir1.tools.evaluate", "main", "score a checkpoint, or answers from elsewhere, on a problem file"),
+    "play": ("minir1.tools.play", "main", "ask a checkpoint in the terminal and watch it think"),
     "report": ("minir1.tools.report", "main", "plots, a page and the result of a run, or of several"),
     "corpus": ("minir1.tools.behaviours", "main_corpus", "measure the habits in the pretraining corpus"),
+    "bench": ("minir1.tools.bench", "main", "measure speed beside others and beside the machine's limits"),
     "pack": ("minir1.tools.pack", "main", "write a checkpoint at a quarter of its size, to be shipped"),
     "export": ("minir1.tools.export", "main", "write a checkpoint as a Hugging Face directory"),
 }

@@ -1,16 +1,25 @@
-"""What was typed, read as a problem that can be checked; and what a response to it is worth.
+"""What was typed, read as a problem that can be checked; the asking, token by token; and what a response is worth.
 
 Problems are asked in the corpus' own wordings: a small model has read no others.
 """
 
 import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
+from minir1.checkpoint import load_checkpoint
+from minir1.config import UserError
+from minir1.model import Transformer
 from minir1.rewards import score
+from minir1.sampler import Sampling, choose, prefill, sample
 from minir1.tasks import arithmetic, countdown
 from minir1.tasks.arithmetic import Arithmetic
 from minir1.tasks.countdown import Countdown, evaluate
-from minir1.transcript import Problem, parse
+from minir1.tokenizer import Tokenizer
+from minir1.transcript import Problem, parse, prompt
 
 # ---------------------------------------------------------------- what was asked
 
@@ -118,3 +127,70 @@ def _reason(problem: Problem, answer: str) -> str:
     if found is None:
         return "that is not an expression"
     return f"that makes {found[0]}" if found[0] != problem.target else "it does not use each number once"
+
+
+# ---------------------------------------------------------------- asking
+
+
+class Draw(NamedTuple):
+    id: int
+    chance: float  # under the distribution it was drawn from; if greedy, under that of temperature 1
+    top: list[tuple[int, float]]  # the most probable tokens there
+
+
+@torch.no_grad()
+def stream(model: Transformer, ids: list[int], settings: Sampling, generator: torch.Generator | None) -> Iterator[Draw]:
+    """One response as it is drawn, the very tokens of sampler.sample(model, [ids], 1, ...); banned tokens are not supported."""
+    cache, logits_BV = prefill(model, [ids], 1, settings.max_tokens)
+    free_B = torch.ones(1, dtype=torch.bool, device=logits_BV.device)
+    for t in range(settings.max_tokens):
+        token_B, _ = choose(logits_BV, settings, free_B, generator)
+        id, p_V = int(token_B), (logits_BV[0] / (settings.temperature or 1.0)).softmax(-1)
+        top = p_V.topk(min(5, len(p_V)))
+        yield Draw(id, p_V[id].item(), list(zip(top.indices.tolist(), top.values.tolist())))
+        if id in settings.stop_ids or t + 1 == settings.max_tokens:
+            return
+        logits_BV = model(token_B[:, None], cache)[:, -1]
+
+
+def spell(tokenizer: Tokenizer, ids: Iterable[int]) -> Iterator[str]:
+    """Their text in pieces; a character made of several tokens waits until it is whole."""
+    held, shown = [], 0
+    for id in ids:
+        held.append(id)
+        text = tokenizer.decode(held)
+        whole = text.rstrip("\ufffd")
+        yield whole[shown:]
+        held, shown = ([], 0) if whole == text else (held, len(whole))
+    if held:
+        yield tokenizer.decode(held)[shown:]
+
+
+class Voice(NamedTuple):
+    """A model that is asked, with random numbers of its own."""
+
+    name: str
+    path: Path
+    model: Transformer
+    tokenizer: Tokenizer
+    generator: torch.Generator
+
+    def prepare(self, asked: Asked, budget: int, temperature: float) -> tuple[list[int], Sampling]:
+        """Prompt and settings, the budget cut to the room there is. Raises UserError if there is none."""
+        ids, positions = self.tokenizer.encode(prompt(asked.question)), self.model.config.positions
+        if len(ids) >= positions:
+            raise UserError(f"a prompt of {len(ids)} tokens is too long: {self.name} has {positions} positions")
+        return ids, Sampling(min(budget, positions - len(ids)), (self.tokenizer.end,), temperature)
+
+    def answers(self, asked: Asked, count: int, budget: int, temperature: float) -> list[Response]:
+        """`count` responses, sampled at once."""
+        ids, settings = self.prepare(asked, budget, temperature)
+        drawn = sample(self.model, [ids], count, settings, self.generator)
+        lengths = drawn.length_B.tolist()
+        texts = self.tokenizer.decode_batch([row[:n] for row, n in zip(drawn.ids_BT.tolist(), lengths)])
+        return [judge(asked.problem, *row) for row in zip(texts, lengths, drawn.stopped_B.tolist())]
+
+
+def open_voice(path: Path, device: str, seed: int = 0) -> Voice:
+    model, tokenizer = load_checkpoint(path, device)
+    return Voice(path.stem, path, model, tokenizer, torch.Generator(device).manual_seed(seed))
