@@ -18,7 +18,6 @@ from minir1.model import Cache, Transformer
 from minir1.sampler import Samples, Sampling, choose, prefill, sample
 
 ROWS = (16, 32, 64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
-LOOK = 16  # steps between looks at the slots
 PREFILL = 65_536  # prompt tokens read at once
 
 
@@ -71,6 +70,8 @@ class Engine:
         use(self.policy, batched_experts)
         self.decoder = Decoder(model, dtype) if can_fuse(model) else None
         self.rows, self.room, c = rows, room, model.config
+        graphs = self.device.type == "cuda"  # each (rows, span) is captured once: few of them, and seldom a look, which waits
+        self.grain, self.look, self.sizes = (128, 16, ROWS) if graphs else (8, 4, range(8, rows, 8))
         self.size = min(c.positions, round_up(room + 128, 64))
         make = lambda *shape, dtype: torch.zeros(shape, dtype=dtype, device=self.device)  # noqa: E731
         self.store = make(c.layers, rows, self.size, c.cache_width, dtype=dtype)
@@ -120,10 +121,10 @@ class Engine:
                     continue  # slots came free at once
             elif self._bucket(running) < len(held):
                 held = self._compact(held, self._bucket(running))
-            span = min(self.size, round_up(int(self.length[: len(held)].max()) + LOOK, 128))
-            for _ in range(LOOK):
+            span = min(self.size, round_up(int(self.length[: len(held)].max()) + self.look, self.grain))
+            for _ in range(self.look):
                 self._advance(len(held), span, settings)
-            self.slot_steps += LOOK * len(held)
+            self.slot_steps += self.look * len(held)
             self._collect(held, queue, settings)
 
     def _refill(self, held: Tensor, queue: Queue, settings: Sampling) -> None:
@@ -163,7 +164,7 @@ class Engine:
         return held[kept]
 
     def _bucket(self, rows: int) -> int:
-        return min(self.rows, next((b for b in ROWS if b >= rows), self.rows))
+        return min(self.rows, next((b for b in self.sizes if b >= rows), self.rows))
 
     # ------------------------------------------------------------ tokens
 

@@ -28,20 +28,7 @@ def accelerate(model: Transformer, device: Device, compiled: bool = False):
 
 def make_sampler(model: Transformer, device: Device, config: Config):
     """A function with the signature of `sampler.sample`."""
-    if device.name == "cuda" and device.kernels != "plain":
-        rows = max(config.eval.batch, config.rl.prompts * config.rl.group_size)
-        return Engine(model, device.dtype, rows, config.rl.max_tokens).sample
     if device.kernels == "plain":
         return sample
-
-    def sample_batched(policy, *arguments):
-        layers = policy.expert_layers()
-        before = [layer.compute for layer in layers]
-        use(policy, batched_experts)
-        try:
-            return sample(policy, *arguments)
-        finally:
-            for layer, compute in zip(layers, before):
-                layer.compute = compute
-
-    return sample_batched
+    rows = max(config.eval.batch, config.rl.prompts * config.rl.group_size)
+    return Engine(model, device.dtype, rows, config.rl.max_tokens).sample
