@@ -35,7 +35,7 @@ def language_share(text: str, lang: str) -> float | None:
     0.3333333333333333
     """
     words = _WORD.findall(text)
-    chinese = sum(word > "一" for word in words)
+    chinese = sum(word >= "一" for word in words)
     return None if not words else (chinese if lang == "zh" else len(words) - chinese) / len(words)
 
 

@@ -6,6 +6,7 @@
 import math
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import combinations
 from random import Random
 from typing import NamedTuple
 
@@ -172,6 +173,54 @@ def _draw_bias(rng: Random) -> tuple:
     return _normal(rng, E, scale=0.1), torch.full((E,), 0.25) if rng.random() < 0.2 else load_E, rng.uniform(0.001, 0.1)
 
 
+# ---------------------------------------------------------------- 03 base model
+
+
+def true_share(steps: list[tuple[int, str, int, int]]) -> float:
+    true = 0
+    for a, operator, b, value in steps:
+        result = {"+": a + b, "-": a - b, "*": a * b}[operator]
+        if result == value:
+            true += 1
+    return true / len(steps)
+
+
+def count_attempts(thought: str) -> int:
+    count = 0
+    for line in thought.split("\n"):
+        if " = " in line:
+            count += 1
+    return count
+
+
+def pass_at_k(n: int, c: int, k: int) -> float:
+    hits, draws = 0, 0
+    for chosen in combinations(range(n), k):  # responses 0 .. c-1 are the right ones
+        draws += 1
+        if any(i < c for i in chosen):
+            hits += 1
+    return hits / draws
+
+
+def _draw_steps(rng: Random) -> tuple:
+    steps = []
+    for _ in range(rng.randint(1, 6)):
+        a, operator, b = rng.randint(0, 30), rng.choice("+-*"), rng.randint(0, 30)
+        value = {"+": a + b, "-": a - b, "*": a * b}[operator]
+        steps.append((a, operator, b, value if rng.random() < 0.6 else value + rng.choice((-10, -1, 1, 10))))
+    return (steps,)
+
+
+def _draw_thought(rng: Random) -> tuple:
+    lines = ("3 + 5 = 8, not 9", "wait, 3 * 5 = 15, 15 - 6 = 9, yes", "hm", "", "so 3 and 5", "try 3 - 5")
+    return ("\n".join(rng.choices(lines, k=rng.randint(0, 5))),)
+
+
+def _draw_pass(rng: Random) -> tuple:
+    n = rng.randint(1, 8)
+    return n, rng.randint(0, n), rng.randint(1, n)
+
+
 # ---------------------------------------------------------------- 05 rewards
 
 
@@ -234,7 +283,7 @@ def share_in_language(words: list[str], lang: str) -> float:
 
 
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>", "<|end|>")
-_WORDS = ("wait", "try", "but", "等", "再", "make")
+_WORDS = ("wait", "try", "一", "等", "再", "make")
 
 
 def _draw_response(rng: Random) -> tuple:
@@ -242,7 +291,10 @@ def _draw_response(rng: Random) -> tuple:
     pieces = ["<answer>", "3 + 5", "</answer>", "<|end|>"]
     if rng.random() < 0.6:
         pieces = ["<think>", "3 + 5 = 8, yes", "</think>", *rng.choice(([], ["\n"])), *pieces]
-    place, fault = rng.randrange(len(pieces)), rng.choice(("none", "none", "lost", "doubled", "swapped", "stray", "behind"))
+    place, fault = (
+        rng.randrange(len(pieces)),
+        rng.choice(("none", "none", "lost", "doubled", "swapped", "stray", "behind", "cut", "hedged")),
+    )
     if fault == "lost":
         del pieces[place]
     elif fault == "doubled":
@@ -253,13 +305,17 @@ def _draw_response(rng: Random) -> tuple:
         pieces.insert(place, "8")
     elif fault == "behind":
         pieces.append("8")
+    elif fault == "cut":
+        pieces[-1] = pieces[-1][:-1]
+    elif fault == "hedged":
+        pieces[-1:-1] = ["<answer>", "8", "</answer>"]
     return ("".join(pieces),)
 
 
 def _draw_used(rng: Random) -> tuple:
     numbers = tuple(rng.randint(1, 5) for _ in range(rng.randint(2, 4)))
     used = rng.sample(numbers, len(numbers))
-    fault = rng.choice(("none", "lost", "doubled", "other", "swapped"))
+    fault = rng.choice(("none", "lost", "doubled", "other", "swapped", "shifted"))
     if fault == "lost":
         used.pop()
     elif fault == "doubled":
@@ -268,13 +324,15 @@ def _draw_used(rng: Random) -> tuple:
         used[0] = rng.randint(1, 6)
     elif fault == "swapped":
         used[0] = used[-1]
+    elif fault == "shifted":
+        used[0], used[1] = used[0] + 1, used[1] - 1
     return numbers, used
 
 
 def _draw_parts(rng: Random) -> tuple:
     parts: list = [rng.randint(0, 9)]
     for _ in range(rng.randint(0, 4)):
-        parts += [rng.choice("+-*/"), rng.randint(0, 9) if rng.random() < 0.4 else rng.randint(1, 9)]
+        parts += [rng.choice("+-*/"), 0 if rng.random() < 0.15 else rng.randint(1, 9)]
     return (parts,)
 
 
@@ -387,6 +445,9 @@ PUZZLES = {
     "02.share_of_choices": Puzzle(share_of_choices, _draw_share),
     "02.step_bias": Puzzle(step_bias, _draw_bias),
     "02.sequence_balance": Puzzle(sequence_balance, _draw_choices),
+    "03.true_share": Puzzle(true_share, _draw_steps),
+    "03.count_attempts": Puzzle(count_attempts, _draw_thought),
+    "03.pass_at_k": Puzzle(pass_at_k, _draw_pass),
     "05.well_formed": Puzzle(well_formed, _draw_response),
     "05.uses_each_once": Puzzle(uses_each_once, _draw_used),
     "05.exact_value": Puzzle(exact_value, _draw_parts),

@@ -1,0 +1,596 @@
+"""Notebooks run, import instead of redefining, and their puzzles' graders tell right from wrong."""
+
+import ast
+import copy
+import importlib.util
+import re
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+
+from minir1.config import ModelConfig, RLConfig, UserError
+from minir1.grpo import Total
+from minir1.rewards import language_share
+from minir1.tools.puzzle_specs import PUZZLES
+from minir1.tools.puzzles import check, first_fault
+from minir1.transcript import parse
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
+SOLUTIONS = sorted((FOLDER / "solutions").glob("*.py"))
+SECONDS = 90  # in the CI profile
+
+
+def load(path: Path):
+    spec = importlib.util.spec_from_file_location(f"loaded_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+build = load(FOLDER / "build.py")
+
+
+def cells(path: Path) -> list:
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def named(paths):
+    return pytest.mark.parametrize("path", paths, ids=lambda path: path.stem)
+
+
+# ---------------------------------------------------------------- the notebooks as they are saved
+
+
+@named(NOTEBOOKS)
+def test_saved_outputs_are_whole_and_belong_to_this_code(path):
+    notebook, code = nbformat.read(path, as_version=4), cells(path)
+    nbformat.validate(notebook)
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell.outputs]
+    assert {output.output_type for output in outputs} <= {"stream", "display_data", "execute_result"}
+    assert not [output for output in outputs if output.get("name") == "stderr"]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert notebook.metadata["minir1"]["code"] == build.digest(notebook), "run python notebooks/build.py"
+
+
+@named(NOTEBOOKS)
+def test_no_machine_paths(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        text = cell.source + "".join(o.get("text", "") + o.get("data", {}).get("text/plain", "") for o in cell.get("outputs", ()))
+        assert not re.search(r"/(work|opt|root|home|tmp|usr|Users|content)/|site-packages|[A-Z]:\\", text)
+
+
+def definitions(source: str) -> set[str]:
+    """Functions and classes, lambdas given a name included."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda):
+            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return found
+
+
+def package_names() -> set[str]:
+    """Everything that a module of the package defines at its top level, and the methods of its classes."""
+    found = set()
+    for path in [ROOT / "train_zero.py", *(ROOT / "minir1").rglob("*.py")]:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            found |= definitions(ast.unparse(node)) if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Assign)) else set()
+    return found
+
+
+@named(NOTEBOOKS)
+def test_nothing_of_the_package_is_defined_again(path):
+    assert not definitions("\n".join(cell.source for cell in cells(path))) & package_names()
+
+
+def test_redefinitions_would_be_seen():
+    assert {"advantages", "Transformer", "grpo_loss", "observe"} <= package_names()
+    assert definitions("def f():\n    class A: ...\ng = lambda x: x") == {"f", "A", "g"}
+
+
+@named(NOTEBOOKS)
+def test_begins_with_the_same_setup_and_ends_in_its_puzzles(path):
+    code = cells(path)
+    assert code[0].source == cells(NOTEBOOKS[0])[0].source
+    assert "torch" in code[0].source and "--no-deps" in code[0].source  # Colab's own torch stays
+    stubs = [cell for cell in code if re.search(r"^check\(", cell.source, re.MULTILINE)]
+    assert 3 <= len(stubs) <= 6 and code[-len(stubs) :] == stubs
+    asked = []
+    for cell in stubs:
+        name, function = re.fullmatch(r'def .*\n\ncheck\("(.+)", (\w+)\)', cell.source, re.DOTALL).groups()
+        stub = ast.parse(cell.source).body[0]
+        assert stub.name == function == f"my_{name[3:]}"
+        assert ast.get_docstring(stub) and len(stub.body) == 2
+        arguments = PUZZLES[name].specification.__code__
+        assert [a.arg for a in stub.args.args] == list(arguments.co_varnames[: arguments.co_argcount])
+        assert "not done yet" in cell.outputs[0].text
+        asked.append(name)
+    assert asked == [name for name in PUZZLES if name[:2] == path.stem[:2]]
+
+
+@named(NOTEBOOKS)
+@pytest.mark.slow
+def test_runs_from_a_clean_state(path, monkeypatch):
+    monkeypatch.setenv("MINIR1_CI", "1")
+    start = time.monotonic()
+    build.execute(path, limit=SECONDS)
+    assert time.monotonic() - start <= SECONDS
+
+
+# ---------------------------------------------------------------- specifications and the package agree
+
+
+def arguments(name: str, rounds: int = 60):
+    from random import Random
+
+    rng = Random(f"agree {name}")
+    return [PUZZLES[name].draw(rng) for _ in range(rounds)]
+
+
+def agree(name: str, function) -> None:
+    for drawn in arguments(name):
+        torch.testing.assert_close(
+            torch.as_tensor(PUZZLES[name].specification(*drawn)).double(),
+            torch.as_tensor(function(*drawn)).double(),
+            rtol=1e-4,
+            atol=1e-6,
+        )
+
+
+def test_transformer_puzzles_ask_what_the_package_does():
+    from minir1.model import rotary_table, rotate
+
+    for kind, heads, kv_heads, width, rank, rope in arguments("01.cache_numbers"):
+        shape = {"kv_heads": heads if kind == "mha" else kv_heads, "head_width": width, "kv_rank": rank, "rope_width": rope}
+        config = ModelConfig(attention="mla" if kind == "mla" else "gqa", heads=heads, **shape)
+        assert PUZZLES["01.cache_numbers"].specification(kind, heads, kv_heads, width, rank, rope) == config.cache_width
+    turn = lambda x, at, base: rotate(x[None, None, None], rotary_table(len(x), 10, base)[None, at, None], True).flatten()  # noqa: E731
+    agree("01.rotate_pairs", turn)
+
+
+def test_expert_puzzles_ask_what_the_package_does():
+    from minir1.model import MixtureOfExperts, Routing, Transformer, balance_loss, expert_load, move_router_bias
+
+    one = lambda e: [Routing(e[None], torch.zeros(1, len(e), 1))]  # noqa: E731
+    agree("02.share_of_choices", lambda e_NK, experts: expert_load(one(e_NK), experts)[0])
+    agree("02.sequence_balance", lambda e_TK, s_TE: balance_loss([Routing(e_TK[None], s_TE[None])]))
+
+    def moved(bias_E, load_E, rate):
+        model = Transformer(
+            ModelConfig(width=8, layers=1, heads=1, dense_layers=0, experts=len(bias_E), expert_width=4, positions=8)
+        )
+        model.expert_layers()[0].bias_E.copy_(bias_E)
+        move_router_bias(model, load_E[None], rate)
+        return model.expert_layers()[0].bias_E
+
+    agree("02.step_bias", moved)
+
+    def gates(score_E, bias_E, top_k):
+        c = ModelConfig(width=len(score_E), experts=len(score_E), top_k=top_k, shared_experts=0, expert_width=2)
+        layer, seen = MixtureOfExperts(c), []
+        for weight in layer.parameters():
+            torch.nn.init.ones_(weight)
+        layer.router.data, layer.bias_E = torch.eye(len(score_E)), bias_E
+        layer.compute = lambda x, expert_NK, weight_NK, *rest: seen.append((expert_NK, weight_NK)) or torch.zeros_like(x)
+        layer(score_E.logit()[None, None])
+        return torch.zeros(1, len(score_E)).scatter(1, *seen[0])[0].detach()
+
+    agree("02.gates", gates)
+
+
+def test_base_model_puzzles_ask_what_the_package_does():
+    from minir1.tasks.countdown import Countdown
+    from minir1.tools.behaviours import attempts_of, observe
+    from minir1.tools.evaluate import pass_at_k
+
+    agree("03.pass_at_k", pass_at_k)
+    agree("03.count_attempts", lambda thought: len(attempts_of(Countdown((3, 5), 9), thought)))
+
+    def share(steps):
+        seen = observe(Countdown((3, 5), 9), "<think>" + "\n".join(f"{a} {o} {b} = {v}" for a, o, b, v in steps))
+        assert seen.steps == len(steps)
+        return 1 - seen.wrong_steps / seen.steps
+
+    agree("03.true_share", share)
+
+
+def test_reward_puzzles_ask_what_the_package_does():
+    from minir1.rewards import Reward
+    from minir1.tasks.countdown import Countdown, evaluate
+
+    for (response,) in arguments("05.well_formed", 300):
+        assert PUZZLES["05.well_formed"].specification(response) == parse(response).well_formed, response
+    for numbers, used in arguments("05.uses_each_once", 100):
+        total = sum(used)
+        assert PUZZLES["05.uses_each_once"].specification(numbers, used) == Countdown(numbers, total).verify(
+            " + ".join(map(str, used))
+        )
+    for (parts,) in arguments("05.exact_value", 200):
+        read = evaluate(" ".join(map(str, parts)))
+        assert PUZZLES["05.exact_value"].specification(parts) == (read and read[0])
+    for right, formed, weight in arguments("05.total_reward"):
+        reward = Reward(float(right and formed), float(formed), 1.0).total(RLConfig(format_reward=weight))
+        assert PUZZLES["05.total_reward"].specification(right, formed, weight) == pytest.approx(reward)
+    for words, lang in arguments("05.share_in_language"):
+        share = language_share(" ".join(words), lang)
+        assert PUZZLES["05.share_in_language"].specification(words, lang) == pytest.approx(1.0 if share is None else share)
+
+
+def test_grpo_puzzles_ask_what_the_package_does():
+    from dataclasses import replace
+
+    from minir1.grpo import advantages, average, grpo_loss, k3
+    from minir1.variants.losses import dr_grpo_loss, gspo_loss
+
+    agree("06.advantages", lambda reward_G: advantages(reward_G[None])[0])
+    agree("06.kl_estimate", k3)
+
+    def graded(ratio_T, advantage, low, high):
+        """Each token as a response of its own: (terms, slopes)."""
+        logp = ratio_T.log()[:, None].requires_grad_()
+        terms = []
+        for row in logp:
+            settings = RLConfig(clip_low=low, clip_high=high)
+            loss, _ = grpo_loss(
+                row[None], torch.zeros(1, 1), torch.tensor([advantage]), torch.ones(1, 1) > 0, Total(1, 1), settings
+            )
+            terms.append(-loss)
+        torch.stack(terms).sum().backward()
+        return torch.stack(terms).detach(), logp.grad[:, 0]
+
+    agree("06.clipped_terms", lambda *drawn: graded(*drawn)[0])
+    agree("06.gradient_weights", lambda *drawn: graded(*drawn)[1])
+
+    def averages(loss_BT, mask_BT, max_tokens):
+        total, config = Total(int(mask_BT.sum()), len(loss_BT)), RLConfig(max_tokens=max_tokens, clip_low=9, clip_high=99)
+        ways = [average(loss_BT, mask_BT, total, replace(config, average=way)) for way in ("response", "token")]
+        as_loss = dr_grpo_loss(
+            torch.zeros_like(loss_BT), torch.zeros_like(loss_BT), torch.zeros(len(loss_BT)), mask_BT, total, config
+        )[0]
+        assert as_loss == 0
+        return torch.stack([*ways, ways[1] * total.tokens / (total.responses * max_tokens)])
+
+    for drawn in arguments("06.average_three_ways"):
+        expected = torch.tensor(PUZZLES["06.average_three_ways"].specification(*drawn))
+        torch.testing.assert_close(expected, averages(*drawn), rtol=1e-4, atol=1e-6)
+
+    def ratio(logp_T, old_T, mask_T):
+        total, config = Total(int(mask_T.sum()), 1), RLConfig(clip_low=1, clip_high=1e9)
+        return -gspo_loss(logp_T[None], old_T[None], torch.ones(1), mask_T[None], total, config)[0]
+
+    agree("06.response_ratio", ratio)
+
+
+# ---------------------------------------------------------------- the graders
+
+
+def test_every_puzzle_has_a_solution_and_every_solution_a_puzzle():
+    solved = [
+        f"{path.stem[:2]}.{node.name}"
+        for path in SOLUTIONS
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef)
+    ]
+    assert sorted(solved) == sorted(PUZZLES)
+    stems = {path.stem for path in SOLUTIONS}
+    assert {path.stem for path in NOTEBOOKS} <= stems
+
+
+@pytest.mark.parametrize("name", PUZZLES)
+def test_the_solution_is_accepted(name, capsys):
+    module = load(next(path for path in SOLUTIONS if path.stem[:2] == name[:2]))
+    assert first_fault(name, getattr(module, name[3:])) is None
+    check(name, getattr(module, name[3:]))
+    assert capsys.readouterr().out == f"{name}: right (40 cases)\n"
+
+
+# Mistakes that students make; each must be turned down.
+WRONG = {
+    "01.cache_numbers": (
+        lambda kind, heads, kv_heads, width, rank, rope: rank + rope if kind == "mla" else 2 * heads * width,  # forgets the groups
+        lambda kind, heads, kv_heads, width, rank, rope: (
+            rank + heads * rope if kind == "mla" else 2 * width * (heads if kind == "mha" else kv_heads)
+        ),
+        lambda kind, heads, kv_heads, width, rank, rope: (
+            rank + rope if kind == "mla" else width * (heads if kind == "mha" else kv_heads)
+        ),
+    ),
+    "01.rotate_pairs": (
+        lambda x, at, base: halves(x, at, base),  # Llama's pairs
+        lambda x, at, base: neighbours(x, -at, base),  # the other way round
+        lambda x, at, base: neighbours(x, at + 1, base),
+    ),
+    "01.causal_weights": (
+        lambda s: s.softmax(-1),
+        lambda s: s.masked_fill(torch.arange(s.shape[1]) > torch.arange(s.shape[0])[:, None], -torch.inf).softmax(
+            -1
+        ),  # from the left
+        lambda s: s.softmax(-1).tril(s.shape[1] - s.shape[0]),  # masked after the softmax: rows no longer sum to 1
+    ),
+    "01.absorb_query": (
+        lambda q, up: torch.einsum("hc,hcr->r", q, up),
+        lambda q, up: torch.einsum("hc,hcr->rh", q, up),
+        lambda q, up: torch.einsum("hc,hcr->hr", q, up) / up.shape[1] ** 0.5,
+    ),
+    "01.attend_latent": (
+        lambda q, s, rank, scale: (q[:, :rank] @ s[:, :rank].T * scale).softmax(-1) @ s[:, :rank],  # forgets the position
+        lambda q, s, rank, scale: (q @ s.T * scale).softmax(-1) @ s,  # values with the rotated key in them
+        lambda q, s, rank, scale: (q @ s.T).softmax(-1) @ s[:, :rank],
+        lambda q, s, rank, scale: (q @ s.T * scale).softmax(0) @ s[:, :rank],
+    ),
+    "02.gates": (
+        lambda s, b, k: chosen_gates(s, s.topk(k).indices, s),  # bias ignored
+        lambda s, b, k: chosen_gates(s, (s + b).topk(k).indices, s + b),  # bias in the weight
+        lambda s, b, k: s / s.sum(),
+        lambda s, b, k: torch.zeros(len(s)).scatter(0, (s + b).topk(k).indices, s),  # not normalised
+    ),
+    "02.share_of_choices": (
+        lambda e, experts: torch.bincount(e.flatten(), minlength=experts) / len(e),
+        lambda e, experts: torch.bincount(e[:, 0], minlength=experts) / len(e),
+        lambda e, experts: torch.bincount(e.flatten(), minlength=experts),
+    ),
+    "02.step_bias": (
+        lambda b, load, rate: b + rate * torch.sign(load - load.mean()),
+        lambda b, load, rate: b - rate * (load - load.mean()),
+        lambda b, load, rate: b - rate * torch.where(load > load.mean(), 1.0, -1.0),  # moves at balance
+    ),
+    "02.sequence_balance": (
+        lambda e, s: (torch.bincount(e.flatten(), minlength=s.shape[1]) / e.numel() * (s / s.sum(1, keepdim=True)).mean(0)).sum(),
+        lambda e, s: (
+            s.shape[1] * (torch.bincount(e.flatten(), minlength=s.shape[1]) / e.numel() * s.mean(0)).sum()
+        ),  # not normalised
+        lambda e, s: (
+            s.shape[1] * (torch.bincount(e.flatten(), minlength=s.shape[1]) / len(e) * (s / s.sum(1, keepdim=True)).mean(0)).sum()
+        ),
+    ),
+    "03.true_share": (
+        lambda steps: float(all(true_step(*step) for step in steps)),
+        lambda steps: sum(true_step(*step) for step in steps),
+        lambda steps: 1 - sum(true_step(*step) for step in steps) / len(steps),
+    ),
+    "03.count_attempts": (
+        lambda thought: thought.count("\n") + 1,
+        lambda thought: thought.count(" = "),  # steps, not attempts
+        lambda thought: thought.count("wait") + 1,
+    ),
+    "03.pass_at_k": (
+        lambda n, c, k: 1 - (1 - c / n) ** k,  # with replacement: biased
+        lambda n, c, k: c / n,
+        lambda n, c, k: float(c >= k),
+    ),
+    "05.well_formed": (
+        lambda r: "<answer>" in r and "</answer>" in r and r.endswith("<|end|>"),
+        lambda r: re.fullmatch(r"<think>.*</think>\s*<answer>.*</answer><\|end\|>", r, re.DOTALL) is not None,  # demands a thought
+        lambda r: re.fullmatch(r"(<think>.*</think>)?\s*<answer>.*</answer><\|end\|>", r, re.DOTALL) is not None,  # greedy
+    ),
+    "05.uses_each_once": (
+        lambda numbers, used: set(numbers) == set(used),
+        lambda numbers, used: sum(numbers) == sum(used),
+        lambda numbers, used: all(n in numbers for n in used) and len(numbers) == len(used),
+        lambda numbers, used: all(n in used for n in numbers),
+    ),
+    "05.exact_value": (
+        lambda parts: left_to_right(parts),
+        lambda parts: eval("".join(map(str, parts))),
+        lambda parts: int(evaluated(parts)) if evaluated(parts) is not None else None,
+        lambda parts: evaluated(parts) or Fraction(0),
+    ),
+    "05.total_reward": (
+        lambda right, formed, weight: right + weight * formed,
+        lambda right, formed, weight: float(right and formed),
+        lambda right, formed, weight: 1.0 if right and formed else weight * formed,
+    ),
+    "05.share_in_language": (
+        lambda words, lang: sum(w >= "一" for w in words) / len(words) if words else 1.0,
+        lambda words, lang: sum((w >= "一") == (lang == "zh") for w in words) / len(words) if words else 0.0,
+        lambda words, lang: float(all((w >= "一") == (lang == "zh") for w in words)),
+    ),
+    "06.advantages": (
+        lambda r: r - r.mean(),
+        lambda r: (r - r.mean()) / (r.std(correction=0) + 1e-4),
+        lambda r: (r - r.mean()) / r.std(),  # nan where all agree
+        lambda r: (r - r.median()) / (r.std() + 1e-4),
+    ),
+    "06.clipped_terms": (
+        lambda r, a, low, high: r.clamp(1 - low, 1 + high) * a,  # no minimum
+        lambda r, a, low, high: torch.maximum(r * a, r.clamp(1 - low, 1 + high) * a),
+        lambda r, a, low, high: torch.minimum(r * a, r.clamp(1 - high, 1 + low) * a),
+    ),
+    "06.gradient_weights": (
+        lambda r, a, low, high: (r * a).masked_fill((r > 1 + high) | (r < 1 - low), 0.0),  # cuts both sides
+        lambda r, a, low, high: torch.full_like(r, a).masked_fill(r > 1 + high if a > 0 else r < 1 - low, 0.0),  # forgets the ratio
+        lambda r, a, low, high: r * a,
+    ),
+    "06.kl_estimate": (
+        lambda logp, ref: logp - ref,
+        lambda logp, ref: (logp - ref).exp() - (logp - ref) - 1,  # upside down
+        lambda logp, ref: (ref - logp).exp() - (ref - logp),
+    ),
+    "06.average_three_ways": (
+        lambda loss, mask, most: (loss.mean(), (loss * mask).sum() / mask.sum(), (loss * mask).sum() / (len(loss) * most)),
+        lambda loss, mask, most: (
+            (loss * mask).mean(1).mean(),
+            (loss * mask).sum() / mask.sum(),
+            (loss * mask).sum() / (len(loss) * most),
+        ),
+        lambda loss, mask, most: (
+            ((loss * mask).sum(1) / mask.sum(1)).mean(),
+            (loss * mask).sum() / mask.sum(),
+            (loss * mask).sum() / most,
+        ),
+        lambda loss, mask, most: ((loss * mask).sum(1) / mask.sum(1)).mean(),
+    ),
+    "06.response_ratio": (
+        lambda logp, old, mask: ((logp - old) * mask).sum().exp(),
+        lambda logp, old, mask: ((logp - old) * mask).mean().exp(),
+        lambda logp, old, mask: (logp - old)[mask].exp().mean(),  # arithmetic mean
+    ),
+}
+
+
+def neighbours(x, at, base):
+    return load(next(path for path in SOLUTIONS if path.stem[:2] == "01")).rotate_pairs(x, at, base)
+
+
+def halves(x, at, base):
+    a, b = x.chunk(2)
+    angle = at / base ** (torch.arange(0, len(x), 2) / len(x))
+    return torch.cat([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()])
+
+
+def chosen_gates(s, index, weight):
+    return torch.zeros(len(s)).scatter(0, index, weight[index] / weight[index].sum())
+
+
+def true_step(a, operator, b, value):
+    return value == {"+": a + b, "-": a - b, "*": a * b}[operator]
+
+
+def left_to_right(parts):
+    value = Fraction(parts[0])
+    for operator, n in zip(parts[1::2], parts[2::2]):
+        if operator == "/" and n == 0:
+            return None
+        value = {"+": value + n, "-": value - n, "*": value * n, "/": value / (n or 1)}[operator]
+    return value
+
+
+def evaluated(parts):
+    return PUZZLES["05.exact_value"].specification(parts)
+
+
+@pytest.mark.parametrize("name", PUZZLES)
+def test_mistakes_are_turned_down(name):
+    assert len(WRONG[name]) >= 2
+    for number, wrong in enumerate(WRONG[name]):
+        assert (first_fault(name, wrong) or "").startswith("wrong"), f"mistake {number} of {name} was accepted"
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        (lambda r: None, "not done yet (it returns None)"),
+        (lambda r: r[:-1], "shape"),
+        (lambda r: 1 / 0, "it raises ZeroDivisionError"),
+        (lambda r: "one", "got 'one'"),
+        (lambda r: r * torch.nan, "nan"),
+        (lambda r: r - r.mean(), "most at ["),
+        (lambda r: (r - r.mean()) / (r.std() + 1e-4) if r.std() > 0 else None, "it returns None"),
+    ],
+)
+def test_the_grader_says_what_is_wrong(wrong, said, capsys):
+    check("06.advantages", wrong)
+    text = capsys.readouterr().out
+    assert text.startswith("06.advantages: ") and said in text and "right (" not in text
+
+
+def test_the_grader_is_not_fooled_by_changing_its_arguments():
+    def spoil(bias_E, load_E, rate):
+        load_E.zero_()
+        return bias_E.zero_()
+
+    assert first_fault("02.step_bias", spoil) is not None
+
+
+def test_right_answers_in_other_types_are_accepted():
+    assert first_fault("02.step_bias", lambda b, load, rate: (b - rate * torch.sign(load - load.mean())).tolist()) is None
+    assert first_fault("05.uses_each_once", lambda numbers, used: torch.tensor(sorted(numbers) == sorted(used))) is None
+    assert first_fault("05.uses_each_once", lambda numbers, used: int(sorted(numbers) == sorted(used))) is not None
+
+
+def test_an_unknown_puzzle_is_one_line():
+    with pytest.raises(UserError, match="no puzzle '06.advantage'"):
+        check("06.advantage", lambda reward_G: reward_G)
+
+
+# ---------------------------------------------------------------- mutants of the solutions
+
+SWAPS = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.IsNot: ast.Is, ast.Is: ast.IsNot, ast.And: ast.Or, ast.Or: ast.And,
+}  # fmt: skip
+
+# Mutants that are no worse than the solution, with the reason.
+EQUIVALENT = {
+    "06.gradient_weights: ratio_T > 1 + high -> ratio_T >= 1 + high": "a drawn ratio never lies exactly on the border",
+    "06.gradient_weights: ratio_T < 1 - low -> ratio_T <= 1 - low": "a drawn ratio never lies exactly on the border",
+    "06.gradient_weights: advantage > 0 -> advantage >= 0": "no advantage of 0 is drawn; its terms are 0 in either case",
+}
+
+
+def changed(node: ast.AST):
+    """Copies of a node with one change in it."""
+    for field in ("op", "ops"):
+        operators = getattr(node, field, None)
+        for index, operator in enumerate(operators if isinstance(operators, list) else [operators]):
+            if type(operator) in SWAPS:
+                twin = copy.deepcopy(node)
+                if isinstance(operators, list):
+                    twin.ops[index] = SWAPS[type(operator)]()
+                else:
+                    twin.op = SWAPS[type(operator)]()
+                yield twin
+    if isinstance(node, ast.Constant) and node.value is not None:
+        value = node.value
+        other = not value if isinstance(value, bool) else value + 1 if isinstance(value, (int, float)) else value + "?"
+        yield ast.Constant(other)
+
+
+def replaced(tree: ast.AST, index: int, twin: ast.AST) -> str:
+    """The source with the node of that index (in the order of ast.walk) replaced."""
+    tree = copy.deepcopy(tree)
+    target = list(ast.walk(tree))[index]
+
+    class Exchange(ast.NodeTransformer):
+        def visit(self, node):
+            return twin if node is target else self.generic_visit(node)
+
+    return ast.unparse(ast.fix_missing_locations(Exchange().visit(tree)))
+
+
+def mutants(path: Path):
+    """(puzzle, description, source) for every function of a solution file: operators, constants, lines."""
+    for function in ast.parse(path.read_text(encoding="utf-8")).body:
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        name = f"{path.stem[:2]}.{function.name}"
+        for index, node in enumerate(ast.walk(function)):
+            twins = list(changed(node))
+            if isinstance(node, ast.stmt) and node is not function:
+                twins.append(ast.Pass())  # the line is dropped
+            for twin in twins:
+                yield name, f"{name}: {ast.unparse(node)} -> {ast.unparse(twin)}", replaced(function, index, twin)
+
+
+ALL_MUTANTS = [mutant for path in SOLUTIONS for mutant in mutants(path)]
+
+
+@pytest.mark.parametrize("name", PUZZLES)
+def test_mutants_of_the_solution_are_turned_down(name):
+    module = load(next(path for path in SOLUTIONS if path.stem[:2] == name[:2]))
+    mine, survivors = [mutant for mutant in ALL_MUTANTS if mutant[0] == name], []
+    for _, described, source in mine:
+        space = dict(vars(module))
+        exec(compile(source, described, "exec"), space)  # our own solution, changed in one place
+        if first_fault(name, space[name[3:]]) is None and described not in EQUIVALENT:
+            survivors.append(described)
+    assert mine and not survivors
+
+
+def test_equivalent_mutants_exist():
+    assert set(EQUIVALENT) <= {described for _, described, _ in ALL_MUTANTS}
+    assert len(ALL_MUTANTS) >= 150
+
+
+def test_build_finds_the_notebooks():
+    assert build.notebooks() == NOTEBOOKS and NOTEBOOKS
+    assert "minir1" in sys.modules
