@@ -97,7 +97,7 @@ class Engine:
         longest = max(map(len, prompts))
         if settings.max_tokens > self.room or longest + settings.max_tokens > self.size:
             return sample(self.policy, prompts, group, settings, generator)  # rare and long: the plain loop
-        self.generator = generator if self.device.type == "cpu" else None  # a graph draws from the device's own
+        self.generator = None if self.device.type == "cuda" else generator  # a graph draws from the device's own
         if self.device.type == "cuda":
             seed = torch.randint(2**62, (), generator=generator, device=generator.device).item() if generator else 0
             torch.cuda.manual_seed(seed)
