@@ -1,0 +1,176 @@
+"""From what a policy wrote to what the next model reads: keep what is right and readable, rewrite it, say where it came from.
+
+The R1 report, section 2.3.1 (cold start) and 2.3.3 (rejection sampling): chains of thought with mixed languages or
+chaotic text are filtered out, and a summary stands after the thinking. Here both are rules. A response is dropped for the
+first of REASONS that holds; what is kept is a line of JSON with its problem, its source and the text a model learns from.
+
+>>> from minir1.tasks.countdown import Countdown
+>>> said = "<think>3 * 3 = 9, 9 - 5 = 4, yes\\nwait, 3 + 5 = 8, 8 / 2 = 4, yes</think><answer>(3 + 5) / 2</answer><|end|>"
+>>> reason_to_drop(Countdown((3, 5, 2), 4), said)
+'false operands'
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from random import Random
+
+import torch
+from torch import Tensor
+
+from minir1.rewards import language_share, score
+from minir1.rollout import Rollouts
+from minir1.sampler import pad
+from minir1.tasks.countdown import RETRY, WORDS, Countdown
+from minir1.tokenizer import Tokenizer
+from minir1.tools.behaviours import observe
+from minir1.transcript import Problem, parse, prompt, render
+
+SUMMARY = {"en": ("So {a} = {t}.", "The answer is {a}."), "zh": ("所以{a} = {t}。", "答案是{a}。")}
+_OPENERS = tuple(word.strip() for words in RETRY.values() for word in words if word.strip())
+_STEP = re.compile(r"(\d+) [-+*/] (\d+) = (\d+)")
+
+
+# ---------------------------------------------------------------- judging
+
+
+def reason_to_drop(problem: Problem, response: str) -> str:
+    """Why this response is not worth learning from; "" if it is."""
+    said, seen = parse(response), observe(problem, response)
+    if not score(problem, response).accuracy:
+        return "wrong" if said.well_formed else "not well formed"
+    if said.think is None:
+        return "no thought"
+    if (language_share(said.think, problem.lang) or 1.0) < 1:
+        return "other language"
+    if seen.repeated:
+        return "repeated attempt"
+    if seen.wrong_steps:
+        return "false step"
+    if isinstance(problem, Countdown) and not all(_uses_what_is_there(problem, line) for line in said.think.split("\n")):
+        return "false operands"
+    return ""
+
+
+def _uses_what_is_there(problem: Countdown, line: str) -> bool:
+    """Every step of an attempt takes numbers that are given, planned for, or made on the way."""
+    there = Counter(problem.numbers)
+    planned = "need" in line or "make" in line or "还差" in line or "先凑" in line
+    for a, b, value in _STEP.findall(line):
+        for n in (int(a), int(b)):
+            if there[n] == 0 and not planned:
+                return False
+            there[n] -= 1
+        there[int(value)] += 1
+    return True
+
+
+def readable(problem: Problem, response: str) -> bool:
+    """DESIGN's readability: stopped by itself, no repeated attempt, every step true, a summary that states the answer."""
+    said, seen = parse(response), observe(problem, response)
+    if not said.well_formed or seen.repeated or seen.wrong_steps:
+        return False
+    return said.answer is not None and said.answer in summary_in(response)
+
+
+# ---------------------------------------------------------------- rewriting
+
+
+def rewrite(problem: Problem, response: str) -> str:
+    """The same thinking in regular form, and one line that sums it up, in the prompt's language: a whole response.
+
+    >>> from minir1.tasks.countdown import Countdown
+    >>> said = "<think>5 - 3 = 2, 2 * 2 = 4, yes</think><answer>(5 - 3) * 2</answer><|end|>"
+    >>> rewrite(Countdown((3, 5, 2), 4), said).removesuffix("<|end|>")
+    '<think>5 - 3 = 2, 2 * 2 = 4, yes</think>So (5 - 3) * 2 = 4.<answer>(5 - 3) * 2</answer>'
+    """
+    said = parse(response)
+    assert said.think is not None and said.answer is not None, "only what reason_to_drop lets through is rewritten"
+    thought = _regular(problem, said.think) if isinstance(problem, Countdown) else said.think
+    return render_response(said.answer, thought, summary_of(problem, said.answer))
+
+
+def summary_in(response: str) -> str:
+    """What stands between the thought and the answer; "" if nothing does."""
+    found = re.search(r"</think>([^<>]*)<answer>", response)
+    return found[1] if found else ""
+
+
+def summary_of(problem: Problem, answer: str) -> str:
+    puzzle, other = SUMMARY[problem.lang]
+    return puzzle.format(a=answer, t=problem.target) if isinstance(problem, Countdown) else other.format(a=answer)
+
+
+def render_response(answer: str, thought: str, summary: str) -> str:
+    """A response with its end token, as the template has it."""
+    document = render("", answer, thought)
+    response = document[document.index("<think>") :]
+    return response.replace("</think>", f"</think>{summary}", 1)
+
+
+def _regular(problem: Countdown, thought: str) -> str:
+    """Each attempt on its own line, each closed by its verdict, each new one opened by the same word."""
+    words, lines = WORDS[problem.lang], [line for line in thought.split("\n") if line.strip()]
+    opener = RETRY[problem.lang][0]
+    out = []
+    for line in lines:
+        for word in _OPENERS:
+            line = line.removeprefix(word).strip()
+        body = re.sub(r"[,，] ?(?:yes|对|(?:not |不是)-?\d+)[.。]?\s*$", "", line).rstrip(" .。")
+        value = _STEP.findall(body)[-1][2] if _STEP.search(body) else ""
+        verdict = words["yes"] if line is lines[-1] or value == str(problem.target) else f"{words['no']}{problem.target}"
+        out.append(body + verdict)
+    return opener.join(out) if out else thought
+
+
+# ---------------------------------------------------------------- collecting
+
+
+@dataclass
+class Collection:
+    """What was kept, in order, and what was dropped, counted by reason."""
+
+    source: str  # which checkpoint wrote it
+    lines: list[dict] = field(default_factory=list)
+    dropped: Counter = field(default_factory=Counter)
+    seen: set = field(default_factory=set)
+
+    def add(self, rollouts: Rollouts, most_per_problem: int = 4) -> None:
+        for row, text in enumerate(rollouts.texts):
+            problem = rollouts.problem(row)
+            reason = reason_to_drop(problem, text)
+            kept = "" if reason else rewrite(problem, text)
+            key = (problem.question(), kept)
+            if not reason and key in self.seen:
+                reason = "duplicate"
+            elif not reason and sum(line["question"] == problem.question() for line in self.lines[-64:]) >= most_per_problem:
+                reason = "enough of this problem"
+            if reason:
+                self.dropped[reason] += 1
+                continue
+            self.seen.add(key)
+            line = {"question": problem.question(), "response": kept, "problem": problem.to_json(), "source": self.source}
+            self.lines.append(line)
+
+    def counts(self) -> dict[str, int]:
+        return {"kept": len(self.lines), **dict(self.dropped.most_common())}
+
+
+# ---------------------------------------------------------------- learning from it
+
+
+def batches(
+    lines: list[tuple[str, str]], tokenizer: Tokenizer, rows: int, epochs: int, seed: int, device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """(ids_BT, mask_BT) of (question, response) pairs, padded on the right, shuffled every epoch; only responses are learned."""
+    rng, pairs = Random(f"sft {seed}"), [(tokenizer.encode(prompt(q)), tokenizer.encode(r)) for q, r in lines]
+    for _ in range(epochs):
+        rng.shuffle(pairs)
+        for i in range(0, len(pairs) - rows + 1, rows):
+            chosen = pairs[i : i + rows]
+            ids_BT = pad([p + r for p, r in chosen], tokenizer.pad)
+            first_B1 = torch.tensor([[len(p)] for p, _ in chosen])
+            length_B1 = torch.tensor([[len(p) + len(r)] for p, r in chosen])
+            place_T = torch.arange(1, ids_BT.shape[1])  # of the token that is predicted
+            yield ids_BT.to(device), ((place_T >= first_B1) & (place_T < length_B1)).to(device)
