@@ -26,13 +26,13 @@ SPECIAL_TOKENS = (PAD, BEGIN, END, THINK, THINK_END, ANSWER, ANSWER_END)
 TASKS = {task.task: task for task in (Countdown, Arithmetic)}
 Problem = Countdown | Arithmetic
 
-_SHAPE = re.compile(r"(?:<think>(.*?)</think>[^<>]*|\s*)<answer>([^<>]*)</answer>(.*)", re.DOTALL)
+_SHAPE = re.compile(r"(?:<think>(.*?)</think>)?\s*<answer>([^<>]*)</answer>(.*)", re.DOTALL)
 
 
 class Transcript(NamedTuple):
     think: str | None  # None: answered without thinking
     answer: str | None  # None: there is no (single) answer
-    well_formed: bool  # optional thinking and perhaps a summary of it, one answer, then the end token; nothing else
+    well_formed: bool  # optional thinking, one answer, then the end token; nothing else
 
 
 def prompt(question: str) -> str:

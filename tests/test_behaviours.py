@@ -185,7 +185,7 @@ def test_arithmetic_counts_column_sums():
 def test_agrees_with_the_trace_writer(lang):
     """The writer knows how often it tried and whether it hit; the reader must find the same in the text."""
     rng = Random(lang)
-    habits = Habits(verification=0.8, backtracking=0.7, subgoals=0.3, backward_chaining=0.3, aim=0.5)
+    habits = Habits(verification=0.8, backtracking=0.7, subgoals=0.3, backward_chaining=0.3, aim=0.5, systematic=0.0)
     solved = 0
     for _ in range(2000):
         numbers, plan = planned_attempt(rng, rng.choice((3, 4)), 30, rng.randint(10, 99))
@@ -302,7 +302,7 @@ def test_summarise_leaves_out_what_has_no_denominator():
 
 # ---------------------------------------------------------------- the corpus
 
-HABITS = Habits(verification=0.7, backtracking=0.6, subgoals=0.2, backward_chaining=0.1, aim=0.0, persistence=0.0)
+HABITS = Habits(verification=0.7, backtracking=0.6, subgoals=0.2, backward_chaining=0.1, aim=0.0, persistence=0.0, systematic=0.0)
 MIXTURE = CorpusConfig(
     countdown="3to4", share_countdown=0.5, share_arithmetic=0.25, share_equations=0.15, direct=0.3, solved=0.0,
     arithmetic_direct=0.8, pairs=0.0, languages=("en", "zh"), habits=HABITS, habits_zh=HABITS,

@@ -296,7 +296,7 @@ def test_documents_with_several_attempts_follow_backtracking():
     """DESIGN section 5's independent variable: known solutions hardly change it; only a hit at once takes some away."""
     for rate in (0.05, 0.5):
         for solved in (0.0, 0.2, 1.0):
-            habits = Habits(backtracking=rate, persistence=0.0)
+            habits = Habits(backtracking=rate, persistence=0.0, aim=0.5, systematic=0.0)
             told = thoughts(replace(BOTH, languages=("en",), solved=solved, habits=habits), 1500, "en")
             several = sum(len(thought) > 1 for thought in told)
             assert within(several, len(told), rate) or 0.8 * rate < several / len(told) < rate

@@ -717,16 +717,48 @@ def test_goal_directed_habits_follow_their_rate(name, kind):
     """At rate 1 nearly all attempts are of the kind (none where the number set aside exceeds the target)."""
     others = {"backward_chaining": 0.0, "subgoals": 0.0}
     for rate, low, high in ((0.0, 0, 0), (0.3, 0.2, 0.36), (1.0, 0.8, 1.0)):
-        habits = Habits(backtracking=0.5, **others | {name: rate})
+        habits = Habits(backtracking=0.5, systematic=0.0, **others | {name: rate})
         told = [read_thought(trace.thought, target) for _, target, _, trace in traces(habits, "en", 1500, planned=0.0)]
         seen = Counter(attempt.kind for attempts in told for attempt in attempts)
         assert low <= seen[kind] / seen.total() <= high
         assert seen[kind] + seen["blind"] == seen.total()
 
 
+def test_systematic_attempts_try_every_combination_once_and_aim():
+    """Against a search written out here: each first step once, no attempt twice, and a hit wherever the last pair allows one."""
+    for seed in range(40):
+        rng = Random(seed)
+        numbers, target = tuple(rng.randint(1, 30) for _ in range(3)), rng.randint(10, 99)
+        found = list(countdown.systematic_attempts(rng, numbers, target))
+        firsts = [(frozenset((s[0].a, s[0].b)), s[0].operator, s[0].value) for s in found]
+        expected = {
+            (frozenset((x, y)), op, v)
+            for i, x in enumerate(numbers) for y in numbers[:i]
+            for op, v in (("+", x + y), ("-", abs(x - y)), ("*", x * y), ("/", max(x, y) / min(x, y)))
+            if v == int(v) and 0 < v <= 300
+        }  # fmt: skip
+        assert set(firsts) == expected
+        if len(set(numbers)) == 3:
+            assert len(firsts) == len(expected)
+        for steps in found:
+            x, y = steps[1].a, steps[1].b
+            quotient = max(x, y) / min(x, y) if min(x, y) else None
+            assert (steps[-1].value == target) == (target in (x + y, abs(x - y), x * y, quotient))
+        solved = any(steps[-1].value == target for steps in found)
+        assert solved or countdown.solve(numbers, target) is None or max(s.value for s in countdown.solve(numbers, target)) > 300
+
+
+def test_systematic_writers_repeat_nothing_before_they_are_through():
+    for numbers, target, many in (((19, 36, 55), 99, 6), ((3, 14, 25, 60), 97, 20)):
+        habits = Habits(systematic=1.0, backtracking=1.0, persistence=0.0, verification=0.0, most_attempts=many)
+        trace = countdown.write_trace(Random(1), numbers, target, habits, "en", None)
+        lines = [re.sub(r"^(wait, |try |but |or )", "", line) for line in trace.thought.split("\n")]
+        assert len(lines) == trace.attempts == len(set(lines)) and (trace.solved or len(lines) == many)
+
+
 def test_aim_raises_the_hits():
     def share(aim):
-        habits = Habits(aim=aim, backtracking=0.0, persistence=0.0)
+        habits = Habits(aim=aim, backtracking=0.0, persistence=0.0, systematic=0.0)
         return sum(t.solved for *_, t in traces(habits, "en", 1500, planned=0.0)) / 1500
 
     assert share(1.0) > 1.5 * share(0.0)

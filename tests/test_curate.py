@@ -8,7 +8,7 @@ import torch
 
 from minir1.config import CorpusConfig
 from minir1.corpus import sample_text
-from minir1.r1.curate import Collection, batches, readable, reason_to_drop, rewrite, summary_in
+from minir1.r1.curate import Collection, batches, readable, reason_to_drop, rewrite, summary_in, without_summary
 from minir1.rewards import score
 from minir1.rollout import Rollouts
 from minir1.tasks.arithmetic import Arithmetic
@@ -40,7 +40,7 @@ def test_each_fault_has_its_reason(response, reason):
 def test_a_rewritten_response_is_right_regular_and_readable():
     assert not readable(PUZZLE, GOOD)  # no summary yet
     text = rewrite(PUZZLE, GOOD)
-    assert score(PUZZLE, text).accuracy == 1.0 and readable(PUZZLE, text)
+    assert score(PUZZLE, without_summary(text)).accuracy == 1.0 and readable(PUZZLE, text)
     assert summary_in(text) == "So (3 + 5) / 2 = 4."
     assert rewrite(PUZZLE, text) == text  # nothing is left to be done
 
@@ -50,7 +50,7 @@ def test_rewriting_is_in_the_prompts_language():
     thought = "3 + 5 = 8, 8 * 2 = 16，不是4\n或者3 + 5 = 8, 8 / 2 = 4，对"
     text = rewrite(problem, f"<think>{thought}</think><answer>(3 + 5) / 2</answer>{END}")
     assert summary_in(text) == "所以(3 + 5) / 2 = 4。" and "等等" in text and "或者" not in text and readable(problem, text)
-    assert score(problem, text).language == 1.0
+    assert score(problem, without_summary(text)).language == 1.0
     answer = Arithmetic("98加45是多少？", "143", "zh")
     assert summary_in(rewrite(answer, f"<think>8 + 5 = 13, 1 + 9 + 4 = 14</think><answer>143</answer>{END}")) == "答案是143。"
 
@@ -72,7 +72,7 @@ def test_what_the_corpus_writes_well_stays_right_when_rewritten(lang):
         reasons[reason] += 1
         if not reason:
             text = rewrite(problem, response)
-            assert score(problem, text).accuracy == 1.0 and readable(problem, text), text
+            assert score(problem, without_summary(text)).accuracy == 1.0 and readable(problem, text), text
     assert reasons[""] > 300 and set(reasons) <= {"", "repeated attempt"}, reasons
 
 
@@ -90,7 +90,7 @@ def test_a_collection_tells_what_it_dropped_and_where_the_rest_came_from():
     assert kept.counts() == {"kept": 1, "duplicate": 2, "wrong": 1}  # the last differs only in what is made regular
     line = kept.lines[0]
     assert line["source"] == "dev1.pt" and line["problem"] == PUZZLE.to_json() and line["question"] == PUZZLE.question()
-    assert score(PUZZLE, line["response"]).accuracy == 1.0
+    assert score(PUZZLE, without_summary(line["response"])).accuracy == 1.0
 
 
 def test_only_responses_are_learned():

@@ -68,7 +68,10 @@ def begun(run: Path, phase: str) -> bool:
     return f'"phase": "{phase}", "step": 3' in lines or (phase == "answer_only" and f'"phase": "{phase}"' in lines)
 
 
-STOPS = [("pretrain", signal.SIGKILL), ("rl", signal.SIGKILL), ("rl", signal.SIGINT), ("test", signal.SIGKILL)]
+STOPS = [
+    ("pretrain", signal.SIGKILL), ("rl", signal.SIGKILL), ("rl", signal.SIGINT), ("answer_only", signal.SIGKILL),
+    ("test", signal.SIGKILL),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("phase, how", STOPS)

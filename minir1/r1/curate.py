@@ -37,6 +37,7 @@ _STEP = re.compile(r"(\d+) [-+*/] (\d+) = (\d+)")
 
 def reason_to_drop(problem: Problem, response: str) -> str:
     """Why this response is not worth learning from; "" if it is."""
+    response = without_summary(response)
     said, seen = parse(response), observe(problem, response)
     if not score(problem, response).accuracy:
         return "wrong" if said.well_formed else "not well formed"
@@ -68,7 +69,8 @@ def _uses_what_is_there(problem: Countdown, line: str) -> bool:
 
 def readable(problem: Problem, response: str) -> bool:
     """DESIGN's readability: stopped by itself, no repeated attempt, every step true, a summary that states the answer."""
-    said, seen = parse(response), observe(problem, response)
+    plain = without_summary(response)
+    said, seen = parse(plain), observe(problem, plain)
     if not said.well_formed or seen.repeated or seen.wrong_steps:
         return False
     return said.answer is not None and said.answer in summary_in(response)
@@ -85,10 +87,15 @@ def rewrite(problem: Problem, response: str) -> str:
     >>> rewrite(Countdown((3, 5, 2), 4), said).removesuffix("<|end|>")
     '<think>5 - 3 = 2, 2 * 2 = 4, yes</think>So (5 - 3) * 2 = 4.<answer>(5 - 3) * 2</answer>'
     """
-    said = parse(response)
+    said = parse(without_summary(response))
     assert said.think is not None and said.answer is not None, "only what reason_to_drop lets through is rewritten"
     thought = _regular(problem, said.think) if isinstance(problem, Countdown) else said.think
     return render_response(said.answer, thought, summary_of(problem, said.answer))
+
+
+def without_summary(response: str) -> str:
+    """The response as the core's template has it, which knows no summary."""
+    return re.sub(r"(</think>)[^<>]*(<answer>)", r"\1\2", response)
 
 
 def summary_in(response: str) -> str:
