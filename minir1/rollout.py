@@ -1,7 +1,7 @@
 """Sample -> decode -> score: one piece for reinforcement learning, evaluation and rejection sampling."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ class Rollouts:
     texts: list[str]  # prefix and response, decoded
     stopped: list[bool]
     rewards: list[Reward]
+    actions: list[list[bool]] = field(default_factory=list)  # False: forced tokens, such as a tool's output; empty: all are sampled
 
     def lengths(self) -> list[int]:
         return [len(ids) for ids in self.response_ids]
@@ -76,4 +77,6 @@ def to_batch(rollouts: Rollouts, pad_id: int, device) -> Batch:
     mask_BT = (position_T >= first_B[:, None] - 1) & (position_T < length_B[:, None] - 1)
     logp_BT = torch.zeros(mask_BT.shape)
     logp_BT[mask_BT] = torch.cat(rollouts.logp)
+    if rollouts.actions:
+        mask_BT[mask_BT.clone()] = torch.tensor([action for row in rollouts.actions for action in row])
     return Batch(ids_BT.to(device), mask_BT.to(device), logp_BT.to(device), length_B.to(device))
