@@ -94,7 +94,7 @@ def reinforce(lab: Lab, base: Transformer, phase: str, think: bool, steps: int) 
     examiner, validation = lab.examiner(sampler), lab.problems("validation", config.eval.validation)
     keys = ((rl.tasks, config.corpus.languages, "train", f"{config.seed} {phase} {s}", rl.prompts) for s in range(first, steps))
     problems = ordered(draw_problems, keys, 1 if device.name == "cpu" else 4)
-    watch = RLWatch(lab.run, phase, rl, steps, first)
+    watch = RLWatch(lab, phase, rl, steps, first, base)
 
     def generate(step: int) -> Rollouts:
         watch.begin()
@@ -108,12 +108,12 @@ def reinforce(lab: Lab, base: Transformer, phase: str, think: bool, steps: int) 
     def on_step(step: int, rollouts: Rollouts, adv_B, stats) -> None:
         watch.step(step, rollouts, stats)
         if (step + 1) % rl.evaluate_every == 0 or step + 1 == steps:
-            watch.validated(step + 1, examiner.roll(model, validation, seed=step + 1, settings=settings, prefix=prefix))
+            watch.validate(step + 1, examiner, model, validation, settings, prefix)
         if (step + 1) % rl.checkpoint_every == 0 and step + 1 < steps:
             lab.keep(phase, step + 1, model, learner, held=reference.held.state_dict() if rl.kl > 0 else None)
 
     if first == 0:
-        watch.validated(0, examiner.roll(model, validation, settings=settings, prefix=prefix))
+        watch.validate(0, examiner, model, validation, settings, prefix)
     with accelerate(model, device):
         train(model, learner, range(first, steps), rl, tokenizer.pad, generate, on_step, LOSSES[rl.loss], reference)
     watch.close()

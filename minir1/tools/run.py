@@ -81,7 +81,8 @@ class Run:
         self.lines += 1
 
     def samples(self, phase: str, step: int, rows: list[dict]) -> None:
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        """Replace the transcripts of one validation; recorder.py defines the rows."""
+        text = "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows)
         write_text(self.path / "samples" / f"{phase}-{step:05d}.jsonl", text)
 
     def save_state(self, phase: str, step: int, **state) -> None:

@@ -6,10 +6,14 @@ from tqdm import tqdm
 
 from minir1.config import PretrainConfig, RLConfig
 from minir1.grpo import learning_rate
+from minir1.model import Transformer
+from minir1.sampler import Sampling
 from minir1.supervised import Step
-from minir1.tools.measure import outcome, transcripts
-from minir1.tools.report import verdict
+from minir1.tools.lab import Lab
+from minir1.tools.measure import Examiner, outcome
+from minir1.tools.recorder import Recorder
 from minir1.tools.run import Run
+from minir1.tools.words import verdict
 
 
 class Watch:
@@ -42,9 +46,12 @@ class PretrainWatch(Watch):
 
 
 class RLWatch(Watch):
-    def __init__(self, run: Run, phase: str, config: RLConfig, steps: int, first: int):
-        super().__init__(run, phase, steps, first)
+    """`base`: the policy before this phase, which the recorder compares with."""
+
+    def __init__(self, lab: Lab, phase: str, config: RLConfig, steps: int, first: int, base: Transformer):
+        super().__init__(lab.run, phase, steps, first)
         self.config, self.history = config, []
+        self.recorder = Recorder(base, config, lab.device)
         self.begun = self.sampled = self.start
 
     def begin(self) -> None:
@@ -72,11 +79,13 @@ class RLWatch(Watch):
         figures = f"right {100 * row['accuracy']:.0f}%, length {row['length']:.0f}, signal {100 * row['signal']:.0f}%"
         self.bar.set_postfix_str(figures)
 
-    def validated(self, step: int, rollouts) -> None:
+    def validate(self, step: int, examiner: Examiner, model: Transformer, problems, settings: Sampling, prefix: str) -> None:
+        """Measure on fixed held-out problems; R1-Zero's whole groups for a few of them are kept for the viewer."""
+        rollouts = examiner.roll(model, problems, seed=step, settings=settings, prefix=prefix)
         result = outcome(rollouts)
         self.run.log("validate" if self.phase == "rl" else f"validate_{self.phase}", step=step, **result)
         if self.phase == "rl":
-            self.run.samples("rl", step, transcripts(rollouts, step, 20))
+            self.run.samples("rl", step, self.recorder.rows(step, examiner, model, rollouts, settings, prefix))
         figure = f"{100 * result['accuracy']:.1f}% ± {100 * result['stderr']:.1f} right, {result['length']:.0f} tokens"
         said = f"; {verdict(self.history)}" if self.history else " (the base)"
         tqdm.write(f"  {self.phase} step {step:4d}: validation {figure}{said}")
