@@ -64,6 +64,7 @@ def test_saved_outputs_are_whole_and_belong_to_this_code(path):
 def test_no_machine_paths(path):
     for cell in nbformat.read(path, as_version=4).cells:
         text = cell.source + "".join(o.get("text", "") + o.get("data", {}).get("text/plain", "") for o in cell.get("outputs", ()))
+        text = text.replace("/content/drive", "")  # where Colab mounts one's Drive
         assert not re.search(r"/(work|opt|root|home|tmp|usr|Users|content)/|site-packages|[A-Z]:\\", text)
 
 
@@ -146,6 +147,13 @@ def agree(name: str, function) -> None:
         )
 
 
+def test_tour_puzzles_ask_what_the_package_does():
+    from minir1.grpo import advantages
+
+    for (reward_G,) in arguments("00.push"):
+        assert PUZZLES["00.push"].specification(reward_G) == advantages(reward_G[None])[0].sign().int().tolist()
+
+
 def test_transformer_puzzles_ask_what_the_package_does():
     from minir1.model import rotary_table, rotate
 
@@ -201,6 +209,58 @@ def test_base_model_puzzles_ask_what_the_package_does():
         return 1 - seen.wrong_steps / seen.steps
 
     agree("03.true_share", share)
+
+
+def test_sampler_puzzles_ask_what_the_package_does():
+    from minir1.rollout import Rollouts, to_batch
+    from minir1.sampler import Sampling, choose, restrict
+
+    free = torch.ones(1, dtype=torch.bool)
+
+    def scores(logits_V, temperature):
+        """choose() returns the log-prob of one token: draw until each has been seen."""
+        many, settings = logits_V.expand(4000, -1), Sampling(1, (0,), temperature)
+        ids_B, logp_B = choose(many, settings, free.expand(4000), torch.Generator().manual_seed(0))
+        return torch.stack([logp_B[ids_B == i][0] if (ids_B == i).any() else expected[i] for i in range(len(logits_V))])
+
+    for logits_V, temperature in arguments("04.cooled", 20):
+        expected = PUZZLES["04.cooled"].specification(logits_V, temperature)
+        torch.testing.assert_close(scores(logits_V, temperature), expected, rtol=1e-4, atol=1e-5)
+    inside = lambda p_V, u: (p_V.sort(descending=True).values.cumsum(-1) - u).abs().min() > 1e-5  # noqa: E731 (logarithms round)
+    for p_V, top_p in (drawn for drawn in arguments("04.nucleus") if inside(*drawn)):
+        expected = PUZZLES["04.nucleus"].specification(p_V, top_p)
+        torch.testing.assert_close(restrict(p_V.log()[None], top_p).softmax(-1)[0], expected, rtol=1e-4, atol=1e-6)
+    for p_V, _ in arguments("04.draw_token", 10):  # darts spread evenly against 20,000 draws: 0.02 is more than 5 standard errors
+        darts = torch.tensor([PUZZLES["04.draw_token"].specification(p_V, (i + 0.5) / 500) for i in range(500)])
+        many_BV = p_V.log().expand(20_000, -1)
+        ids_B, _ = choose(many_BV, Sampling(1, (0,)), free.expand(20_000), torch.Generator().manual_seed(0))
+        share = lambda ids: torch.bincount(ids, minlength=len(p_V)) / len(ids)  # noqa: E731, B023
+        torch.testing.assert_close(share(darts), share(ids_B), rtol=0, atol=0.02)
+    for start, length, width in arguments("04.action_mask"):
+        rows = ([9] * start, [[9] * length, [9] * (width - start + 1)])  # a second, longer response sets the width
+        rollouts = Rollouts([None], 2, [rows[0]], rows[1], [torch.zeros(len(r)) for r in rows[1]], ["", ""], [True] * 2, [])
+        mask_T = to_batch(rollouts, 0, "cpu").mask_BT[0]
+        assert PUZZLES["04.action_mask"].specification(start, length, width) == mask_T.tolist()
+
+
+def test_the_stop_puzzle_asks_what_the_package_does():
+    from minir1.sampler import Sampling, sample
+
+    class Scripted(torch.nn.Module):
+        """Says the given ids, one after the other."""
+
+        def __init__(self, ids):
+            super().__init__()
+            self.ids, self.config, self.embed = ids, ModelConfig(layers=1, positions=16), torch.nn.Embedding(8, 8)
+
+        def forward(self, ids_BT, cache):
+            place = int(cache.length_B[0]) + ids_BT.shape[1] - 1
+            cache.span, cache.length_B = cache.span + ids_BT.shape[1], cache.length_B + ids_BT.shape[1]
+            return torch.nn.functional.one_hot(torch.tensor([[self.ids[place]] * ids_BT.shape[1]]), 8).float() * 100
+
+    for ids, stop_ids, most in arguments("04.cut_at_stop"):
+        samples = sample(Scripted(ids), [[7]], 1, Sampling(most, stop_ids, temperature=0.0))
+        assert PUZZLES["04.cut_at_stop"].specification(ids, stop_ids, most) == (int(samples.length_B), bool(samples.stopped_B))
 
 
 def test_reward_puzzles_ask_what_the_package_does():
@@ -295,6 +355,26 @@ def test_the_solution_is_accepted(name, capsys):
 
 # Mistakes that students make; each must be turned down.
 WRONG = {
+    "00.replay": (
+        lambda numbers, steps, target: replayed(numbers, steps)[-1:] == [target],  # numbers left over, or used twice
+        lambda numbers, steps, target: sum(numbers) == target,
+        lambda numbers, steps, target: len(steps) == len(numbers) - 1 and replayed(numbers, steps)[-1:] == [target],
+    ),
+    "00.response_probability": (
+        lambda logp: logp.mean().exp(),
+        lambda logp: logp.exp().sum(),
+        lambda logp: logp.sum(),
+    ),
+    "00.push": (
+        lambda r: [1 if x > 0.5 else -1 for x in r.tolist()],  # against a fixed mark
+        lambda r: [1 if x >= r.mean() else -1 for x in r.tolist()],
+        lambda r: [int(x > r.median()) - int(x < r.median()) for x in r],
+    ),
+    "00.majority": (
+        lambda answers: max(answers, key=answers.count),  # counts missing answers
+        lambda answers: next((a for a in answers if a), None),
+        lambda answers: max(sorted({a for a in answers if a}), key=answers.count, default=None),  # ties by the alphabet
+    ),
     "01.cache_numbers": (
         lambda kind, heads, kv_heads, width, rank, rope: rank + rope if kind == "mla" else 2 * heads * width,  # forgets the groups
         lambda kind, heads, kv_heads, width, rank, rope: (
@@ -367,6 +447,39 @@ WRONG = {
         lambda n, c, k: c / n,
         lambda n, c, k: float(c >= k),
     ),
+    "04.cooled": (
+        lambda logits, temperature: logits.log_softmax(-1) / temperature,  # no longer a distribution
+        lambda logits, temperature: (logits * temperature).log_softmax(-1),
+        lambda logits, temperature: (logits / temperature).softmax(-1),
+    ),
+    "04.draw_token": (
+        lambda p, u: int(p.argmax()),
+        lambda p, u: int((p <= u).sum()),  # forgets to lay the pieces side by side
+        lambda p, u: int((p.sort(descending=True).values.cumsum(-1) <= u).sum()),  # in another order
+        lambda p, u: int((p.cumsum(-1) <= u).sum()) - 1,
+    ),
+    "04.nucleus": (
+        lambda p, top_p: p.where(p >= top_p, 0) / p.where(p >= top_p, 0).sum().clamp(min=1e-9),
+        lambda p, top_p: kept(p, top_p) * p.where(kept(p, top_p) > 0, 0).sum(),  # not one in sum
+        lambda p, top_p: kept(p, top_p / 2),
+        lambda p, top_p: p,
+    ),
+    "04.cut_at_stop": (
+        lambda ids, stops, most: next(((i + 1, True) for i, x in enumerate(ids) if x in stops), (most, False)),  # beyond the limit
+        lambda ids, stops, most: next(((i, True) for i, x in enumerate(ids[:most]) if x in stops), (most, False)),  # loses the stop
+        lambda ids, stops, most: (most, True) if len(ids) > most else (len(ids), False),
+        lambda ids, stops, most: next(((i + 1, True) for i, x in enumerate(ids[:most]) if x == stops[0]), (most, False)),
+    ),
+    "04.slot_steps": (
+        lambda lengths, slots: -(-sum(lengths) // slots),  # as if work could be split
+        lambda lengths, slots: sum(max(lengths[i : i + slots]) for i in range(0, len(lengths), slots)),  # batch after batch
+        lambda lengths, slots: max([0, *(sum(lengths[i::slots]) for i in range(slots))]),  # dealt out beforehand
+    ),
+    "04.action_mask": (
+        lambda start, length, width: [start <= t < start + length for t in range(width)],  # the tokens, not who predicts them
+        lambda start, length, width: [t >= start - 1 for t in range(width)],  # padding too
+        lambda start, length, width: [start - 1 <= t < start + length - 2 for t in range(width)],  # without the stop token
+    ),
     "05.well_formed": (
         lambda r: "<answer>" in r and "</answer>" in r and r.endswith("<|end|>"),
         lambda r: re.fullmatch(r"<think>.*</think>\s*<answer>.*</answer><\|end\|>", r, re.DOTALL) is not None,  # demands a thought
@@ -435,6 +548,18 @@ WRONG = {
         lambda logp, old, mask: (logp - old)[mask].exp().mean(),  # arithmetic mean
     ),
 }
+
+
+def replayed(numbers, steps):
+    """The numbers there after the steps, without a look at whether they were there before."""
+    there = list(numbers)
+    for a, operator, b in steps:
+        there = [n for n in there if n not in (a, b)] + [{"+": a + b, "-": a - b, "*": a * b}[operator]]
+    return there
+
+
+def kept(p, top_p):
+    return PUZZLES["04.nucleus"].specification(p, top_p)
 
 
 def neighbours(x, at, base):
@@ -521,6 +646,8 @@ SWAPS = {
 
 # Mutants that are no worse than the solution, with the reason.
 EQUIVALENT = {
+    "00.push: abs(above) < 1e-06 -> abs(above) <= 1e-06": "no drawn reward lies exactly that far from the mean",
+    "00.push: above > 0 -> above >= 0": "an advantage of 0 has been dealt with before",
     "06.gradient_weights: ratio_T > 1 + high -> ratio_T >= 1 + high": "a drawn ratio never lies exactly on the border",
     "06.gradient_weights: ratio_T < 1 - low -> ratio_T <= 1 - low": "a drawn ratio never lies exactly on the border",
     "06.gradient_weights: advantage > 0 -> advantage >= 0": "no advantage of 0 is drawn; its terms are 0 in either case",

@@ -4,7 +4,23 @@ The loops are slow, and meant to be beyond doubt. `PUZZLES` maps "notebook.name"
 draws its arguments.
 """
 
-from minir1.tools import puzzle_specs_01, puzzle_specs_02, puzzle_specs_03, puzzle_specs_05, puzzle_specs_06
+from minir1.tools import (
+    puzzle_specs_00,
+    puzzle_specs_01,
+    puzzle_specs_02,
+    puzzle_specs_03,
+    puzzle_specs_04,
+    puzzle_specs_05,
+    puzzle_specs_06,
+)
 
-_FILES = (puzzle_specs_01, puzzle_specs_02, puzzle_specs_03, puzzle_specs_05, puzzle_specs_06)
+_FILES = (
+    puzzle_specs_00,
+    puzzle_specs_01,
+    puzzle_specs_02,
+    puzzle_specs_03,
+    puzzle_specs_04,
+    puzzle_specs_05,
+    puzzle_specs_06,
+)
 PUZZLES = {name: puzzle for file in _FILES for name, puzzle in file.PUZZLES.items()}

@@ -46,7 +46,7 @@ def first_fault(name: str, function: Callable) -> str | None:
             return f"wrong, it raises {type(fault).__name__}: {fault}; with{where}"
         if got is None and expected is not None:
             return f"wrong, it returns None; with{where}" if answered else "not done yet (it returns None)"
-        answered = True
+        answered = answered or got is not None
         difference = _difference(expected, got)
         if difference:
             return f"wrong, {difference}; with{where}"
