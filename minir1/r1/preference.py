@@ -41,6 +41,7 @@ _RIGHT = sum(comb(JUDGEMENTS, k) * (1 - ERROR) ** k * ERROR ** (JUDGEMENTS - k) 
 FLIPPED = _WRONG / (_WRONG + _RIGHT)  # share of the kept labels that are wrong
 LONGEST = 2.0  # the longer answer of a pair has at most so many times the characters of the shorter
 PAIRS, POINTS = 32, 16  # read in one step
+POINTS_A_STEP = 64  # by a judge that reads points only
 
 
 def final_summary(response: str) -> str:
@@ -223,6 +224,22 @@ def train_preference(
     if log:
         log(step=steps, **model.figures)
     return model
+
+
+def train_points(
+    base: Transformer, tokenizer: Tokenizer, examples: list[tuple[str, str, bool]], seed: int, device: str, lr: float = 1e-3
+) -> PreferenceModel:
+    """A judge of whole responses by the second head alone: `examples` are (question, response, good), each read once."""
+    torch.manual_seed(seed)
+    model = _plug(PreferenceModel(copy.deepcopy(base), tokenizer).to(device).train())
+    learner, rows, steps = Learner(model, weight_decay=0.01, clip=1.0), POINTS_A_STEP, len(examples) // POINTS_A_STEP
+    for step in range(steps):
+        part = examples[step * rows : (step + 1) * rows]
+        value_N2 = model(model.rows_of([q for q, *_ in part], [r for _, r, _ in part]))
+        good_N = torch.tensor([float(good) for *_, good in part], device=value_N2.device)
+        learner.backward(F.binary_cross_entropy_with_logits(value_N2[:, 1], good_N))
+        learner.step(cosine(step, steps, lr, 0.1, 0.1))
+    return model.eval()
 
 
 def _batches(rng: Random, languages: tuple[str, ...]) -> Iterator[tuple[list[Pair], list]]:
