@@ -4,10 +4,10 @@ The model writes a call; the sampler pauses; our own exact evaluator (minir1.tas
 code) computes; the output re-enters as forced tokens, up to the end of the line, and the row goes on. Forced tokens are no
 actions: Rollouts.actions keeps them out of the loss, and they count towards the token budget.
 
-The tags are plain text, spelt in a few tokens each. A call ends where the model writes `</`: nothing else inside a call may
-hold a slash without a space before it, so the tokens that begin with one are where the sampler pauses, and the rest
-of the tag ("tool>") is forced like the output. A malformed call, or one too many, gets an error in its context; nothing is
-refused silently. A call that is never closed is never made: `unclosed` counts these.
+The tags are plain text, spelt in a few tokens each. A call ends where the model writes `</`: the sampler pauses at tokens that
+begin with a slash (a slash elsewhere costs a pause and nothing more; " / " is a token of its own in the shipped tokenizers), and
+the rest of the tag ("tool>") is forced like the output. A malformed call, or one too many, gets an error in its
+context; nothing is refused silently. A call that is never closed is never made: lessons.outcome counts these as unclosed.
 
 >>> reply("12345 * 67890", "en"), reply("12 ** 2", "en"), reply("1 / 0", "zh")
 ('838102050', 'error: not an expression', '错误：不是算式')
