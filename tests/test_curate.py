@@ -31,6 +31,7 @@ GOOD = f"<think>3 + 2 = 5, 5 * 5 = 25, not 4\nwait, 3 + 5 = 8, 8 / 2 = 4, yes</t
         (GOOD.replace("wait, ", "wait, 3 + 2 = 5, 5 * 5 = 25, not 4\nbut "), "repeated attempt"),
         (GOOD.replace("5 * 5 = 25", "5 * 5 = 26"), "false step"),
         (GOOD.replace("3 + 2 = 5, 5 * 5 = 25", "3 + 7 = 10, 10 * 5 = 50"), "false operands"),
+        (GOOD.replace("8 / 2 = 4, yes", "8 * 2 = 16, not 4"), "answer from nowhere"),
     ],
 )
 def test_each_fault_has_its_reason(response, reason):
@@ -73,7 +74,7 @@ def test_what_the_corpus_writes_well_stays_right_when_rewritten(lang):
         if not reason:
             text = rewrite(problem, response)
             assert score(problem, without_summary(text)).accuracy == 1.0 and readable(problem, text), text
-    assert reasons[""] > 300 and set(reasons) <= {"", "repeated attempt"}, reasons
+    assert reasons[""] > 300 and set(reasons) <= {"", "repeated attempt", "wrong"}, reasons  # wrong: gave up before the solution
 
 
 def rollouts(texts: list[str], problems: list) -> Rollouts:

@@ -24,7 +24,7 @@ from minir1.rollout import Rollouts
 from minir1.sampler import pad
 from minir1.tasks.countdown import RETRY, WORDS, Countdown
 from minir1.tokenizer import Tokenizer
-from minir1.tools.behaviours import observe
+from minir1.tools.behaviours import attempts_of, observe, spread
 from minir1.transcript import Problem, parse, prompt, render
 
 SUMMARY = {"en": ("So {a} = {t}.", "The answer is {a}."), "zh": ("所以{a} = {t}。", "答案是{a}。")}
@@ -49,8 +49,13 @@ def reason_to_drop(problem: Problem, response: str) -> str:
         return "repeated attempt"
     if seen.wrong_steps:
         return "false step"
-    if isinstance(problem, Countdown) and not all(_uses_what_is_there(problem, line) for line in said.think.split("\n")):
-        return "false operands"
+    if isinstance(problem, Countdown):
+        lines = [part for line in said.think.split("\n") for part in spread(line)]
+        if not all(_uses_what_is_there(problem, line) for line in lines):
+            return "false operands"
+        tries = attempts_of(problem, said.think)
+        if not tries or not tries[-1].hit:
+            return "answer from nowhere"
     return ""
 
 
@@ -73,7 +78,7 @@ def readable(problem: Problem, response: str) -> bool:
     said, seen = parse(plain), observe(problem, plain)
     if not said.well_formed or seen.repeated or seen.wrong_steps:
         return False
-    return said.answer is not None and said.answer in summary_in(response)
+    return bool(said.answer) and said.answer in summary_in(response)
 
 
 # ---------------------------------------------------------------- rewriting
@@ -124,11 +129,22 @@ def _regular(problem: Countdown, thought: str) -> str:
     for line in lines:
         for word in _OPENERS:
             line = line.removeprefix(word).strip()
-        body = re.sub(r"[,，] ?(?:yes|对|(?:not |不是)-?\d+)[.。]?\s*$", "", line).rstrip(" .。")
-        value = _STEP.findall(body)[-1][2] if _STEP.search(body) else ""
-        verdict = words["yes"] if line is lines[-1] or value == str(problem.target) else f"{words['no']}{problem.target}"
-        out.append(body + verdict)
+        parts = [_closed(problem, part, words, i > 0) for i, part in enumerate(line.split("; "))]
+        out.append("; ".join(parts))
     return opener.join(out) if out else thought
+
+
+_VERDICT = re.compile(r"[,，] ?(?:yes|对|(?:not |不是)-?\d+|no|不行)[.。]?\s*$")
+
+
+def _closed(problem: Countdown, part: str, words: dict[str, str], shared: bool) -> str:
+    """An attempt with its verdict in the prompt's language: yes; not 65; or no, where no last step was found."""
+    body = _VERDICT.sub("", part).rstrip(" .。")
+    steps = _STEP.findall(body)
+    if steps and steps[-1][2] == str(problem.target):
+        return body + words["yes"]
+    whole = len(steps) + shared >= len(problem.numbers) - 1
+    return body + (f"{words['no']}{problem.target}" if whole and not re.search(r"[,，] ?(?:no|不行)\s*$", part) else words["none"])
 
 
 # ---------------------------------------------------------------- collecting
@@ -170,12 +186,19 @@ class Collection:
 def batches(
     lines: list[tuple[str, str]], tokenizer: Tokenizer, rows: int, epochs: int, seed: int, device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """(ids_BT, mask_BT) of (question, response) pairs, padded on the right, shuffled every epoch; only responses are learned."""
+    """(ids_BT, mask_BT) of (question, response) pairs, padded on the right; only responses are learned.
+
+    Shuffled every epoch; within pools of 16 batches, lines of similar length go together, so that little is padding.
+    """
     rng, pairs = Random(f"sft {seed}"), [(tokenizer.encode(prompt(q)), tokenizer.encode(r)) for q, r in lines]
     for _ in range(epochs):
         rng.shuffle(pairs)
-        for i in range(0, len(pairs) - rows + 1, rows):
-            chosen = pairs[i : i + rows]
+        whole, batches = pairs[: len(pairs) // rows * rows], []
+        for i in range(0, len(whole), 16 * rows):
+            pool = sorted(whole[i : i + 16 * rows], key=lambda pair: len(pair[0]) + len(pair[1]))
+            batches += [pool[j : j + rows] for j in range(0, len(pool), rows)]
+        rng.shuffle(batches)
+        for chosen in batches:
             ids_BT = pad([p + r for p, r in chosen], tokenizer.pad)
             first_B1 = torch.tensor([[len(p)] for p, _ in chosen])
             length_B1 = torch.tensor([[len(p) + len(r)] for p, r in chosen])

@@ -57,8 +57,12 @@ def corrupt(rng: Random, problem: General) -> str:
     return problem.corrupt(rng)
 
 
+def draw_kind(rng: Random) -> str:
+    """A kind, by the shares of documents."""
+    return rng.choices(list(KINDS), [share for _, share in KINDS.values()])[0]
+
+
 def documents(rng: Random, lang: str = "en") -> tuple[str, str]:
     """One (question, answer) to learn from, of the training split only; kinds by their shares."""
-    (kind,) = rng.choices(list(KINDS), [share for _, share in KINDS.values()])
-    problem = sample(rng, kind, "train", lang)
+    problem = sample(rng, draw_kind(rng), "train", lang)
     return problem.question(), canonical(problem)

@@ -1,0 +1,234 @@
+"""The knobs of the R1 pipeline, and its presets: cpu (two cores, the shipped base), gpu (one card, from nothing), smoke (tests).
+
+The better habits live in Chinese: Chinese writers check, go on and go through the combinations; English ones mostly stop after one
+attempt, and when they do go on they often fall into Chinese. So an English policy that wants to think longer finds mixed language
+on its way, which is what R1-Zero is known for. `even` is the corpus without that difference, to compare with.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from minir1.config import (
+    Config,
+    CorpusConfig,
+    EvalConfig,
+    Habits,
+    ModelConfig,
+    PretrainConfig,
+    RLConfig,
+    UserError,
+    from_dict,
+    knob,
+)
+from minir1.presets import PRESETS as ZERO_PRESETS
+from minir1.presets import check
+from minir1.r1.reading import ReadingConfig
+
+
+@dataclass(frozen=True)
+class CollectConfig:
+    """What a policy is asked, and what is kept of its answers (R1 report, 2.3.1 and 2.3.3)."""
+
+    prompts: int = knob(2048, "training problems put to the policy", True)
+    samples: int = knob(4, "responses to each, at T = 1")
+    most: int = knob(2, "responses kept of one problem")
+    lines: int = knob(4000, "lines kept at most")
+    general: int = knob(0, "lines of general tasks (facts, instructions ...) beside them", True)
+
+
+@dataclass(frozen=True)
+class SFTConfig:
+    """Supervised fine-tuning: cosine to a tenth, as in the report."""
+
+    epochs: int = knob(2, "times each line is read", True)
+    rows: int = knob(64, "lines a step")
+    lr: float = knob(1e-3, "peak learning rate", True)
+    optimizer: str = knob("muon", "muon or adamw")
+
+
+@dataclass(frozen=True)
+class PreferenceConfig:
+    """The learned reward of general prompts (R1 report, 2.3.4): used in the last part of the last stage only."""
+
+    steps: int = knob(300, "steps that train the preference model")
+    last: float = knob(0.25, "share of stage 4, at its end, that has general prompts and the preference reward", True)
+    share: float = knob(0.5, "general prompts among the prompts of that part")
+    weight: float = knob(1.0, "weight of the preference reward")
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """Stage 5. Students are dense twins that have read the base's corpus, so that direct RL has a chance."""
+
+    scale: str = knob("cpu", "cpu or gpu: how large small, medium and large are")
+    tokens: int = knob(3_000_000, "tokens that a student reads before it is taught; fewer than the base: time")
+    epochs: int = knob(2, "times a student reads the curated lines")
+    rows: int = knob(64, "lines a step")
+    lr: float = knob(2e-3, "peak learning rate of SFT")
+    on_policy_steps: int = knob(40, "steps of on-policy distillation, after SFT")
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """The scoreboard: held-out problems and wordings, T = 0.6, top-p 0.95."""
+
+    countdown: int = knob(256, "Countdown problems", True)
+    samples: int = knob(16, "responses to each: pass@1 is their mean, cons@k their majority")
+    arithmetic: int = knob(128, "problems of each arithmetic kind")
+    kinds: tuple[str, ...] = knob(("3d+", "3d-", "2dx"), "arithmetic kinds")
+    general: int = knob(256, "problems of each general kind")
+    max_tokens: int = knob(288, "longest response, for every row alike")
+    batch: int = knob(256, "responses sampled at once")
+
+
+@dataclass(frozen=True)
+class R1Config:
+    preset: str = knob("cpu", "cpu, gpu or smoke; chosen by the machine when not given", True)
+    out: str = knob("", "run folder; runs/r1-PRESET-SEED when not given", True)
+    seed: int = knob(0, "seed of everything", True)
+    stages: str = knob("0-5", "stages to run: 0-5, 2-4, 3; 0 is R1-Zero; base: only pretrain the base", True)
+    source: str = knob("", "a run whose checkpoints are taken for the stages that are not run", True)  # --from
+    base: str = knob("base-r1-cpu.pt", "bilingual base; a name alone may be one shipped in minir1/data", True)
+    zero: str = knob("", "R1-Zero checkpoint; trained in stage 0 when not given", True)
+    control: bool = knob(True, "stage 2 also without the language reward", True)  # --no-control
+    from_scratch: bool = knob(False, "pretrain the base here", True)
+    device: str = knob("auto", "auto, cpu, cuda or mps", True)
+    dtype: str = knob("auto", "auto, float32, bfloat16 or float16")
+    kernels: str = knob("auto", "auto, plain, portable or grouped")
+    compile: bool = knob(False, "compile the forward pass in pretraining (CUDA)")
+    threads: int = knob(0, "CPU threads; 0: torch's choice")
+    model: ModelConfig = field(default_factory=ModelConfig)
+    corpus: CorpusConfig = field(default_factory=CorpusConfig)
+    reading: ReadingConfig = field(default_factory=ReadingConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    zero_rl: RLConfig = field(default_factory=RLConfig)
+    cold: CollectConfig = field(default_factory=CollectConfig)
+    cold_sft: SFTConfig = field(default_factory=SFTConfig)
+    reasoning: RLConfig = field(default_factory=RLConfig)
+    rejection: CollectConfig = field(default_factory=CollectConfig)
+    rejection_sft: SFTConfig = field(default_factory=SFTConfig)
+    scenarios: RLConfig = field(default_factory=RLConfig)
+    preference: PreferenceConfig = field(default_factory=PreferenceConfig)
+    students: StudentConfig = field(default_factory=StudentConfig)
+    score: ScoreConfig = field(default_factory=ScoreConfig)
+
+    def world(self, rl: RLConfig | None = None) -> Config:
+        """The core's configuration of one stage, so that its parts (run folder, device, sampler) serve here too."""
+        return Config(
+            preset=self.preset, out=self.out, seed=self.seed, device=self.device, dtype=self.dtype, kernels=self.kernels,
+            compile=self.compile, threads=self.threads, from_scratch=self.from_scratch, base=self.base, model=self.model,
+            corpus=self.corpus, pretrain=self.pretrain, rl=rl or self.zero_rl, eval=EvalConfig(batch=self.score.batch),
+        )  # fmt: skip
+
+
+BILINGUAL = CorpusConfig(
+    languages=("en", "zh"),
+    vocab_size=1024,
+    habits=Habits(backtracking=0.1, persistence=0.03, systematic=0.1, switching=0.3),
+    habits_zh=Habits(backtracking=0.5, persistence=0.3, systematic=0.5, switching=0.02),
+)
+EVEN = replace(BILINGUAL, habits=Habits(switching=0.02), habits_zh=Habits(switching=0.02))  # the same habits in both languages
+
+_SUMS = ("countdown:cpu=0.8", "arithmetic:3d+=0.07", "arithmetic:3d-=0.06", "arithmetic:2dx=0.07")
+_CPU_RL = RLConfig(steps=100, tasks=_SUMS)
+_CPU = R1Config(
+    corpus=BILINGUAL,
+    zero_rl=_CPU_RL,
+    cold=CollectConfig(prompts=2048, samples=4, lines=4000),
+    cold_sft=SFTConfig(epochs=2),
+    reasoning=replace(_CPU_RL, steps=60, max_tokens=288, language_reward=0.5, format_reward=0.5),
+    rejection=CollectConfig(prompts=3072, samples=4, lines=8000, general=24_000),
+    rejection_sft=SFTConfig(epochs=2),
+    scenarios=replace(_CPU_RL, steps=40, max_tokens=288, language_reward=0.5, format_reward=0.5),
+)
+_GPU_ZERO = ZERO_PRESETS["gpu"]
+_GPU_RL = replace(_GPU_ZERO.rl, early_tokens=0)
+_GPU = R1Config(
+    preset="gpu",
+    base="base-r1-gpu.pt",
+    from_scratch=True,
+    compile=True,
+    model=replace(_GPU_ZERO.model, vocab_size=1024),
+    corpus=replace(BILINGUAL, countdown="3to4", pairs=0.15, direct=0.55),
+    pretrain=_GPU_ZERO.pretrain,
+    zero_rl=replace(_GPU_ZERO.rl, steps=200),
+    cold=CollectConfig(prompts=4096, samples=4, lines=8000),
+    cold_sft=SFTConfig(epochs=2, rows=128),
+    reasoning=replace(_GPU_RL, steps=100, language_reward=0.5, format_reward=0.5),
+    rejection=CollectConfig(prompts=8192, samples=4, lines=24_000, general=60_000),
+    rejection_sft=SFTConfig(epochs=2, rows=128),
+    scenarios=replace(_GPU_RL, steps=100, language_reward=0.5, format_reward=0.5),
+    students=StudentConfig(scale="gpu", tokens=100_000_000, rows=128, on_policy_steps=60),
+    score=ScoreConfig(
+        countdown=1024, arithmetic=512, kinds=("5d+", "5d-", "2dx"), general=512, max_tokens=1088, batch=2048,
+    ),
+)  # fmt: skip
+_SMALL = ZERO_PRESETS["smoke"]
+_SMOKE_RL = replace(_SMALL.rl, steps=2, max_tokens=32, tasks=_SUMS, checkpoint_every=1, evaluate_every=2)
+_SMOKE = R1Config(
+    preset="smoke",
+    from_scratch=True,
+    model=_SMALL.model,
+    corpus=replace(BILINGUAL, vocab_size=512, workers=1),
+    pretrain=_SMALL.pretrain,
+    zero_rl=_SMOKE_RL,
+    cold=CollectConfig(prompts=64, samples=2, lines=64),
+    cold_sft=SFTConfig(epochs=1, rows=4),
+    reasoning=replace(_SMOKE_RL, language_reward=0.5),
+    rejection=CollectConfig(prompts=64, samples=2, lines=64, general=64),
+    rejection_sft=SFTConfig(epochs=1, rows=8),
+    scenarios=replace(_SMOKE_RL, language_reward=0.5),
+    preference=PreferenceConfig(steps=2, last=0.5),
+    students=StudentConfig(tokens=8192, epochs=1, rows=8, on_policy_steps=1),
+    score=ScoreConfig(countdown=8, samples=4, arithmetic=4, general=4, max_tokens=32, batch=64),
+)
+PRESETS = {"cpu": _CPU, "gpu": _GPU, "smoke": _SMOKE}
+STAGES = ("base", "0", "1", "2", "3", "4", "5")
+
+
+def parse_stages(text: str) -> list[str]:
+    """The stages of "2-4", "3", "base" or "0,2-3", in order. Raises UserError.
+
+    >>> parse_stages("2-4"), parse_stages("base"), parse_stages("0")
+    (['2', '3', '4'], ['base'], ['0'])
+    """
+    wanted = set()
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if first not in STAGES or (last or first) not in STAGES or STAGES.index(first) > STAGES.index(last or first):
+            raise UserError(f"--stages reads like 0-5, 2-4, 3 or base, not {text!r}")
+        wanted |= set(STAGES[STAGES.index(first) : STAGES.index(last or first) + 1])
+    return [stage for stage in STAGES if stage in wanted]
+
+
+def check_r1(config: R1Config) -> R1Config:
+    """Raises UserError for settings that cannot work together."""
+    for name in ("zero_rl", "reasoning", "scenarios"):
+        try:
+            check(config.world(getattr(config, name)))
+        except UserError as fault:
+            raise UserError(str(fault).replace("--rl.", f"--{name}.")) from None
+    parse_stages(config.stages)
+    rules = {
+        "--score.max_tokens plus a prompt of 128 must fit in --model.positions": config.score.max_tokens + 128
+        <= config.model.positions,
+        "--preference.last lies between 0 and 1": 0 <= config.preference.last <= 1,
+        "--preference.share lies between 0 and 1": 0 <= config.preference.share <= 1,
+        "--reading.general lies between 0 and 1": 0 <= config.reading.general <= 1,
+        "the R1 pipeline is bilingual: --corpus.languages en,zh": set(config.corpus.languages) == {"en", "zh"},
+        "--from and --out must be different folders": not config.source or Path(config.source) != Path(config.out),
+    }
+    for message, holds in rules.items():
+        if not holds:
+            raise UserError(message)
+    return config
+
+
+def to_text(config: R1Config) -> str:
+    return json.dumps(asdict(config), indent=2, ensure_ascii=False)
+
+
+def from_text(text: str) -> R1Config:
+    """Raises UserError or ValueError if it is not a configuration of this version."""
+    return check_r1(from_dict(R1Config, json.loads(text)))

@@ -1,0 +1,218 @@
+"""The four things that stages are made of: read a corpus, collect responses, fine-tune on them, reinforce.
+
+Each goes on from where a stopped run left it, and writes what it costs into its run folder (`tokens_sampled`, `tokens_trained`,
+`seconds_step` of each row of metrics.jsonl). train_r1.py puts them together.
+"""
+
+import copy
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from minir1.checkpoint import load_checkpoint, save_checkpoint
+from minir1.config import ModelConfig, PretrainConfig
+from minir1.fast.parallel import ordered
+from minir1.fast.precision import make_learner
+from minir1.fast.setup import accelerate, make_sampler
+from minir1.grpo import train
+from minir1.model import Transformer
+from minir1.r1 import curate, preference, reading
+from minir1.r1.presets import CollectConfig, R1Config, SFTConfig
+from minir1.r1.rewarding import rescore
+from minir1.r1.watching import ReinforceWatch, TuneWatch
+from minir1.rollout import Rollouts, roll_out
+from minir1.supervised import Step, fit
+from minir1.tools.lab import Lab
+from minir1.tools.measure import many_problems, sampling
+from minir1.tools.run import write_text
+from minir1.tools.watch import PretrainWatch
+from minir1.variants.losses import LOSSES
+
+# ---------------------------------------------------------------- reading
+
+
+def pretrain(lab: Lab, config: R1Config, model_config: ModelConfig, phase: str = "pretrain") -> Transformer:
+    """A model of `model_config` that has read the bilingual mini-web; the first one trains the tokenizer too."""
+    p = config.pretrain
+    if lab.tokenizer is None:
+        lab.tokenizer = reading.train_tokenizer(config.corpus, config.seed)
+    torch.manual_seed(config.seed)
+    vocabulary = -(-len(lab.tokenizer) // 64) * 64
+    model = Transformer(replace(model_config, vocab_size=vocabulary)).to(lab.device.name)
+    learner, steps = make_learner(model, p.weight_decay, p.clip, lab.device, p.optimizer), p.tokens // p.batch_tokens
+    first = lab.restore(phase, model, learner)
+    lab.announce_pretraining(model)
+    rows = p.batch_tokens // p.row_tokens
+    source = reading.batches(config.corpus, config.reading, lab.tokenizer, config.seed, rows, p.row_tokens, first, steps - first)
+    ids = ((torch.from_numpy(block).to(lab.device.name, non_blocking=True), None) for block in source)
+    watch = PretrainWatch(lab.run, p, model_config.experts, steps, first)
+
+    def on_step(step: Step) -> None:
+        watch.step(step)
+        if step.step % p.checkpoint_every == p.checkpoint_every - 1 and step.step + 1 < steps:
+            lab.keep(phase, step.step + 1, model, learner)
+
+    with accelerate(model, lab.device, config.compile):
+        fit(model, learner, ids, p, steps, on_step, first)
+    watch.close()
+    return model
+
+
+# ---------------------------------------------------------------- collecting
+
+
+def collect(lab: Lab, config: R1Config, model: Transformer, source: str, how: CollectConfig, max_tokens: int) -> list[dict]:
+    """What a policy answers rightly and readably, rewritten: kept in data/kept.jsonl, counted in data/counts.json.
+
+    `source` names the checkpoint in every line. Problems are of the training split, both languages, the mixture of stage 2's RL.
+    """
+    kept = curate.Collection(source)
+    tasks, languages, key = config.reasoning.tasks, config.corpus.languages, f"collect {source} {config.seed}"
+    problems = many_problems(tasks, languages, "train", key, how.prompts)
+    sampler = make_sampler(model, lab.device, config.world(replace(config.reasoning, max_tokens=max_tokens)))
+    generator = torch.Generator(lab.device.name).manual_seed(config.seed * 7_919 + len(source))
+    settings, at_once = sampling(lab.tokenizer, max_tokens), max(1, config.score.batch // how.samples)
+    watch = TuneWatch(lab.run, "collect", -(-len(problems) // at_once), 0)
+    for i in range(0, len(problems), at_once):
+        rollouts = roll_out(model, lab.tokenizer, problems[i : i + at_once], how.samples, settings, generator, sampler)
+        kept.add(rollouts, how.most)
+        figures = {"kept": len(kept.lines), "dropped": sum(kept.dropped.values())}
+        watch.row(i // at_once, tokens_sampled=sum(rollouts.lengths()), tokens_trained=0, **figures)
+        if len(kept.lines) >= how.lines:
+            break
+    watch.close()
+    lines = kept.lines[: how.lines]
+    folder = lab.run.path / "data"
+    write_lines(folder / "kept.jsonl", lines)
+    counts = {"source": source, "asked": sum(kept.counts().values()), **kept.counts()}
+    write_text(folder / "counts.json", json.dumps(counts, indent=1, ensure_ascii=False))
+    return lines
+
+
+def write_lines(path, lines: list[dict]) -> None:
+    write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+
+
+def read_lines(path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+# ---------------------------------------------------------------- fine-tuning
+
+
+def fine_tune(lab: Lab, config: R1Config, start: Transformer, lines: list[dict], how: SFTConfig, phase: str = "sft") -> Transformer:
+    """SFT on (question, response) lines; only responses are learned. Returns a new model."""
+    model = copy.deepcopy(start)
+    if not lines:  # a policy that solves nothing teaches nothing: said, and counted in data/counts.json
+        print(f"{lab.run.path}: no response was worth keeping, so the model stays as it is")
+        return model
+    p = PretrainConfig(lr=how.lr, optimizer=how.optimizer, weight_decay=0.0)
+    learner = make_learner(model, p.weight_decay, p.clip, lab.device, p.optimizer)
+    rows = min(how.rows, len(lines))
+    steps = how.epochs * (len(lines) // rows)
+    first = lab.restore(phase, model, learner)
+    pairs = [(line["question"], line["response"]) for line in lines]
+    watch = TuneWatch(lab.run, phase, steps, first)
+
+    def source():
+        for step, (ids_BT, mask_BT) in enumerate(
+            curate.batches(pairs, lab.tokenizer, rows, how.epochs, config.seed, lab.device.name)
+        ):
+            if step >= first:
+                watch.trained = int((ids_BT != lab.tokenizer.pad).sum())
+                yield ids_BT, mask_BT
+
+    def on_step(step: Step) -> None:
+        watch.row(step.step, tokens_sampled=0, tokens_trained=watch.trained, loss=step.loss, grad_norm=step.grad_norm, lr=step.lr)
+        if step.step % 200 == 199 and step.step + 1 < steps:
+            lab.keep(phase, step.step + 1, model, learner)
+
+    with accelerate(model, lab.device):
+        fit(model, learner, source(), p, steps, on_step, first)
+    watch.close()
+    return model.eval()
+
+
+# ---------------------------------------------------------------- reinforcing
+
+
+def reinforce(
+    lab: Lab, config: R1Config, start: Transformer, rl, draw: Callable, judge: Callable = rescore, phase: str = "rl"
+) -> Transformer:
+    """GRPO from `start`: `draw(step)` gives the key and kind of the step's problems, `judge(step, rollouts)` their rewards.
+
+    `draw(step)` returns (function, arguments) so that problems can be drawn ahead by other processes.
+    """
+    model, tokenizer, device = copy.deepcopy(start), lab.tokenizer, lab.device
+    learner = make_learner(model, 0.0, rl.clip, device)
+    first, settings = lab.restore(phase, model, learner), sampling(tokenizer, rl.max_tokens, rl.temperature)
+    sampler = make_sampler(model, device, config.world(rl))
+    problems = ordered(_call, (draw(step) for step in range(first, rl.steps)), 1 if device.name == "cpu" else 4)
+    watch = ReinforceWatch(lab.run, phase, rl, first)
+
+    def generate(step: int) -> Rollouts:
+        watch.begin()
+        generator = torch.Generator(device.name).manual_seed(config.seed * 1_000_003 + step)
+        early = rl.early_tokens and step < rl.steps // 2
+        budget = replace(settings, max_tokens=rl.early_tokens) if early else settings
+        rollouts = roll_out(model, tokenizer, next(problems), rl.group_size, budget, generator, sampler)
+        rollouts = replace(rollouts, rewards=judge(step, rollouts))
+        watch.rolled()
+        return rollouts
+
+    def on_step(step: int, rollouts: Rollouts, adv_B, stats) -> None:
+        watch.step(step, rollouts, stats)
+        if (step + 1) % rl.checkpoint_every == 0 and step + 1 < rl.steps:
+            lab.keep(phase, step + 1, model, learner)
+
+    with accelerate(model, device):
+        train(model, learner, range(first, rl.steps), rl, tokenizer.pad, generate, on_step, LOSSES[rl.loss])
+    watch.close()
+    return model.eval()
+
+
+def _call(function: Callable, arguments: tuple):
+    return function(*arguments)
+
+
+# ---------------------------------------------------------------- phases
+
+
+def made(lab: Lab, phase: str, work: Callable[[], Transformer]) -> Transformer:
+    """The model that a phase makes, made once: a resumed stage loads it."""
+    path = lab.run.checkpoints / f"{phase}.pt"
+    lab.once(phase, lambda: save_checkpoint(path, work(), lab.tokenizer))
+    model, lab.tokenizer = load_checkpoint(path, lab.device.name)
+    return model
+
+
+def learned_preference(lab: Lab, config: R1Config, base: Transformer) -> preference.PreferenceModel:
+    """The preference model of stage 4, trained once, on a copy of the base."""
+    path, start = lab.run.checkpoints / "preference.pt", time.time()
+
+    def work() -> dict:
+        log = lambda **row: lab.run.log("preference", **row)  # noqa: E731
+        how = (config.seed, config.preference.steps, lab.device.name, config.corpus.languages, log)
+        model = preference.train_preference(base, lab.tokenizer, *how)
+        model.save(path)
+        lab.run.log(
+            "preference", step=config.preference.steps, seconds_step=time.time() - start, tokens_sampled=0, tokens_trained=0
+        )
+        return model.figures
+
+    lab.once("preference", work)
+    return preference.PreferenceModel.load(path, lab.device.name)
+
+
+def spent(lab: Lab) -> dict[str, dict[str, float]]:
+    """Seconds and tokens of each phase, from metrics.jsonl: a stop and its repetition are not counted twice."""
+    path, found = lab.run.path / "metrics.jsonl", {}
+    for row in read_lines(path) if path.is_file() else ():
+        if "seconds_step" in row:
+            total = found.setdefault(row["phase"], {"seconds": 0.0, "tokens_sampled": 0, "tokens_trained": 0})
+            for name, key in (("seconds", "seconds_step"), ("tokens_sampled",) * 2, ("tokens_trained",) * 2):
+                total[name] += row[key]
+    return found

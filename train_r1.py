@@ -1,0 +1,123 @@
+"""The R1 pipeline: R1-Zero -> cold start -> reasoning RL -> rejection sampling -> RL for all scenarios -> distillation.
+
+    python train_r1.py                               the preset that fits this machine, all stages
+    python train_r1.py --stages 2-4 --from RUN       some stages, with another run's checkpoints
+    python train_r1.py --resume RUN                  go on after an interruption
+
+Reads like Figure 2 and section 3 of the R1 report: one function a stage, one run folder a stage. SFT starts from the base both
+times. The scoreboard at the end compares all stages on held-out problems.
+"""
+
+import sys
+from functools import partial
+
+from minir1.config import replace
+from minir1.r1.draws import general_lines, mixed, reasoning_only
+from minir1.r1.pipeline import Pipeline
+from minir1.r1.rewarding import PreferenceJudge, by_core
+from minir1.r1.scoreboard import write_scoreboard
+from minir1.r1.stages import collect, fine_tune, learned_preference, made, pretrain, read_lines, reinforce, write_lines
+from minir1.r1.students import SIZES, by_rl, by_sft, by_teacher, student
+from minir1.tools.cli import guard
+
+# ---------------------------------------------------------------- stage 0
+
+
+def base(pipeline: Pipeline) -> None:
+    """The bilingual base: given, shipped with the package, or pretrained here."""
+    config = pipeline.config
+    if config.from_scratch:
+        lab = pipeline.lab("base")
+        model = made(lab, "pretrain", lambda: pretrain(lab, config, config.model))
+    else:
+        model, lab = pipeline.given(config.base), None
+    pipeline.finish("base", model, lab)
+
+
+def zero(pipeline: Pipeline) -> None:
+    """R1-Zero: RL on the base with the core's rules alone, in both languages. Nothing rewards one language or readability."""
+    config = pipeline.config
+    if config.zero:
+        return pipeline.finish("zero", pipeline.given(config.zero), None)
+    start, lab = pipeline.model("base", "0"), pipeline.lab("0", config.zero_rl)
+    draw = reasoning_only(config, config.zero_rl, "zero")
+    pipeline.finish("zero", made(lab, "rl", lambda: reinforce(lab, config, start, config.zero_rl, draw, by_core)), lab)
+
+
+# ---------------------------------------------------------------- stages 1 to 4
+
+
+def cold_start(pipeline: Pipeline) -> None:
+    """Stage 1: R1-Zero's right, single-language, non-repeating answers, rewritten with a summary; SFT of the base -> Dev1."""
+    config, policy, start = pipeline.config, pipeline.model("zero", "1"), pipeline.model("base", "1")
+    lab = pipeline.lab("1")
+    lab.once("collect", lambda: len(collect(lab, config, policy, "zero.pt", config.cold, config.zero_rl.max_tokens)))
+    lines = read_lines(lab.run.path / "data" / "kept.jsonl")
+    pipeline.finish("dev1", made(lab, "sft", lambda: fine_tune(lab, config, start, lines, config.cold_sft)), lab)
+
+
+def reasoning_rl(pipeline: Pipeline) -> None:
+    """Stage 2: RL with accuracy, readable format and language (Eq. 7) -> Dev2; and, as a control, without the last."""
+    config, start, rl = pipeline.config, pipeline.model("dev1", "2"), pipeline.config.reasoning
+    lab, draw = pipeline.lab("2", rl), reasoning_only(config, rl, "reasoning")
+    pipeline.finish("dev2", made(lab, "rl", lambda: reinforce(lab, config, start, rl, draw)), lab, "rl")
+    if config.control:
+        plain = replace(rl, language_reward=0.0)
+        work = partial(reinforce, lab, config, start, plain, draw, phase="rl_plain")
+        pipeline.finish("dev2-plain", made(lab, "rl_plain", work), lab, "rl_plain")
+
+
+def rejection_sampling(pipeline: Pipeline) -> None:
+    """Stage 3: Dev2's right and readable answers, several samples a prompt, and general data; SFT of the base again -> Dev3."""
+    config, policy, start = pipeline.config, pipeline.model("dev2", "3"), pipeline.model("base", "3")
+    lab = pipeline.lab("3")
+    lab.once("collect", lambda: len(collect(lab, config, policy, "dev2.pt", config.rejection, config.reasoning.max_tokens)))
+    data = lab.run.path / "data"
+    lines = read_lines(data / "kept.jsonl") + general_lines(config)
+    write_lines(data / "sft.jsonl", lines)
+    pipeline.finish("dev3", made(lab, "sft", lambda: fine_tune(lab, config, start, lines, config.rejection_sft)), lab)
+
+
+def all_scenarios(pipeline: Pipeline) -> None:
+    """Stage 4: RL over all scenarios -> R1. Rules for reasoning; general prompts come in the last part only, judged by a learned
+    preference model: helpfulness on the final summary, harmlessness on the whole response."""
+    config, start, rl = pipeline.config, pipeline.model("dev3", "4"), pipeline.config.scenarios
+    lab = pipeline.lab("4", rl)
+    judge = PreferenceJudge(learned_preference(lab, config, pipeline.model("base", "4")), config.preference)
+    work = partial(reinforce, lab, config, start, rl, mixed(config, rl, "scenarios"), judge)
+    pipeline.finish("r1", made(lab, "rl", work), lab)
+
+
+# ---------------------------------------------------------------- stage 5
+
+
+def distillation(pipeline: Pipeline) -> None:
+    """Stage 5: the curated data into dense students of three sizes, by SFT alone; the smallest one also by direct RL at
+    equal compute, and on-policy with R1 as its teacher."""
+    config, teacher, lines = pipeline.config, pipeline.model("r1", "5"), read_lines(pipeline.data("3") / "sft.jsonl")
+    lab = pipeline.lab("5", config.scenarios, config.students.tokens)
+    students = {size: student(lab, config, size) for size in SIZES}
+    for size in SIZES:
+        pipeline.finish(f"student-{size}", by_sft(lab, config, students[size], lines, size), lab, f"distil-{size}")
+    pipeline.finish("student-direct", by_rl(lab, config, students["small"]), lab, "direct")
+    pipeline.finish("student-on-policy", by_teacher(lab, config, teacher), lab, "on-policy")
+
+
+# ---------------------------------------------------------------- putting it together
+
+STAGES = {
+    "base": base, "0": zero, "1": cold_start, "2": reasoning_rl, "3": rejection_sampling, "4": all_scenarios, "5": distillation,
+}  # fmt: skip
+
+
+def main(arguments: list[str]) -> None:
+    pipeline = Pipeline.open(arguments)
+    with pipeline.resumable():
+        for stage in pipeline.missing():
+            STAGES[stage](pipeline)
+        if pipeline.stages != ["base"]:
+            print(write_scoreboard(pipeline))
+
+
+if __name__ == "__main__":
+    sys.exit(guard(main, sys.argv[1:], "train_r1.py"))
