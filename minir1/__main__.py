@@ -12,7 +12,9 @@ COMMANDS = {
     "play": ("minir1.tools.play", "main", "ask a checkpoint in the terminal and watch it think"),
     "report": ("minir1.tools.report", "main", "plots, a page and the result of a run, or of several"),
     "corpus": ("minir1.tools.behaviours", "main_corpus", "measure the habits in the pretraining corpus"),
+    "failures": ("minir1.tools.failures", "main", "known ways to break R1-Zero, each run beside its fix"),
     "bench": ("minir1.tools.bench", "main", "measure speed beside others and beside the machine's limits"),
+    "study": ("minir1.tools.study", "main", "controls, habits, ablations: variants of the default run, with bands over seeds"),
     "pack": ("minir1.tools.pack", "main", "write a checkpoint at a quarter of its size, to be shipped"),
     "export": ("minir1.tools.export", "main", "write a checkpoint as a Hugging Face directory"),
 }

@@ -1,0 +1,320 @@
+"""Studies: the corpora hold what they claim, the hooks change what they claim and nothing else, a study ends and goes on."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+
+import train_zero
+from minir1 import corpus, grpo
+from minir1.checkpoint import load_checkpoint
+from minir1.config import CorpusConfig, ModelConfig, RLConfig, UserError, apply
+from minir1.grpo import Total
+from minir1.model import Transformer
+from minir1.presets import PRESETS
+from minir1.rewards import Reward
+from minir1.rollout import Rollouts, roll_out
+from minir1.sampler import Sampling, sample
+from minir1.supervised import Learner
+from minir1.tasks.countdown import Countdown
+from minir1.tools import measure, study, study_corpus, study_hooks
+from minir1.tools.behaviours import corpus_rates
+from minir1.tools.flags import parse_command_line
+from minir1.tools.study_figures import over_seeds, thin
+from minir1.tools.study_plans import BASES, DOSES, STUDIES, flags_of
+from minir1.tools.summary import parameter_counts
+from minir1.transcript import END, THINK
+
+ROOT = Path(__file__).parent.parent
+STEP = re.compile(r"\d+ [-+*/] \d+ = -?\d+")
+CORPORA = [PRESETS["cpu"].corpus, PRESETS["gpu"].corpus]
+
+
+def steps_of_puzzles(texts: list[str]) -> Counter:
+    """The steps of all Countdown documents and of the lists made from them; the mini-web's own lists have eight steps."""
+    lists = [t for t in texts if "User:" not in t and len(STEP.findall(t)) != 8]
+    return Counter(step for t in [t for t in texts if study_corpus.is_countdown(t)] + lists for step in STEP.findall(t))
+
+
+# ---------------------------------------------------------------- corpora
+
+
+@pytest.mark.parametrize("config", CORPORA)
+@pytest.mark.parametrize("dose", DOSES)
+def test_a_dose_is_the_share_of_countdown_documents_with_more_than_one_attempt(config, dose):
+    texts = study_corpus.sample({"dose": dose}, config, 0, 4000)
+    puzzles = [t for t in texts if study_corpus.is_countdown(t)]
+    several = sum(len(study_corpus.attempts_in(t)) > 1 for t in puzzles)
+    expected = dose * len(puzzles)
+    assert abs(several - expected) <= 4 * max(1, expected * (1 - dose)) ** 0.5  # fails once in 16,000
+    if dose == 0:
+        assert several == 0 and "wait" not in "".join(puzzles)
+
+
+def written(config: CorpusConfig, plan: dict, seed: int = 4, count: int = 1500) -> list[str]:
+    rng = Random(seed)
+    return [study_corpus.write(plan, rng, config) for _ in range(count)]
+
+
+@pytest.mark.parametrize("config", CORPORA)
+def test_doses_hold_the_same_puzzles_answers_and_arithmetic(config):
+    none, much = (written(config, {"dose": dose}) for dose in (0.0, 0.8))
+    first = lambda texts: [t.split(END)[0] for t in texts]  # noqa: E731
+    assert [t.split("\nAssistant:")[0] for t in first(none)] == [t.split("\nAssistant:")[0] for t in first(much)]
+    assert [t.split("<answer>")[1:] for t in first(none)] == [t.split("<answer>")[1:] for t in first(much)]
+    pairs = [(a, b) for a, b in zip(none, much) if a != b]
+    assert len(pairs) > 300
+    for a, b in pairs:  # a shared first step stands once in "much" and may stand once more in "none"
+        assert set(STEP.findall(a)) == set(STEP.findall(b))
+    assert 0.85 < sum(map(len, none)) / sum(map(len, much)) <= 1  # verdicts and openers are not made up for
+
+
+@pytest.mark.parametrize("config", CORPORA)
+@pytest.mark.parametrize("where", ["near", "far", "nowhere"])
+def test_after_the_transplant_no_countdown_document_retries_or_checks(config, where):
+    texts = study_corpus.sample({"transplant": where}, config, 0, 3000)
+    for text in texts:
+        if study_corpus.is_countdown(text):
+            assert len(study_corpus.attempts_in(text)) <= 1
+            assert not re.search(r"wait|try|but|\bnot\b|yes|, no\b", text)
+    near, far = ([t for t in texts if mark in t] for mark in ("add up to", "divided by"))
+    retries = {name: sum("\n" in t.split(THINK)[1] for t in found) for name, found in (("near", near), ("far", far))}
+    checks = {name: sum(", yes" in t for t in found) for name, found in (("near", near), ("far", far))}
+    for name, found in (("near", near), ("far", far)):
+        assert len(found) > 200
+        assert (retries[name] > 0.3 * len(found)) == (name == where) and checks[name] == (len(found) if name == where else 0)
+
+
+def test_other_documents_are_true_and_end_on_the_right_try():
+    rng = Random(2)
+    for kind in ("near", "far"):
+        for _ in range(200):
+            text = study_corpus.other_document(rng, kind, rng.randint(1, 6), True)
+            goal = int(re.search(r"add up to (\d+)|What is (\d+) divided", text)[1 if kind == "near" else 2])
+            steps = [(eval(s.split(" = ")[0]), int(s.split(" = ")[1])) for s in STEP.findall(text)]  # noqa: S307
+            assert all(value == said for value, said in steps)
+            assert [said == goal for _, said in steps] == [False] * (len(steps) - 1) + [True]
+
+
+def test_false_checks_are_false_at_their_rate():
+    true, false = (corpus_rates(study_corpus.sample({"false_checks": s}, CORPORA[0], 0, 3000)) for s in (0.0, 0.2))
+    assert true["check_right"] == 1 and abs(false["check_right"] - 0.8) < 0.03
+    assert abs(true["checked"] - false["checked"]) < 0.01
+
+
+def test_a_patched_shard_holds_the_other_corpus_and_the_patch_ends():
+    config, before = apply(CorpusConfig(), {"shard_tokens": 20_000}), corpus.document
+    tokenizer = load_checkpoint(ROOT / "minir1/data/base-cpu.pt")[1]
+    with study_hooks.hooked({"corpus": {"dose": 0.0}}):
+        rows = next(corpus.batches(config, tokenizer, 0, 40, 256, 0, 1))
+        assert train_zero.sample_text(config, 0, 50) == study_corpus.sample({"dose": 0.0}, config, 0, 50)
+    assert corpus.document is before and corpus.shard is study_corpus.shard_as_ever
+    text = tokenizer.decode(rows.flatten().tolist())
+    puzzles = [d for d in text.split(END) if study_corpus.is_countdown(d.strip())]
+    assert len(puzzles) > 30 and all(len(study_corpus.attempts_in(d)) <= 1 for d in puzzles if "</think>" in d)
+
+
+# ---------------------------------------------------------------- hooks
+
+
+@pytest.fixture(scope="module")
+def base():
+    return load_checkpoint(ROOT / "minir1/data/base-cpu.pt")
+
+
+def rolled(base, count: int = 6) -> Rollouts:
+    model, tokenizer = base
+    problems = [Countdown((3, 5, 7 + i), 15 + i) for i in range(count)]
+    generator = torch.Generator().manual_seed(1)
+    return train_zero.roll_out(model, tokenizer, problems, 4, Sampling(48, (tokenizer.end,)), generator, sample, "")
+
+
+def test_a_random_reward_is_a_coin_and_leaves_the_metrics_true(base):
+    honest = rolled(base)
+    with study_hooks.hooked({"random_reward": 0.5}):
+        lied, again = rolled(base), rolled(base)
+    assert lied.texts == honest.texts and [tuple(r) for r in lied.rewards] == [tuple(r) for r in honest.rewards]
+    paid = [r.total(RLConfig()) for r in lied.rewards]
+    assert paid == [r.total(RLConfig()) for r in again.rewards] and set(paid) == {0.0, 1.0}
+    assert measure.outcome(lied)["accuracy"] == measure.outcome(honest)["accuracy"]
+    assert [type(r) for r in rolled(base).rewards] == [Reward] * 24
+
+
+def test_the_coin_does_not_know_what_is_right(base):
+    flips = []
+    for i in range(300):
+        texts, rewards = [f"{i} {row}" for row in range(8)], [Reward(float(row < 4), 1, 1) for row in range(8)]
+        rollouts = Rollouts([], 1, [], [[1]] * 8, [], texts, [True] * 8, rewards)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(study_hooks, "roll_out", lambda *a, found=rollouts, **k: found)
+            with study_hooks.hooked({"random_reward": 0.5}):
+                flips.append([r.total(RLConfig()) for r in train_zero.roll_out().rewards])
+    right, wrong = (sum(sum(f[part]) for f in flips) / 1200 for part in (slice(4), slice(4, 8)))
+    assert abs(right - 0.5) < 0.06 and abs(wrong - 0.5) < 0.06  # four standard errors
+
+
+def test_a_prefilled_tag_begins_every_response_and_yields_to_a_forced_one(base):
+    with study_hooks.hooked({"prefix": THINK}):
+        assert all(text.startswith(THINK) for text in rolled(base).texts)
+        model, tokenizer = base
+        forced = measure.roll_out(
+            model, tokenizer, [Countdown((3, 5), 8)], 1, Sampling(8, (tokenizer.end,)), None, prefix="<answer>"
+        )
+        assert forced.texts[0].startswith("<answer>")
+    assert measure.roll_out is roll_out and train_zero.roll_out is roll_out
+
+
+def test_imitation_is_the_cross_entropy_of_the_right_rows():
+    logp, mask = torch.tensor([[-1.0, -2.0], [-3.0, -4.0]], requires_grad=True), torch.tensor([[True, True], [True, False]])
+    with study_hooks.hooked({"imitate": True}):
+        adv = grpo.advantages(torch.tensor([[1.1, 0.1]])).flatten()
+        loss, _ = train_zero.LOSSES["grpo"](logp, logp.detach() - 5, adv, mask, Total(3, 2), RLConfig())
+    loss.backward()
+    assert adv.tolist() == [1, 0] and loss.item() == pytest.approx(1.0)  # (1 + 2) / 3 tokens
+    assert torch.equal(logp.grad, torch.tensor([[-1 / 3, -1 / 3], [0, 0]]))
+    assert grpo.advantages is not study_hooks.right_ones
+
+
+def test_the_router_moves_away_from_busy_experts_and_padding_does_not_count(base):
+    model, tokenizer = base
+    model = type(model)(model.config).eval()
+    model.load_state_dict(base[0].state_dict())
+    rollouts = rolled((model, tokenizer))
+    load = study_hooks.router_load(model, rollouts, tokenizer.pad)
+    assert load.shape == (3, 4) and torch.allclose(load.sum(-1), torch.ones(3))
+    one_by_one = sum(
+        torch.stack([torch.bincount(r.expert_BTK.flatten(), minlength=4) for r in model.trunk(torch.tensor([p + ids]))[1]])
+        for p, ids in ((rollouts.prompt_ids[row // 4], rollouts.response_ids[row]) for row in range(24))
+    )
+    assert torch.allclose(load, one_by_one / one_by_one.sum(-1, keepdim=True), atol=1e-6)
+    before = [layer.bias_E.clone() for layer in model.expert_layers()]
+    seen = []
+    with study_hooks.hooked({"router": 0.25}), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study_hooks, "router_load", lambda *_: load)
+        config = apply(RLConfig(), {"group_size": 4, "prompts": 6, "minibatches": 1})
+        train_zero.train(model, Learner(model), range(1), config, tokenizer.pad, lambda _: rollouts, lambda *a: seen.append(a[0]))
+    moved = torch.stack([layer.bias_E - b for layer, b in zip(model.expert_layers(), before)])
+    assert seen == [0] and torch.allclose(moved, 0.25 * torch.sign(load.mean(-1, keepdim=True) - load))
+
+
+# ---------------------------------------------------------------- plans
+
+
+@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("scale, device", BASES)
+def test_every_variant_is_a_valid_run(name, scale, device):
+    for variant in STUDIES[name].variants:
+        flags = flags_of(variant, scale, device, {})
+        config = parse_command_line([text for key, value in flags.items() for text in (f"--{key}", str(value))])
+        assert config.from_scratch == (variant.pretrained or scale == "smoke")
+        assert set(variant.hooks) <= set(study_hooks.HOOKS) | {"budget", "dense_twin"}
+
+
+def test_names_of_variants_are_folders_and_unlike():
+    for plan in STUDIES.values():
+        names = [v.name for v in plan.variants]
+        assert len(set(names)) == len(names) and all(re.fullmatch(r"[\w.]+", name) for name in names)
+
+
+@pytest.mark.parametrize("scale", ["cpu", "gpu"])
+def test_the_dense_twin_uses_as_many_weights_a_token(scale):
+    variant = next(v for v in STUDIES["ablations"].variants if v.name == "dense")
+    flags = flags_of(variant, scale, "cuda", {})
+    moe = PRESETS[scale].model
+    dense = apply(moe, {k.removeprefix("model."): v for k, v in flags.items() if k.startswith("model.")})
+    counts = [parameter_counts(Transformer(c))[1] for c in (moe, dense)]
+    assert dense.experts == 0 and abs(counts[1] / counts[0] - 1) < 0.01
+    assert isinstance(dense, ModelConfig)
+
+
+def test_a_part_of_the_pretraining_budget():
+    flags = [flags_of(v, "cpu", "cpu", {}) for v in STUDIES["ablations"].variants if "budget" in v.hooks]
+    assert [f["pretrain.tokens"] for f in flags] == [500_000, 2_000_000, 4_000_000]
+
+
+def test_a_gpu_base_needs_a_gpu():
+    with pytest.raises(UserError, match="needs a GPU"):
+        flags_of(STUDIES["habits"].variants[0], "gpu", "cpu", {})
+
+
+def test_thinning_keeps_means_and_the_last_step():
+    steps, values = list(range(1, 101)), [float(i) for i in range(1, 101)]
+    thinned = thin(steps, values)
+    assert len(thinned) == 25 and thinned[0] == [4, 2.5] and thinned[-1] == [100, 98.5]
+
+
+# ---------------------------------------------------------------- the command
+
+
+def start(*arguments, **options) -> subprocess.Popen:
+    command = [sys.executable, "-m", "minir1", "study", *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT, **options
+    )
+
+
+def finish(*arguments) -> tuple[int, str, str]:
+    process = start(*arguments)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+SMALL = ("--scale", "smoke", "--devices", "cpu", "--workers", "2", "--seeds", "0", "--variants", "normal,random,references")
+
+
+def test_a_study_stops_in_time_says_what_is_missing_and_goes_on(tmp_path):
+    out = tmp_path / "study"
+    status, text, err = finish("controls", *SMALL, "--out", out, "--minutes", "0.001")
+    assert status == 1 and "missing: normal, seed 0; random, seed 0; references, seed 0" in text, err
+    status, text, err = finish("controls", *SMALL, "--out", out)
+    assert status == 0 and "missing" not in text, text + err
+    summary = json.loads((out / "controls.json").read_text(encoding="utf-8"))
+    assert set(summary["variants"]) == {"normal", "random", "references"} and not summary["missing"]
+    normal = summary["variants"]["normal"]
+    assert [step for step, _ in normal["seeds"]["0"]["curves"]["validate accuracy"]] == [0, 2, 4]
+    assert {"blind_tokens", "lookahead", "forced_base", "pass64_base"} <= set(summary["variants"]["references"]["references"])
+    assert over_seeds(normal, "zero", "accuracy") == [normal["seeds"]["0"]["zero"]["accuracy"]]
+    assert set(normal["seeds"]["0"]["more_numbers"]) == {"base", "zero", "blind"}
+    assert (out / "controls.png").stat().st_size > 5000
+    paid = [json.loads(line) for line in (out / "runs/random-0/metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    rewards = [row["reward"] for row in paid if row["phase"] == "rl"]
+    assert any(0.2 < r < 0.8 for r in rewards) and all(row["accuracy"] < 0.2 for row in paid if row["phase"] == "rl")
+    before = [path.stat().st_mtime_ns for path in sorted(out.rglob("metrics.jsonl"))]
+    status, text, _ = finish("controls", *SMALL, "--out", out)
+    assert status == 0 and "3 of them done" in text
+    assert [path.stat().st_mtime_ns for path in sorted(out.rglob("metrics.jsonl"))] == before
+    status, _, err = finish("controls", *SMALL, "--out", out, "--set", "rl.lr=0.5", "--variants", "normal,inverted")
+    assert status == 2 and "other settings" in err
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["weather"], "unknown study 'weather'"),
+        (["controls", "--variants", "sunny"], "no variant 'sunny'"),
+        (["controls", "--devices", "cuda:7"], "cuda:7 is not here"),
+        (["controls", "--set", "rl.lr"], "should read like"),
+        (["controls", "--set", "rl.speed=3", "--devices", "cpu"], "--rl.speed"),
+        (["controls", "--seeds", "one"], "--seeds"),
+        (["habits", "--scale", "gpu", "--devices", "cpu"], "needs a GPU"),
+    ],
+)
+def test_what_the_user_can_put_right_is_one_line(tmp_path, arguments, message):
+    status, _, err = finish(*arguments, "--out", tmp_path / "x")
+    assert status == 2 and message in err and len(err.strip().splitlines()) == 1
+
+
+def test_a_failed_run_is_named_with_its_reason(tmp_path, capsys):
+    out = tmp_path / "study"
+    arguments = ["controls", *SMALL[:-1], "normal", "--out", str(out), "--set", "base=nowhere.pt", "--set", "from_scratch=off"]
+    assert study.main(arguments) == 1
+    said = capsys.readouterr().out
+    assert "no checkpoint at nowhere.pt" in said and "failed: normal, seed 0" in said
