@@ -1,5 +1,8 @@
 """The report must work on every folder a run can leave behind, and must never turn a transcript into markup."""
 
+import base64
+import hashlib
+import itertools
 import json
 import math
 import random
@@ -80,27 +83,34 @@ def full(path: Path, steps: int = 60) -> Path:
 
 
 class Page(HTMLParser):
-    """What a browser would see: the tags, and the text of each <pre>."""
+    """What a browser would see: the elements, where they point, and the data that the script draws from."""
 
     def __init__(self, path: Path):
         super().__init__()
-        self.tags, self.sources, self.pre, self.inside = set(), [], [], False
+        self.tags, self.pointers, self.scripts, self.inside, self.words = [], [], [], False, ""
         self.feed(path.read_text(encoding="utf-8"))
+        self.data = json.loads(self.scripts[0])
 
     def handle_starttag(self, tag, attributes):
-        self.tags.add(tag)
-        self.sources += [value for name, value in attributes if name in ("src", "href")]
-        assert not any(name.startswith("on") for name, _ in attributes)
-        if tag == "pre":
-            self.inside = True
-            self.pre.append("")
+        self.tags.append(tag)
+        self.pointers += [value for name, value in attributes if name in ("src", "href")]
+        assert not any(name.startswith("on") or name == "style" for name, _ in attributes)
+        self.inside = tag == "script"
+        if self.inside:
+            self.scripts.append("")
 
     def handle_endtag(self, tag):
-        self.inside = self.inside and tag != "pre"
+        self.inside = False
 
     def handle_data(self, data):
         if self.inside:
-            self.pre[-1] += data
+            self.scripts[-1] += data
+        else:
+            self.words += data
+
+    def responses(self) -> list[str]:
+        problems = self.data["runs"][0]["samples"]["problems"]
+        return [r["text"] for p in problems for group in p["groups"].values() for r in group]
 
 
 # ---------------------------------------------------------------- folders
@@ -117,11 +127,14 @@ def test_full_run(tmp_path, capsys):
         assert data.startswith(PNG) and len(data) < 200_000 and width > 700 and height > 300
     page = Page(run / "report.html")
     assert (run / "report.html").stat().st_size < 5_000_000
-    assert len(page.sources) == len(plots.PLOTS) and all(s.startswith("data:image/png;base64,") for s in page.sources)
-    assert {"script", "link", "iframe"}.isdisjoint(page.tags)
+    assert page.tags.count("script") == 2 and page.tags.count("style") == 1 and all(p.startswith("#") for p in page.pointers)
+    assert {"link", "iframe", "img", "object", "base", "form"}.isdisjoint(page.tags)
     text = (run / "report.html").read_text(encoding="utf-8")
-    assert "prefers-color-scheme: dark" in text and "width=device-width" in text and "http" not in re.sub("http-equiv", "", text)
-    assert text.count("✓ right") == 3 and text.count("✗ wrong") == 6 and "step 20: 1 of 3 right" in text
+    assert "width=device-width" in text and not re.search("https?://(?!www.w3.org/2000/svg)", text)
+    samples = page.data["runs"][0]["samples"]
+    assert samples["steps"] == [0, 20, 40] and samples["note"] == "" and len(page.responses()) == 9
+    assert sum(r["right"] for p in samples["problems"] for r in p["groups"]["20"]) == 1
+    assert "67.4% ± 1.0" in page.words and "RL with rule rewards raised accuracy" in page.words
     assert "67.4% ± 1.0" in said and "learning" in said
 
 
@@ -203,32 +216,63 @@ HOSTILE = [
 
 def test_hostile_transcripts_stay_text(tmp_path):
     samples = [{"step": 0, "id": t, "question": t, "response": t, "correct": False, "tokens": t} for t in HOSTILE]
-    run = folder(tmp_path / "a & <b> $x_ 中文", healthy(1), samples, summary(device=HOSTILE[0], preset=HOSTILE[1]))
+    run = folder(tmp_path / "a & <b> $x_ 中文 {{data}}", healthy(1), samples, summary(device=HOSTILE[0], preset=HOSTILE[1]))
     page = Page(report.write_html(run))
-    shown = page.pre[-len(HOSTILE) :]
+    shown = page.responses()
     assert shown[:3] == HOSTILE[:3]
-    assert shown[3] == "a␀b␛[31m␍␡\ufffd\ufffdabc\ufffd"
-    assert len(shown[5]) < 3000 and "more characters" in shown[5]
-    assert {"script", "think"}.isdisjoint(page.tags) and all(s.startswith("data:") for s in page.sources)
+    assert shown[3] == "a␀b␛[31m␍␡\ufffd\ufffdabc\ufffd" and shown[4].endswith("lone surrogate")
+    assert len(shown[5]) == 60_000 and page.data["runs"][0]["samples"]["problems"][5]["groups"]["0"][0]["more"] == 40_007
+    assert page.data["runs"][0]["name"] == "a & <b> $x_ 中文 {{data}}" and HOSTILE[0] in page.words
+    assert page.tags.count("script") == 2 and {"img", "think", "b"}.isdisjoint(page.tags)
+
+
+def test_the_policy_lets_only_the_pages_own_script_and_style_run(tmp_path):
+    text = report.write_html(folder(tmp_path / "run", healthy(2))).read_text(encoding="utf-8")
+    policy = re.search('Content-Security-Policy" content="([^"]*)"', text)[1]
+    assert "unsafe" not in policy and policy.startswith("default-src 'none'; ")
+    for kind, pattern in (("style", "<style>(.*?)</style>"), ("script", "<script>(.*?)</script>")):
+        digest = base64.b64encode(hashlib.sha256(re.search(pattern, text, re.DOTALL)[1].encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
 
 
 def test_samples_without_sense(tmp_path):
     samples = [{}, {"step": "x", "response": None}, {"step": math.nan, "response": ["<b>"]}, {"step": 3}]
-    run = folder(tmp_path / "run", [], samples)
-    assert "step not given: 0 of 3 right" in report.write_html(run).read_text(encoding="utf-8")
+    figures = {"cuts": [1], "logp": [-3], "base": [-3], "entropy": [3]}
+    for name in figures:
+        for value in (None, 3, ["1"], [1.5], [True], [1, 2], [10**9], {"a": 1}):
+            samples.append({"step": 4, "response": "a"} | figures | {name: value})
+    samples.append({"step": 4, "response": "a"} | figures)
+    page = Page(report.write_html(folder(tmp_path / "run", [], samples)))
+    groups = page.data["runs"][0]["samples"]["problems"][0]["groups"]
+    assert {step: len(group) for step, group in groups.items()} == {"-1": 3, "3": 1, "4": 32}
+    samples = samples[-31:]  # a group holds at most 32
+    page = Page(report.write_html(folder(tmp_path / "other", [], samples)))
+    assert ["cuts" in r for r in page.data["runs"][0]["samples"]["problems"][0]["groups"]["4"]] == [False] * 30 + [True]
 
 
 def test_page_stays_small(tmp_path):
     """The worst text: characters whose escape is longest, in far more samples than a page can hold."""
-    long = '"' * 10_000
+    long = "<" * 10_000
     samples = [{"step": i // 20, "question": long, "response": long, "correct": True, "tokens": long} for i in range(800)]
-    run = folder(tmp_path / "run", [], samples)
-    for name in plots.PLOTS:
-        (run / "plots").mkdir(exist_ok=True)
-        (run / "plots" / f"{name}.png").write_bytes(PNG + bytes(plots.LARGEST))
-    page = report.write_html(run)
+    page = report.write_html(folder(tmp_path / "run", healthy(400), samples, summary()))
     assert page.stat().st_size < 5_000_000
-    assert page.read_text(encoding="utf-8").count("<details") == report.STEPS
+    kept = Page(page).data["runs"][0]["samples"]
+    assert kept["steps"][0] == 0 and kept["steps"][-1] == 39 and "of 40 kept steps" in kept["note"]
+
+
+def test_a_long_run_with_every_group_stays_small(tmp_path):
+    """The gpu preset: 280 steps, 15 validations, 4 groups of 16 responses of up to 1,024 tokens, 230 on average."""
+    rng = random.Random(0)
+    samples = []
+    for step, problem, place in itertools.product(range(0, 281, 20), range(4), range(16)):
+        n = min(1024, int(rng.expovariate(1 / 230)) + 5)
+        figures = {k: [rng.choice((0, -1, -37, -260)) for _ in range(n)] for k in ("logp", "base")}
+        samples.append({"step": step, "id": str(problem), "question": "Make 65 from 5, 13.", "response": "12" * n, "correct": True,
+                        "sample": place, "reward": 1.1, "advantage": 0.35, "tokens": n, "stopped": True, "cuts": [2] * n,
+                        "entropy": [rng.choice((0, 3, 45)) for _ in range(n)], **figures})  # fmt: skip
+    page = report.write_html(folder(tmp_path / "run", healthy(280), samples, summary()))
+    assert 2_000_000 < page.stat().st_size < 5_000_000
+    assert len(Page(page).data["runs"][0]["samples"]["steps"]) >= 8
 
 
 # ---------------------------------------------------------------- verdicts
@@ -345,6 +389,7 @@ def test_seeds(tmp_path, capsys):
     assert report.draw_seeds(runs, tmp_path / "all") == tmp_path / "all" / "seeds.png"
     report.main([str(runs[2]), str(tmp_path / "none"), "--out", str(tmp_path / "other.png")])
     assert (tmp_path / "other.png").read_bytes().startswith(PNG) and "other.png" in capsys.readouterr().out
+    assert [run["name"] for run in Page(tmp_path / "other.html").data["runs"]] == ["gpu-2", "none"]
 
 
 def test_command_line_errors(tmp_path):

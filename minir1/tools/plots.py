@@ -188,7 +188,7 @@ EVOLUTION = [  # the star stands for every count of numbers that the run holds
 ]
 
 
-def _expand(rows: list[dict], curves: list[tuple]) -> list[tuple]:
+def expand(rows: list[dict], curves: list[tuple]) -> list[tuple]:
     """("hit_rate_*", ...) as one curve for each count of numbers in the rows; curves without data left out."""
     found = []
     for metric, colour, text in curves:
@@ -202,7 +202,7 @@ def _expand(rows: list[dict], curves: list[tuple]) -> list[tuple]:
 def panels_plot(rows: list[dict], summary: dict, panels: list[tuple]):
     """Small multiples over RL steps: the panels that have data."""
     rows = phase(rows, "rl")
-    drawn = [(title, _expand(rows, curves), *how) for title, curves, *how in panels]
+    drawn = [(title, expand(rows, curves), *how) for title, curves, *how in panels]
     drawn = [panel for panel in drawn if panel[1]]
     if not drawn:
         return None

@@ -188,9 +188,14 @@ BEFORE_AND_AFTER = {
 
 def summary_text(summary: dict) -> str:
     """The summary of a run in words and a plain table. Percentages stand with ± one standard error where there is one."""
+    return "\n\n".join(block if isinstance(block, str) else table(*block) for block in summary_blocks(summary))
+
+
+def summary_blocks(summary: dict) -> list[str | tuple[tuple, list[tuple]]]:
+    """The parts of summary_text: paragraphs, and tables as (head, rows)."""
     base, zero = entry(summary.get("base")), entry(summary.get("zero"))
-    blocks = [_heading(summary), _in_words(base, zero), _before_and_after(summary, base, zero), _beside(summary, base, zero)]
-    return "\n\n".join(block for block in blocks if block)
+    blocks = [_heading(summary), _in_words(base, zero), _before_and_after(summary, base, zero), *_beside(summary, base, zero)]
+    return [block for block in blocks if block]
 
 
 def _heading(summary: dict) -> str:
@@ -251,7 +256,7 @@ def _habits(base: dict[str, float], zero: dict[str, float]) -> list[str]:
     return said or (["RL did not amplify the habits counted here."] if known else [])
 
 
-def _before_and_after(summary: dict, base: dict[str, float], zero: dict[str, float]) -> str:
+def _before_and_after(summary: dict, base: dict[str, float], zero: dict[str, float]) -> tuple | None:
     rows = [(text, _cell(base, k, percent), _cell(zero, k, percent)) for k, (text, percent) in BEFORE_AND_AFTER.items()]
     kinds: dict[str, list[str]] = {}
     for i, side in enumerate(("base", "zero")):
@@ -260,10 +265,10 @@ def _before_and_after(summary: dict, base: dict[str, float], zero: dict[str, flo
             kinds.setdefault(str(kind), ["", ""])[i] = _cell(entry(result), "accuracy", True)
     rows += [(f"arithmetic {kind}", *cells) for kind, cells in kinds.items()]
     rows = [row for row in rows if row[1] or row[2]]
-    return table(("", "base", "R1-Zero"), rows) if rows else ""
+    return (("", "base", "R1-Zero"), rows) if rows else None
 
 
-def _beside(summary: dict, base: dict[str, float], zero: dict[str, float]) -> str:
+def _beside(summary: dict, base: dict[str, float], zero: dict[str, float]) -> list:
     """Every reference line, and in words whether R1-Zero beats it."""
     found, rows, said = references_of(summary), [], []
     for key, line in found.items():
@@ -275,13 +280,13 @@ def _beside(summary: dict, base: dict[str, float], zero: dict[str, float]) -> st
                 said.append(f"R1-Zero does not beat \"{REFERENCES[key]}\"{beyond}: "
                             f"{100 * zero['accuracy']:.1f}% against {100 * line['accuracy']:.1f}%.")  # fmt: skip
     if not rows:
-        return ""
+        return []
     if zero:
         cells = [_cell(zero, k, True) for k in ("accuracy", "accuracy_3", "accuracy_4")]
         rows.append(("R1-Zero", *cells, _cell(zero, "length", False), ""))
     if "accuracy" in zero and not said:
         said.append("R1-Zero beats every line here by more than two standard errors.")
-    return table(("accuracy beside it", "all", "3 numbers", "4 numbers", "tokens", "R1-Zero is"), rows) + "\n\n" + "\n".join(said)
+    return [(("accuracy beside it", "all", "3 numbers", "4 numbers", "tokens", "R1-Zero is"), rows), "\n".join(said)]
 
 
 def _against(line: dict[str, float], zero: dict[str, float]) -> str:
