@@ -19,6 +19,15 @@ from pathlib import Path
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 KEYS = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Tab": 9, "Enter": 13, "Home": 36, "End": 35}
 
+# Chromium reads commands from descriptor 3 and writes answers to 4. The pipes move out of the way first, then there.
+LAUNCH = """
+import fcntl, os, sys
+far = [fcntl.fcntl(int(fd), fcntl.F_DUPFD, 20) for fd in sys.argv[1:3]]
+for here, fd in zip(far, (3, 4)):
+    os.dup2(here, fd)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
 
 def find_chromium() -> str | None:
     """The first Chromium on PATH, where its pipe can be used."""
@@ -39,8 +48,7 @@ class Browser:
             "--disable-background-networking", "--disable-component-update", "--host-resolver-rules=MAP * ~NOTFOUND",
             "--proxy-server=127.0.0.1:9", "--force-device-scale-factor=1", f"--user-data-dir={self.profile.name}",
         ]  # fmt: skip
-        # Chromium reads commands from descriptor 3 and writes answers to 4; the shell puts the pipes there.
-        command = ["/bin/sh", "-c", f'exec "$0" "$@" 3<&{there} 4>&{back}', program, *flags, "about:blank"]
+        command = [sys.executable, "-c", LAUNCH, str(there), str(back), program, *flags, "about:blank"]
         self.process = subprocess.Popen(command, pass_fds=(there, back), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         os.close(there)
         os.close(back)

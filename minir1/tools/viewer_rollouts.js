@@ -272,8 +272,8 @@ function drawRollouts() {
   state.step = Infinity;
   const box = el("div", { role: "group", "aria-label": "rollout viewer", keydown: onKey });
   for (const name of ["question", "about", "key", "cards", "note", "said"]) parts[name] = el("div", { class: name });
-  parts.about.className = "soft";
-  parts.note.className = "soft small";
+  parts.about.classList.add("soft");
+  parts.note.classList.add("soft", "small");
   fill(parts.said, { id: "said", role: "status", "aria-live": "polite" }, []);
   box.append(...controls(runs), parts.question, parts.about, parts.key, parts.cards, parts.note, parts.said);
   section.append(el("p", { class: "soft" }, "Held-out problems, asked again and again during training. Inside the viewer ← and → change the step, " +
