@@ -15,6 +15,7 @@ COMMANDS = {
     "failures": ("minir1.tools.failures", "main", "known ways to break R1-Zero, each run beside its fix"),
     "bench": ("minir1.tools.bench", "main", "measure speed beside others and beside the machine's limits"),
     "study": ("minir1.tools.study", "main", "controls, habits, ablations: variants of the default run, with bands over seeds"),
+    "golden": ("minir1.tools.golden", "main", "is a run as it should be? its curves beside those of known-good runs"),
     "pack": ("minir1.tools.pack", "main", "write a checkpoint at a quarter of its size, to be shipped"),
     "export": ("minir1.tools.export", "main", "write a checkpoint as a Hugging Face directory"),
 }

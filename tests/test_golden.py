@@ -1,0 +1,190 @@
+"""A good run is called good, a bad one bad, with the figure that went wrong first and the step; bad input is one line."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minir1.__main__ import main as command
+from minir1.config import Config, to_json
+from minir1.tools import golden
+from minir1.tools.golden import compare, moving
+from minir1.tools.golden_figures import FIGURES
+
+NAMES = ("accuracy", "length", "attempts", "entropy", "signal", "grad_norm", "gap", "format", "truncated", "hit_rate")
+
+
+def curve(name: str, x: np.ndarray) -> np.ndarray:
+    """A plausible course over a run; x runs from 0 to 1."""
+    rise = 1 - np.exp(-5 * x)
+    return {
+        "accuracy": 0.25 + 0.5 * rise, "length": 40 + 60 * rise, "attempts": 1.3 + 3 * rise, "entropy": 0.3 - 0.05 * rise,
+        "signal": 0.8 - 0.2 * rise, "grad_norm": 0.3 + 0 * x, "gap": 3e-7 + 0 * x, "format": 0.95 - 0.05 * rise,
+        "truncated": 0.02 + 0.1 * rise, "hit_rate": 0.12 + 0.06 * rise,
+    }[name]  # fmt: skip
+
+
+def rows_of(seed: int, steps: int = 100, change=lambda rows: None) -> list[dict]:
+    """A made-up run: the same course for every seed, a shift of its own, and jitter. `change` spoils it."""
+    rng, x = np.random.default_rng(seed), np.arange(1, steps + 1) / 100
+    values = {}
+    for name in NAMES:
+        y = curve(name, x)
+        values[name] = y * (1 + 0.02 * rng.normal()) + 0.03 * y.mean() * rng.normal(size=steps)
+    rows = [{"phase": "rl", "step": i + 1, **{n: float(values[n][i]) for n in NAMES}} for i in range(steps)]
+    change(rows)
+    exam = lambda s: {"phase": "validate", "step": s, "stderr": 0.03, "accuracy": rows[s - 1]["accuracy"] if s else 0.25}  # noqa: E731
+    return rows + [exam(s) for s in range(0, steps + 1, 20)]
+
+
+def write(path: Path, rows: list[dict], accuracy: float | None = None, **settings) -> Path:
+    path.mkdir(parents=True)
+    config = json.loads(to_json(Config()))
+    for name, value in settings.items():
+        place = config
+        *parents, last = name.split("__")
+        for parent in parents:
+            place = place[parent]
+        place[last] = value
+    (path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    if accuracy is not None:
+        summary = {"zero": {"accuracy": accuracy, "stderr": 0.018, "n": 512}}
+        (path / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def known(tmp_path) -> list[str]:
+    return [str(write(tmp_path / f"golden{i}", rows_of(i), 0.74 + 0.01 * i)) for i in range(3)]
+
+
+def judged(capsys, run: Path, known: list[str]) -> tuple[int, str]:
+    status = command(["golden", str(run), "--against", *known])
+    return status, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("seed", range(10, 30))
+def test_another_seed_of_the_same_course_is_within(tmp_path, capsys, known, seed):
+    status, said = judged(capsys, write(tmp_path / "run", rows_of(seed), 0.75), known)
+    assert status == 0 and said.endswith("Within the band.\n"), said
+
+
+def test_a_stalled_accuracy_is_named_with_its_step(tmp_path, capsys, known):
+    bad = rows_of(11, change=lambda rows: [row.update(accuracy=0.4 + 0.01 * (row["step"] % 3)) for row in rows[12:]])
+    status, said = judged(capsys, write(tmp_path / "run", bad, 0.41), known)
+    assert status == 1
+    first = re.search(r"Left the band first: accuracy, training, below it \(([\d.]+)% at step (\d+); golden ([\d.]+)%", said)
+    assert first and 12 <= int(first[2]) <= 40 and float(first[1]) < float(first[3]), said
+    assert "Usual causes: the reward does not reach the policy" in said
+
+
+def test_the_cause_is_named_before_its_effects(tmp_path, capsys, known):
+    def collapse(rows):
+        for row in rows[39:]:
+            row["entropy"] = 0.01
+        for row in rows[54:]:
+            row["accuracy"], row["length"] = 0.3, 20.0
+
+    status, said = judged(capsys, write(tmp_path / "run", rows_of(12, change=collapse)), known)
+    assert status == 1 and "Left the band first: entropy, training, below it" in said
+    assert 34 <= int(re.search(r"first: .*?at step (\d+)", said)[1]) <= 41 and "steps too large" in said
+    assert said.count("left below") >= 3  # the effects stand in the table
+
+
+ABOVE = [("gap", 1e5, "precision"), ("grad_norm", 9, "steps too large"), ("truncated", 6, "stop token")]
+
+
+@pytest.mark.parametrize("name, factor, words", ABOVE)
+def test_a_figure_above_its_band(tmp_path, capsys, known, name, factor, words):
+    def spoil(rows):
+        for row in rows[50:]:
+            row[name] *= factor
+
+    status, said = judged(capsys, write(tmp_path / "run", rows_of(13, change=spoil)), known)
+    assert status == 1 and f"Left the band first: {name}, training, above it" in said and words in said
+
+
+def test_what_is_better_on_a_side_that_is_no_fault_is_no_fault(tmp_path, capsys, known):
+    def better(rows):
+        for row in rows:
+            row["gap"] = 0.0
+
+    assert judged(capsys, write(tmp_path / "run", rows_of(14, change=better)), known)[0] == 0
+
+
+def test_one_outlier_is_not_leaving(tmp_path, capsys, known):
+    bad = rows_of(15)
+    bad[60]["accuracy"] = 0.1
+    assert judged(capsys, write(tmp_path / "run", bad), known)[0] == 0
+
+
+def test_a_bad_final_test_alone_is_told(tmp_path, capsys, known):
+    status, said = judged(capsys, write(tmp_path / "run", rows_of(16), 0.5), known)
+    assert status == 1 and "the final test is not" in said and "test accuracy 50.0%" in said
+
+
+def test_a_short_run_is_compared_as_far_as_it_got(tmp_path, capsys, known):
+    status, said = judged(capsys, write(tmp_path / "run", rows_of(17, steps=40)), known)
+    assert status == 0 and "40 of 100 steps" in said and "at step 40" in said
+
+
+def test_settings_that_differ_are_named(tmp_path, capsys, known):
+    status, said = judged(capsys, write(tmp_path / "run", rows_of(18), rl__lr=1e-3, seed=7, eval__problems=9), known)
+    assert status == 0 and "settings that differ: rl.lr 0.001 (golden 0.0001)\n" in said
+
+
+def test_a_single_golden_run_has_a_wider_band():
+    figure = next(f for f in FIGURES if f.name == "accuracy" and f.phase == "rl")
+    run = rows_of(20)
+    one, three = compare(figure, [rows_of(0)], run), compare(figure, [rows_of(i) for i in range(3)], run)
+    assert (one.high - one.low)[50] > (three.high - three.low)[50]
+
+
+def test_a_moving_mean_by_hand():
+    assert moving(np.array([0.0, 3.0, 6.0, 3.0]), 3).tolist() == [1.5, 3.0, 4.0, 4.5]
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda p: p / "none", "no folder"),
+        (lambda p: (p / "empty").mkdir() or p / "empty", "holds no config.json"),
+        (lambda p: write(p / "early", rows_of(1, steps=5)), "5 RL steps: too early"),
+        (lambda p: write(p / "other", rows_of(1), preset="smoke"), "is a smoke run"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(tmp_path, capsys, known, make, message):
+    run = make(tmp_path)
+    assert command(["golden", str(run), "--against", *known]) == 2
+    err = capsys.readouterr().err
+    assert message in err and len(err.strip().splitlines()) == 1
+
+
+def test_a_broken_configuration_and_a_preset_without_golden_runs(tmp_path, capsys, known):
+    run = write(tmp_path / "run", rows_of(1), preset="smoke")
+    assert command(["golden", str(run)]) == 2 and "no golden runs of preset smoke" in capsys.readouterr().err
+    (run / "config.json").write_text("{", encoding="utf-8")
+    assert command(["golden", str(run)]) == 2 and "cannot be read" in capsys.readouterr().err
+
+
+def test_the_shipped_golden_runs_agree_and_a_spoiled_copy_does_not(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(Path(__file__).parent.parent)
+    runs = sorted(Path("results").glob("cpu-seed*"))
+    assert len(runs) >= 2
+    for run in runs:
+        assert run not in golden.golden_runs("cpu", run)
+        assert command(["golden", str(run)]) == 0, capsys.readouterr().out
+    copy = tmp_path / "copy"
+    shutil.copytree(runs[0], copy)
+    rows = [json.loads(line) for line in (copy / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    for row in rows:
+        if row["phase"] == "rl" and row["step"] > 20:
+            row["accuracy"] = 0.4
+    (copy / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    capsys.readouterr()
+    assert command(["golden", str(copy)]) == 1
+    assert "Left the band first: accuracy, training, below it" in capsys.readouterr().out
