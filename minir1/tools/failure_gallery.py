@@ -120,7 +120,8 @@ FAILURES = {
         "Rows are padded to the longest of the batch, and the mask forgets it. Most of what is averaged are then pads, which the "
         "policy did not choose: the same direction hundreds of times a row, as loud as all the rest.",
         "masks made from shapes instead of lengths",
-        Arm(feed=_padding_counted), Arm(feed=_padding_left_out), ACCURACY, "entropy", {"rl.recompute": True},
+        Arm(feed=_padding_counted), Arm(feed=_padding_left_out),
+        Symptom("padding", "padding among the tokens of the loss", 1), "entropy", {"rl.recompute": True, "rl.max_tokens": 96},
     ),
     "top-p": Failure(
         "sampled with top-p, scored with the full softmax",
@@ -152,7 +153,7 @@ FAILURES = {
         "cheap; averaged over tokens, it is what costs most.",
         "the GRPO papers' own form; Dr. GRPO (arXiv 2503.20783) found it",
         Arm({"rl.average": "response"}, base=bases.rambles), Arm({"rl.average": "token"}, base=bases.rambles),
-        Symptom("length_wrong", "tokens of a wrong response", 1, percent=False), "length",
+        Symptom("length_wrong", "tokens of a wrong response", 1, percent=False), "length", {"rl.max_tokens": 160},
     ),
     "truncation": Failure(
         "a token limit that cuts most thoughts off, silently",

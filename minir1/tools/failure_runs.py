@@ -86,7 +86,8 @@ def run_arm(job: Job) -> dict:
 
     def on_step(step: int, rollouts: Rollouts, adv_B, stats: dict[str, float]) -> None:
         paid = sum(reward.accuracy for reward in rollouts.rewards) / len(rollouts.rewards)
-        rows[-1] |= stats | {"paid": paid}
+        counted = sum(rollouts.lengths()) / len(rollouts.texts)
+        rows[-1] |= stats | {"paid": paid, "padding": 1 - rows[-1]["length"] / counted}
         if (step + 1) % 10 == 0:
             if step + 1 < rl.steps:
                 exams.append({"step": step + 1, **examine(model, EXAM)})

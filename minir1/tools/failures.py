@@ -38,7 +38,7 @@ def fix(failure: Failure) -> str:
     for piece in ("base", "sampler", "feed"):
         one, other = getattr(broken, piece), getattr(fixed, piece)
         if one is not other:
-            old, new = ([] if f is None else inspect.getsource(f).splitlines() for f in (one, other))
+            old, new = (inspect.getsource(f).replace(f.__name__, piece).splitlines() for f in (one, other))  # named alike
             diff = difflib.unified_diff(old, new, lineterm="", n=1)
             lines += [line for line in diff if not line.startswith(("---", "+++", "@@"))]
     return "\n".join(lines)
