@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from minir1.config import UserError
-from minir1.tools import plots, report, words
+from minir1.tools import fonts, plots, report, words
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -124,7 +124,7 @@ def test_full_run(tmp_path, capsys):
     for picture in (run / "plots").iterdir():
         data = picture.read_bytes()
         width, height = struct.unpack(">II", data[16:24])
-        assert data.startswith(PNG) and len(data) < 200_000 and width > 700 and height > 300
+        assert data.startswith(PNG) and len(data) < plots.LARGEST and width > 700 and height > 300
     page = Page(run / "report.html")
     assert (run / "report.html").stat().st_size < 5_000_000
     assert page.tags.count("script") == 2 and page.tags.count("style") == 1 and all(p.startswith("#") for p in page.pointers)
@@ -390,6 +390,22 @@ def test_seeds(tmp_path, capsys):
     report.main([str(runs[2]), str(tmp_path / "none"), "--out", str(tmp_path / "other.png")])
     assert (tmp_path / "other.png").read_bytes().startswith(PNG) and "other.png" in capsys.readouterr().out
     assert [run["name"] for run in Page(tmp_path / "other.html").data["runs"]] == ["gpu-2", "none"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_of_runs_in_any_script(tmp_path):
+    """Drawn where a font has the character, escaped where none has; a dollar is no formula."""
+    runs = [folder(tmp_path / name, healthy(20)) for name in ("跑一次 $x_1$", "🤔\u202e", "plain")]
+    assert report.draw_seeds(runs, tmp_path).read_bytes().startswith(PNG)
+    assert fonts.readable("a\ud800\n") == "a\\ud800\\n" and fonts.readable("é ± →") == "é ± →"
+    assert fonts.readable("跑") == ("跑" if len(fonts.families()) > 1 else "\\u8dd1")
+
+
+def test_without_a_chinese_font_characters_are_escaped(monkeypatch):
+    monkeypatch.setattr(fonts, "families", lambda: ("DejaVu Sans",))
+    fonts._drawable.cache_clear()
+    assert fonts.readable("跑 3") == "\\u8dd1 3"
+    fonts._drawable.cache_clear()
 
 
 def test_command_line_errors(tmp_path):

@@ -1,23 +1,30 @@
-"""The plots of a run: rows of metrics.jsonl in, figures out. What each curve means stands in metrics.md.
-
-Colours are Okabe and Ito's, a little darker for text, told apart by colour-blind readers. Figures are
-objects of their own: nothing here touches pyplot's global state, so a notebook or a thread can draw.
-
->>> spread([0.5, 0.5, 0.9], 0.1)
-[0.45, 0.55, 0.9]
-"""
+"""The plots of a run: rows of metrics.jsonl in, figures out. What each curve means stands in metrics.md."""
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 
-import numpy as np
-
+from minir1.tools.drawing import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    LARGEST,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    save,
+    smooth,
+    spread,
+)
+from minir1.tools.drawing import curve as _curve
+from minir1.tools.drawing import dress as _dress
+from minir1.tools.drawing import figure_of as _figure
+from minir1.tools.drawing import labels as _labels
+from minir1.tools.seeds import seeds_plot
 from minir1.tools.words import REFERENCES, column, entry, phase, references_of
 
-BLUE, SKY, RED, GREEN = "#0072B2", "#56B4E9", "#D55E00", "#009E73"
-PURPLE, ORANGE, GREY, INK = "#A8508A", "#B87A00", "#777777", "#222222"
-LARGEST = 200_000  # bytes of one PNG
+__all__ = ["LARGEST", "PLOTS", "accuracy_plot", "panels_plot", "pretrain_plot", "save", "seeds_plot", "smooth", "spread"]
 
 # key in summary["references"] -> (colour, dashes)
 LOOKS = {
@@ -28,85 +35,6 @@ LOOKS = {
     "answer_only": (PURPLE, (4, 2)),
     "pass64_base": (GREEN, (1, 1.5)),
 }
-
-# ---------------------------------------------------------------- drawing
-
-
-def smooth(values: list[float]) -> list[float]:
-    """Each value by a straight line fitted around it (over a twentieth of the curve): a moving mean that keeps its ends.
-
-    >>> smooth([1.0, 5.0, 3.0]), smooth([2.0 * i for i in range(13)])[-1]
-    ([1.0, 5.0, 3.0], 24.0)
-    """
-    n = len(values)
-    reach = max(n // 40, 2) if n >= 12 else 0
-    found = []
-    for i in range(n):
-        first = min(max(0, i - reach), n - 1 - 2 * reach)  # at the ends the window stays as wide
-        at = range(first, first + 2 * reach + 1)
-        x, y = sum(at) / len(at), sum(values[j] for j in at) / len(at)
-        slope = sum((j - x) * (values[j] - y) for j in at) / (sum((j - x) ** 2 for j in at) or 1)
-        found.append(y + slope * (i - x))
-    return found
-
-
-def spread(heights: list[float], gap: float) -> list[float]:
-    """Positions in 0..1 near `heights` and about `gap` apart, for labels beside a plot: neighbours push each other away."""
-    order, placed = sorted(range(len(heights)), key=heights.__getitem__), list(heights)
-    for _ in range(300):
-        for low, high in zip(order, order[1:]):
-            push = max(0.0, gap - placed[high] + placed[low]) / 2
-            placed[low], placed[high] = max(0.0, placed[low] - push), min(1.0, placed[high] + push)
-    return [round(y, 4) for y in placed]
-
-
-def _figure(rows: int = 1, columns: int = 1, size: tuple[float, float] = (9, 5), layout: str | None = "constrained"):
-    from matplotlib.figure import Figure  # here, because the console's verdict needs no plots
-
-    figure = Figure(size, layout=layout, facecolor="white")
-    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
-
-
-def _dress(axes, title: str, percent: bool = False, xlabel: str = "") -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#999999")
-    axes.grid(axis="y", color="#E4E4E4", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors="#444444", labelsize=9)
-    axes.set_title(title, loc="left", fontsize=10.5, color=INK)
-    axes.set_xlabel(xlabel, fontsize=9, color="#444444")
-    axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
-    short = lambda v: f"{v / 1000:g} k" if abs(v) >= 10_000 else f"{v:.4g}"  # noqa: E731
-    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g}%" if percent else short(value))
-
-
-def _curve(axes, x: list, y: list, colour: str, style="-") -> None:
-    """The raw values pale, their moving mean on top."""
-    if len(y) >= 12:
-        axes.plot(x, y, color=colour, alpha=0.28, linewidth=0.9)
-    axes.plot(x, smooth(y), color=colour, linewidth=1.8, linestyle=style, marker="o" if len(y) < 4 else None, markersize=3.5)
-
-
-def _labels(axes, labels: list[tuple[float, str, str, object]], gap: float = 0.062) -> None:
-    """(height in data, text, colour, line style) at the right side, apart from each other, each tied to its height."""
-    low, high = axes.get_ylim()
-    heights = [min(max((y - low) / (high - low), 0), 1) for y, *_ in labels]
-    for (_, text, colour, style), true, placed in zip(labels, heights, spread(heights, gap)):
-        tie = {"transform": axes.transAxes, "clip_on": False, "color": colour, "linewidth": 1.2}
-        axes.plot([1.0, 1.05], [true, placed], **tie | {"linewidth": 0.8})
-        axes.plot([1.05, 1.085], [placed, placed], linestyle=style, **tie | {"linewidth": 1.8})
-        axes.text(1.095, placed, text, transform=axes.transAxes, color=colour, fontsize=9, va="center", parse_math=False)
-
-
-def save(figure, path: Path) -> Path:
-    """A PNG below LARGEST: fewer dots until it is."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for dpi in (110, 90, 60):
-        figure.savefig(path, dpi=dpi)
-        if path.stat().st_size < LARGEST:
-            break
-    return path
-
 
 # ---------------------------------------------------------------- the plots of a run
 
@@ -285,42 +213,3 @@ PLOTS: dict[str, tuple[str, str, Callable]] = {
     ),
     "pretrain": ("Pretraining", "Falls fast, then slowly, without jumps.", pretrain_plot),
 }
-
-
-# ---------------------------------------------------------------- several seeds
-
-
-def seeds_plot(runs: list[list[dict]]):
-    """Accuracy and length of several runs (their rows): a line per run, their mean, the band from least to most."""
-    runs = [rows for rows in runs if phase(rows, "rl") or phase(rows, "validate")]
-    validated = all(len(column(phase(rows, "validate"), "accuracy")[1]) > 1 for rows in runs)
-    accuracy = [column(phase(rows, "validate" if validated else "rl"), "accuracy") for rows in runs]
-    length = [column(phase(rows, "rl"), "length") for rows in runs]
-    if not any(y for _, y in accuracy + length):
-        return None
-    figure, grid = _figure(1, 2, (10, 4.2))
-    titles = (f"Right answers, {'validation' if validated else 'training batches'}", "Response length (tokens)")
-    for axes, title, curves, percent in zip(grid, titles, (accuracy, length), (True, False)):
-        _dress(axes, f"{title}, {len(runs)} run" + "s" * (len(runs) != 1), percent, "RL step")
-        _band(axes, [curve for curve in curves if curve[1]], percent, smoothing=not (percent and validated))
-    return figure
-
-
-def _band(axes, curves: list[tuple[list, list]], percent: bool, smoothing: bool) -> None:
-    if not curves:
-        return
-    curves = [(x, smooth(y) if smoothing else y) for x, y in curves]
-    for x, y in curves:
-        axes.plot(x, y, color=BLUE, alpha=0.55, linewidth=0.9)
-    steps = np.array(sorted({step for x, _ in curves for step in x}))
-    table = np.array([np.interp(steps, x, y, left=np.nan, right=np.nan) for x, y in curves])
-    shared = ~np.isnan(table).any(0)  # where every run has got to
-    steps, table = steps[shared], table[:, shared]
-    axes.fill_between(steps, table.min(0), table.max(0), color=SKY, alpha=0.3, linewidth=0)
-    axes.plot(steps, table.mean(0), color=BLUE, linewidth=2.2)
-    axes.set_ylim(0, 1.08 * max(max(y) for _, y in curves) or 1)
-    if len(steps):
-        low, mean, high = (f(table[:, -1]) for f in (np.min, np.mean, np.max))
-        show = (lambda v: f"{100 * v:.1f}%") if percent else (lambda v: f"{v:.0f}")
-        axes.annotate(f"{show(mean)}\n({show(low)} to {show(high)})", (1.01, mean), xycoords=("axes fraction", "data"),
-                      color=BLUE, fontsize=9, va="center", annotation_clip=False)  # fmt: skip

@@ -64,7 +64,8 @@ def draw(run: Path) -> list[Path]:
 
 def draw_seeds(runs: list[Path], out: Path) -> Path | None:
     """Accuracy and length of several runs in one picture, `out` (a .png, or a folder for seeds.png). None without data."""
-    figure, out = plots.seeds_plot([read_metrics(run) for run in runs]), Path(out)
+    figure = plots.seeds_plot([read_metrics(run) for run in runs], [Path(run).resolve().name for run in runs])
+    out = Path(out)
     return None if figure is None else plots.save(figure, out if out.suffix == ".png" else out / "seeds.png")
 
 

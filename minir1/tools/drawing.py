@@ -1,0 +1,89 @@
+"""What all plots are drawn with: colours, axes, curves, labels beside them.
+
+Colours are Okabe and Ito's, a little darker for text, told apart by colour-blind readers. Figures are
+objects of their own: nothing here touches pyplot's global state, so a notebook or a thread can draw.
+
+>>> spread([0.5, 0.5, 0.9], 0.1)
+[0.45, 0.55, 0.9]
+"""
+
+from pathlib import Path
+
+BLUE, SKY, RED, GREEN = "#0072B2", "#56B4E9", "#D55E00", "#009E73"
+PURPLE, ORANGE, GREY, INK = "#A8508A", "#B87A00", "#777777", "#222222"
+LARGEST = 250_000  # bytes of one PNG
+
+def smooth(values: list[float]) -> list[float]:
+    """Each value by a straight line fitted around it (over a twentieth of the curve): a moving mean that keeps its ends.
+
+    >>> smooth([1.0, 5.0, 3.0]), smooth([2.0 * i for i in range(13)])[-1]
+    ([1.0, 5.0, 3.0], 24.0)
+    """
+    n = len(values)
+    reach = max(n // 40, 2) if n >= 12 else 0
+    found = []
+    for i in range(n):
+        first = min(max(0, i - reach), n - 1 - 2 * reach)  # at the ends the window stays as wide
+        at = range(first, first + 2 * reach + 1)
+        x, y = sum(at) / len(at), sum(values[j] for j in at) / len(at)
+        slope = sum((j - x) * (values[j] - y) for j in at) / (sum((j - x) ** 2 for j in at) or 1)
+        found.append(y + slope * (i - x))
+    return found
+
+
+def spread(heights: list[float], gap: float) -> list[float]:
+    """Positions in 0..1 near `heights` and about `gap` apart, for labels beside a plot: neighbours push each other away."""
+    order, placed = sorted(range(len(heights)), key=heights.__getitem__), list(heights)
+    for _ in range(300):
+        for low, high in zip(order, order[1:]):
+            push = max(0.0, gap - placed[high] + placed[low]) / 2
+            placed[low], placed[high] = max(0.0, placed[low] - push), min(1.0, placed[high] + push)
+    return [round(y, 4) for y in placed]
+
+
+def figure_of(rows: int = 1, columns: int = 1, size: tuple[float, float] = (9, 5), layout: str | None = "constrained"):
+    from matplotlib.figure import Figure  # here, because the console's verdict needs no plots
+
+    figure = Figure(size, layout=layout, facecolor="white")
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
+
+
+def dress(axes, title: str, percent: bool = False, xlabel: str = "") -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#999999")
+    axes.grid(axis="y", color="#E4E4E4", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors="#444444", labelsize=9)
+    axes.set_title(title, loc="left", fontsize=10.5, color=INK)
+    axes.set_xlabel(xlabel, fontsize=9, color="#444444")
+    axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
+    short = lambda v: f"{v / 1000:g} k" if abs(v) >= 10_000 else f"{v:.4g}"  # noqa: E731
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g}%" if percent else short(value))
+
+
+def curve(axes, x: list, y: list, colour: str, style="-") -> None:
+    """The raw values pale, their moving mean on top."""
+    if len(y) >= 12:
+        axes.plot(x, y, color=colour, alpha=0.28, linewidth=0.9)
+    axes.plot(x, smooth(y), color=colour, linewidth=1.8, linestyle=style, marker="o" if len(y) < 4 else None, markersize=3.5)
+
+
+def labels(axes, labels: list[tuple[float, str, str, object]], gap: float = 0.062) -> None:
+    """(height in data, text, colour, line style) at the right side, apart from each other, each tied to its height."""
+    low, high = axes.get_ylim()
+    heights = [min(max((y - low) / (high - low), 0), 1) for y, *_ in labels]
+    for (_, text, colour, style), true, placed in zip(labels, heights, spread(heights, gap)):
+        tie = {"transform": axes.transAxes, "clip_on": False, "color": colour, "linewidth": 1.2}
+        axes.plot([1.0, 1.05], [true, placed], **tie | {"linewidth": 0.8})
+        axes.plot([1.05, 1.085], [placed, placed], linestyle=style, **tie | {"linewidth": 1.8})
+        axes.text(1.095, placed, text, transform=axes.transAxes, color=colour, fontsize=9, va="center", parse_math=False)
+
+
+def save(figure, path: Path) -> Path:
+    """A PNG below LARGEST: fewer dots until it is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for dpi in (110, 90, 60):
+        figure.savefig(path, dpi=dpi, pil_kwargs={"optimize": True})
+        if path.stat().st_size < LARGEST:
+            break
+    return path
