@@ -12,13 +12,15 @@ trained by the same rules for fewer steps.
 
 import copy
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from minir1.checkpoint import load_checkpoint, save_checkpoint
 from minir1.config import replace
-from minir1.corpus import batches, ordered, sample_text
+from minir1.corpus import batches, sample_text
+from minir1.fast.parallel import ordered
 from minir1.fast.precision import make_learner
 from minir1.fast.setup import accelerate, make_sampler
 from minir1.grpo import train
@@ -62,7 +64,8 @@ def pretrain(lab: Lab, path: Path) -> None:
     learner, steps = make_learner(model, p.weight_decay, p.clip, lab.device, p.optimizer), p.tokens // p.batch_tokens
     first = lab.restore("pretrain", model, learner)
     lab.announce_pretraining(model)
-    source = batches(config.corpus, lab.tokenizer, config.seed, p.batch_tokens // p.row_tokens, p.row_tokens, first, steps - first)
+    run, rows = partial(ordered, workers=config.corpus.workers), p.batch_tokens // p.row_tokens
+    source = batches(config.corpus, lab.tokenizer, config.seed, rows, p.row_tokens, first, steps - first, run)
     ids = ((torch.from_numpy(rows).to(lab.device.name, non_blocking=True), None) for rows in source)
     watch = PretrainWatch(lab.run, p, config.model.experts, steps, first)
 

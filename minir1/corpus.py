@@ -9,13 +9,9 @@ test split is ever written (a step inside another problem's working does not cou
 '<|begin|>User: How much is 33936 plus 6'
 """
 
-import multiprocessing
-import os
-import signal
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import starmap
 from random import Random
 
 import numpy as np
@@ -126,42 +122,18 @@ def shard(config: CorpusConfig, tokenizer_text: str, seed: int, index: int) -> n
 _tokenizer = lru_cache(2)(Tokenizer.from_text)  # one per worker process: its cache of pieces is worth keeping
 
 
-def ordered(function: Callable, arguments: Iterable[tuple], workers: int = 0) -> Iterator:
-    """function(*a) for each a, in order, computed ahead by spawned processes (0: one per core, less one)."""
-    workers = workers or max(1, (os.cpu_count() or 2) - 1)
-    if workers == 1:
-        yield from (function(*a) for a in arguments)
-        return
-    spawn = multiprocessing.get_context("spawn")  # Windows and macOS have no fork; workers leave Ctrl-C to the parent
-    with ProcessPoolExecutor(workers, spawn, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-        pending: deque = deque()
-        try:
-            for a in arguments:
-                pending.append(pool.submit(function, *a))
-                if len(pending) > workers + 2:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def shards(config: CorpusConfig, tokenizer: Tokenizer, seed: int, first: int, count: int) -> Iterator[np.ndarray]:
-    """Shards first, first+1, ... in order, written ahead."""
-    text = tokenizer.to_text()
-    return ordered(shard, ((config, text, seed, index) for index in range(first, first + count)), config.workers)
-
-
 def batches(
-    config: CorpusConfig, tokenizer: Tokenizer, seed: int, rows: int, row_tokens: int, first: int, count: int
+    config: CorpusConfig, tokenizer: Tokenizer, seed: int, rows: int, row_tokens: int, first: int, count: int, run=starmap
 ) -> Iterator[np.ndarray]:
-    """`count` batches `[rows, row_tokens + 1]` from batch `first` on: neighbours share one token, documents run on."""
+    """`count` batches `[rows, row_tokens + 1]` from batch `first` on: neighbours share one token, documents run on.
+
+    `run` writes the shards: starmap one by one, minir1.fast.parallel.ordered ahead and on several cores.
+    """
     need, start = rows * row_tokens, first * rows * row_tokens
     first_shard, offset = divmod(start, config.shard_tokens)
     wanted = -(-(offset + count * need + 1) // config.shard_tokens)
-    buffer = np.empty(0, np.uint16)
-    made = 0
-    for piece in shards(config, tokenizer, seed, first_shard, wanted):
+    buffer, made, text = np.empty(0, np.uint16), 0, tokenizer.to_text()
+    for piece in run(shard, ((config, text, seed, first_shard + i) for i in range(wanted))):
         buffer, offset = np.concatenate([buffer, piece])[offset:], 0
         while len(buffer) > need and made < count:
             block = buffer[: need + 1]

@@ -13,7 +13,7 @@ _GPU = Config(
         vocab_size=768, width=256, layers=6, heads=8, kv_rank=96, nope_width=32, rope_width=16, value_width=48,
         dense_width=768, experts=8, top_k=2, expert_width=160, positions=1280,
     ),
-    corpus=CorpusConfig(countdown="3to4", vocab_size=768, pairs=0.15, direct=0.55),
+    corpus=CorpusConfig(countdown="3to4", vocab_size=768, pairs=0.15),
     pretrain=PretrainConfig(tokens=200_000_000, batch_tokens=65_536, row_tokens=1024),
     rl=RLConfig(
         steps=280, prompts=64, group_size=16, lr=1e-4, max_tokens=1024, early_tokens=512, recompute=True, train_tokens=262_144,

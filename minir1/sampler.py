@@ -61,7 +61,7 @@ def choose(logits_BV: Tensor, settings: Sampling, free_B: Tensor, generator: tor
         ids_B = logp_BV.argmax(-1)
     else:
         cumulated_BV = restrict(logp_BV, settings.top_p).softmax(-1).cumsum(-1)
-        draw_B1 = torch.rand(len(logp_BV), 1, device=logp_BV.device, generator=generator) * cumulated_BV[:, -1:]
+        draw_B1 = torch.empty_like(logp_BV[:, :1]).uniform_(generator=generator) * cumulated_BV[:, -1:]
         ids_B = (cumulated_BV <= draw_B1).sum(-1).clamp(max=logp_BV.shape[-1] - 1)
     return ids_B, logp_BV.gather(-1, ids_B[:, None])[:, 0]
 

@@ -68,13 +68,15 @@ def fuse(block: Block, c: ModelConfig) -> Layer:
 
 
 class Decoder:
-    """`step` gives the next logits of each row and writes the row's latent into the store."""
+    """`step` gives the next logits of each row and writes the row's latent into the store.
+
+    Compiled (CUDA), what lies between a block's matrix products becomes a few kernels. One compilation serves all blocks of
+    a kind, all numbers of rows and all spans.
+    """
 
     def __init__(self, model: Transformer, dtype: torch.dtype, compiled: bool = False):
-        self.c, self.dtype, self.layers = model.config, dtype, []
-        self.turn, self.route, self.gated = (
-            torch.compile(part, dynamic=True) if compiled else part for part in (turn, route, gated)
-        )
+        self.c, self.dtype, self.layers, self.compiled = model.config, dtype, [], compiled
+        self.block = torch.compile(block_step) if compiled else block_step
         self.table_S2C = model.table.repeat_interleave(2, dim=-1)  # each pair's cos and sin, for both of the pair
         self.refresh(model)
 
@@ -92,35 +94,44 @@ class Decoder:
 
     def step(self, token_B: Tensor, store_LBSW: Tensor, position_B: Tensor) -> Tensor:
         """Logits `[B, V]` after `token_B`, which stands at `position_B`; the store `[L, B, S, W]` is read up to its S."""
-        rows_B, S = torch.arange(len(token_B), device=token_B.device), store_LBSW.shape[2]
-        mask_B1S = torch.zeros(len(token_B), 1, S, dtype=self.dtype, device=token_B.device)
-        mask_B1S = mask_B1S.masked_fill(torch.arange(S, device=token_B.device) > position_B[:, None, None], -torch.inf)
-        cos_B1C, sin_B1C = self.table_S2C[position_B][:, :, None].unbind(1)
-        x_BD = F.embedding(token_B, self.embed)
+        turn_B2C, x_BD = self.table_S2C[position_B], F.embedding(token_B, self.embed)
         for layer, store_BSW in zip(self.layers, store_LBSW):
-            projected_BI = F.linear(self._normed(x_BD, layer.norm_1), layer.into_ID)
-            query_BHW, store_BSW[rows_B, position_B] = self.turn(projected_BI, cos_B1C, sin_B1C, layer.kv_norm, self.c)
-            weight_BHS = torch.baddbmm(mask_B1S, query_BHW, store_BSW.mT).softmax(-1)
-            mixed_BHR = weight_BHS @ store_BSW[..., : self.c.kv_rank]
-            x_BD = torch.addmm(x_BD, mixed_BHR.flatten(1), layer.out_DI.T)
-            h_BD = self._normed(x_BD, layer.norm_2)
-            weight_BE = self.route(h_BD, layer.router_ED, layer.bias_E, self.c) if len(layer.router_ED) else None
-            hidden_BU = self.gated(F.linear(h_BD, layer.gate_up_UD), weight_BE)
-            x_BD = torch.addmm(x_BD, hidden_BU, layer.down_DU.T)
-        return F.linear(self._normed(x_BD, self.norm), self.head).float()
-
-    def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.rms_norm(x, (x.shape[-1],), weight, self.c.norm_eps)
+            if self.compiled:  # rows and span may be anything: no compilation for each
+                for tensor, dims in ((x_BD, 0), (store_BSW, (0, 1)), (position_B, 0), (turn_B2C, 0)):
+                    torch._dynamo.maybe_mark_dynamic(tensor, dims)
+            x_BD = self.block(x_BD, layer, store_BSW, position_B, turn_B2C, self.c)
+        return F.linear(F.rms_norm(x_BD, (self.c.width,), self.norm, self.c.norm_eps), self.head).float()
 
 
-# ---------------------------------------------------------------- between the matrix products, each one kernel when compiled
+def block_step(x_BD: Tensor, layer: Layer, store_BSW: Tensor, position_B: Tensor, turn_B2C: Tensor, c: ModelConfig) -> Tensor:
+    """One block for one token a row: `[B, D] -> [B, D]`; the row's latent goes into the store."""
+    projected_BI = F.linear(F.rms_norm(x_BD, (c.width,), layer.norm_1, c.norm_eps), layer.into_ID)
+    query_BHW, new_BW = turn(projected_BI, turn_B2C, layer.kv_norm, c)
+    store_BSW[torch.arange(len(x_BD), device=x_BD.device), position_B] = new_BW
+    mixed_BHR = attend(query_BHW, store_BSW, position_B, c.kv_rank)
+    x_BD = torch.addmm(x_BD, mixed_BHR.flatten(1), layer.out_DI.T)
+    h_BD = F.rms_norm(x_BD, (c.width,), layer.norm_2, c.norm_eps)
+    weight_BE = route(h_BD, layer.router_ED, layer.bias_E, c) if len(layer.router_ED) else None
+    hidden_BU = gated(F.linear(h_BD, layer.gate_up_UD), weight_BE)
+    return torch.addmm(x_BD, hidden_BU, layer.down_DU.T)
 
 
-def turn(projected_BI: Tensor, cos_B1C: Tensor, sin_B1C: Tensor, kv_norm: Tensor, c: ModelConfig) -> tuple[Tensor, Tensor]:
+def attend(query_BHW: Tensor, store_BSW: Tensor, position_B: Tensor, rank: int) -> Tensor:
+    """One query a head; heads share the latents: two batched products and a softmax, `[B, H, R]`."""
+    hidden_BS = torch.arange(store_BSW.shape[1], device=position_B.device) > position_B[:, None]
+    mask_B1S = torch.zeros_like(hidden_BS, dtype=query_BHW.dtype).masked_fill(hidden_BS, -torch.inf)[:, None]
+    return torch.baddbmm(mask_B1S, query_BHW, store_BSW.mT).softmax(-1) @ store_BSW[..., :rank]
+
+
+# ---------------------------------------------------------------- between the matrix products
+
+
+def turn(projected_BI: Tensor, turn_B2C: Tensor, kv_norm: Tensor, c: ModelConfig) -> tuple[Tensor, Tensor]:
     """The queries `[B, H, W]` (heads in the place of query positions: they all read the same latents) and the new cache entry."""
     turned = (c.heads + 1) * c.rope_width
     query, plain, swapped, latent = projected_BI.split([c.heads * c.kv_rank, turned, turned, c.kv_rank], dim=-1)
     plain, swapped = plain.unflatten(-1, (c.heads + 1, -1)), swapped.unflatten(-1, (c.heads + 1, -1))
+    cos_B1C, sin_B1C = turn_B2C[:, None].unbind(2)
     rotated_BHC = (plain * cos_B1C + swapped * sin_B1C).to(projected_BI.dtype)
     latent = F.rms_norm(latent, (c.kv_rank,), kv_norm, c.norm_eps)
     query_BHW = torch.cat([query.unflatten(-1, (c.heads, -1)), rotated_BHC[:, :-1]], dim=-1)
@@ -128,10 +139,15 @@ def turn(projected_BI: Tensor, cos_B1C: Tensor, sin_B1C: Tensor, kv_norm: Tensor
 
 
 def route(h_BD: Tensor, router_ED: Tensor, bias_E: Tensor, c: ModelConfig) -> Tensor:
-    """Each expert's weight, 0 if it was not chosen, 1 for the shared ones: `[B, E + shared]`."""
+    """Each expert's weight, 0 if it was not chosen, 1 for the shared ones: `[B, E + shared]`.
+
+    An expert is chosen if fewer than K others stand before it: comparing all pairs fuses where a top-k would not.
+    """
     score_BE = F.linear(h_BD.float(), router_ED).sigmoid()
-    expert_BK = (score_BE + bias_E).topk(c.top_k, dim=-1, sorted=False).indices
-    weight_BE = torch.zeros_like(score_BE).scatter(1, expert_BK, score_BE.gather(-1, expert_BK))
+    rank_BE, E = score_BE + bias_E, len(bias_E)
+    earlier_EE = torch.ones(E, E, dtype=torch.bool, device=h_BD.device).tril(-1)  # of equals, the first wins
+    before_BEE = (rank_BE[:, None] > rank_BE[..., None]) | ((rank_BE[:, None] == rank_BE[..., None]) & earlier_EE)
+    weight_BE = score_BE * (before_BEE.sum(-1) < c.top_k)
     weight_BE = weight_BE / (weight_BE.sum(-1, keepdim=True) + 1e-20) * c.routed_scale
     return F.pad(weight_BE, (0, c.shared_experts), value=1.0).to(h_BD.dtype)
 

@@ -62,13 +62,14 @@ class Engine:
     `rows` slots, responses of at most `room` tokens; `looks` and `useful` tell how well the slots were used.
     """
 
-    def __init__(self, model: Transformer, dtype: torch.dtype, rows: int, room: int):
+    def __init__(self, model: Transformer, dtype: torch.dtype, rows: int, room: int, compiled: bool = False):
         self.device = model.embed.weight.device
         self.policy = copy.deepcopy(model).requires_grad_(False).eval()
         for name, weight in self.policy.named_parameters():
             weight.data = weight.data.to(torch.float32 if name.endswith("router") else dtype)
         use(self.policy, batched_experts)
-        self.decoder = Decoder(model, dtype) if can_fuse(model) else None
+        self.decoder = Decoder(model, dtype, compiled) if can_fuse(model) else None
+        self.draw = torch.compile(draw) if compiled else draw
         self.rows, self.room, c = rows, room, model.config
         graphs = self.device.type == "cuda"  # each (rows, span) is captured once: few of them, and seldom a look, which waits
         self.grain, self.look, self.sizes = (128, 16, ROWS) if graphs else (8, 4, range(8, rows, 8))
@@ -139,7 +140,7 @@ class Engine:
         self.length[slot_N] = queue.length_P[prompt_N]
         self.count[slot_N], self.done[slot_N], self.free[slot_N] = 0, False, False
         self.out_ids[slot_N], self.out_logp[slot_N] = settings.stop_ids[0], 0.0
-        self._record(queue.logits_PV[prompt_N], settings, slot_N)
+        self._record(queue.logits_PV[prompt_N], settings, slot_N, draw)
 
     def _collect(self, held: Tensor, queue: Queue, settings: Sampling) -> int:
         """Hand over what has ended and free its slots; returns how many rows run on."""
@@ -203,24 +204,30 @@ class Engine:
         else:
             logits_BV = self.policy(self.token[:rows, None], _View(store, position))[:, -1]
         self.length[:rows] = position + (~self.done[:rows]).long()
-        self._record(logits_BV, settings, slice(0, rows))
+        if self.decoder and self.decoder.compiled:
+            torch._dynamo.maybe_mark_dynamic(logits_BV, 0)
+        self._record(logits_BV, settings, slice(0, rows), self.draw)
 
-    def _record(self, logits_BV, settings: Sampling, slots) -> None:
+    def _record(self, logits_BV, settings: Sampling, slots, draw) -> None:
         """Sample, write down, test for the stop token and the budget: all on the device."""
-        token, logp = choose(logits_BV, settings, self.free[slots], self.generator)
-        done, count = self.done[slots], self.count[slots]
+        count = self.count[slots]
+        token, logp, kept, done, free = draw(logits_BV, settings, self.done[slots], self.free[slots], count, self.generator)
         row = torch.arange(self.rows, device=self.device)[slots]
-        token = torch.where(done, settings.stop_ids[0], token)
-        place = torch.where(done, self.room, count)  # what an ended row draws goes to the spare column
+        place = torch.where(kept, count, self.room)  # what an ended row draws goes to the spare column
         self.out_ids[row, place], self.out_logp[row, place] = token, logp
-        count = count + (~done).long()
-        done = done | (count >= settings.max_tokens) | self._among(token, settings.stop_ids)
-        self.free[slots] = self.free[slots] | self._among(token, settings.until_ids)
-        self.token[slots], self.count[slots], self.done[slots] = token, count, done
+        self.token[slots], self.count[slots], self.done[slots], self.free[slots] = token, count + kept, done, free
 
-    @staticmethod
-    def _among(token: Tensor, ids: tuple[int, ...]) -> Tensor:
-        found = torch.zeros_like(token, dtype=torch.bool)
-        for id in ids:
-            found = found | (token == id)
-        return found
+
+def draw(logits_BV: Tensor, settings: Sampling, done_B: Tensor, free_B: Tensor, count_B: Tensor, generator) -> tuple[Tensor, ...]:
+    """One token a row: (tokens, log-probs, whether they count, and then: rows that are done, rows that are free)."""
+    token_B, logp_B = choose(logits_BV, settings, free_B, generator)
+    token_B = torch.where(done_B, settings.stop_ids[0], token_B)
+    ends_B = (count_B + 1 >= settings.max_tokens) | among(token_B, settings.stop_ids)
+    return token_B, logp_B, ~done_B, done_B | ends_B, free_B | among(token_B, settings.until_ids)
+
+
+def among(token_B: Tensor, ids: tuple[int, ...]) -> Tensor:
+    found = torch.zeros_like(token_B, dtype=torch.bool)
+    for id in ids:
+        found = found | (token_B == id)
+    return found

@@ -31,4 +31,4 @@ def make_sampler(model: Transformer, device: Device, config: Config):
     if device.kernels == "plain":
         return sample
     rows = max(config.eval.batch, config.rl.prompts * config.rl.group_size)
-    return Engine(model, device.dtype, rows, config.rl.max_tokens).sample
+    return Engine(model, device.dtype, rows, config.rl.max_tokens, config.compile and device.kernels == "grouped").sample

@@ -240,15 +240,19 @@ def solve(numbers: tuple[int, ...], target: int) -> list[Step] | None:
     return [] if numbers == (target,) else None
 
 
-def systematic_attempts(rng: Random, numbers: tuple[int, ...], target: int) -> Iterator[list[Step]]:
-    """Depth-first in random order: each pair with each operator once, and a last step that hits where one can."""
-    if len(numbers) == 2:
-        yield random_attempt(rng, numbers, target)
-        return
-    useful = [(step, left) for step, left in moves(numbers) if 0 < step.value <= 300]
-    for step, left in rng.sample(useful, len(useful)):
-        for attempt in systematic_attempts(rng, left, target):
-            yield [step, *attempt]
+def systematic_attempts(rng: Random | None, numbers: tuple[int, ...], target: int, seen: set) -> Iterator[tuple]:
+    """Depth first (the first step in random order, the others in fixed order), each pair of numbers that can be left once:
+    (the steps that leave it, the number beside the last value, all last steps up to one that hits). Values stay small."""
+    options, useful = moves(numbers), range(1, max(300, 3 * target))
+    for step, left in rng.sample(options, len(options)) if rng else options:
+        last = [s for s in steps_of(*left) if s.value in useful] if len(left) == 2 else []
+        if step.value not in useful or tuple(sorted(left)) in seen or len(left) == 2 and not last:
+            continue
+        if len(left) > 2:
+            yield from (([step, *more], n, last) for more, n, last in systematic_attempts(None, left, target, seen))
+        else:
+            seen.add(tuple(sorted(left)))
+            yield [step], left[0], last[: next((i for i, s in enumerate(last, 1) if s.value == target), None)]
 
 
 def random_attempt(rng: Random, numbers: tuple[int, ...], target: int | None = None) -> list[Step]:
@@ -341,8 +345,8 @@ def compose(numbers: tuple[int, ...], steps: list[Step]) -> str:
 _UNDO = {"+": "-", "-": "+", "*": "/", "/": "*"}
 
 WORDS = {
-    "en": {"yes": ", yes", "no": ", not ", "need": ", need ", "make": ", make ", "colon": ": "},
-    "zh": {"yes": "，对", "no": "，不是", "need": "，还差", "make": "，先凑", "colon": "："},
+    "en": {"yes": ", yes", "no": ", not ", "none": ", no", "with": ", with ", "need": ", need ", "make": ", make ", "colon": ": "},
+    "zh": {"yes": "，对", "no": "，不是", "none": "，不行", "with": "，配", "need": "，还差", "make": "，先凑", "colon": "："},
 }
 RETRY = {"en": ("\nwait, ", "\ntry ", "\nbut ", "\nor ", "\n"), "zh": ("\n等等，", "\n再试", "\n但是", "\n或者", "\n")}
 
@@ -374,29 +378,55 @@ def backward_plan(rng: Random, numbers: tuple[int, ...], target: int) -> tuple[S
 def write_trace(rng: Random, numbers: tuple[int, ...], target: int, habits, lang: str, plan: list[Step] | None) -> Trace:
     """A chain of thought with habits at the rates of `habits` (config.Habits), and its answer.
 
-    `plan`, when given, is a known solution: it becomes the last attempt. Without it the trace ends
-    when an attempt hits by chance, or gives up and answers with its last attempt.
+    `plan`, when given, is a known solution: it becomes the last attempt (a systematic writer has none). Without it the
+    trace ends when an attempt hits by chance, or gives up and answers with its last attempt.
     """
     words, text, attempts = WORDS[lang], [], 0
-    rounds = habits.most_attempts if rng.random() < habits.systematic else 0
-    search = (attempt for _ in range(rounds) for attempt in systematic_attempts(rng, numbers, target))
-    go_on = 0.95 if rng.random() < habits.persistence and habits.backtracking else habits.backtracking
+    persistent = rng.random() < habits.persistence and habits.backtracking
+    if rng.random() < habits.systematic and len(numbers) > 2:
+        return _systematic_trace(rng, numbers, target, habits, lang, 0.985 if persistent else habits.backtracking)
+    go_on = 0.95 if persistent else habits.backtracking
     while True:
         if attempts:
-            text.append(RETRY[lang][int(rng.random() * len(RETRY[lang]))])
-            if rng.random() < habits.switching:
-                lang = "en" if lang == "zh" else "zh"
-                words = WORDS[lang]
+            opener, lang = _opener(rng, habits, lang)
+            text.append(opener)
+            words = WORDS[lang]
         attempts += 1
         stop = attempts >= habits.most_attempts or rng.random() >= go_on
-        given = plan if plan is not None and stop else next(search, None)
-        line, steps, goal = _attempt(rng, numbers, target, habits, words, given)
+        line, steps, goal = _attempt(rng, numbers, target, habits, words, plan if stop else None)
         text.append(line)
         hit = steps[-1].value == target
         if rng.random() < habits.verification:
             text.append(words["yes"] if hit else f"{words['no']}{goal}")
         if hit or stop:
             return Trace("".join(text), compose(numbers, steps), attempts, hit)
+
+
+def _opener(rng: Random, habits, lang: str) -> tuple[str, str]:
+    """How a new line begins, and the language it goes on in."""
+    opener = RETRY[lang][int(rng.random() * len(RETRY[lang]))]
+    return opener, {"en": "zh", "zh": "en"}[lang] if rng.random() < habits.switching else lang
+
+
+def _systematic_trace(rng: Random, numbers: tuple[int, ...], target: int, habits, lang: str, go_on: float) -> Trace:
+    """Goes through the combinations one by one and looks round before the last step: what the two numbers left can make.
+
+    "36 + 55 = 91, with 19: 110, 72, yes". With more than three numbers the attempts after one first step share a line:
+    "36 + 55 = 91: 91 + 19 = 110, with 7: 117, 103, no; 91 - 19 = 72, with 7: 79, 65, yes".
+    """
+    text, attempts, head = [], 0, None
+    for steps, other, last in systematic_attempts(rng, numbers, target, set()):
+        hit, attempts, opener = last[-1].value == target, attempts + 1, "; "
+        if len(numbers) == 3 or steps[0] != head:
+            opener, lang = _opener(rng, habits, lang) if text else ("", lang)
+            opener += f"{steps[0]}: " if len(numbers) > 3 else ""
+        head, words = steps[0], WORDS[lang]
+        made = ", ".join(map(str, steps[len(numbers) > 3 :])) + words["with"] + str(other) + words["colon"]
+        verdict = words["yes" if hit else "none"] if habits.verification else ""
+        text.append(opener + made + ", ".join(str(s.value) for s in last) + verdict)
+        if hit or attempts >= habits.most_attempts or rng.random() >= go_on:
+            break
+    return Trace("".join(text), compose(numbers, [*steps, last[-1]]), attempts, hit)
 
 
 def _attempt(rng, numbers, target, habits, words, given: list[Step] | None) -> tuple[str, list[Step], int]:

@@ -1,7 +1,8 @@
 """What a response does, counted by rule: attempts, checks, backtracks, subgoals, reflections.
 
 Everything is read off the text; nothing is asked of a model. An attempt is one line of the thought
-that holds at least one step such as `55 + 36 = 91`.
+that holds at least one step such as `55 + 36 = 91`, or one of several that share their first step
+on a line. A look round before the last step, `72, with 7: 79, 65, yes`, belongs to its attempt.
 
 >>> from minir1.tasks.countdown import Countdown
 >>> seen = observe(Countdown((3, 5, 2), 4), "<think>3 + 5 = 8, 8 * 2 = 16, not 4\\nwait, 8 / 2 = 4, make 8: 3 + 5 = 8, yes</think>")
@@ -40,7 +41,8 @@ _FORM = r"(?<![0-9.])(?<![0-9)] [-+*/] )%s(?: [-+*/] %s){%d,6} = -?[0-9]{1,15}(?
 _STEP = re.compile(_FORM % (_N, _N, 1))  # 8 + 4 = 12, 1 + 7 + 6 = 14
 _COLUMN = re.compile(_FORM % (_N, _N, 0))  # a column of one digit too: 4 = 4
 _PLAN = re.compile(r"[,，] ?(?:(need|还差)|make|先凑) ?(-?[0-9]{1,15})[:：]")
-_VERDICT = re.compile(r"[,，] ?(?:(yes|对)|(?:not |不是)(-?[0-9]{1,15}))\s*$")
+_VERDICT = re.compile(r"[,，] ?(?:(yes|对)|(?:not |不是)(-?[0-9]{1,15})|no|不行)\s*$")
+_AROUND = re.compile(r"[,，] ?(?:with|配) ?(?:[0-9]{1,15})[:：] ?((?:[0-9]{1,15}, )*[0-9]{1,15})")  # with 7: 79, 65
 _WORD, _WORD_EN = re.compile(r"[A-Za-z']+|[一-鿿]"), re.compile(r"[A-Za-z']+")
 _REFLECTION_EN = frozenset(word for word in REFLECTION_WORDS if word.isascii())
 _REFLECTION_ZH = tuple(word for word in REFLECTION_WORDS if not word.isascii())
@@ -51,8 +53,8 @@ class Behaviour(NamedTuple):
 
     attempts: int
     hits: int  # attempts that reach the target with every number once and true arithmetic
-    checks: int  # attempts closed by a verdict: ", yes" or ", not 65"
-    checks_right: int  # verdicts that fit the value the attempt ended on
+    checks: int  # attempts closed by a verdict: ", yes", ", not 65", or ", no" (no last step hits)
+    checks_right: int  # verdicts that fit what the attempt has reached
     backtracks: int  # attempts that follow one that failed
     subgoals: int  # attempts that plan forward: "13 * 5 = 65, make 13: ..."
     backward: int  # attempts that start from the target: "65 / 5 = 13, need 13: ..."
@@ -128,11 +130,24 @@ def _count_words(thought: str) -> tuple[int, int, int]:
 
 def attempts_of(problem: Countdown, thought: str) -> list[Attempt]:
     """The attempts of a thought, in order."""
-    found = (_read_attempt(problem, line) for line in thought.split("\n"))
+    found = (_read_attempt(problem, text, i > 0) for line in thought.split("\n") for i, text in enumerate(spread(line)))
     return [attempt for attempt in found if attempt is not None]
 
 
-def _read_attempt(problem: Countdown, line: str) -> Attempt | None:
+def spread(line: str) -> list[str]:
+    """A line whose attempts share their first step, as one text an attempt; any other line as it is.
+
+    >>> spread("wait, 3 + 5 = 8: 8 + 2 = 10, with 1: 11, 9, no; 8 / 2 = 4, with 1: 5, yes")
+    ['wait, 3 + 5 = 8, 8 + 2 = 10, with 1: 11, 9, no', 'wait, 3 + 5 = 8, 8 / 2 = 4, with 1: 5, yes']
+    """
+    first = _STEP.search(line)
+    if first is None or not line.startswith(": ", first.end()):
+        return [line]
+    return [f"{line[: first.end()]}, {rest}" for rest in line[first.end() + 2 :].split("; ")]
+
+
+def _read_attempt(problem: Countdown, line: str, shared: bool) -> Attempt | None:
+    """`shared`: the first step stands in an earlier attempt already and is not counted again."""
     matches = list(_STEP.finditer(line))
     if not matches:
         return None
@@ -146,15 +161,18 @@ def _read_attempt(problem: Countdown, line: str) -> Attempt | None:
         sound = sound and last == first + 1 and _set_aside(pool, steps[first], goal, made, plan[1] is not None)
         goal, first = made, last
     sound = sound and all(_take(pool, step) for step in steps[first:])
-    verdict = _VERDICT.match(line, matches[-1].end())
+    around = _AROUND.match(line, matches[-1].end())
+    tried = [int(value) for value in around[1].split(", ")] if around else []
+    made = [s.value for s in countdown.steps_of(*pool)] if len(pool) == 2 else []  # what one more step can make
+    verdict = _VERDICT.match(line, (around or matches[-1]).end())
     return Attempt(
         text=line[matches[0].start() : verdict.start() if verdict else None].rstrip(),
-        hit=sound and pool == [goal],
-        check=None if verdict is None else _fits(verdict, steps[-1].value, goal),
+        hit=sound and (pool == [goal] or tried[-1:] == [goal] and goal in made),
+        check=None if verdict is None else _fits(verdict, tried[-1] if tried else steps[-1].value, goal, made if sound else []),
         subgoal=any(plan[1] is None for plan in plans),
         backward=any(plan[1] is not None for plan in plans),
-        steps=len(steps),
-        wrong_steps=[step.true for step in steps].count(False),
+        steps=len(steps) - shared + len(tried),
+        wrong_steps=[step.true for step in steps[shared:]].count(False) + (sum(v not in made for v in tried) if sound else 0),
     )
 
 
@@ -207,9 +225,11 @@ def _set_aside(pool: list[int], step: _Step, goal: int, made: int, backward: boo
     return True
 
 
-def _fits(verdict: re.Match, value: int, goal: int) -> bool:
-    """Whether "yes" or "not N" is the right thing to say of an attempt that wrote down `value`."""
-    return value == goal if verdict[1] else value != goal and int(verdict[2]) == goal
+def _fits(verdict: re.Match, value: int, goal: int, made: list[int]) -> bool:
+    """Whether the verdict is the right thing to say of an attempt that wrote down `value`, where one more step can make `made`."""
+    if verdict[1]:
+        return value == goal
+    return value != goal and (int(verdict[2]) == goal if verdict[2] else goal not in made)
 
 
 # ---------------------------------------------------------------- a batch

@@ -5,7 +5,7 @@ from random import Random
 import torch
 
 from minir1.config import Config, UserError
-from minir1.corpus import ordered
+from minir1.fast.parallel import ordered
 from minir1.rollout import Rollouts, roll_out
 from minir1.sampler import Sampling
 from minir1.tasks import arithmetic, countdown
