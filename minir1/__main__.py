@@ -16,6 +16,7 @@ COMMANDS = {
     "bench": ("minir1.tools.bench", "main", "measure speed beside others and beside the machine's limits"),
     "study": ("minir1.tools.study", "main", "controls, habits, ablations: variants of the default run, with bands over seeds"),
     "golden": ("minir1.tools.golden", "main", "is a run as it should be? its curves beside those of known-good runs"),
+    "tables": ("minir1.tools.tables", "main", "a policy's results beside the published ones, and what they cost"),
     "pack": ("minir1.tools.pack", "main", "write a checkpoint at a quarter of its size, to be shipped"),
     "export": ("minir1.tools.export", "main", "write a checkpoint as a Hugging Face directory"),
 }
