@@ -1,0 +1,112 @@
+"""The hacking experiments: what is rewarded, what is measured, and that the two are kept apart."""
+
+import json
+from dataclasses import replace
+from random import Random
+
+import pytest
+import torch
+
+from minir1.checkpoint import save_checkpoint
+from minir1.config import ModelConfig, RLConfig, UserError
+from minir1.corpus import sample_text
+from minir1.fast.precision import pick_device
+from minir1.grpo import advantages
+from minir1.model import Transformer
+from minir1.presets import PRESETS
+from minir1.r1 import general
+from minir1.r1.hacking import PLANS, Bench, Hacked, auc, chase, draw_of, main, truth
+from minir1.r1.hacking_plot import curve, draw_figure, read_runs
+from minir1.rewards import Reward
+from minir1.tokenizer import Tokenizer
+from minir1.transcript import render
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    rng = Random(0)
+    texts = [render(*general.documents(rng)) for _ in range(200)]
+    return Tokenizer.train(sample_text(PRESETS["smoke"].corpus, 0, 200) + texts, 384)
+
+
+@pytest.fixture(scope="module")
+def start():
+    torch.manual_seed(0)
+    return Transformer(ModelConfig(vocab_size=384, width=32, layers=2, heads=2, experts=0, dense_width=64, positions=512)).eval()
+
+
+def bench(tokenizer, kind="preference", **changes) -> Bench:
+    plan = replace(PLANS[kind], **{"steps": 4, "prompts": 4, "group": 4, "max_tokens": 8, "every": 2, "problems": 32} | changes)
+    return Bench(tokenizer, pick_device(PRESETS["smoke"]), plan, 0, draw_of(kind, plan))
+
+
+def test_the_truth_never_counts_in_a_hacked_reward():
+    config = RLConfig()
+    right, wrong = (Hacked(0.25, accuracy, 1.0, 1.0, 0.5).total(config) for accuracy in (1.0, 0.0))
+    assert right == wrong == 0.75
+    same = torch.tensor([[Hacked(0.25, float(i % 2), 1.0, 1.0, 0.5).total(config) for i in range(8)]])
+    assert (advantages(same) == 0).all()
+
+
+def test_the_control_is_rewarded_by_the_rule():
+    class Two:
+        rewards = [Reward(1.0, 1.0, 1.0), Reward(0.0, 1.0, 1.0)]
+
+    assert truth(Two) == [1.0, -1.0]
+
+
+def test_auc_by_hand():
+    """Pairs of (right, wrong): (0.4, 0.1) won, (0.4, 0.6) lost, (0.6, 0.1) won, (0.6, 0.6) even."""
+    value, right = torch.tensor([0.1, 0.4, 0.6, 0.6]), torch.tensor([False, True, False, True])
+    assert auc(value, right) == pytest.approx(2.5 / 4)
+    assert auc(value, torch.zeros(4, dtype=torch.bool)) == 0.5  # nothing to tell apart
+
+
+@pytest.mark.parametrize("kind", PLANS)
+def test_problems_are_of_their_split_and_the_same_for_the_same_key(tokenizer, kind):
+    b = bench(tokenizer, kind)
+    train, held = b.problems("train", "0 1", 40), b.problems("validation", "", 40)
+    assert {p.split() for p in train} == {"train"} and {p.split() for p in held} == {"validation"}
+    assert [p.question() for p in train] == [p.question() for p in b.problems("train", "0 1", 40)]
+    assert [p.question() for p in train] != [p.question() for p in b.problems("train", "0 2", 40)]
+
+
+def test_a_proxy_is_climbed_whatever_it_asks_for(tokenizer, start):
+    """Reward: how many tokens of a response are in the lower half of the vocabulary. It rises; right answers do not come."""
+    b = bench(tokenizer, steps=12, prompts=8, group=8, every=6, lr=1e-2, format=0.0)
+    proxy = lambda rollouts: [2 * sum(i < 192 for i in ids) / len(ids) - 1 for ids in rollouts.response_ids]  # noqa: E731
+    rows = chase(b, start, proxy, proxy, "test")
+    assert [row["step"] for row in rows] == [0, 6, 12]
+    assert rows[-1]["proxy"] > rows[0]["proxy"] + 0.3 and rows[-1]["truth"] < 0.2
+    assert abs(rows[0]["kl"]) < 1e-3 < rows[-1]["kl"]  # measured from where it started
+    assert len(rows[-1]["samples"]) == 8 and set(rows[-1]["samples"][0]) == {"question", "response", "proxy", "right"}
+
+
+def test_chasing_leaves_the_start_alone(tokenizer, start):
+    before = {name: value.clone() for name, value in start.state_dict().items()}
+    chase(bench(tokenizer), start, truth, truth, "test")
+    assert all(torch.equal(before[name], value) for name, value in start.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", PLANS)
+def test_one_command_writes_figures_and_a_figure(tokenizer, start, tmp_path, kind, monkeypatch):
+    small = replace(PLANS[kind], steps=2, prompts=2, group=2, every=1, problems=8, max_tokens=8, judge_steps=2)
+    monkeypatch.setitem(PLANS, kind, small)
+    save_checkpoint(tmp_path / "m.pt", start, tokenizer)
+    command = [kind, str(tmp_path / "m.pt"), "--out", str(tmp_path / "out"), "--warm", "2" if kind == "preference" else "0"]
+    main([*command, "--seed", "0", "--device", "cpu"])
+    main([*command, "--seed", "1", "--device", "cpu", "--arm", "hacked"])
+    runs = read_runs(kind, tmp_path / "out")
+    assert [len(runs["hacked"]), len(runs["control"])] == [2, 1]
+    assert curve(runs["hacked"], "step").tolist() == [[0, 1, 2], [0, 1, 2]]
+    whole = json.loads((tmp_path / "out" / f"{kind}-0-control.json").read_text(encoding="utf-8"))
+    assert whole["plan"]["steps"] == 2 and whole["arm"] == "control" and whole["judge"] and whole["seconds"] > 0
+    assert whole["rows"][0]["proxy"] == runs["hacked"][0]["rows"][0]["proxy"]  # the same start, the same judge
+    assert draw_figure(kind, tmp_path / "out").stat().st_size < 200_000
+
+
+def test_a_wrong_flag_is_told(tmp_path):
+    with pytest.raises(UserError):
+        main(["sabotage", "x.pt", "--out", str(tmp_path)])
+    with pytest.raises(UserError, match="no checkpoint"):
+        main(["reasoning", str(tmp_path / "none.pt"), "--out", str(tmp_path)])
