@@ -97,14 +97,28 @@ function spread(heights, gap, low, high) {
   return placed;
 }
 
+/** R1-Zero's accuracy in the final test, of the runs that have one. */
+function testsOf(curves) {
+  const found = DATA.runs.map((run, i) => ({ value: run.zero.accuracy, error: run.zero.stderr || 0, run: i,
+    colour: several ? RUN_COLOURS[i % RUN_COLOURS.length] : "red", name: several ? `${run.name}, R1-Zero, test` : "R1-Zero, test" }));
+  return found.filter((t) => shown[t.run] && t.value !== undefined && curves.length);
+}
+
+function drawTest(f, t) {
+  const x = f.x(f.highX), y = f.y(t.value);
+  return [svg("line", { class: t.colour, x1: x, x2: x, y1: f.y(t.value - t.error), y2: f.y(t.value + t.error) }),
+    svg("path", { class: `dot ${t.colour}`, d: `M${x - 6} ${y}L${x} ${y - 6}L${x + 6} ${y}L${x} ${y + 6}Z` })];
+}
+
 /** What stands beside the main panel: names of reference lines and curves. */
-function mainLabels(curves, lines) {
+function mainLabels(curves, lines, tests) {
   const named = lines.map((l) => ({ ...l, text: `${l.label}  ${show(l.value, true)}` }));
   for (const c of curves) {
     const value = (c.s || c.y).at(-1);
     named.push({ value, text: `${c.name}  ${show(value, true)}`, colour: c.colour, dash: c.dash });
   }
-  return named;
+  const test = (t) => ({ ...t, text: `◆ ${t.name}  ${(100 * t.value).toFixed(1)} ± ${(100 * t.error).toFixed(1)}%` });
+  return [...named, ...tests.map(test)];
 }
 
 function drawLabels(f, labels) {
@@ -130,13 +144,14 @@ function drawPanel(box, panel) {
   if (box.hidden) return;
   const width = Math.max(240, box.clientWidth), height = panel.main ? 340 : 170, wide = panel.main && width > 720;
   const first = DATA.runs[shown.indexOf(true)];
-  const lines = panel.main ? first.lines : [];
-  const f = frame(panel, curves, lines, width, height, wide ? 330 : 10);
+  const lines = panel.main ? first.lines : [], tests = panel.main ? testsOf(curves) : [];
+  const f = frame(panel, curves, [...lines, ...tests], width, height, wide ? 330 : 16);
   const reference = lines.map((l) => svg("line", { class: `ref ${l.colour}`, x1: f.left, x2: f.end, y1: f.y(l.value), y2: f.y(l.value),
     "stroke-dasharray": l.dash }));
-  const labels = panel.main ? mainLabels(curves, lines) : [];
+  const labels = panel.main ? mainLabels(curves, lines, tests) : [];
   const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, height, tabindex: 0, role: "img", "aria-label": inWords(panel, curves) },
-    ...axes(f, panel), ...reference, ...curves.flatMap((c) => drawCurve(f, c, panel)), ...(wide ? drawLabels(f, labels) : []));
+    ...axes(f, panel), ...reference, ...curves.flatMap((c) => drawCurve(f, c, panel)), ...tests.flatMap((t) => drawTest(f, t)),
+    ...(wide ? drawLabels(f, labels) : []));
   const heading = panel.main ? "" : el("h3", {}, panel.title);
   const small = several ? panel.curves.map((c, j) => ({ text: c.label, colour: "ink", dash: DASHES[j % 4] }))
     : curves.map((c) => ({ text: c.label, colour: c.colour }));
