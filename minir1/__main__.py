@@ -17,6 +17,7 @@ COMMANDS = {
     "study": ("minir1.tools.study", "main", "controls, habits, ablations: variants of the default run, with bands over seeds"),
     "golden": ("minir1.tools.golden", "main", "is a run as it should be? its curves beside those of known-good runs"),
     "tables": ("minir1.tools.tables", "main", "a policy's results beside the published ones, and what they cost"),
+    "evolution": ("minir1.tools.evolution", "main", "how a policy changed over RL, beside what its base has read"),
     "pack": ("minir1.tools.pack", "main", "write a checkpoint at a quarter of its size, to be shipped"),
     "export": ("minir1.tools.export", "main", "write a checkpoint as a Hugging Face directory"),
 }
