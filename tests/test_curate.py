@@ -28,6 +28,7 @@ GOOD = f"<think>3 + 2 = 5, 5 * 5 = 25, not 4\nwait, 3 + 5 = 8, 8 / 2 = 4, yes</t
         (GOOD.removesuffix(END), "not well formed"),
         (f"<answer>(3 + 5) / 2</answer>{END}", "no thought"),
         (GOOD.replace("wait, ", "等等，"), "other language"),
+        (f"<think>3 + 5 = 8, 8 / 2 = 4，对</think><answer>(3 + 5) / 2</answer>{END}", "other language"),  # all of it
         (GOOD.replace("wait, ", "wait, 3 + 2 = 5, 5 * 5 = 25, not 4\nbut "), "repeated attempt"),
         (GOOD.replace("5 * 5 = 25", "5 * 5 = 26"), "false step"),
         (GOOD.replace("3 + 2 = 5, 5 * 5 = 25", "3 + 7 = 10, 10 * 5 = 50"), "false operands"),

@@ -43,7 +43,8 @@ def reason_to_drop(problem: Problem, response: str) -> str:
         return "wrong" if said.well_formed else "not well formed"
     if said.think is None:
         return "no thought"
-    if (language_share(said.think, problem.lang) or 1.0) < 1:
+    share = language_share(said.think, problem.lang)
+    if share is not None and share < 1:
         return "other language"
     if seen.repeated:
         return "repeated attempt"

@@ -50,6 +50,18 @@ def mixing(rows: list[tuple[Problem, str]]) -> dict[str, float]:
     return found
 
 
+def foreign_share(problem: Problem, response: str) -> tuple[float, float]:
+    """(share of the thought's words in the other language, 1.0 if it has words of both); zeros without words.
+
+    >>> from minir1.tasks.countdown import Countdown
+    >>> foreign_share(Countdown((3, 5), 8), "<think>wait, 3 + 5 = 8，对</think><answer>3 + 5</answer><|end|>")
+    (0.5, 1.0)
+    """
+    english, chinese = count_words(thought_of(without_summary(response)))
+    foreign = english if problem.lang == "zh" else chinese
+    return foreign / max(1, english + chinese), float(english > 0 and chinese > 0)
+
+
 def _mixing(rows: list[tuple[Problem, str]]) -> dict[str, float]:
     words = foreign = switched = thoughts = wordless = few = 0
     shares = []

@@ -140,6 +140,7 @@ _CPU = R1Config(
     reasoning=replace(_CPU_RL, steps=60, max_tokens=288, language_reward=0.5, format_reward=0.5),
     rejection=CollectConfig(prompts=3072, samples=4, lines=8000, general=24_000),
     rejection_sft=SFTConfig(epochs=2),
+    score=ScoreConfig(countdown=128, general=128),
     scenarios=replace(_CPU_RL, steps=40, max_tokens=288, language_reward=0.5, format_reward=0.5),
 )
 _GPU_ZERO = ZERO_PRESETS["gpu"]

@@ -10,16 +10,17 @@ For Countdown an answer votes by its expression with its numbers sorted out: any
 import json
 from collections import Counter
 from dataclasses import replace
+from random import Random
 
 import torch
 
-from minir1.fast.setup import make_sampler
 from minir1.r1 import general
 from minir1.r1.curate import readable, without_summary
-from minir1.r1.measuring import mixing
+from minir1.r1.measuring import foreign_share, mixing
 from minir1.r1.pipeline import Pipeline
 from minir1.r1.rewarding import plain
 from minir1.r1.showing import draw_scoreboard, prompts_page, table_text
+from minir1.r1.stages import sampler_for
 from minir1.rollout import Rollouts, roll_out
 from minir1.tasks.countdown import Countdown, evaluate
 from minir1.tools.measure import draw_problems, many_problems, sampling
@@ -69,19 +70,28 @@ def puzzle_figures(rollouts: Rollouts) -> dict[str, float]:
     """Everything that is read off Countdown responses."""
     right = torch.tensor([r.accuracy for r in rollouts.rewards]).view(-1, rollouts.group).mean(1)
     rows = [(rollouts.problem(i), text) for i, text in enumerate(rollouts.texts)]
+    shares = torch.tensor([foreign_share(p, text) for p, text in rows]).view(-1, rollouts.group, 2).mean(1)
+    (mixed, switched), errors = shares.mean(0).tolist(), [standard_error(column) for column in shares.unbind(1)]
     by_language = {
         f"countdown_{lang}": right[[p.lang == lang for p in rollouts.problems]].mean().item()
         for lang in ("en", "zh") if any(p.lang == lang for p in rollouts.problems)
     }  # fmt: skip
     return {
         "countdown": right.mean().item(),
-        "countdown_stderr": right.std().item() / len(right) ** 0.5 if len(right) > 1 else 0.0,
+        "countdown_stderr": standard_error(right),
         f"cons@{rollouts.group}": consensus(rollouts),
         "readable": sum(readable(p, text) for p, text in rows) / len(rows),
         "length": sum(rollouts.lengths()) / len(rows),
         "truncated": 1 - sum(rollouts.stopped) / len(rows),
         **mixing(rows), **by_language,
+        "foreign_per_response": mixed, "foreign_per_response_stderr": errors[0],
+        "switched_per_response": switched, "switched_per_response_stderr": errors[1],
     }  # fmt: skip
+
+
+def standard_error(mean_P: torch.Tensor) -> float:
+    """Of the mean over problems: the responses to one problem are not independent."""
+    return mean_P.std().item() / len(mean_P) ** 0.5 if len(mean_P) > 1 else 0.0
 
 
 # ---------------------------------------------------------------- one row
@@ -115,9 +125,7 @@ class Board:
         """All figures of one checkpoint."""
         pipeline, s = self.pipeline, self.pipeline.config.score
         model = pipeline.model(name)
-        sampler = make_sampler(
-            model, pipeline.device, pipeline.config.world(replace(pipeline.config.reasoning, max_tokens=s.max_tokens))
-        )
+        sampler = sampler_for(model, pipeline, pipeline.config, s.max_tokens)
         accuracy = lambda problems: share(self.ask(model, sampler, problems, 1))  # noqa: E731
         found = puzzle_figures(self.ask(model, sampler, self.puzzles, s.samples)) | {"arithmetic": accuracy(self.sums)}
         return found | {kind: accuracy(problems) for kind, problems in self.general.items()}
@@ -128,10 +136,8 @@ class Board:
         pick = lambda problems, lang: next((p for p in problems if p.lang == lang), problems[0])  # noqa: E731
         asked = [pick(self.puzzles, en), pick(self.puzzles, zh), self.sums[0], pick(self.general["fact"], en)]
         asked.append(pick(self.general["instruction"], zh))
-        world = self.pipeline.config.world(
-            replace(self.pipeline.config.reasoning, max_tokens=self.pipeline.config.score.max_tokens)
-        )
-        rollouts = self.ask(model, make_sampler(model, self.pipeline.device, world), asked, 1)
+        sampler = sampler_for(model, self.pipeline, self.pipeline.config, self.pipeline.config.score.max_tokens)
+        rollouts = self.ask(model, sampler, asked, 1)
         return [(problem.question(), text) for problem, text in zip(asked, rollouts.texts)]
 
 
@@ -141,8 +147,6 @@ def share(rollouts: Rollouts) -> float:
 
 def general_problems(kind: str, languages: tuple[str, ...], count: int) -> list:
     """Wordings of the test split."""
-    from random import Random
-
     rng = Random(f"scoreboard {kind}")
     return [general.sample(rng, kind, "test", languages[i % len(languages)]) for i in range(count)]
 

@@ -7,8 +7,10 @@ Each goes on from where a stopped run left it, and writes what it costs into its
 import copy
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from random import Random
 
 import torch
 
@@ -64,6 +66,12 @@ def pretrain(lab: Lab, config: R1Config, model_config: ModelConfig, phase: str =
 # ---------------------------------------------------------------- collecting
 
 
+def sampler_for(model: Transformer, where, config: R1Config, max_tokens: int):
+    """The fast sampler with room for `max_tokens`; `where` has a device. Not compiled: that would not pay in one stage."""
+    world = config.world(replace(config.reasoning, max_tokens=max_tokens))
+    return make_sampler(model, where.device, replace(world, compile=False))
+
+
 def collect(lab: Lab, config: R1Config, model: Transformer, source: str, how: CollectConfig, max_tokens: int) -> list[dict]:
     """What a policy answers rightly and readably, rewritten: kept in data/kept.jsonl, counted in data/counts.json.
 
@@ -72,7 +80,7 @@ def collect(lab: Lab, config: R1Config, model: Transformer, source: str, how: Co
     kept = curate.Collection(source)
     tasks, languages, key = config.reasoning.tasks, config.corpus.languages, f"collect {source} {config.seed}"
     problems = many_problems(tasks, languages, "train", key, how.prompts)
-    sampler = make_sampler(model, lab.device, config.world(replace(config.reasoning, max_tokens=max_tokens)))
+    sampler = sampler_for(model, lab, config, max_tokens)
     generator = torch.Generator(lab.device.name).manual_seed(config.seed * 7_919 + len(source))
     settings, at_once = sampling(lab.tokenizer, max_tokens), max(1, config.score.batch // how.samples)
     watch = TuneWatch(lab.run, "collect", -(-len(problems) // at_once), 0)
@@ -87,7 +95,8 @@ def collect(lab: Lab, config: R1Config, model: Transformer, source: str, how: Co
     lines = kept.lines[: how.lines]
     folder = lab.run.path / "data"
     write_lines(folder / "kept.jsonl", lines)
-    counts = {"source": source, "asked": sum(kept.counts().values()), **kept.counts()}
+    by_language = Counter(f"kept {line['problem']['lang']}" for line in lines)
+    counts = {"source": source, "responses": sum(kept.counts().values()), **kept.counts(), "written": len(lines), **by_language}
     write_text(folder / "counts.json", json.dumps(counts, indent=1, ensure_ascii=False))
     return lines
 
@@ -149,7 +158,7 @@ def reinforce(
     model, tokenizer, device = copy.deepcopy(start), lab.tokenizer, lab.device
     learner = make_learner(model, 0.0, rl.clip, device)
     first, settings = lab.restore(phase, model, learner), sampling(tokenizer, rl.max_tokens, rl.temperature)
-    sampler = make_sampler(model, device, config.world(rl))
+    sampler = make_sampler(model, device, replace(config.world(rl), compile=False))
     problems = ordered(_call, (draw(step) for step in range(first, rl.steps)), 1 if device.name == "cpu" else 4)
     watch = ReinforceWatch(lab.run, phase, rl, first)
 
@@ -198,13 +207,22 @@ def learned_preference(lab: Lab, config: R1Config, base: Transformer) -> prefere
         how = (config.seed, config.preference.steps, lab.device.name, config.corpus.languages, log)
         model = preference.train_preference(base, lab.tokenizer, *how)
         model.save(path)
-        lab.run.log(
-            "preference", step=config.preference.steps, seconds_step=time.time() - start, tokens_sampled=0, tokens_trained=0
-        )
+        read = {"tokens_sampled": 0, "tokens_trained": config.preference.steps * preference_tokens(model, config)}
+        lab.run.log("preference", step=config.preference.steps, seconds_step=time.time() - start, **read)
         return model.figures
 
     lab.once("preference", work)
     return preference.PreferenceModel.load(path, lab.device.name)
+
+
+def preference_tokens(model: preference.PreferenceModel, config: R1Config) -> int:
+    """Tokens in one step of the preference model's training, estimated from 64 steps' worth of other draws."""
+    rng, languages, n = Random("preference tokens"), config.corpus.languages, 64
+    pairs = [preference.draw_pair(rng, "train", languages) for _ in range(n)]
+    points = [preference.draw_point(rng, "train", languages) for _ in range(n)]
+    count = lambda asked: sum(map(len, model.rows_of(*map(list, zip(*asked))))) / n  # noqa: E731
+    each = count([(p.question, p.chosen) for p in pairs]) + count([(p.question, p.rejected) for p in pairs])
+    return round(preference.PAIRS * each + preference.POINTS * count([(q, r) for q, r, _ in points]))
 
 
 def spent(lab: Lab) -> dict[str, dict[str, float]]:

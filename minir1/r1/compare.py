@@ -1,0 +1,55 @@
+"""Two stages on the same held-out puzzles, one response each: the paired difference with its standard error.
+
+python -m minir1.r1.compare runs/r1-cpu-0 zero r1 --problems 4096
+"""
+
+import argparse
+import sys
+
+import torch
+
+from minir1.config import UserError, apply
+from minir1.r1.pipeline import Pipeline
+from minir1.r1.scoreboard import Board, standard_error
+from minir1.r1.stages import sampler_for
+from minir1.tools.cli import guard, parse
+
+
+def paired(right_N: list[float], other_N: list[float]) -> tuple[float, float]:
+    """Mean of the second less the first, and its standard error over the pairs.
+
+    >>> paired([0.0, 1.0, 0.0, 1.0], [1.0, 1.0, 0.0, 1.0])
+    (0.25, 0.25)
+    """
+    difference = torch.tensor(other_N) - torch.tensor(right_N)
+    return difference.mean().item(), standard_error(difference)
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser("python -m minir1.r1.compare", description=__doc__.splitlines()[0])
+    parser.add_argument("run", help="a run folder of train_r1.py")
+    parser.add_argument("first", help="checkpoint by name: zero, dev1, r1 ...")
+    parser.add_argument("second", help="the one that is compared with it")
+    parser.add_argument("--problems", type=int, default=4096, help="held-out Countdown problems")
+    given = parse(parser, arguments)
+    if given.problems < 2:
+        raise UserError("--problems must be at least 2")
+    pipeline = Pipeline.open(["--resume", given.run])
+    small = {"score.countdown": given.problems, "score.arithmetic": 1, "score.general": 1}
+    pipeline.config = apply(pipeline.config, small)
+    right = {}
+    for name in (given.first, given.second):
+        model = pipeline.model(name)
+        if not right:
+            board = Board(pipeline)
+        rewards = board.ask(
+            model, sampler_for(model, pipeline, pipeline.config, pipeline.config.score.max_tokens), board.puzzles, 1
+        ).rewards
+        right[name] = [reward.accuracy for reward in rewards]
+        print(f"{name}: {100 * sum(right[name]) / len(rewards):.1f}% of {len(rewards)}")
+    mean, error = paired(*right.values()) if len(right) == 2 else (0.0, 0.0)
+    print(f"{given.second} less {given.first}: {100 * mean:+.1f} points, standard error {100 * error:.1f}")
+
+
+if __name__ == "__main__":
+    sys.exit(guard(main, sys.argv[1:], "python -m minir1.r1.compare"))

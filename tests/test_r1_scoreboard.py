@@ -1,0 +1,192 @@
+"""The scoreboard's arithmetic on hand-made responses, the R1 rewards, and what collecting keeps and counts."""
+
+import json
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+
+from minir1.fast.precision import pick_device
+from minir1.model import Transformer
+from minir1.r1 import general, stages
+from minir1.r1.costs import cost
+from minir1.r1.draws import begins, draw_both, general_lines, mixed
+from minir1.r1.facts import Fact
+from minir1.r1.measuring import mixing, spoken
+from minir1.r1.presets import PRESETS
+from minir1.r1.reading import ReadingConfig, batches, page, train_tokenizer
+from minir1.r1.rewarding import PreferenceJudge, judge, plain
+from minir1.r1.scoreboard import consensus, majority, puzzle_figures
+from minir1.rollout import Rollouts
+from minir1.tasks.countdown import Countdown, compose, solve
+from minir1.tools.lab import Lab
+from minir1.tools.run import Run
+from minir1.tools.summary import parameter_counts
+from minir1.transcript import END, prompt
+
+EN, ZH = Countdown((3, 5, 2), 4), Countdown((3, 5, 2), 4, "zh")
+THOUGHT = "3 + 2 = 5, 5 * 5 = 25, not 4\nwait, 3 + 5 = 8, 8 / 2 = 4, yes"
+RIGHT = f"<think>{THOUGHT}</think>So (3 + 5) / 2 = 4.<answer>(3 + 5) / 2</answer>{END}"
+WRONG = RIGHT.replace("(3 + 5) / 2", "3 + 5 - 2").replace(", yes", ", no")
+MIXED = RIGHT.replace("wait, ", "等等，")
+
+
+def rollouts(problems: list, texts: list[str]) -> Rollouts:
+    n, group = len(texts), len(texts) // len(problems)
+    rewards = [plain(problems[i // group], text) for i, text in enumerate(texts)]
+    ids = [[0] * (10 + i) for i in range(n)]
+    return Rollouts(problems, group, [[1, 2]] * len(problems), ids, [torch.zeros(len(r)) for r in ids], texts, [True] * n, rewards)
+
+
+def test_cons_takes_the_answer_given_most_often():
+    other = RIGHT.replace("(3 + 5) / 2", "(5 + 3) / 2")
+    assert majority(EN, ["3 + 5 - 2", "(3 + 5) / 2", "(5 + 3) / 2"]) == "(3 + 5) / 2"  # two ways to write 4 against one 6
+    assert consensus(rollouts([EN], [WRONG, RIGHT, other])) == 1.0
+    assert consensus(rollouts([EN], [WRONG, WRONG, RIGHT])) == 0.0
+    assert consensus(rollouts([EN, ZH], [WRONG, WRONG, RIGHT, RIGHT])) == 0.5
+    assert majority(EN, [None, None]) is None and consensus(rollouts([EN], ["nothing", "at all"])) == 0.0
+
+
+def test_figures_of_hand_made_responses():
+    found = puzzle_figures(rollouts([EN, EN], [RIGHT, WRONG, MIXED, RIGHT.replace("So (3 + 5) / 2 = 4.", "")]))
+    assert found["countdown"] == 0.75 and found["length"] == 11.5
+    assert found["countdown_stderr"] == pytest.approx(0.25)  # means 0.5 and 1.0: std 0.3536 over sqrt 2
+    assert found["readable"] == 0.75  # the last one has no summary
+    assert found["mixed"] == pytest.approx(2 / 13)  # not wait yes, not wait no, not 等 等 yes, not wait yes
+    assert found["switched"] == 0.25
+
+
+def test_mixing_counts_words_by_the_prompts_language():
+    plain_zh = f"<think>3 + 5 = 8, 8 / 2 = 4，对</think>所以(3 + 5) / 2 = 4。<answer>(3 + 5) / 2</answer>{END}"
+    found = mixing([(ZH, plain_zh), (ZH, RIGHT), (EN, f"<answer>3 + 5</answer>{END}")])
+    assert found["mixed_zh"] == pytest.approx(3 / 4) and found["wordless"] == pytest.approx(1 / 3) and found["few_words"] == 2 / 3
+    assert "language" not in found  # none has five words
+    long = RIGHT.replace("yes", "yes it is good")
+    assert mixing([(EN, long)])["language"] == 1.0 and mixing([(ZH, long)])["language"] == 0.0
+    assert spoken(RIGHT).endswith("yes So (3 + 5) / 2 = 4.")
+
+
+def test_the_core_counts_a_summary_as_nothing_and_the_format_reward_wants_it():
+    assert plain(EN, RIGHT).accuracy == 1.0
+    assert judge(EN, RIGHT).format == 1.0 and judge(EN, RIGHT.replace("So (3 + 5) / 2 = 4.", "")).format == 0.0
+    assert judge(EN, WRONG).accuracy == 0.0 and judge(ZH, MIXED).language == 0.5
+    rl = PRESETS["cpu"].reasoning
+    assert judge(EN, RIGHT).total(rl) == pytest.approx(1 + rl.format_reward + rl.language_reward)
+
+
+class Liking:
+    """A preference model that likes short summaries and finds a thought unsafe."""
+
+    def score(self, questions, summaries):
+        return torch.tensor([1.0 if len(s) < 8 else -1.0 for s in summaries])
+
+    def harmless_score(self, questions, responses):
+        return torch.tensor([-1.0 if "<think>" in r else 1.0 for r in responses])
+
+
+def test_general_prompts_are_rewarded_by_preference_and_form_not_by_being_right():
+    fact, rl = Fact(text="What is the capital of France?", answers=("Paris",), relation="capital"), PRESETS["cpu"].scenarios
+    texts = [f"<answer>Paris</answer>{END}", f"<answer>Rome</answer>{END}", f"<think>hm</think><answer>Rome</answer>{END}", RIGHT]
+    judged = PreferenceJudge(Liking(), PRESETS["cpu"].preference)(0, rollouts([fact, fact, fact, EN], texts))
+    assert judged[0].accuracy == 1.0 and judged[1].accuracy == 0.0
+    assert judged[0].total(rl) == judged[1].total(rl) == 1.0 + rl.format_reward + rl.language_reward
+    assert judged[2].preference == 0.0  # liked, but unsafe in its thought
+    assert judged[3].preference == 0.0 and judged[3].total(rl) > judged[1].total(rl) - 1
+
+
+def test_general_prompts_come_in_the_last_part_only():
+    config = PRESETS["cpu"]
+    draw, first = mixed(config, config.scenarios, "x"), begins(config.scenarios.steps, config.preference.last)
+    assert draw(first - 1)[1][-1] == 0.0 and draw(first)[1][-1] == config.preference.share
+    drawn = draw_both(*draw(first)[1])
+    assert len(drawn) == config.scenarios.prompts and all(problem.split() == "train" for problem in drawn)
+    others = [problem for problem in drawn if problem.task not in ("countdown", "arithmetic")]
+    assert len(others) == round(config.preference.share * len(drawn)) and {p.lang for p in drawn} == {"en", "zh"}
+
+
+def test_costs_are_two_and_six_operations_a_parameter():
+    model = Transformer(PRESETS["smoke"].model)
+    used = parameter_counts(model)[1]
+    found = cost(model, 3600.0, 10, 5)
+    assert found["flops"] == used * (2 * 10 + 6 * 5) and found["dollars"] == 2.0
+
+
+# ---------------------------------------------------------------- collecting
+
+
+@pytest.fixture
+def lab(tmp_path):
+    config = PRESETS["smoke"]
+    run = Run.start(tmp_path / "stage", config.world())
+    return Lab(run, pick_device(run.config), train_tokenizer(config.corpus, 0, 400))
+
+
+def test_collecting_keeps_what_is_right_and_says_where_it_is_from(lab, monkeypatch):
+    """The policy is a script: of three answers to a puzzle one is right, one wrong, one in the other language."""
+    config = replace(PRESETS["smoke"], cold=replace(PRESETS["smoke"].cold, prompts=8, samples=3))
+    config = replace(config, reasoning=replace(config.reasoning, tasks=("countdown:cpu=1",)))
+    asked = []
+
+    def roll_out(model, tokenizer, problems, group, settings, generator, sampler):
+        texts = []
+        for problem in problems:
+            steps = solve(problem.numbers, problem.target)
+            answer, line = compose(problem.numbers, steps), ", ".join(map(str, steps))
+            words = {"en": (", yes", "，对"), "zh": ("，对", ", yes")}[problem.lang]
+            texts += [f"<think>{line}{word}</think><answer>{answer}</answer>{END}" for word in words]
+            texts.append(f"<think>{line}{words[0]}</think><answer>1</answer>{END}")
+        asked.extend(problems)
+        return rollouts(problems, texts)
+
+    monkeypatch.setattr(stages, "roll_out", roll_out)
+    model = Transformer(replace(config.model, vocab_size=512))
+    lines = stages.collect(lab, config, model, "zero.pt", config.cold, 32)
+    counts = json.loads((lab.run.path / "data" / "counts.json").read_text(encoding="utf-8"))
+    assert counts["responses"] == 3 * len(asked) == 24
+    assert counts["kept"] == len({p.question() for p in asked}) and counts["wrong"] == 8 and counts["other language"] == 8
+    assert len(lines) == counts["written"] and all(p.split() == "train" for p in asked)
+    assert {line["source"] for line in lines} == {"zero.pt"}
+    assert lines == stages.read_lines(lab.run.path / "data" / "kept.jsonl")
+
+
+def test_fine_tuning_learns_its_lines(lab):
+    config = PRESETS["smoke"]
+    torch.manual_seed(0)
+    start = Transformer(replace(config.model, vocab_size=512))
+    lines = general_lines(config)[:2] * 8
+    model = stages.fine_tune(lab, config, start, lines, replace(config.cold_sft, epochs=30, lr=5e-3))
+    rows = stages.read_lines(lab.run.path / "metrics.jsonl")
+    assert rows[-1]["loss"] < 0.2 < rows[0]["loss"] and rows[0]["tokens_trained"] > 0
+    assert stages.spent(lab)["sft"]["tokens_trained"] == sum(row["tokens_trained"] for row in rows)
+    assert model is not start
+
+
+# ---------------------------------------------------------------- reading
+
+
+def test_the_base_reads_general_questions_at_the_stated_rates_and_none_that_is_held_out(monkeypatch):
+    corpus, drawn, real = PRESETS["cpu"].corpus, [], general.sample
+
+    def sample(rng, kind, split, lang):
+        drawn.append(real(rng, kind, split, lang))
+        return drawn[-1]
+
+    monkeypatch.setattr(general, "sample", sample)
+    rng = random.Random(0)
+    texts = [page(rng, corpus, ReadingConfig(general=0.25, right=0.6)) for _ in range(4000)]
+    assert abs(len(drawn) / len(texts) - 0.25) < 0.035  # five standard deviations
+    assert all(problem.split() == "train" for problem in drawn) and {problem.lang for problem in drawn} == {"en", "zh"}
+    answers = {text.partition("<answer>")[0]: text.partition("<answer>")[2].partition("</answer>")[0] for text in texts}
+    given = [(problem, answers[prompt(problem.question())]) for problem in drawn if prompt(problem.question()) in answers]
+    right = sum(problem.verify(answer) for problem, answer in given) / len(given)
+    assert abs(right - 0.6) < 0.08
+
+
+def test_batches_of_reading_are_the_same_wherever_they_begin():
+    config = PRESETS["smoke"]
+    tokenizer = train_tokenizer(config.corpus, 0, 400)
+    all_four = list(batches(config.corpus, config.reading, tokenizer, 0, 4, 64, 0, 4))
+    last_two = list(batches(config.corpus, config.reading, tokenizer, 0, 4, 64, 2, 2))
+    assert all((a == b).all() for a, b in zip(all_four[2:], last_two)) and all_four[0].shape == (4, 65)
+    assert all((block[1:, 0] == block[:-1, -1]).all() for block in all_four)  # neighbours share one token
