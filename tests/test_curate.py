@@ -33,6 +33,7 @@ GOOD = f"<think>3 + 2 = 5, 5 * 5 = 25, not 4\nwait, 3 + 5 = 8, 8 / 2 = 4, yes</t
         (GOOD.replace("5 * 5 = 25", "5 * 5 = 26"), "false step"),
         (GOOD.replace("3 + 2 = 5, 5 * 5 = 25", "3 + 7 = 10, 10 * 5 = 50"), "false operands"),
         (GOOD.replace("8 / 2 = 4, yes", "8 * 2 = 16, not 4"), "answer from nowhere"),
+        (GOOD.replace("4, yes", "4, not 4"), "false check"),
     ],
 )
 def test_each_fault_has_its_reason(response, reason):
@@ -45,6 +46,14 @@ def test_a_rewritten_response_is_right_regular_and_readable():
     assert score(PUZZLE, without_summary(text)).accuracy == 1.0 and readable(PUZZLE, text)
     assert summary_in(text) == "So (3 + 5) / 2 = 4."
     assert rewrite(PUZZLE, text) == text  # nothing is left to be done
+
+
+def test_a_search_that_looks_round_keeps_its_verdicts():
+    thought = "3 + 5 = 8, with 2: 10, 6, 16, 4, yes"
+    said = f"<think>3 * 5 = 15, with 2: 17, 13, 30, no\nbut {thought}</think><answer>(3 + 5) / 2</answer>{END}"
+    text = rewrite(PUZZLE, said)
+    assert "30, no\nwait, 3 + 5 = 8, with 2: 10, 6, 16, 4, yes</think>" in text and readable(PUZZLE, text)
+    assert rewrite(PUZZLE, said.replace(", yes", "")) == text  # a verdict that was left out is put in
 
 
 def test_rewriting_is_in_the_prompts_language():
@@ -75,6 +84,7 @@ def test_what_the_corpus_writes_well_stays_right_when_rewritten(lang):
         if not reason:
             text = rewrite(problem, response)
             assert score(problem, without_summary(text)).accuracy == 1.0 and readable(problem, text), text
+            assert reason_to_drop(problem, text) == "", text
     assert reasons[""] > 300 and set(reasons) <= {"", "repeated attempt", "wrong"}, reasons  # wrong: gave up before the solution
 
 

@@ -50,6 +50,8 @@ def reason_to_drop(problem: Problem, response: str) -> str:
         return "repeated attempt"
     if seen.wrong_steps:
         return "false step"
+    if seen.checks_right < seen.checks:
+        return "false check"
     if isinstance(problem, Countdown):
         lines = [part for line in said.think.split("\n") for part in spread(line)]
         if not all(_uses_what_is_there(problem, line) for line in lines):
@@ -135,17 +137,21 @@ def _regular(problem: Countdown, thought: str) -> str:
     return opener.join(out) if out else thought
 
 
-_VERDICT = re.compile(r"[,，] ?(?:yes|对|(?:not |不是)-?\d+|no|不行)[.。]?\s*$")
+_VERDICT = re.compile(r"[,，] ?(?:(yes|对)|(?:not |不是)(-?\d+)|(no|不行))[.。]?\s*$")
+_AIM = re.compile(r"(?:need|make|还差|先凑) ?(-?\d+)[:：]")  # what a planned attempt aims at instead of the target
+_LAST = re.compile(r"(\d+)\s*$")  # what an attempt ends on: a step's value, or the last one of those tried
 
 
 def _closed(problem: Countdown, part: str, words: dict[str, str], shared: bool) -> str:
     """An attempt with its verdict in the prompt's language: yes; not 65; or no, where no last step was found."""
-    body = _VERDICT.sub("", part).rstrip(" .。")
-    steps = _STEP.findall(body)
-    if steps and steps[-1][2] == str(problem.target):
+    said = _VERDICT.search(part)
+    body = part[: said.start() if said else None].rstrip(" .。")
+    ends = _LAST.search(body)
+    goal = int((_AIM.findall(body) or [problem.target])[-1])
+    whole = len(_STEP.findall(body)) + shared >= len(problem.numbers) - 1
+    if said[1] if said else ends and int(ends[1]) == goal:
         return body + words["yes"]
-    whole = len(steps) + shared >= len(problem.numbers) - 1
-    return body + (f"{words['no']}{problem.target}" if whole and not re.search(r"[,，] ?(?:no|不行)\s*$", part) else words["none"])
+    return body + (f"{words['no']}{said[2] if said else goal}" if (said[2] if said else whole) else words["none"])
 
 
 # ---------------------------------------------------------------- collecting

@@ -134,8 +134,11 @@ class Pipeline:
         return model
 
     def given(self, name: str) -> Transformer:
-        """A checkpoint by path or shipped name; its tokenizer becomes the run's."""
-        model, self._tokenizer = load_checkpoint(shipped(name) or name, self.device.name)
+        """A checkpoint by path or shipped name; its tokenizer becomes the run's. Raises UserError if it is not the base's."""
+        model, tokenizer = load_checkpoint(shipped(name) or name, self.device.name)
+        if self.has("base") and tokenizer.to_text() != self.tokenizer.to_text():
+            raise UserError(f"{name} does not descend from this run's base: their tokenizers differ")
+        self._tokenizer = tokenizer
         return model
 
     @property
