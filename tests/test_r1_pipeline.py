@@ -123,10 +123,13 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
 
 
 def test_a_stage_takes_another_runs_checkpoints(whole, tmp_path):
-    status, out, err = finish("--preset", "smoke", "--stages", "4", "--from", whole, "--out", tmp_path / "run")
+    status, _, err = finish("--preset", "smoke", "--stages", "4", "--from", whole, "--out", tmp_path / "run")
     assert status == 0, err
     assert same(weights(tmp_path / "run", "r1"), weights(whole, "r1"))
-    assert not (tmp_path / "run" / "1-cold-start").exists() and "Dev3" in out
+    assert not (tmp_path / "run" / "1-cold-start").exists()
+    rows = figures(tmp_path / "run")
+    assert set(rows) == {"base", "zero", "dev1", "dev2", "dev2-plain", "dev3", "r1"}  # no student of the other run's R1
+    assert rows["dev3"] == figures(whole)["dev3"]  # its costs too
 
 
 def test_a_given_zero_is_taken_and_the_control_can_be_left_out(whole, tmp_path):

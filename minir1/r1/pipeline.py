@@ -20,7 +20,7 @@ from minir1.model import Transformer
 from minir1.r1 import general
 from minir1.r1.costs import add_costs, cost
 from minir1.r1.flags import PROGRAM, read_arguments, settle
-from minir1.r1.presets import R1Config, from_text, parse_stages, to_text
+from minir1.r1.presets import STAGES, R1Config, from_text, parse_stages, to_text
 from minir1.r1.stages import spent
 from minir1.tokenizer import Tokenizer
 from minir1.tools.lab import Lab
@@ -156,9 +156,18 @@ class Pipeline:
         costs = self.costs() | {name: add_costs(*parts)}
         write_text(self.root / "costs.json", json.dumps(costs, indent=1))
 
-    def costs(self) -> dict[str, dict[str, float]]:
-        path = self.root / "costs.json"
+    def costs(self, root: Path | None = None) -> dict[str, dict[str, float]]:
+        path = (root or self.root) / "costs.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def line(self) -> dict[str, dict[str, float]]:
+        """The checkpoints that belong together, with their costs: those made here, and of the run given with --from those
+        that came before them. What that run made later does not descend from this one."""
+        own, order = self.costs(), list(STAGES)
+        first = min((order.index(stage) for stage in order if set(MAKES[stage]) & set(own) and stage != "base"), default=len(order))
+        before = [name for stage in order[:first] for name in MAKES[stage] if self.has(name)]
+        taken = self.costs(Path(self.config.source)) if self.config.source else {}
+        return {name: taken.get(name, {}) for name in before} | own
 
     def data(self, stage: str) -> Path:
         """A stage's data folder, in this run or in the one given with --from. Raises UserError if neither has it."""
