@@ -3,7 +3,7 @@
 Three experiments: a dose (what share of Countdown documents shows more than one attempt), false checks, and the transplant
 (checking and retrying in documents of another kind only). What is taken out of a Countdown document stays in the corpus:
 its steps become a list of true equations in a document of their own, so that every variant holds the same puzzles, the same
-answers and the same arithmetic, and about as many tokens (a tenth less at dose 0 than at 0.8: verdicts are not made up for).
+answers and the same arithmetic. Verdicts and openers such as "wait" are not made up for.
 
 >>> thought = "5 - 3 = 2, not 8\\nwait, 3 + 5 = 8, yes"
 >>> for text in single(render("Make 8 from 3, 5.", "3 + 5", thought)):
@@ -22,10 +22,12 @@ from minir1 import corpus
 from minir1.config import CorpusConfig
 from minir1.corpus import countdown_document, document  # as they are: `corpus.document` is replaced while a shard is written
 from minir1.corpus import shard as shard_as_ever
-from minir1.tools.behaviours import spread
+from minir1.tasks.countdown import steps_of
+from minir1.tools.behaviours import read_document, spread
 from minir1.transcript import BEGIN, END, THINK, THINK_END, render
 
 _STEP = re.compile(r"\d+ [-+*/] \d+ = -?\d+")
+_LOOK = re.compile(r", with (\d+): (\d+(?:, \d+)*)")  # what the last two numbers can make
 _VERDICT = re.compile(r", (?:yes|not -?\d+|no)$")
 _QUESTION = re.compile(r"User: (?:Use|Make|Using the numbers|Reach) [0-9]")  # the wordings of tasks.countdown
 MOST = 0.8  # the largest dose: that share of Countdown documents is written with several attempts, then thinned
@@ -47,56 +49,79 @@ def is_countdown(text: str) -> bool:
     return _QUESTION.match(text, len(BEGIN)) is not None
 
 
-def equations(attempts: list[str]) -> str | None:
-    """The steps of some attempts as a document of its own. A first step that several attempts share is written once."""
-    steps, shared = [], None
-    for attempt in attempts:
-        found = _STEP.findall(attempt)
-        steps += found[found[:1] == [shared] :]
-        shared = found[0]
+def steps_in(attempt: str) -> list[str]:
+    """The steps of an attempt; what a look round before the last step has made is written out.
+
+    >>> steps_in("91 - 19 = 72, with 7: 79, 65, yes")
+    ['91 - 19 = 72', '72 + 7 = 79', '72 - 7 = 65']
+    """
+    steps, look = _STEP.findall(attempt), _LOOK.search(attempt)
+    if look is None:
+        return steps
+    options = steps_of(int(steps[-1].split(" = ")[1]), int(look[1]))
+    return steps + [str(next(s for s in options if s.value == int(value))) for value in look[2].split(", ")]
+
+
+def equations(steps: list[str]) -> str | None:
     return f"{BEGIN}{', '.join(steps)}{END}" if steps else None
 
 
 def single(text: str, check: bool = True) -> list[str]:
-    """A Countdown document cut down to its last attempt, and the equations that the earlier ones held.
+    """A Countdown document cut down to its last attempt, and the equations that it held besides.
 
-    Question, last attempt and answer stay. Without `check` the verdict goes, too.
+    Question, last attempt and answer stay. Of a look round before the last step only the step that is answered stays.
+    Without `check` the verdict goes, too.
     """
     attempts = attempts_in(text)
     if not attempts:
         return [text]
     head, tail = text.split(THINK)[0], text.split(THINK_END)[1]
-    kept = attempts[-1] if check else _VERDICT.sub("", attempts[-1])
-    filler = equations(attempts[:-1])
-    return [f"{head}{THINK}{kept}{THINK_END}{tail}", *([filler] if filler else [])]
+    kept, filler, shared = attempts[-1], [], None
+    for attempt in attempts[:-1]:
+        steps = steps_in(attempt)
+        filler += steps[steps[0] == shared :]  # a first step that several attempts share is written once
+        shared = steps[0]
+    look = _LOOK.search(kept)
+    if look:
+        *path, last = steps_in(kept)
+        shown = len(path) - look[2].count(", ")
+        verdict = "" if look.end() == len(kept) else ", yes" if kept.endswith(", yes") else f", not {target_of(text)}"
+        kept, filler = ", ".join([*path[:shown], last]) + verdict, filler + path[shown:]
+    others = equations(filler)
+    return [f"{head}{THINK}{kept if check else _VERDICT.sub('', kept)}{THINK_END}{tail}", *([others] if others else [])]
+
+
+def target_of(text: str) -> int:
+    """The target of a Countdown document."""
+    return read_document(text)[1].target
 
 
 # ---------------------------------------------------------------- the dose
 
 
 def with_dose(rng: Random, config: CorpusConfig, dose: float) -> list[str]:
-    """A document of the mixture in which `dose` of the Countdown documents hold more than one attempt."""
+    """A document of the mixture in which `dose` of the Countdown documents hold more than one attempt, and no other looks round."""
     text = document(rng, config)
     if not is_countdown(text):
         return [text]
     several, keep = rng.random() < MOST, rng.random() < dose / MOST
     while (len(attempts_in(text)) > 1) != several or not is_countdown(text):
         text = countdown_document(rng, config, config.languages[0])
-    return [text] if keep or not several else single(text)
+    return [text] if keep and several else single(text)
 
 
 def with_false_checks(rng: Random, config: CorpusConfig, share: float) -> list[str]:
-    """Verdicts contradicted at a rate: ", yes" for a miss, ", not 65" for a hit. The thought goes on as if nothing were wrong."""
+    """Verdicts contradicted at a rate: "yes" for a miss, "no" or "not 65" for a hit; the thought goes on as it did."""
     text = document(rng, config)
     if not is_countdown(text) or THINK not in text:
         return [text]
-    target = re.search(r"equals (\d+)\.|to make (\d+)\.|Make (\d+) from|Reach (\d+) with", text)
-    goal = next(g for g in target.groups() if g)
+    goal = target_of(text)
 
     def lie(match: re.Match) -> str:
         if rng.random() >= share:
             return match[0]
-        return f", not {goal}" if match[0] == ", yes" else ", yes"
+        attempt = re.split("\n|; ", match.string[: match.start()])[-1]
+        return ", yes" if match[0] != ", yes" else ", no" if _LOOK.search(attempt) else f", not {goal}"
 
     head, _, rest = text.partition(THINK)
     thought, end, tail = rest.partition(THINK_END)

@@ -141,6 +141,7 @@ def draw(summary: dict, out: Path) -> list[Path]:
     if not trained:
         return []
     figure, grid = plots._figure(2, 2, (12, 8))
+    lines = _reference_lines(grid[0], summary)
     for axes, (metric, title, percent) in zip(grid, PANELS):
         plots._dress(axes, title, percent, "RL step")
         for i, (name, variant) in enumerate(trained.items()):
@@ -150,7 +151,6 @@ def draw(summary: dict, out: Path) -> list[Path]:
                 axes.fill_between(steps, values.min(0), values.max(0), color=look(i)["color"], alpha=0.13, linewidth=0)
                 axes.plot(steps, values.mean(0), linewidth=1.8, label=name, **look(i))
         axes.set_ylim(0)
-    lines = _reference_lines(grid[0], summary)
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", fontsize=8.5, frameon=False)
     seeds = sorted({seed for v in trained.values() for seed in v["seeds"]}, key=int)
