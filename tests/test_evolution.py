@@ -58,11 +58,12 @@ def test_the_aha_follows_its_rule():
         sample(20, "b", TURN, True),  # was right at first
         sample(20, "c", "5 - 3 = 2, not 8\n3 + 5 = 8, yes", True),  # no word opens it
         sample(20, "d", TURN, False),  # not right
+        sample(30, "a", "3 + 5 = 8, not 8\nwait, 3 + 5 = 8, yes", True),  # no miss before it
         sample(40, "a", TURN, True), sample(40, "c", long, True), sample(60, "d", long, True),
     ]  # fmt: skip
-    assert evolution.aha(rows) == rows[9]
-    assert evolution.aha(rows[:8]) is None and evolution.aha([]) is None
-    assert "There is none" in evolution.aha_section(rows[:8], [])
+    assert evolution.aha(rows) == rows[10]
+    assert evolution.aha(rows[:9]) is None and evolution.aha([]) is None
+    assert "There is none" in evolution.aha_section(rows[:9], [])
 
 
 def test_the_place_in_the_data_is_counted():

@@ -72,6 +72,11 @@ def test_a_state_comes_once_and_small_ones_first():
     assert set(order[: len(small)]) == set(small) and len(small) < len(order)
 
 
+def test_zeros_and_large_numbers_are_not_small():
+    assert (0, 3) in states((3, 5, 5)) and (0, 3) not in states((3, 5, 5), 300)
+    assert (3, 400) in states((3, 20, 20)) and (3, 400) not in states((3, 20, 20), 300)
+
+
 def test_five_numbers_are_walked_without_repeats_to_true_states():
     problem = Countdown((3, 8, 9, 25, 50), 65)
     walked = list(in_order(Random(1), problem))[:300]
