@@ -14,10 +14,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from test_arithmetic import content_key, equations_in, expression_in, value_of
-from test_countdown import check_attempt, read_equation, read_thought
+from test_countdown import check_attempt, check_systematic, read_equation, read_thought
 
 from minir1.config import CorpusConfig, Habits
-from minir1.corpus import batches, sample_text, shard, shards
+from minir1.corpus import batches, sample_text, shard
+from minir1.fast.parallel import ordered
 from minir1.tasks.countdown import Countdown
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import parse
@@ -170,10 +171,13 @@ def test_documents_say_only_true_things_but_for_wrong_guesses(mixture):
             assert Counter(map(int, re.findall(r"\d+", document.transcript.answer))) == Counter(problem.numbers)
             right[problem.verify(document.transcript.answer)] += 1
             if document.transcript.think is not None:
-                attempts = read_thought(document.transcript.think, problem.target)
-                hits = [check_attempt(a, problem.numbers, problem.target) for a in attempts]
+                if re.search("with|配", document.transcript.think):
+                    hits = check_systematic(document.transcript.think, problem.numbers, problem.target)
+                else:
+                    attempts = read_thought(document.transcript.think, problem.target)
+                    hits = [check_attempt(a, problem.numbers, problem.target) for a in attempts]
+                    assert all(a.verdict in (None, "yes" if hit else a.goal) for a, hit in zip(attempts, hits))
                 assert problem.verify(document.transcript.answer) == hits[-1] and not any(hits[:-1])
-                assert all(a.verdict in (None, "yes" if hit else a.goal) for a, hit in zip(attempts, hits))
     assert 0.2 < right[True] / right.total() < 0.6, "often wrong, as in a base corpus"
 
 
@@ -221,12 +225,12 @@ def test_languages_come_in_equal_parts(mixture):
 def test_switching_comes_at_its_rate(lang):
     """Attempts that go on in the other language, seen by the verdicts of neighbours; at rate zero none does."""
     for rate in (0.0, 0.02, 0.3):
-        habits = Habits(switching=rate, verification=1.0, backtracking=0.8, subgoals=0.0, backward_chaining=0.0)
+        habits = Habits(switching=rate, verification=1.0, backtracking=0.8, subgoals=0.0, backward_chaining=0.0, persistence=0.5)
         config = replace(BOTH, languages=(lang,), share_countdown=1.0, direct=0.0, habits=habits, habits_zh=habits)
         pairs = switches = 0
         for document in documents(config, 2000, seed=6):
             lines = document.transcript.think.split("\n")
-            tongues = ["zh" if re.search("，(对|不是)", line) else "en" for line in lines]
+            tongues = ["zh" if re.search("，(对|不是|不行)", line) else "en" for line in lines]
             assert tongues[0] == lang == document.lang
             pairs += len(tongues) - 1
             switches += sum(a != b for a, b in zip(tongues, tongues[1:]))
@@ -278,8 +282,8 @@ def thoughts(config: CorpusConfig, n: int, lang: str) -> list[list[tuple]]:
 @pytest.mark.parametrize(("verification", "backtracking"), [(0.9, 0.5), (0.25, 0.1), (0.6, 0.7)])
 def test_habits_come_at_their_rates(lang, verification, backtracking):
     """Without known solutions (solved=0), where each rate can be read off; the other language has other rates."""
-    mine = Habits(verification=verification, backtracking=backtracking, persistence=0.0, most_attempts=100)
-    other = Habits(verification=0.05, backtracking=0.9, persistence=0.5)
+    mine = Habits(verification=verification, backtracking=backtracking, persistence=0.0, most_attempts=100, systematic=0.0)
+    other = Habits(verification=0.05, backtracking=0.9, persistence=0.5, systematic=0.0)
     habits, habits_zh = (mine, other) if lang == "en" else (other, mine)
     told = thoughts(replace(BOTH, solved=0.0, habits=habits, habits_zh=habits_zh), 6000, lang)
     attempts = [a for thought in told for a, _ in thought]
@@ -305,7 +309,7 @@ def test_documents_with_several_attempts_follow_backtracking():
 def test_persistence_is_a_share_of_documents():
     """A persistent writer goes on after 95 of 100 failures, the others as backtracking says: read off at the first failure."""
     for persistence, backtracking in ((1.0, 0.2), (0.3, 0.2)):
-        habits = Habits(persistence=persistence, backtracking=backtracking, most_attempts=2)
+        habits = Habits(persistence=persistence, backtracking=backtracking, most_attempts=2, systematic=0.0)
         told = thoughts(replace(BOTH, languages=("en",), solved=0.0, habits=habits), 2000, "en")
         failed = [thought for thought in told if thought[0][1]]
         rate = persistence * 0.95 + (1 - persistence) * backtracking
@@ -313,14 +317,15 @@ def test_persistence_is_a_share_of_documents():
 
 
 def test_at_most_so_many_attempts():
-    told = thoughts(replace(BOTH, habits=Habits(backtracking=1.0, persistence=0.0, most_attempts=4)), 2000, "en")
+    habits = Habits(backtracking=1.0, persistence=0.0, most_attempts=4, systematic=0.0)
+    told = thoughts(replace(BOTH, habits=habits), 2000, "en")
     lengths = Counter(map(len, told))
     assert max(lengths) == 4 and lengths[4] > len(told) / 2
 
 
 SIGNS = {  # what a document shows of a habit
-    "verification": r", yes|, not |，对|，不是",
-    "backtracking": r"(?s)<think>.*\n.*</think>",
+    "verification": r", yes|, not?\b|，对|，不是|，不行",
+    "backtracking": r"(?s)<think>.*(\n|; ).*</think>",
     "subgoals": r", make [0-9]|，先凑",
     "backward_chaining": r", need [0-9]|，还差",
 }
@@ -339,7 +344,8 @@ def test_a_habit_at_rate_zero_never_occurs(habit):
 def test_direct_and_solved_at_their_ends():
     for solved, low, high in ((1.0, 1.0, 1.0), (0.0, 0.001, 0.3)):
         for direct in (0.0, 1.0):
-            found = documents(replace(BOTH, share_countdown=1.0, direct=direct, solved=solved), 1500)
+            plain = Habits(systematic=0.0)  # a systematic writer has to find the solution
+            found = documents(replace(BOTH, share_countdown=1.0, direct=direct, solved=solved, habits=plain, habits_zh=plain), 1500)
             assert all((d.transcript.think is None) == (direct == 1.0) for d in found)
             right = sum(d.problem.verify(d.transcript.answer) for d in found) / len(found)
             assert low <= right <= high
@@ -378,15 +384,15 @@ def test_shards_are_functions_of_seed_and_index(tokenizer):
 
 def test_two_spawned_workers_write_the_same_shards_in_the_same_order(tokenizer):
     """Seven shards through a window of four, in processes whose string hashes differ from ours."""
-    plain = list(shards(SMALL, tokenizer, 3, 5, 7))
-    spawned = list(shards(replace(SMALL, workers=2), tokenizer, 3, 5, 7))
+    keys = [(SMALL, tokenizer.to_text(), 3, index) for index in range(5, 12)]
+    plain, spawned = list(ordered(shard, keys, workers=1)), list(ordered(shard, keys, workers=2))
     assert len(plain) == len(spawned) == 7
     assert all(np.array_equal(a, b) for a, b in zip(plain, spawned))
     assert all(np.array_equal(a, shard(SMALL, tokenizer.to_text(), 3, 5 + i)) for i, a in enumerate(plain))
 
 
 def test_workers_end_when_the_reader_stops_early(tokenizer):
-    reader = shards(replace(SMALL, workers=2), tokenizer, 3, 0, 500)
+    reader = ordered(shard, ((SMALL, tokenizer.to_text(), 3, index) for index in range(500)), workers=2)
     assert len(next(reader)) == 4000
     start = time.monotonic()
     reader.close()
@@ -399,7 +405,7 @@ def test_batches_are_the_shards_in_a_row(rows, row_tokens, tokenizer):
     count = 9
     made = list(batches(SMALL, tokenizer, 4, rows, row_tokens, 0, count))
     need = rows * row_tokens
-    stream = np.concatenate(list(shards(SMALL, tokenizer, 4, 0, count * need // 4000 + 1)))
+    stream = np.concatenate([shard(SMALL, tokenizer.to_text(), 4, index) for index in range(count * need // 4000 + 1)])
     assert len(made) == count
     for b, batch in enumerate(made):
         assert batch.shape == (rows, row_tokens + 1) and batch.dtype == np.int64

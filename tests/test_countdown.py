@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from minir1.config import Habits
 from minir1.tasks import countdown
-from minir1.tasks.countdown import DISTRIBUTIONS, Countdown, Step, compose, evaluate, sample, solve, split_of, write_trace
+from minir1.tasks.countdown import DISTRIBUTIONS, Countdown, Step, compose, evaluate, sample, solve, split_of, steps_of, write_trace
 
 # ---------------------------------------------------------------- the oracle: Python's own parser
 
@@ -678,7 +678,8 @@ def check_attempt(attempt: Attempt, numbers: tuple[int, ...], target: int) -> bo
 @pytest.mark.parametrize("goals", [0.0, 0.3])
 def test_traces_say_only_true_things(lang, goals):
     """With verification=1 each attempt ends in a verdict, and the verdict is right; the answer follows suit."""
-    habits = Habits(verification=1.0, backtracking=0.7, persistence=0.2, subgoals=goals, backward_chaining=goals, most_attempts=6)
+    rates = {"verification": 1.0, "backtracking": 0.7, "persistence": 0.2, "most_attempts": 6, "systematic": 0.0}
+    habits = Habits(subgoals=goals, backward_chaining=goals, **rates)
     kinds, solved, total = Counter(), 0, 0
     for numbers, target, _, trace in traces(habits, lang, 1500):
         attempts = read_thought(trace.thought, target)
@@ -697,13 +698,13 @@ def test_traces_say_only_true_things(lang, goals):
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_backtracking_zero_is_a_single_attempt(lang):
-    for *_, plan, trace in traces(Habits(backtracking=0.0, persistence=0.0), lang, 400):
+    for *_, plan, trace in traces(Habits(backtracking=0.0, persistence=0.0, systematic=0.0), lang, 400):
         assert trace.attempts == 1 and "\n" not in trace.thought
         assert trace.solved or plan is None
 
 
 def test_other_rates_at_their_ends():
-    habits = Habits(verification=0.0, backtracking=1.0, persistence=0.0, most_attempts=5)
+    habits = Habits(verification=0.0, backtracking=1.0, persistence=0.0, most_attempts=5, systematic=0.0)
     for numbers, target, plan, trace in traces(habits, "en", 300):
         assert "yes" not in trace.thought and "not" not in trace.thought
         attempts = read_thought(trace.thought, target)
@@ -724,36 +725,78 @@ def test_goal_directed_habits_follow_their_rate(name, kind):
         assert seen[kind] + seen["blind"] == seen.total()
 
 
-def test_systematic_attempts_try_every_combination_once_and_aim():
-    """Against a search written out here: each first step once, no attempt twice, and a hit wherever the last pair allows one."""
+def pairs_left(numbers: tuple[int, ...], target: int) -> set[tuple[int, ...]]:
+    """All pairs of numbers that small steps can leave and from which something small can be made: written out, for comparison."""
+    useful = range(1, max(300, 3 * target))
+    if len(numbers) == 2:
+        x, y = numbers
+        made = {x + y, abs(x - y), x * y, max(x, y) / min(x, y)}
+        return {tuple(sorted(numbers))} if any(v in useful for v in made) else set()
+    pairs = set()
+    for i, x in enumerate(numbers):
+        for j, y in enumerate(numbers[:i]):
+            rest = tuple(n for k, n in enumerate(numbers) if k not in (i, j))
+            for v in (x + y, abs(x - y), x * y, max(x, y) / min(x, y)):
+                if v in useful:
+                    pairs |= pairs_left((*rest, int(v)), target)
+    return pairs
+
+
+def test_systematic_attempts_visit_every_pair_once_and_look_round():
     for seed in range(40):
         rng = Random(seed)
-        numbers, target = tuple(rng.randint(1, 30) for _ in range(3)), rng.randint(10, 99)
-        found = list(countdown.systematic_attempts(rng, numbers, target))
-        firsts = [(frozenset((s[0].a, s[0].b)), s[0].operator, s[0].value) for s in found]
-        expected = {
-            (frozenset((x, y)), op, v)
-            for i, x in enumerate(numbers) for y in numbers[:i]
-            for op, v in (("+", x + y), ("-", abs(x - y)), ("*", x * y), ("/", max(x, y) / min(x, y)))
-            if v == int(v) and 0 < v <= 300
-        }  # fmt: skip
-        assert set(firsts) == expected
-        if len(set(numbers)) == 3:
-            assert len(firsts) == len(expected)
-        for steps in found:
-            x, y = steps[1].a, steps[1].b
-            quotient = max(x, y) / min(x, y) if min(x, y) else None
-            assert (steps[-1].value == target) == (target in (x + y, abs(x - y), x * y, quotient))
-        solved = any(steps[-1].value == target for steps in found)
-        assert solved or countdown.solve(numbers, target) is None or max(s.value for s in countdown.solve(numbers, target)) > 300
+        numbers, target = tuple(rng.randint(1, 30) for _ in range(rng.choice((3, 4)))), rng.randint(10, 99)
+        found = list(countdown.systematic_attempts(rng, numbers, target, set()))
+        pairs = [tuple(sorted((steps[-1].value, other))) for steps, other, _ in found]
+        assert len(pairs) == len(set(pairs)) and set(pairs) == pairs_left(numbers, target)
+        for steps, other, last in found:
+            made = [s.value for s in steps_of(steps[-1].value, other) if 0 < s.value < max(300, 3 * target)]
+            assert target not in made[: len(last) - 1] and [s.value for s in last] == made[: len(last)]
+            assert len(last) == len(made) or last[-1].value == target
+            assert check_steps(numbers, [*steps, last[-1]]) == last[-1].value
 
 
-def test_systematic_writers_repeat_nothing_before_they_are_through():
-    for numbers, target, many in (((19, 36, 55), 99, 6), ((3, 14, 25, 60), 97, 20)):
-        habits = Habits(systematic=1.0, backtracking=1.0, persistence=0.0, verification=0.0, most_attempts=many)
-        trace = countdown.write_trace(Random(1), numbers, target, habits, "en", None)
-        lines = [re.sub(r"^(wait, |try |but |or )", "", line) for line in trace.thought.split("\n")]
-        assert len(lines) == trace.attempts == len(set(lines)) and (trace.solved or len(lines) == many)
+def check_systematic(thought: str, numbers: tuple[int, ...], target: int) -> list[bool]:
+    """Read back word by word: steps, the number beside them, what the two can make, the verdict. Whether each attempt hits."""
+    for chinese, english in {"，配": ", with ", "，不行": ", no", "，对": ", yes", "：": ": "}.items():
+        thought = thought.replace(chinese, english)
+    tries, hits = [], []
+    for line in thought.split("\n"):
+        line = RETRY.sub("", line)
+        head, rest = line.split(": ", 1) if len(numbers) > 3 else (None, line)
+        tries += [(head, text) for text in rest.split("; ")]
+    for head, text in tries:
+        match = re.fullmatch(r"(.+), with (\d+): ([\d, ]*\d)(?:, (yes|no))?", text)
+        steps, left = [read_equation(t) for t in ([head] if head else []) + [match[1]]], Counter(numbers)
+        for step in steps:
+            left.subtract((step.a, step.b))
+            left[step.value] += 1
+        assert +left == Counter((steps[-1].value, int(match[2]))) and min(left.values()) >= 0
+        values = [int(v) for v in match[3].split(", ")]
+        assert set(values) <= {s.value for s in steps_of(steps[-1].value, int(match[2]))} and target not in values[:-1]
+        hits.append(values[-1] == target)
+        assert match[4] in (None, "yes" if hits[-1] else "no")
+    assert len(tries) == len(set(tries)) and not any(hits[:-1])
+    return hits
+
+
+def test_systematic_writers_say_true_things_and_stop_when_they_hit():
+    for lang in ("en", "zh"):
+        solved = []
+        for numbers, target, _, trace in traces(Habits(systematic=1.0, persistence=1.0), lang, 300):
+            hits = check_systematic(trace.thought, numbers, target)
+            assert hits[-1] is trace.solved and len(hits) == trace.attempts
+            assert Countdown(numbers, target).verify(trace.answer) is trace.solved
+            solved.append(trace.solved)
+        assert 0.3 < sum(solved) / len(solved) < 0.9
+
+
+def test_systematic_writers_keep_to_their_rates():
+    silent = Habits(systematic=1.0, verification=0.0, backtracking=1.0, persistence=0.0, most_attempts=7)
+    for *_, trace in traces(silent, "en", 100):
+        assert not re.search("yes|no", trace.thought) and trace.attempts <= 7 and (trace.solved or trace.attempts > 1)
+    for *_, trace in traces(Habits(systematic=1.0, backtracking=0.0, persistence=0.0), "zh", 100):
+        assert trace.attempts == 1 and "\n" not in trace.thought and not re.search("[A-Za-z]", trace.thought)
 
 
 def test_aim_raises_the_hits():
