@@ -1,7 +1,7 @@
 """Reward hacking, made to happen twice (R1 report, section 2.2 and Fig. 6; Gao et al., arXiv 2210.10760).
 
-    python -m minir1.r1.hacking preference minir1/data/base-cpu.pt --warm 300 --out runs/hacking
-    python -m minir1.r1.hacking reasoning minir1/data/base-cpu.pt --out runs/hacking
+    python -m minir1.r1.hacking preference minir1/data/base-r1-cpu.pt --languages en,zh --warm 200 --out runs/hacking
+    python -m minir1.r1.hacking reasoning minir1/data/base-r1-cpu.pt --languages en,zh --out runs/hacking
 
 preference: general prompts, and the learned preference reward for far longer than R1 dared to (the last 400 of 1,700
 steps). reasoning: what R1-Zero refused to do, a neural reward model in the place of the Countdown verifier, trained on right
@@ -61,7 +61,7 @@ class Plan:
     languages: tuple[str, ...] = ("en",)
 
 
-PLANS = {"preference": Plan(), "reasoning": Plan(max_tokens=128)}
+PLANS = {"preference": Plan(lr=5e-5), "reasoning": Plan(max_tokens=128)}
 ARMS = ("hacked", "control")  # rewarded by the proxy; by the rule
 
 
@@ -119,7 +119,12 @@ def chase(bench: Bench, start: Transformer, proxy: Proxy, reward: Proxy, say: st
     rl = RLConfig(steps=plan.steps, prompts=plan.prompts, group_size=plan.group, lr=plan.lr, lr_end=1.0, max_tokens=plan.max_tokens)
     learner, held = make_learner(model, 0.0, rl.clip, bench.device), bench.problems("validation", "", plan.problems)
     sampler = Engine(model, bench.device.dtype, max(plan.prompts * plan.group, 128), plan.max_tokens).sample
-    rows = [measure(bench, model, start, sampler, held, proxy, 0)]
+    rows: list[dict] = []
+
+    def look(step: int) -> None:
+        rows.append(measure(bench, model, start, sampler, held, proxy, step))
+        figures = (f"{name} {rows[-1][name]:.3f}" for name in ("proxy", "truth", "format", "length", "kl", "correlation"))
+        print(f"{say} step {step}: {', '.join(figures)}", flush=True)
 
     def generate(step: int) -> Rollouts:
         problems = bench.problems("train", f"{bench.seed} {step}", plan.prompts)
@@ -129,10 +134,9 @@ def chase(bench: Bench, start: Transformer, proxy: Proxy, reward: Proxy, say: st
 
     def on_step(step: int, rollouts: Rollouts, adv_B, stats) -> None:
         if (step + 1) % plan.every == 0:
-            rows.append(measure(bench, model, start, sampler, held, proxy, step + 1))
-            figures = (f"{name} {rows[-1][name]:.3f}" for name in ("proxy", "truth", "format", "length", "kl"))
-            print(f"{say} step {step + 1}: {', '.join(figures)}", flush=True)
+            look(step + 1)
 
+    look(0)
     with accelerate(model, bench.device):
         train(model, learner, range(plan.steps), rl, bench.tokenizer.pad, generate, on_step)
     return rows

@@ -1,6 +1,6 @@
 """Learning to call the calculator: documents, their fine-tuning, and the measurement on products that no head computes.
 
-    python -m minir1.r1.lessons minir1/data/base-cpu.pt --out runs/calculator
+    python -m minir1.r1.lessons minir1/data/base-r1-cpu.pt --languages en,zh --out runs/calculator
 
 What must be learned is to say when to call, to put a question into symbols, and to copy digits exactly, both ways. Outputs
 are masked out of the loss as they are in reinforcement learning. One document in ten holds a broken call with its error,
