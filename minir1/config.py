@@ -136,7 +136,6 @@ class RLConfig:
     tasks: tuple[str, ...] = knob(("countdown:cpu=1",), "what is practised: countdown:NAME=share or arithmetic:KIND=share", True)
     recompute: bool = knob(False, "old log-probs from the trainer, not from the sampler (needed where their numbers differ)")
     train_tokens: int = knob(16_384, "tokens in one forward pass of the update (memory)")
-    balance_rate: float = knob(0.0, "router bias moved by this much an update; 0: frozen, see README")
     evaluate_every: int = knob(20, "steps between validations")
     checkpoint_every: int = knob(20, "steps between checkpoints")
 

@@ -79,10 +79,11 @@ def test_the_loss_is_at_most_forty_lines():
 def test_run_time_packages_are_the_five_allowed_ones():
     import sys
 
-    allowed = {"torch", "numpy", "tqdm", "tokenizers", "matplotlib", "minir1"} | set(sys.stdlib_module_names)
+    allowed = {"torch", "numpy", "tqdm", "tokenizers", "matplotlib", "minir1", "train_zero"} | set(sys.stdlib_module_names)
     rivals = {"transformers", "trl", "datasets"}  # measured by `minir1 bench` where they are installed
-    for path in [ROOT / "train_zero.py", *(ROOT / "minir1").rglob("*.py")]:
-        optional = {"safetensors"} | (rivals if path.name == "bench_others.py" else set())  # safetensors: the export extra
+    for path in [ROOT / "train_zero.py", ROOT / "train_r1.py", *(ROOT / "minir1").rglob("*.py")]:
+        extra = {"bench_others.py": rivals, "problems.py": {"reasoning_gym"}}  # asked for where they are installed
+        optional = {"safetensors"} | extra.get(path.name, set())  # safetensors: the export extra
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
