@@ -15,8 +15,9 @@ from minir1.grpo import advantages
 from minir1.model import Transformer
 from minir1.presets import PRESETS
 from minir1.r1 import general
-from minir1.r1.hacking import PLANS, Bench, Hacked, auc, chase, draw_of, main, truth
+from minir1.r1.hacking import PLANS, Bench, Hacked, auc, chase, draw_of, main, preference_experiment, truth
 from minir1.r1.hacking_plot import curve, draw_figure, read_runs
+from minir1.r1.preference import PreferenceModel, final_summary
 from minir1.rewards import Reward
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import render
@@ -103,6 +104,20 @@ def test_one_command_writes_figures_and_a_figure(tokenizer, start, tmp_path, kin
     assert whole["plan"]["steps"] == 2 and whole["arm"] == "control" and whole["judge"] and whole["seconds"] > 0
     assert whole["rows"][0]["proxy"] == runs["hacked"][0]["rows"][0]["proxy"]  # the same start, the same judge
     assert draw_figure(kind, tmp_path / "out").stat().st_size < 200_000
+
+
+def test_a_saved_preference_model_is_taken_as_it_is(tokenizer, start, tmp_path, monkeypatch):
+    torch.manual_seed(1)
+    judge = PreferenceModel(start, tokenizer)
+    torch.nn.init.normal_(judge.heads.weight, std=0.1)
+    judge.figures = {"accuracy": 0.75}
+    judge.save(tmp_path / "p.pt")
+    b = bench(tokenizer, steps=1, prompts=2, group=2, every=1, problems=8)
+    found = preference_experiment(b, start, str(tmp_path / "p.pt"))
+    assert found["judge"] == {"accuracy": 0.75}
+    sample = found["hacked"][0]["samples"][0]
+    valued = judge.eval().score([sample["question"]], [final_summary(sample["response"])]).item()
+    assert sample["proxy"] == pytest.approx(valued, abs=1e-3)
 
 
 def test_a_wrong_flag_is_told(tmp_path):

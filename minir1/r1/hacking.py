@@ -3,6 +3,8 @@
     python -m minir1.r1.hacking preference minir1/data/base-r1-cpu.pt --languages en,zh --warm 200 --out runs/hacking
     python -m minir1.r1.hacking reasoning minir1/data/base-r1-cpu.pt --languages en,zh --out runs/hacking
 
+(or with --judge RUN/4-all-scenarios/checkpoints/preference.pt and RUN/checkpoints/dev3.pt of a pipeline run)
+
 preference: general prompts, and the learned preference reward for far longer than R1 dared to (the last 400 of 1,700
 steps). reasoning: what R1-Zero refused to do, a neural reward model in the place of the Countdown verifier, trained on right
 and wrong responses of the very policy that then climbs it. Both follow the proxy and, on the same held-out problems, the
@@ -32,7 +34,7 @@ from minir1.grpo import score_tokens, train
 from minir1.model import Transformer
 from minir1.r1 import curate, general
 from minir1.r1.hacking_plot import draw_figure
-from minir1.r1.preference import POINTS_A_STEP, final_summary, response_of, train_points, train_preference
+from minir1.r1.preference import POINTS_A_STEP, PreferenceModel, final_summary, response_of, train_points, train_preference
 from minir1.rewards import score
 from minir1.rollout import Rollouts, roll_out, to_batch
 from minir1.supervised import fit
@@ -61,7 +63,7 @@ class Plan:
     languages: tuple[str, ...] = ("en",)
 
 
-PLANS = {"preference": Plan(lr=5e-5), "reasoning": Plan(max_tokens=128)}
+PLANS = {"preference": Plan(lr=5e-5, judge_steps=250), "reasoning": Plan(max_tokens=128)}
 ARMS = ("hacked", "control")  # rewarded by the proxy; by the rule
 
 
@@ -171,9 +173,13 @@ def measure(bench: Bench, model, start, sampler, held: list[Problem], proxy: Pro
 # ---------------------------------------------------------------- two proxies
 
 
-def preference_experiment(bench: Bench, start: Transformer) -> dict:
-    """General prompts under the preference model; it sees the final summary only."""
-    judge = train_preference(start, bench.tokenizer, bench.seed, bench.plan.judge_steps, bench.device.name, bench.plan.languages)
+def preference_experiment(bench: Bench, start: Transformer, saved: str | None = None) -> dict:
+    """General prompts under the preference model, a saved one or one trained here; it sees the final summary only."""
+    plan, device = bench.plan, bench.device.name
+    if saved:
+        judge = PreferenceModel.load(saved, device)
+    else:
+        judge = train_preference(start, bench.tokenizer, bench.seed, plan.judge_steps, device, plan.languages)
 
     def proxy(rollouts: Rollouts) -> list[float]:
         questions = [rollouts.problem(row).question() for row in range(len(rollouts.texts))]
@@ -257,6 +263,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--arm", choices=ARMS, help="only one of the two: rewarded by the proxy, or by the rule")
     parser.add_argument("--steps", type=int, help="RL steps")
+    parser.add_argument("--judge", help="preference: a saved preference model, such as stage 4's; trained here if not given")
     parser.add_argument("--judge_steps", type=int, help="steps that train the reward model")
     parser.add_argument("--lr", type=float, help="learning rate of the RL")
     parser.add_argument("--max_tokens", type=int, help="longest response")
@@ -274,7 +281,7 @@ def main(arguments: list[str]) -> None:
     bench = Bench(tokenizer, device, plan, given.seed, draw_of(given.kind, plan), (given.arm,) if given.arm else ARMS)
     if given.warm:
         warm_up(bench, model, given.warm)
-    found = (preference_experiment if given.kind == "preference" else reasoning_experiment)(bench, model)
+    found = preference_experiment(bench, model, given.judge) if given.kind == "preference" else reasoning_experiment(bench, model)
     told = {"kind": given.kind, "seed": given.seed, "command": " ".join(arguments), "device": str(device), "plan": asdict(plan)}
     told |= {"seconds": time.time() - start, "judge": found["judge"]}
     for arm in bench.arms:
