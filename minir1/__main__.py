@@ -18,13 +18,15 @@ COMMANDS = {
     "golden": ("minir1.tools.golden", "main", "is a run as it should be? its curves beside those of known-good runs"),
     "tables": ("minir1.tools.tables", "main", "a policy's results beside the published ones, and what they cost"),
     "evolution": ("minir1.tools.evolution", "main", "how a policy changed over RL, beside what its base has read"),
+    "hack": ("minir1.r1.hacking", "main", "optimise a learned reward for too long, and look"),
+    "calculator": ("minir1.r1.lessons", "main", "teach a checkpoint to call a calculator while it thinks"),
     "pack": ("minir1.tools.pack", "main", "write a checkpoint at a quarter of its size, to be shipped"),
     "export": ("minir1.tools.export", "main", "write a checkpoint as a Hugging Face directory"),
 }
 
 
 def usage() -> str:
-    lines = [f"  {name:<10}{help}" for name, (_, _, help) in COMMANDS.items()]
+    lines = [f"  {name:<11}{help}" for name, (_, _, help) in COMMANDS.items()]
     return "\n".join(["usage: minir1 COMMAND ...", "", *lines, "", "minir1 COMMAND --help says more; train_zero.py trains."])
 
 
