@@ -330,6 +330,88 @@ def test_grpo_puzzles_ask_what_the_package_does():
     agree("06.response_ratio", ratio)
 
 
+def test_training_puzzles_ask_what_the_package_does():
+    from minir1.grpo import advantages, learning_rate
+    from minir1.tasks.countdown import Countdown
+    from minir1.tools.behaviours import observe
+
+    config = lambda steps, lr, warmup, end: RLConfig(steps=steps, lr=lr, warmup=warmup, lr_end=end)  # noqa: E731
+    agree("07.learning_rate", lambda step, *settings: learning_rate(step, config(*settings)))
+    for (reward_PG,) in arguments("07.signal"):
+        if reward_PG.shape[1] == 2:  # no reward of a group that differs is its mean, so each one has an advantage
+            share = (advantages(reward_PG) != 0).float().mean().item()
+            assert PUZZLES["07.signal"].specification(reward_PG) == pytest.approx(share)
+    for (attempts,) in arguments("07.repeats"):
+        seen = observe(Countdown((3, 5), 9), "<think>" + "\n".join(f"{a}, not 9" for a in attempts))
+        assert PUZZLES["07.repeats"].specification(attempts) == seen.repeated
+
+
+def test_pipeline_puzzles_ask_what_the_package_does():
+    from minir1.model import Transformer
+    from minir1.r1.costs import cost
+    from minir1.r1.curate import reason_to_drop
+    from minir1.r1.distill import reverse_kl
+    from minir1.r1.preference import bradley_terry
+    from minir1.rewards import Reward
+    from minir1.tasks.countdown import Countdown
+    from minir1.tools.summary import parameter_counts
+
+    agree("08.preference_loss", bradley_terry)
+    agree("08.reverse_kl", lambda s_V, t_V: reverse_kl(s_V[None, None], t_V[None, None])[0, 0])
+    for (share,) in arguments("08.highest_weight"):
+        config = RLConfig(language_reward=PUZZLES["08.highest_weight"].specification(share))
+        assert Reward(1.0, 1.0, share).total(config) == pytest.approx(Reward(0.0, 1.0, 1.0).total(config))
+    model = Transformer(ModelConfig(vocab_size=8, width=4, layers=1, heads=1, kv_rank=4, experts=0, positions=8))
+    used = parameter_counts(model)[1]
+    for _, sampled, trained in arguments("08.operations"):
+        assert PUZZLES["08.operations"].specification(used, sampled, trained) == cost(model, 1.0, sampled, trained)["flops"]
+    hit, miss, false, mixed = "3 + 5 = 8, yes", "5 - 3 = 2, not 8", "5 - 3 = 4, not 8", "5 - 3 = 2, 不是8"
+    end = "<answer>3 + 5</answer><|end|>"
+    for response, facts in (
+        (f"<think>{miss}\n{hit}</think>{end}", (True, "", 0, 0, 1.0)),
+        (f"<think>{hit}</think><answer>3 - 5</answer><|end|>", (False, "", 0, 0, 1.0)),
+        (end, (True, None, 0, 0, None)),
+        (f"<think>{mixed}\n{miss}\n{miss}\n{hit}</think>{end}", (True, "", 1, 0, 0.5)),
+        (f"<think>{miss}\n{miss}\n{false}\n{hit}</think>{end}", (True, "", 1, 1, 1.0)),
+        (f"<think>{false}\n{hit}</think>{end}", (True, "", 0, 1, 1.0)),
+    ):
+        assert reason_to_drop(Countdown((3, 5), 8), response) == PUZZLES["08.keep"].specification(*facts)
+
+
+def test_reading_puzzles_ask_what_the_package_does():
+    from minir1.model import Routing, expert_load
+    from minir1.rewards import Reward
+    from minir1.rollout import Rollouts
+    from minir1.tasks.countdown import Countdown
+    from minir1.tools.measure import outcome
+    from minir1.tools.words import trend
+
+    def measured(right_PG):
+        P, G = right_PG.shape
+        rewards = [Reward(right, 1.0, 1.0) for right in right_PG.flatten().tolist()]
+        ids, logp = [[1]] * (P * G), [torch.zeros(1)] * (P * G)
+        problems = [Countdown((3, 5), 8)] * P
+        return outcome(Rollouts(problems, G, [[1]] * P, ids, logp, [""] * (P * G), [True] * (P * G), rewards))["stderr"]
+
+    agree("09.stderr", measured)
+    for (values,) in arguments("09.trend"):
+        if len(values) >= 3 and max(values) > 1:
+            found = PUZZLES["09.trend"].specification(values)
+            assert trend([{"a": value} for value in values], "a")[:2] == pytest.approx(found, abs=1e-6)
+    layers = lambda chosen_LN, experts: [Routing(row[None, :, None], None) for row in chosen_LN]  # noqa: E731
+    agree("09.load_max", lambda chosen_LN, experts: expert_load(layers(chosen_LN, experts), experts).max() * experts)
+
+
+# ---------------------------------------------------------------- what a notebook promises
+
+
+def test_live_training_gained_ten_points():
+    said = "".join(o.get("text", "") for cell in cells(FOLDER / "07_r1_zero.ipynb") for o in cell.outputs)
+    found = re.search(r": ([-+0-9.]+) points \(± ([0-9.]+)\) in ([0-9]+) s of processor time", said)
+    gain, error, seconds = map(float, found.groups())
+    assert gain >= 10 and gain >= 2 * error and seconds <= 2 * 240  # two cores, four minutes
+
+
 # ---------------------------------------------------------------- the graders
 
 
@@ -547,7 +629,90 @@ WRONG = {
         lambda logp, old, mask: ((logp - old) * mask).mean().exp(),
         lambda logp, old, mask: (logp - old)[mask].exp().mean(),  # arithmetic mean
     ),
+    "07.learning_rate": (
+        lambda step, steps, peak, warmup, end: peak * min(1, (step + 1) / max(1, warmup)),  # never falls
+        lambda step, steps, peak, warmup, end: peak * (1 - (1 - end) * step / steps),  # no warm-up
+        lambda step, steps, peak, warmup, end: peak * min(1, step / max(1, warmup)) * (1 - (1 - end) * step / steps),
+        lambda step, steps, peak, warmup, end: peak * min(1, (step + 1) / max(1, warmup)) * (1 - step / steps),
+    ),
+    "07.signal": (
+        lambda r: ((r - r.mean(1, keepdim=True)).abs() > 0.6).float().mean(),
+        lambda r: (r != r[0, 0]).float().mean(),
+        lambda r: float(r.std(1).mean()),
+    ),
+    "07.search": (
+        lambda h, most: (h * most, 1 / h),
+        lambda h, most: (1 - (1 - h) ** most, float(most)),  # nobody stops early
+        lambda h, most: (1 - (1 - h) ** most, min(1 / h, most)),
+    ),
+    "07.repeats": (
+        lambda attempts: len(set(attempts)),
+        lambda attempts: sum(a == b for a, b in zip(attempts, attempts[1:])),  # neighbours only
+        lambda attempts: sum(attempts.count(a) > 1 for a in attempts),  # the first one too
+    ),
+    "08.keep": (
+        lambda right, thought, repeated, false, share: "" if right and thought and not repeated and not false else "wrong",
+        lambda right, thought, repeated, false, share: kept_or_not(right, thought or None, repeated, false, share),
+        lambda right, thought, repeated, false, share: kept_or_not(right, thought, repeated, false, share or 0.0),
+        lambda right, thought, repeated, false, share: kept_or_not(right, thought, 0, repeated or false, share),
+    ),
+    "08.thin_out": (
+        lambda pairs, most: list(dict.fromkeys(pairs)),
+        lambda pairs, most: [p for i, p in enumerate(pairs) if sum(q[0] == p[0] for q in pairs[:i]) < most],  # doubles use up room
+        lambda pairs, most: sorted(set(pairs))[:most],
+    ),
+    "08.highest_weight": (
+        lambda share: 1 / share if share else 1.0,
+        lambda share: 1 - share,
+        lambda share: 1.0,
+    ),
+    "08.preference_loss": (
+        lambda better, worse: -(better - worse).mean(),
+        lambda better, worse: -(worse - better).sigmoid().log().mean(),
+        lambda better, worse: -(better - worse).sigmoid().log().sum() / 2,
+        lambda better, worse: -(better - worse).mean().sigmoid().log(),
+    ),
+    "08.reverse_kl": (
+        lambda s, t: (t.softmax(-1) * (t.log_softmax(-1) - s.log_softmax(-1))).sum(),  # forward
+        lambda s, t: (s.softmax(-1) * (s - t)).sum(),  # logits are not log-probabilities
+        lambda s, t: (s.log_softmax(-1) - t.log_softmax(-1)).mean(),
+    ),
+    "08.operations": (
+        lambda n, sampled, trained: 2 * n * (sampled + trained),
+        lambda n, sampled, trained: n * (2 * sampled + 4 * trained),
+        lambda n, sampled, trained: 6 * n * (sampled + trained),
+    ),
+    "09.stderr": (
+        lambda right: right.flatten().std() / right.numel() ** 0.5,  # as if all responses were independent
+        lambda right: right.mean(1).std(correction=0) / len(right) ** 0.5,
+        lambda right: right.mean(1).std(),
+        lambda right: (right.mean() * (1 - right.mean()) / len(right)) ** 0.5,
+    ),
+    "09.differ": (
+        lambda a, ea, b, eb: abs(a - b) > 2 * (ea + eb),  # bars that do not touch
+        lambda a, ea, b, eb: abs(a - b) > 2 * max(ea, eb),
+        lambda a, ea, b, eb: b - a > 2 * (ea**2 + eb**2) ** 0.5,
+    ),
+    "09.trend": (
+        lambda values: (values[0], values[-1]),
+        lambda values: (min(values), max(values)),
+        lambda values: (sum(values) / len(values),) * 2,
+    ),
+    "09.gap": (
+        lambda trainer, sampler, mask: (trainer - sampler).abs().mean(),  # padding too
+        lambda trainer, sampler, mask: (trainer - sampler)[mask].mean().abs(),
+        lambda trainer, sampler, mask: ((trainer - sampler).abs() * mask).mean(),
+    ),
+    "09.load_max": (
+        lambda chosen, experts: experts * torch.bincount(chosen.flatten(), minlength=experts).max() / chosen.numel(),
+        lambda chosen, experts: max(torch.bincount(row).max() for row in chosen) / chosen.shape[1],  # a share
+        lambda chosen, experts: float(experts),
+    ),
 }
+
+
+def kept_or_not(*drawn):
+    return PUZZLES["08.keep"].specification(*drawn)
 
 
 def replayed(numbers, steps):
@@ -648,6 +813,9 @@ SWAPS = {
 EQUIVALENT = {
     "00.push: abs(above) < 1e-06 -> abs(above) <= 1e-06": "no drawn reward lies exactly that far from the mean",
     "00.push: above > 0 -> above >= 0": "an advantage of 0 has been dealt with before",
+    "09.differ: abs(a - b) > 2 * (error_a ** 2 + error_b ** 2) ** 0.5 -> abs(a - b) >= 2 * (error_a ** 2 + error_b ** 2) ** 0.5": (
+        "no drawn figures are exactly that far apart"
+    ),
     "06.gradient_weights: ratio_T > 1 + high -> ratio_T >= 1 + high": "a drawn ratio never lies exactly on the border",
     "06.gradient_weights: ratio_T < 1 - low -> ratio_T <= 1 - low": "a drawn ratio never lies exactly on the border",
     "06.gradient_weights: advantage > 0 -> advantage >= 0": "no advantage of 0 is drawn; its terms are 0 in either case",

@@ -12,6 +12,9 @@ from minir1.tools import (
     puzzle_specs_04,
     puzzle_specs_05,
     puzzle_specs_06,
+    puzzle_specs_07,
+    puzzle_specs_08,
+    puzzle_specs_09,
 )
 
 _FILES = (
@@ -22,5 +25,8 @@ _FILES = (
     puzzle_specs_04,
     puzzle_specs_05,
     puzzle_specs_06,
+    puzzle_specs_07,
+    puzzle_specs_08,
+    puzzle_specs_09,
 )
 PUZZLES = {name: puzzle for file in _FILES for name, puzzle in file.PUZZLES.items()}
