@@ -130,14 +130,6 @@ class Examiner:
         return found | {"references": references}
 
 
-def transcripts(rollouts, step: int, count: int) -> list[dict]:
-    return [
-        {"step": step, "id": str(i), "question": rollouts.problem(i).question(), "response": text,
-         "correct": bool(rollouts.rewards[i].accuracy), "tokens": len(rollouts.response_ids[i])}
-        for i, text in enumerate(rollouts.texts[:count])
-    ]  # fmt: skip
-
-
 def blind(problems: list[Problem], tokenizer: Tokenizer, budget: int, attempts: dict[int, float] | None = None) -> dict[str, float]:
     """Blind search: random attempts, written and checked as the corpus writes them, until one hits.
 
