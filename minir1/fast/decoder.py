@@ -7,6 +7,7 @@ chain is made shorter: what is linear in a row is multiplied into one matrix whe
                 becomes two products and a sum; the key's latent and rotated part too: one matrix
     output      W^O W^UV: from the mixed latents straight back to the residual
     experts     gate and up of every expert, the shared one among them: one matrix; down of all: one more
+    norms       their weights belong to the matrix behind them; the row's scale is applied to what the matrix gives
 """
 
 from typing import NamedTuple
@@ -25,13 +26,11 @@ def can_fuse(model: Transformer) -> bool:
 
 
 class Layer(NamedTuple):
-    """One block, fused. I: all projections of attention, U: gate and up of all experts."""
+    """One block, fused. I: all projections of attention, U: gate and up of all experts. Norm weights are in the matrices behind."""
 
-    norm_1: Tensor
     into_ID: Tensor
     kv_norm: Tensor
     out_DI: Tensor
-    norm_2: Tensor
     gate_up_UD: Tensor
     down_DU: Tensor
     router_ED: Tensor  # float32; empty in a dense block
@@ -47,6 +46,7 @@ def swap_pairs(rows: Tensor) -> Tensor:
 def fuse(block: Block, c: ModelConfig) -> Layer:
     """All in float32; the order of rows in into_ID is that of `Decoder._attend`."""
     a, empty = block.attention, torch.empty(0, device=block.norm_1.weight.device)
+    norm_1, norm_2 = block.norm_1.weight, block.norm_2.weight
     up_HCR = a.kv_up.weight.unflatten(0, (c.heads, -1))
     query_HCD = a.q_up.weight.unflatten(0, (c.heads, -1)) * a.scale
     latent_RD, key_CD = a.kv_down.weight.split([c.kv_rank, c.rope_width])
@@ -63,20 +63,21 @@ def fuse(block: Block, c: ModelConfig) -> Layer:
         if m.shared:
             gates, ups, downs = gates + [m.shared.gate.weight], ups + [m.shared.up.weight], downs + [m.shared.down.weight]
         gate_up, down, router, bias = torch.cat(gates + ups), torch.cat(downs, dim=1), m.router, m.bias_E
-    norms = block.norm_1.weight, a.kv_norm.weight, block.norm_2.weight
-    return Layer(norms[0], torch.cat(parts), norms[1], out_DI, norms[2], gate_up, down, router, bias)
+    router = router * norm_2 if len(router) else router
+    return Layer(torch.cat(parts) * norm_1, a.kv_norm.weight, out_DI, gate_up * norm_2, down, router, bias)
 
 
 class Decoder:
     """`step` gives the next logits of each row and writes the row's latent into the store.
 
     Compiled (CUDA), what lies between a block's matrix products becomes a few kernels. One compilation serves all blocks of
-    a kind, all numbers of rows and all spans.
+    a kind and all numbers of rows. `flash`: attention is one kernel, which reads each row as far as it is filled.
     """
 
     def __init__(self, model: Transformer, dtype: torch.dtype, compiled: bool = False):
         self.c, self.dtype, self.layers, self.compiled = model.config, dtype, [], compiled
-        self.block = torch.compile(block_step) if compiled else block_step
+        self.enter, self.leave = (torch.compile(enter), torch.compile(leave)) if compiled else (enter, leave)
+        self.flash = model.table.is_cuda and dtype == torch.bfloat16 and model.config.cache_width % 8 == 0
         self.table_S2C = model.table.repeat_interleave(2, dim=-1)  # each pair's cos and sin, for both of the pair
         self.refresh(model)
 
@@ -84,7 +85,7 @@ class Decoder:
     def refresh(self, model: Transformer) -> None:
         """Take over the model's present weights, in place: captured graphs keep their addresses."""
         half = lambda t: t.to(self.dtype)  # noqa: E731
-        fresh = [Layer(*map(half, layer[:7]), *map(torch.clone, layer[7:])) for layer in (fuse(b, self.c) for b in model.blocks)]
+        fresh = [Layer(*map(half, layer[:5]), *map(torch.clone, layer[5:])) for layer in (fuse(b, self.c) for b in model.blocks)]
         ends = [half(w).clone() for w in (model.embed.weight, model.norm.weight, model.head.weight)]
         if not self.layers:
             self.layers, (self.embed, self.norm, self.head) = [Layer(*map(torch.clone, layer)) for layer in fresh], ends
@@ -95,35 +96,63 @@ class Decoder:
     def step(self, token_B: Tensor, store_LBSW: Tensor, position_B: Tensor) -> Tensor:
         """Logits `[B, V]` after `token_B`, which stands at `position_B`; the store `[L, B, S, W]` is read up to its S."""
         turn_B2C, x_BD = self.table_S2C[position_B], F.embedding(token_B, self.embed)
+        attend = attend_flash if self.flash else attend_plain
         for layer, store_BSW in zip(self.layers, store_LBSW):
-            if self.compiled:  # rows and span may be anything: no compilation for each
-                for tensor, dims in ((x_BD, 0), (store_BSW, (0, 1)), (position_B, 0), (turn_B2C, 0)):
-                    torch._dynamo.maybe_mark_dynamic(tensor, dims)
-            x_BD = self.block(x_BD, layer, store_BSW, position_B, turn_B2C, self.c)
+            query_BHW = self.enter(*self._free(x_BD, store_BSW, position_B, turn_B2C), layer, self.c)
+            mixed_BHR = attend(query_BHW, store_BSW, position_B, self.c.kv_rank)
+            x_BD = self.leave(*self._free(x_BD, mixed_BHR), layer, self.c)
         return F.linear(F.rms_norm(x_BD, (self.c.width,), self.norm, self.c.norm_eps), self.head).float()
 
+    def _free(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Before compiled functions: the number of rows may be anything, without a compilation for each."""
+        if self.compiled:
+            for tensor in tensors:
+                torch._dynamo.maybe_mark_dynamic(tensor, 0)
+        return tensors
 
-def block_step(x_BD: Tensor, layer: Layer, store_BSW: Tensor, position_B: Tensor, turn_B2C: Tensor, c: ModelConfig) -> Tensor:
-    """One block for one token a row: `[B, D] -> [B, D]`; the row's latent goes into the store."""
-    projected_BI = F.linear(F.rms_norm(x_BD, (c.width,), layer.norm_1, c.norm_eps), layer.into_ID)
-    query_BHW, new_BW = turn(projected_BI, turn_B2C, layer.kv_norm, c)
+
+def enter(x_BD: Tensor, store_BSW: Tensor, position_B: Tensor, turn_B2C: Tensor, layer: Layer, c: ModelConfig) -> Tensor:
+    """The queries `[B, H, W]` of one token a row; its latent goes into the store."""
+    projected_BI = F.linear(x_BD, layer.into_ID) * row_scale(x_BD, c.norm_eps)
+    query_BHW, new_BW = turn(projected_BI.to(x_BD.dtype), turn_B2C, layer.kv_norm, c)
     store_BSW[torch.arange(len(x_BD), device=x_BD.device), position_B] = new_BW
-    mixed_BHR = attend(query_BHW, store_BSW, position_B, c.kv_rank)
+    return query_BHW
+
+
+def leave(x_BD: Tensor, mixed_BHR: Tensor, layer: Layer, c: ModelConfig) -> Tensor:
+    """From what attention has mixed to the block's end: `[B, D]`."""
     x_BD = torch.addmm(x_BD, mixed_BHR.flatten(1), layer.out_DI.T)
-    h_BD = F.rms_norm(x_BD, (c.width,), layer.norm_2, c.norm_eps)
-    weight_BE = route(h_BD, layer.router_ED, layer.bias_E, c) if len(layer.router_ED) else None
-    hidden_BU = gated(F.linear(h_BD, layer.gate_up_UD), weight_BE)
+    scale_B1 = row_scale(x_BD, c.norm_eps)
+    weight_BE = route(x_BD, scale_B1, layer.router_ED, layer.bias_E, c) if len(layer.router_ED) else None
+    hidden_BU = gated(F.linear(x_BD, layer.gate_up_UD), scale_B1, weight_BE)
     return torch.addmm(x_BD, hidden_BU, layer.down_DU.T)
 
 
-def attend(query_BHW: Tensor, store_BSW: Tensor, position_B: Tensor, rank: int) -> Tensor:
+def attend_plain(query_BHW: Tensor, store_BSW: Tensor, position_B: Tensor, rank: int) -> Tensor:
     """One query a head; heads share the latents: two batched products and a softmax, `[B, H, R]`."""
     hidden_BS = torch.arange(store_BSW.shape[1], device=position_B.device) > position_B[:, None]
     mask_B1S = torch.zeros_like(hidden_BS, dtype=query_BHW.dtype).masked_fill(hidden_BS, -torch.inf)[:, None]
     return torch.baddbmm(mask_B1S, query_BHW, store_BSW.mT).softmax(-1) @ store_BSW[..., :rank]
 
 
+def attend_flash(query_BHW: Tensor, store_BSW: Tensor, position_B: Tensor, rank: int) -> Tensor:
+    """The same in one kernel (CUDA, half precision): the heads stand in the place of query positions, the latents are key and
+    value, and `seqused_k` says how far each row is filled. The store must be whole: rows follow each other in memory."""
+    B, H, W = query_BHW.shape
+    row_1B, latent_NW = torch.arange(B + 1, dtype=torch.int32, device=position_B.device), store_BSW.view(-1, 1, W)
+    mixed = torch.ops.aten._flash_attention_forward(
+        query_BHW.reshape(-1, 1, W), latent_NW, latent_NW, row_1B * H, row_1B * store_BSW.shape[1], H, store_BSW.shape[1],
+        0.0, False, False, scale=1.0, seqused_k=(position_B + 1).int(),
+    )[0]  # fmt: skip
+    return mixed.view(B, H, W)[..., :rank]
+
+
 # ---------------------------------------------------------------- between the matrix products
+
+
+def row_scale(x_BD: Tensor, eps: float) -> Tensor:
+    """What RMSNorm multiplies a row by, in float32: `[B, 1]`."""
+    return (x_BD.float().square().mean(-1, keepdim=True) + eps).rsqrt()
 
 
 def turn(projected_BI: Tensor, turn_B2C: Tensor, kv_norm: Tensor, c: ModelConfig) -> tuple[Tensor, Tensor]:
@@ -138,24 +167,24 @@ def turn(projected_BI: Tensor, turn_B2C: Tensor, kv_norm: Tensor, c: ModelConfig
     return query_BHW, torch.cat([latent, rotated_BHC[:, -1]], dim=-1)
 
 
-def route(h_BD: Tensor, router_ED: Tensor, bias_E: Tensor, c: ModelConfig) -> Tensor:
+def route(x_BD: Tensor, scale_B1: Tensor, router_ED: Tensor, bias_E: Tensor, c: ModelConfig) -> Tensor:
     """Each expert's weight, 0 if it was not chosen, 1 for the shared ones: `[B, E + shared]`.
 
     An expert is chosen if fewer than K others stand before it: comparing all pairs fuses where a top-k would not.
     """
-    score_BE = F.linear(h_BD.float(), router_ED).sigmoid()
+    score_BE = (F.linear(x_BD.float(), router_ED) * scale_B1).sigmoid()
     rank_BE, E = score_BE + bias_E, len(bias_E)
-    earlier_EE = torch.ones(E, E, dtype=torch.bool, device=h_BD.device).tril(-1)  # of equals, the first wins
+    earlier_EE = torch.ones(E, E, dtype=torch.bool, device=x_BD.device).tril(-1)  # of equals, the first wins
     before_BEE = (rank_BE[:, None] > rank_BE[..., None]) | ((rank_BE[:, None] == rank_BE[..., None]) & earlier_EE)
     weight_BE = score_BE * (before_BEE.sum(-1) < c.top_k)
     weight_BE = weight_BE / (weight_BE.sum(-1, keepdim=True) + 1e-20) * c.routed_scale
-    return F.pad(weight_BE, (0, c.shared_experts), value=1.0).to(h_BD.dtype)
+    return F.pad(weight_BE, (0, c.shared_experts), value=1.0)
 
 
-def gated(gate_up_BU: Tensor, weight_BE: Tensor | None) -> Tensor:
+def gated(gate_up_BU: Tensor, scale_B1: Tensor, weight_BE: Tensor | None) -> Tensor:
     """SwiGLU of all experts side by side, each weighted."""
-    gate_BU, up_BU = gate_up_BU.chunk(2, dim=-1)
+    gate_BU, up_BU = (gate_up_BU * scale_B1).chunk(2, dim=-1)
     hidden_BU = F.silu(gate_BU) * up_BU
-    if weight_BE is None:
-        return hidden_BU
-    return (hidden_BU.unflatten(-1, (weight_BE.shape[-1], -1)) * weight_BE[..., None]).flatten(1)
+    if weight_BE is not None:
+        hidden_BU = (hidden_BU.unflatten(-1, (weight_BE.shape[-1], -1)) * weight_BE[..., None]).flatten(1)
+    return hidden_BU.to(gate_up_BU.dtype)

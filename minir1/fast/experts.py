@@ -20,23 +20,45 @@ def batched_experts(x_ND, expert_NK, weight_NK, gate_EFD, up_EFD, down_EDF) -> T
     return F.linear(hidden.flatten(1), down_EDF.transpose(0, 1).flatten(1))
 
 
-def grouped_experts(x_ND, expert_NK, weight_NK, gate_EFD, up_EFD, down_EDF) -> Tensor:
-    """Tokens sorted by expert, then one grouped matrix product per projection (bfloat16, Hopper and later)."""
-    N, K = expert_NK.shape
-    E = len(gate_EFD)
-    expert_M, order_M = expert_NK.flatten().sort(stable=True)
-    count_E = (expert_NK.flatten()[:, None] == torch.arange(E, device=x_ND.device)).sum(0)
+class PickRows(torch.autograd.Function):
+    """x[row_M] for rows that are picked at most once: the gradient is put back, not added up, which would take a sort."""
+
+    @staticmethod
+    def forward(ctx, x_PD, row_M):
+        ctx.save_for_backward(row_M)
+        ctx.rows = len(x_PD)
+        return x_PD.index_select(0, row_M)
+
+    @staticmethod
+    def backward(ctx, grad_MD):
+        (row_M,) = ctx.saved_tensors
+        return grad_MD.new_zeros(ctx.rows, grad_MD.shape[1]).index_copy(0, row_M, grad_MD), None
+
+
+def slots(expert_NK: Tensor, experts: int) -> tuple[Tensor, Tensor]:
+    """Where each choice stands once they are ordered by expert, each expert's rows begun anew at a multiple of ALIGN: (`[NK]`,
+    the end of each expert's rows `[E]`). Counted, not sorted: one running sum over all experts' marks, expert by expert."""
+    expert_M, expert_E = expert_NK.flatten(), torch.arange(experts, device=expert_NK.device)
+    chosen_EM = expert_M == expert_E[:, None]
+    place_EM = chosen_EM.flatten().cumsum(0).view_as(chosen_EM)  # 1, 2, ... in order of expert, then of token
+    last_E = place_EM[:, -1]
+    count_E = last_E.diff(prepend=last_E.new_zeros(1))
     room_E = (count_E + ALIGN - 1) // ALIGN * ALIGN
     end_E = room_E.cumsum(0)
-    shift_E = (end_E - room_E) - (count_E.cumsum(0) - count_E)
-    place_M = torch.arange(N * K, device=x_ND.device) + shift_E[expert_M]
-    x = torch.zeros(N * K + ALIGN * E, x_ND.shape[1], dtype=torch.bfloat16, device=x_ND.device)
-    x = x.index_copy(0, place_M, x_ND.to(torch.bfloat16)[order_M // K])
-    product = lambda a, w_EOI: torch._grouped_mm(a, w_EOI.to(torch.bfloat16).mT, offs=end_E.int())  # noqa: E731
+    shift_E = (end_E - room_E) - (last_E - count_E)
+    return ((place_EM - 1 + shift_E[:, None]) * chosen_EM).sum(0), end_E
+
+
+def grouped_experts(x_ND, expert_NK, weight_NK, gate_EFD, up_EFD, down_EDF) -> Tensor:
+    """Tokens in order of their experts, then one grouped matrix product per projection (bfloat16, Hopper and later)."""
+    (N, K), half = expert_NK.shape, torch.bfloat16
+    slot_M, end_E = slots(expert_NK, len(gate_EFD))
+    x = torch.zeros(N * K + ALIGN * len(gate_EFD), x_ND.shape[1], dtype=half, device=x_ND.device)
+    x = x.index_copy(0, slot_M, x_ND.to(half)[:, None].expand(-1, K, -1).flatten(0, 1))
+    product = lambda a, w_EOI: torch._grouped_mm(a, w_EOI.to(half).mT, offs=end_E.int())  # noqa: E731
     hidden = F.silu(product(x, gate_EFD)) * product(x, up_EFD)
-    y_MD = product(hidden, down_EDF)[place_M] * weight_NK.flatten()[order_M, None].to(torch.bfloat16)
-    back_M = torch.empty_like(order_M).scatter(0, order_M, torch.arange(N * K, device=x_ND.device))
-    return y_MD[back_M].view(N, K, -1).sum(1).to(x_ND.dtype)
+    y_MD = PickRows.apply(product(hidden, down_EDF), slot_M)
+    return (y_MD.view(N, K, -1) * weight_NK[..., None].to(half)).sum(1).to(x_ND.dtype)
 
 
 def use(model, compute) -> None:

@@ -3,7 +3,7 @@
 Each weight matrix takes a step in which every direction counts alike, not only the few that dominate its
 gradient. Embedding, head, router and vectors keep AdamW. Our base reads 100 M tokens with it where AdamW needs
 several times as many (results/LOG.md). `torch.optim.Muon` is the same rule for one matrix at a time (a test
-compares them); here all matrices of one shape, an expert layer's three stacks among them, are one batched product.
+compares them); here all matrices of one shape, lying or standing, an expert layer's three stacks among them, are one batch.
 """
 
 import torch
@@ -22,12 +22,12 @@ def orthogonalise(x_NOI: Tensor, rounds: int = 5) -> Tensor:
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
     for _ in range(rounds):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if tall else x
 
 
 class Muon(torch.optim.AdamW):
-    """AdamW, but the groups marked "orthogonal" (matrices of one shape each) take Muon's step with the same lr.
+    """AdamW, but the groups marked "orthogonal" (matrices of one shape each, lying or standing) take Muon's step with the same lr.
 
     The step is scaled by 0.2 sqrt(longer side), which gives it AdamW's usual size, so that one learning rate serves both.
     """
@@ -38,7 +38,7 @@ class Muon(torch.optim.AdamW):
         plain = {p for name, p in model.named_parameters() if name.startswith(("embed", "head")) or name.endswith("router")}
         shapes: dict[tuple, list] = {}
         for p in model.parameters():
-            shapes.setdefault(() if p.ndim < 2 or p in plain else tuple(p.shape), []).append(p)
+            shapes.setdefault(() if p.ndim < 2 or p in plain else tuple(sorted(p.shape[-2:])), []).append(p)
         others = shapes.pop((), [])
         groups = [{"params": same, "weight_decay": weight_decay, "orthogonal": True} for same in shapes.values()]
         groups += [{"params": [p for p in others if p.ndim > 1], "weight_decay": weight_decay, "orthogonal": False}]
@@ -61,10 +61,12 @@ class Muon(torch.optim.AdamW):
                 self.state[p] = {"step": torch.zeros(()), "momentum": torch.zeros_like(p)}  # AdamW asks for a step
         moving = [self.state[p]["momentum"] for p in params]
         torch._foreach_lerp_(moving, gradients, 1 - self.momentum)
-        ahead = torch.stack(torch._foreach_lerp(gradients, moving, self.momentum))  # Nesterov
-        shape = ahead.shape
-        update = orthogonalise(ahead.flatten(0, -3)).to(ahead.dtype).view(shape)
+        ahead = torch._foreach_lerp(gradients, moving, self.momentum)  # Nesterov
+        short, long = sorted(params[0].shape[-2:])
+        lying = [(g if g.shape[-1] == long else g.mT).reshape(-1, short, long) for g in ahead]
+        update = orthogonalise(torch.cat(lying)).to(ahead[0].dtype).split([len(g) for g in lying])
+        update = [(u if p.shape[-1] == long else u.mT).reshape(p.shape) for u, p in zip(update, params)]
         torch._foreach_mul_(params, 1 - decay)
-        torch._foreach_add_(params, list(update.unbind()), alpha=-group["lr"] * 0.2 * max(shape[-2:]) ** 0.5)
+        torch._foreach_add_(params, update, alpha=-group["lr"] * 0.2 * long**0.5)
         for p in params:
             p.grad = None
