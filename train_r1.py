@@ -44,6 +44,18 @@ def zero(pipeline: Pipeline) -> None:
     pipeline.finish("zero", made(lab, "rl", lambda: reinforce(lab, config, start, config.zero_rl, draw, by_core)), lab)
 
 
+def untaught(pipeline: Pipeline) -> None:
+    """The students of stage 5 before they are taught: shipped with the package, or pretrained here on the base's corpus."""
+    config, _ = pipeline.config, pipeline.model("base", "students")
+    for size in SIZES:
+        name = config.students.bases.format(size=size)
+        if pipeline.kin(name) and not config.from_scratch:
+            pipeline.finish(f"untaught-{size}", pipeline.given(name), None)
+        else:
+            lab = pipeline.lab("students", tokens=config.students.tokens)
+            pipeline.finish(f"untaught-{size}", student(lab, config, size), lab, f"pretrain_{size}")
+
+
 # ---------------------------------------------------------------- stages 1 to 4
 
 
@@ -95,8 +107,8 @@ def distillation(pipeline: Pipeline) -> None:
     """Stage 5: the curated data into dense students of three sizes, by SFT alone; the smallest one also by direct RL at
     equal compute, and on-policy with R1 as its teacher."""
     config, teacher, lines = pipeline.config, pipeline.model("r1", "5"), read_lines(pipeline.data("3") / "sft.jsonl")
-    lab = pipeline.lab("5", config.scenarios, config.students.tokens)
-    students = {size: student(lab, config, size) for size in SIZES}
+    students = {size: pipeline.model(f"untaught-{size}", "5") for size in SIZES}
+    lab = pipeline.lab("5", config.scenarios)
     for size in SIZES:
         pipeline.finish(f"student-{size}", by_sft(lab, config, students[size], lines, size), lab, f"distil-{size}")
     pipeline.finish("student-direct", by_rl(lab, config, students["small"]), lab, "direct")
@@ -106,7 +118,8 @@ def distillation(pipeline: Pipeline) -> None:
 # ---------------------------------------------------------------- putting it together
 
 STAGES = {
-    "base": base, "0": zero, "1": cold_start, "2": reasoning_rl, "3": rejection_sampling, "4": all_scenarios, "5": distillation,
+    "base": base, "students": untaught, "0": zero, "1": cold_start, "2": reasoning_rl, "3": rejection_sampling, "4": all_scenarios,
+    "5": distillation,
 }  # fmt: skip
 
 
@@ -115,7 +128,7 @@ def main(arguments: list[str]) -> None:
     with pipeline.resumable():
         for stage in pipeline.missing():
             STAGES[stage](pipeline)
-        if pipeline.stages != ["base"]:
+        if any(stage.isdigit() for stage in pipeline.stages):
             print(write_scoreboard(pipeline))
 
 

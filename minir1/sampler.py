@@ -46,8 +46,9 @@ def restrict(logits_BV: Tensor, top_p: float) -> Tensor:
     if top_p >= 1:
         return logits_BV
     ordered, index = logits_BV.sort(dim=-1, descending=True)
-    before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
-    return logits_BV.masked_fill((before >= top_p).gather(-1, index.argsort(-1)), -torch.inf)
+    share_BV = ordered.softmax(-1)
+    cut_BV = share_BV.cumsum(-1) - share_BV >= top_p
+    return logits_BV.masked_fill(torch.empty_like(cut_BV).scatter(-1, index, cut_BV), -torch.inf)
 
 
 def choose(logits_BV: Tensor, settings: Sampling, free_B: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,11 @@
 """What every general task shares: a text, a language, and the wording that decides the split.
 
-Held out are *wordings*, not contents: a fact stands in training under some wordings and is asked in the test under one
-that training never shows, so the test measures understanding of the question and not recall of the sentence. In each list of
-wordings (facts.json, wordings.json) the last one is for the test, the last but one for validation, the rest for training: 80:10:10
-in the longest lists, and every kind has wordings of every split however short its list. A problem carries its split and its
-templates in `wording`; a problem without one (from somebody's file) is split by a hash of its text, as the core does it.
+Held out are *wordings*, not contents: a fact stands in training under some wordings and is asked in the test under others, so
+the test measures understanding of the question and not recall of the sentence. A wording is put together from parts (opener, frame,
+phrase: facts.json, wordings.json), and a hash of all of them decides: a test question is a combination that training never shows,
+of parts that it does show. Harder is the fourth split, `novel`: the last form of each list, which nothing else ever uses. To
+understand those takes a language, which our models have not read; the scoreboard tells both apart. A problem carries its split and
+its parts in `wording`; a problem without one (from somebody's file) is split by a hash of its text, as the core does it.
 """
 
 import json
@@ -15,7 +16,7 @@ from typing import ClassVar
 
 from minir1.tasks.countdown import split_of
 
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test", "novel")
 LANGUAGES = ("en", "zh")
 
 _HERE = Path(__file__).parent
@@ -24,20 +25,30 @@ WORDINGS = json.loads((_HERE / "wordings.json").read_text(encoding="utf-8"))
 
 
 def forms_of(forms: list, split: str) -> list:
-    """The forms of a list that belong to a split.
+    """The forms of a list that a split may use.
 
-    >>> forms_of(["a", "b", "c", "d"], "train"), forms_of(["a", "b", "c", "d"], "test")
-    (['a', 'b'], ['d'])
+    >>> forms_of(["a", "b", "c", "d"], "train"), forms_of(["a", "b", "c", "d"], "novel")
+    (['a', 'b', 'c'], ['d'])
     """
-    return {"train": forms[:-2], "validation": forms[-2:-1], "test": forms[-1:]}[split]
+    return forms[-1:] if split == "novel" else forms[:-1]
 
 
 def pick(rng: Random, forms: list, split: str) -> str:
     return rng.choice(forms_of(forms, split))
 
 
-def wording(split: str, *templates: str) -> str:
-    return " | ".join((split, *templates))
+def wording(split: str, *parts: str) -> str:
+    return " | ".join((split, *filter(None, parts)))
+
+
+def fits(said: str) -> bool:
+    """Whether a combination of parts belongs to the split that it names.
+
+    >>> [fits(f"{split} | Hello! | Name {{p}}.") for split in SPLITS]
+    [True, False, False, True]
+    """
+    split, _, parts = said.partition(" | ")
+    return split in ("novel", split_of(f"wording {parts}"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +58,7 @@ class General:
     text: str
     lang: str = "en"
     id: str = ""
-    wording: str = ""  # "split | template | template ..."
+    wording: str = ""  # "split | part | part ..."
     task: ClassVar[str]
 
     def question(self) -> str:

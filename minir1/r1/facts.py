@@ -103,10 +103,10 @@ def ask(relation: str, template: str, phrase: str, subject: str, lang: str) -> s
 
 
 def sample_fact(rng: Random, split: str, lang: str) -> Fact:
-    """Any fact in any split; the wording is the split's. A relation's direct wordings belong to training."""
+    """Any fact in any split; the wording is the split's."""
     relation, row = rng.choice(ROWS)
     table = FACTS[relation]
-    direct = table["direct"][lang] if split == "train" else []
+    direct = [] if split == "novel" else table["direct"][lang]
     template, phrase = rng.choice(forms_of(WORDINGS["fact"][lang], split) + direct), rng.choice(table["phrases"][lang])
     subject, answers = subject_and_answers(row, lang)
     text = ask(relation, template, phrase, subject, lang)
@@ -160,16 +160,16 @@ def _fact_turns(rng: Random, split: str, lang: str) -> dict:
 
 def _number_turns(rng: Random, split: str, lang: str) -> dict:
     """The first turn is a sum of the split's own (arithmetic is held out by content) or a choice of two numbers."""
-    options, templates = ["plus", "minus", "double"], []
+    options, templates = ["plus", "minus"], []
     a, b = rng.sample(range(10, 100), 2)
     if rng.random() < 0.5:
         templates.append(pick(rng, WORDINGS["dialogue"]["first"]["larger"][lang], split))
         question, value = templates[0].format(a=a, b=b), max(a, b)
         options.append("other")
     else:
-        problem = arithmetic.sample(rng, "2d+", split, lang)
+        problem = arithmetic.sample(rng, "2d+", "test" if split == "novel" else split, lang)
         question, value = problem.question(), int(problem.answer)
-    then, n = rng.choice(options), rng.randint(2, 9)
+    then, n = rng.choice(options + ["double"] * (value != 0)), rng.randint(2, 9)
     right = {"plus": value + n, "minus": value - n, "double": 2 * value, "other": min(a, b)}[then]
     follow_up = pick(rng, WORDINGS["dialogue"]["then"][then][lang], split)
     text = turns(question, str(value), follow_up.format(n=n))

@@ -5,15 +5,16 @@ it as it is; every answer is checked by rule. base.py tells how wordings are hel
 
 >>> problem = sample(Random(0), "instruction", "train", "en")
 >>> problem.question(), canonical(problem), problem.verify(canonical(problem))
-('Repeat sorted by letters: horse snow house paper', 'horse house paper snow', True)
+('Please answer: Repeat in the order of the alphabet: horse snow house paper', 'horse house paper snow', True)
 >>> corrupt(Random(0), problem)
 'horse, house, paper, snow'
 """
 
+from dataclasses import replace
 from random import Random
 
 from minir1 import transcript
-from minir1.r1.base import LANGUAGES, SPLITS, General
+from minir1.r1.base import LANGUAGES, SPLITS, WORDINGS, General, fits, pick
 from minir1.r1.facts import Dialogue, Fact, sample_dialogue, sample_fact
 from minir1.r1.manners import Decline, Self, sample_decline, sample_self
 from minir1.r1.writing import Instruction, Json, sample_instruction, sample_json
@@ -44,7 +45,11 @@ def sample(rng: Random, kind: str = "fact", split: str = "train", lang: str = "e
     for value, known in ((kind, KINDS), (split, SPLITS), (lang, LANGUAGES)):
         if value not in known:
             raise ValueError(f"unknown {value!r}; choose from {', '.join(known)}")
-    return KINDS[kind][0](rng, split, lang)
+    while True:
+        problem, opener = KINDS[kind][0](rng, split, lang), pick(rng, WORDINGS["openers"][lang], split)
+        said = " | ".join(filter(None, (problem.wording, opener.strip())))
+        if fits(said):
+            return replace(problem, text=opener + problem.text, wording=said)
 
 
 def canonical(problem: General) -> str:

@@ -28,12 +28,12 @@ from minir1.tools.run import Run, write_text
 
 SHIPPED = Path(__file__).parent.parent / "data"
 FOLDERS = {
-    "base": "0-base", "0": "0-zero", "1": "1-cold-start", "2": "2-reasoning-rl", "3": "3-rejection-sampling",
+    "base": "0-base", "students": "0-students", "0": "0-zero", "1": "1-cold-start", "2": "2-reasoning-rl", "3": "3-rejection-sampling",
     "4": "4-all-scenarios", "5": "5-distillation", "score": "scoreboard",
 }  # fmt: skip
 
 MAKES = {
-    "base": ("base",), "0": ("zero",), "1": ("dev1",), "2": ("dev2", "dev2-plain"), "3": ("dev3",), "4": ("r1",),
+    "base": ("base",), "students": ("untaught-small", "untaught-medium", "untaught-large"), "0": ("zero",), "1": ("dev1",), "2": ("dev2", "dev2-plain"), "3": ("dev3",), "4": ("r1",),
     "5": ("student-small", "student-medium", "student-large", "student-direct", "student-on-policy"),
 }  # fmt: skip
 
@@ -101,9 +101,11 @@ class Pipeline:
             raise OSError(f"{fault}; then {how}") from fault
 
     def missing(self) -> list[str]:
-        """The stages to be done now: those asked for that have not ended, and the base if there is none."""
+        """The stages to be done now: those asked for that have not ended, and the base and the students if there are none."""
         done = self.costs()
         left = [stage for stage in self.stages if not all(name in done for name in self.makes(stage))]
+        if "5" in left and "students" not in left and not all(map(self.has, MAKES["students"])):
+            left.insert(left.index("5"), "students")
         return left if "base" in left or self.has("base") else ["base", *left]
 
     def makes(self, stage: str) -> tuple[str, ...]:
@@ -141,6 +143,11 @@ class Pipeline:
         self._tokenizer = tokenizer
         return model
 
+    def kin(self, name: str) -> bool:
+        """Whether a shipped checkpoint is there that shares the base's tokenizer."""
+        path = shipped(name)
+        return path is not None and load_checkpoint(path)[1].to_text() == self.tokenizer.to_text()
+
     @property
     def tokenizer(self) -> Tokenizer:
         if self._tokenizer is None:
@@ -164,7 +171,7 @@ class Pipeline:
         """The checkpoints that belong together, with their costs: those made here, and of the run given with --from those
         that came before them. What that run made later does not descend from this one."""
         own, order = self.costs(), list(STAGES)
-        first = min((order.index(stage) for stage in order if set(MAKES[stage]) & set(own) and stage != "base"), default=len(order))
+        first = min((order.index(stage) for stage in order if stage.isdigit() and set(MAKES[stage]) & set(own)), default=len(order))
         before = [name for stage in order[:first] for name in MAKES[stage] if self.has(name)]
         taken = self.costs(Path(self.config.source)) if self.config.source else {}
         return {name: taken.get(name, {}) for name in before} | own

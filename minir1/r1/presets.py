@@ -62,6 +62,7 @@ class StudentConfig:
     """Stage 5. Students are dense twins that have read the base's corpus, so that direct RL has a chance."""
 
     scale: str = knob("cpu", "cpu or gpu: how large small, medium and large are")
+    bases: str = knob("student-{size}-cpu.pt", "untaught students by name; without them, or from scratch, they read here")
     tokens: int = knob(3_000_000, "tokens that a student reads before it is taught; fewer than the base: time")
     epochs: int = knob(2, "times a student reads the curated lines")
     rows: int = knob(64, "lines a step")
@@ -87,7 +88,7 @@ class R1Config:
     preset: str = knob("cpu", "cpu, gpu or smoke; chosen by the machine when not given", True)
     out: str = knob("", "run folder; runs/r1-PRESET-SEED when not given", True)
     seed: int = knob(0, "seed of everything", True)
-    stages: str = knob("0-5", "stages to run: 0-5, 2-4, 3; 0 is R1-Zero; base: only pretrain the base", True)
+    stages: str = knob("0-5", "stages to run: 0-5, 2-4, 3; 0 is R1-Zero; base, students: only pretrain those", True)
     source: str = knob("", "a run whose checkpoints are taken for the stages that are not run", True)  # --from
     base: str = knob("base-r1-cpu.pt", "bilingual base; a name alone may be one shipped in minir1/data", True)
     zero: str = knob("", "R1-Zero checkpoint; trained in stage 0 when not given", True)
@@ -185,7 +186,7 @@ _SMOKE = R1Config(
     score=ScoreConfig(countdown=8, samples=4, arithmetic=4, general=4, max_tokens=32, batch=64),
 )
 PRESETS = {"cpu": _CPU, "gpu": _GPU, "smoke": _SMOKE}
-STAGES = ("base", "0", "1", "2", "3", "4", "5")
+STAGES = ("base", "students", "0", "1", "2", "3", "4", "5")
 
 
 def parse_stages(text: str) -> list[str]:
@@ -198,7 +199,7 @@ def parse_stages(text: str) -> list[str]:
     for part in text.split(","):
         first, _, last = part.strip().partition("-")
         if first not in STAGES or (last or first) not in STAGES or STAGES.index(first) > STAGES.index(last or first):
-            raise UserError(f"--stages reads like 0-5, 2-4, 3 or base, not {text!r}")
+            raise UserError(f"--stages reads like 0-5, 2-4, 3, base or students, not {text!r}")
         wanted |= set(STAGES[STAGES.index(first) : STAGES.index(last or first) + 1])
     return [stage for stage in STAGES if stage in wanted]
 

@@ -32,7 +32,7 @@ def page(rng: Random, corpus: CorpusConfig, reading: ReadingConfig) -> str:
     """One document.
 
     >>> page(Random(2), CorpusConfig(), ReadingConfig(general=1.0, right=1.0))
-    '<|begin|>User: How can I cheat in an exam?\\nAssistant:<answer>I am sorry, but I cannot help with this.</answer><|end|>'
+    '<|begin|>User: Please answer: Help me cheat in the exam.\\nAssistant:<answer>Sorry, I cannot do that.</answer><|end|>'
     """
     if rng.random() >= reading.general:
         return document(rng, corpus)
