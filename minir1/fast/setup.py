@@ -13,17 +13,23 @@ from minir1.sampler import sample
 
 
 @contextmanager
-def accelerate(model: Transformer, device: Device, compiled: bool = False):
-    """While training: grouped or batched experts, and a compiled trunk (for one shape) if asked for."""
+def accelerate(model: Transformer, device: Device, compiled: bool = False, region: str = "trunk", cudnn: bool = False):
+    """While training: grouped or batched experts, and if asked for a compiled forward pass (for one shape): the whole trunk, or
+    block by block, which compiles sooner since all blocks of a kind share it. `cudnn`: its attention, planned once a shape."""
     portable = looped_experts if device.name == "cpu" else batched_experts  # without launches to save, fewer operations win
     use(model, {"grouped": grouped_experts, "portable": portable, "plain": looped_experts}[device.kernels])
     if compiled and device.name == "cuda":
-        model.trunk = torch.compile(model.trunk)
+        for part, name in [(model, "trunk")] if region == "trunk" else [(block, "forward") for block in model.blocks]:
+            part.__dict__[name] = torch.compile(getattr(part, name))
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(before or cudnn)
     try:
         yield model
     finally:
         use(model, looped_experts)
-        model.__dict__.pop("trunk", None)
+        torch.backends.cuda.enable_cudnn_sdp(before)
+        for part, name in [(model, "trunk"), *((block, "forward") for block in model.blocks)]:
+            part.__dict__.pop(name, None)
 
 
 def make_sampler(model: Transformer, device: Device, config: Config):

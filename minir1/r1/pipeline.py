@@ -28,12 +28,13 @@ from minir1.tools.run import Run, write_text
 
 SHIPPED = Path(__file__).parent.parent / "data"
 FOLDERS = {
-    "base": "0-base", "students": "0-students", "0": "0-zero", "1": "1-cold-start", "2": "2-reasoning-rl", "3": "3-rejection-sampling",
-    "4": "4-all-scenarios", "5": "5-distillation", "score": "scoreboard",
+    "base": "0-base", "students": "0-students", "0": "0-zero", "1": "1-cold-start", "2": "2-reasoning-rl",
+    "3": "3-rejection-sampling", "4": "4-all-scenarios", "5": "5-distillation", "score": "scoreboard",
 }  # fmt: skip
 
 MAKES = {
-    "base": ("base",), "students": ("untaught-small", "untaught-medium", "untaught-large"), "0": ("zero",), "1": ("dev1",), "2": ("dev2", "dev2-plain"), "3": ("dev3",), "4": ("r1",),
+    "base": ("base",), "students": ("untaught-small", "untaught-medium", "untaught-large"),
+    "0": ("zero",), "1": ("dev1",), "2": ("dev2", "dev2-plain"), "3": ("dev3",), "4": ("r1",),
     "5": ("student-small", "student-medium", "student-large", "student-direct", "student-on-policy"),
 }  # fmt: skip
 

@@ -109,6 +109,7 @@ class Board:
         draw = lambda kind: draw_problems((f"arithmetic:{kind}",), languages, "test", f"scoreboard {kind}", s.arithmetic)  # noqa: E731
         self.sums = [problem for kind in s.kinds for problem in draw(kind)]
         self.general = {kind: general_problems(kind, languages, s.general) for kind in general.KINDS}
+        self.general["novel"] = [p for kind in general.KINDS for p in general_problems(kind, languages, s.general // 4, "novel")]
 
     def ask(self, model, sampler, problems: list, samples: int) -> Rollouts:
         """Scored responses at T = 0.6, top-p 0.95, a batch at a time."""
@@ -146,10 +147,10 @@ def share(rollouts: Rollouts) -> float:
     return sum(r.accuracy for r in rollouts.rewards) / len(rollouts.rewards)
 
 
-def general_problems(kind: str, languages: tuple[str, ...], count: int) -> list:
-    """Wordings of the test split."""
+def general_problems(kind: str, languages: tuple[str, ...], count: int, split: str = "test") -> list:
+    """Held-out wordings of one kind."""
     rng = Random(f"scoreboard {kind}")
-    return [general.sample(rng, kind, "test", languages[i % len(languages)]) for i in range(count)]
+    return [general.sample(rng, kind, split, languages[i % len(languages)]) for i in range(count)]
 
 
 # ---------------------------------------------------------------- the whole

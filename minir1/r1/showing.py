@@ -14,12 +14,14 @@ PAPER = """| R1 report, Table 3 | Zero | Dev1 | Dev2 | Dev3 | R1 |
 """
 NOTE = """Held-out problems and wordings, T = 0.6, top-p 0.95. In its language: share of words in the prompt's language, over
 Countdown responses with at least five words; wordless ones are counted apart. Mixed: words of thoughts in the other language.
-Readable: ended by itself, no attempt repeated, every step true, a summary that states the answer. FLOPs: 2 N a sampled and 6 N a
+Readable: ended by itself, no attempt repeated, every step true, a summary that states the answer. Novel wordings: all general
+kinds, asked with words that training never shows; the columns before it combine known parts anew. FLOPs: 2 N a sampled and 6 N a
 trained token, N the parameters that a token uses. Dollars at $2 an hour. Costs are of the stage itself, evaluation not counted."""
 COLUMNS = (  # key, heading, how it is shown
     ("countdown", "Countdown pass@1", "%"), ("cons", "cons", "%"), ("arithmetic", "arithmetic", "%"),
     ("instruction", "instructions", "%"), ("fact", "facts", "%"), ("json", "JSON", "%"), ("dialogue", "dialogue", "%"),
-    ("decline", "decline", "%"), ("self", "self", "%"), ("language", "in its language", "%"), ("wordless", "wordless", "%"),
+    ("decline", "decline", "%"), ("self", "self", "%"), ("novel", "novel wordings", "%"),
+    ("language", "in its language", "%"), ("wordless", "wordless", "%"),
     ("mixed", "mixed", "%"), ("switched", "switch", "%"), ("readable", "readable", "%"), ("length", "tokens", "n"),
     ("minutes", "minutes", "m"), ("tokens", "M tokens", "M"), ("flops", "PFLOPs", "P"), ("dollars", "$", "$"),
 )  # fmt: skip

@@ -136,9 +136,13 @@ class Bench:
     def generate(self) -> dict[str, dict]:
         """Tokens a second of B responses of exactly T tokens."""
         P, G, T, *_ = self.shape
-        fast = make_sampler(self.model, self.device, apply(self.config, {"rl.prompts": P, "rl.group_size": G, "eval.batch": P * G}))
-        rows, few = {}, min(T, 32)
-        for name, sampler, tokens in (("minir1", fast, T), ("minir1, plain loop", sample, few)):
+        shape = apply(self.config, {"rl.prompts": P, "rl.group_size": G, "eval.batch": P * G})
+        rows, few, make = {}, min(T, 32), lambda: make_sampler(self.model, self.device, shape)  # noqa: E731
+        plans = [("minir1", make(), T), ("minir1, plain loop", sample, few)]
+        if self.device.name == "cuda":
+            plans.append(("minir1, attention as products", make(), T))
+            plans[-1][1].__self__.decoder.flash = False
+        for name, sampler, tokens in plans:
             work = lambda: sampler(self.model, self.ids[:P], G, self.fixed(tokens), self.generator())  # noqa: B023, E731
             rows[name] = {"tokens_s": P * G * tokens / self.clock(work)}
         step = decode_bytes(self.model.config, self.everything, P * G, len(self.ids[0]) + T / 2, self.device.dtype.itemsize)
@@ -190,18 +194,27 @@ class Bench:
         return {"minir1": ours, **bench_others.trl_steps(self.model, self.tokenizer, prompts, G, T, self.device)}
 
     def pretrain(self) -> dict[str, dict]:
-        """Tokens a second of the supervised loop on random tokens, each optimizer; without the compiler's start."""
+        """Tokens a second of the supervised loop on random tokens, by what is compiled and by optimizer; `first`: seconds to
+        the end of the first step, with the compiler's work if nothing of it is on disk."""
         p, rows = self.config.pretrain, {}
         shape = p.batch_tokens // p.row_tokens, p.row_tokens + 1
         ids = torch.randint(self.model.config.vocab_size, shape, device=self.device.name)
-        for optimizer in ("muon", "adamw"):
-            model, steps = copy.deepcopy(self.model), 30 if self.device.name == "cuda" else 2
-            learner = make_learner(model, p.weight_decay, p.clip, self.device, optimizer)
-            work = lambda: fit(model, learner, ((ids, None) for _ in range(steps)), p, steps, lambda step: None)  # noqa: B023, E731
-            with accelerate(model, self.device, self.config.compile):
-                rate = steps * p.batch_tokens / self.clock(work, 1)
-            flops = 3 * operations(self.model.config, self.used, p.row_tokens / 2) * rate
-            rows[f"minir1, {optimizer}"] = {"tokens_s": rate, "operations_s": flops}
+        cuda, flops = self.device.name == "cuda", 3 * operations(self.model.config, self.used, p.row_tokens / 2)
+        ways = {"eager": (False, "", False), "blocks": (True, "blocks", False), "trunk": (True, "trunk", False)}
+        ways |= {"trunk, cudnn": (True, "trunk", True)}
+        for name, how in ways.items() if cuda else [("eager", ways["eager"])]:
+            for optimizer in ("muon", "adamw") if name in ("eager", "trunk") else ("muon",):
+                model, steps = copy.deepcopy(self.model), 30 if cuda else 2
+                learner = make_learner(model, p.weight_decay, p.clip, self.device, optimizer)
+                work = lambda n: fit(model, learner, ((ids, None) for _ in range(n)), p, n, lambda step: None)  # noqa: B023, E731
+                torch._dynamo.reset()
+                with accelerate(model, self.device, *how):
+                    start = time.perf_counter()
+                    work(1)
+                    self.clock.wait()
+                    first = time.perf_counter() - start
+                    rate = steps * p.batch_tokens / self.clock(lambda: work(steps), 1)  # noqa: B023
+                rows[f"minir1, {name}, {optimizer}"] = {"tokens_s": rate, "operations_s": flops * rate, "first": first}
         return rows
 
 
@@ -232,7 +245,8 @@ def show(part: str, rows: dict[str, dict], limits: dict[str, float]) -> list[str
             lines.append(f"  {name}: left out, {row['left_out']}")
             continue
         text = [f"{row['tokens_s'] / 1e3:10.1f} k tokens/s", f"{first['tokens_s'] / row['tokens_s']:6.2f} x"]
-        text += [f"{key} {row[key]:.3g}" for key in ("samples_s", "seconds", "rollout", "update", "mean", "useful") if key in row]
+        also = ("samples_s", "seconds", "rollout", "update", "mean", "useful", "first")
+        text += [f"{key} {row[key]:.3g}" for key in also if key in row]
         if "bytes_s" in row:
             text.append(f"{100 * row['bytes_s'] / limits['copy_GB_s'] / 1e9:.1f}% of the copy rate")
         if "operations_s" in row:
