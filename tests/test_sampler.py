@@ -13,14 +13,18 @@ import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from minir1.config import Config, ModelConfig
+from minir1.config import Config, ModelConfig, apply
+from minir1.corpus import sample_text
 from minir1.fast.decoder import Decoder, can_fuse
 from minir1.fast.engine import Engine
 from minir1.fast.experts import batched_experts, grouped_experts, use
 from minir1.fast.precision import Device
 from minir1.fast.setup import accelerate, make_sampler
 from minir1.model import Cache, Transformer, looped_experts, token_logp
+from minir1.presets import PRESETS
 from minir1.sampler import Sampling, choose, prefill, restrict, sample
+from minir1.tokenizer import Tokenizer
+from minir1.tools.lab import compile_sampler
 
 torch.set_num_threads(1)
 
@@ -652,3 +656,22 @@ def test_fast_twins_are_taken_out_again():
             assert model.expert_layers()[0].compute is compute
     assert model.expert_layers()[0].compute is looped_experts
     assert make_sampler(model, Device("cpu", "CPU", torch.float32, "plain"), Config()) is sample
+
+
+def test_what_compiles_ahead_samples_as_reinforcement_learning_will():
+    """It runs in a process whose failure nobody would see: only the time would be lost."""
+    config = apply(PRESETS["smoke"], {"rl.max_tokens": 40, "eval.batch": 8})
+    tokenizer = Tokenizer.train(sample_text(config.corpus, 0, 300), config.corpus.vocab_size)
+    shape = replace(config.model, vocab_size=-(-len(tokenizer) // 64) * 64)
+    compile_sampler(shape, tokenizer.to_text(), Device("cpu", "CPU", torch.float32, "portable"), config)
+
+
+@pytest.mark.slow
+def test_a_compiled_decoder_equals_the_loop_and_serves_every_budget():
+    model = tiny(replace(MLA, layers=3))
+    engine, compiled = Engine(model, torch.float32, 32, 40, compiled=True), torch._dynamo.utils.counters["stats"]
+    compiled.clear()
+    for budget in (12, 20):
+        settings_ = Sampling(budget, (1,), temperature=0)
+        assert rows(engine.sample(model, PROMPTS, 2, settings_)) == rows(sample(model, PROMPTS, 2, settings_))
+        assert compiled["unique_graphs"] <= 5

@@ -7,7 +7,7 @@ running rows move together into ever smaller buckets. On the CPU the same schedu
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -216,18 +216,20 @@ class Engine:
     def _record(self, logits_BV, settings: Sampling, slots, draw) -> None:
         """Sample, write down, test for the stop token and the budget: all on the device."""
         count = self.count[slots]
-        token, logp, kept, done, free = draw(logits_BV, settings, self.done[slots], self.free[slots], count, self.generator)
+        last = count + 1 >= settings.max_tokens  # not in draw: it would be compiled anew for every budget
+        any_budget = replace(settings, max_tokens=0)
+        token, logp, kept, done, free = draw(logits_BV, any_budget, self.done[slots], self.free[slots], last, self.generator)
         row = torch.arange(self.rows, device=self.device)[slots]
         place = torch.where(kept, count, self.room)  # what an ended row draws goes to the spare column
         self.out_ids[row, place], self.out_logp[row, place] = token, logp
         self.token[slots], self.count[slots], self.done[slots], self.free[slots] = token, count + kept, done, free
 
 
-def draw(logits_BV: Tensor, settings: Sampling, done_B: Tensor, free_B: Tensor, count_B: Tensor, generator) -> tuple[Tensor, ...]:
-    """One token a row: (tokens, log-probs, whether they count, and then: rows that are done, rows that are free)."""
+def draw(logits_BV: Tensor, settings: Sampling, done_B: Tensor, free_B: Tensor, last_B: Tensor, generator) -> tuple[Tensor, ...]:
+    """One token a row, the last of its budget or not: (tokens, log-probs, whether they count, rows then done, rows then free)."""
     token_B, logp_B = choose(logits_BV, settings, free_B, generator)
     token_B = torch.where(done_B, settings.stop_ids[0], token_B)
-    ends_B = (count_B + 1 >= settings.max_tokens) | among(token_B, settings.stop_ids)
+    ends_B = last_B | among(token_B, settings.stop_ids)
     return token_B, logp_B, ~done_B, done_B | ends_B, free_B | among(token_B, settings.until_ids)
 
 

@@ -21,12 +21,12 @@ from minir1.r1.writing import Instruction, Json, sample_instruction, sample_json
 
 CLASSES = (Fact, Self, Instruction, Json, Dialogue, Decline)
 KINDS = {  # kind: (sampler, share of documents: where there is more to learn, there is more to read)
-    "fact": (sample_fact, 0.35),
-    "self": (sample_self, 0.1),
-    "instruction": (sample_instruction, 0.25),
+    "fact": (sample_fact, 0.2),
+    "self": (sample_self, 0.07),
+    "instruction": (sample_instruction, 0.45),
     "json": (sample_json, 0.1),
     "dialogue": (sample_dialogue, 0.1),
-    "decline": (sample_decline, 0.1),
+    "decline": (sample_decline, 0.08),
 }
 
 

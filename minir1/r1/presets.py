@@ -138,11 +138,11 @@ _CPU = R1Config(
     zero_rl=_CPU_RL,
     cold=CollectConfig(prompts=2048, samples=4, lines=4000),
     cold_sft=SFTConfig(epochs=2),
-    reasoning=replace(_CPU_RL, steps=60, max_tokens=288, language_reward=0.5, format_reward=0.5),
-    rejection=CollectConfig(prompts=3072, samples=4, lines=8000, general=24_000),
+    reasoning=replace(_CPU_RL, steps=60, max_tokens=288, lr=5e-5, language_reward=0.5, format_reward=1.0),
+    rejection=CollectConfig(prompts=4096, samples=4, most=3, lines=8000, general=28_000),
     rejection_sft=SFTConfig(epochs=2),
     score=ScoreConfig(countdown=128, general=128),
-    scenarios=replace(_CPU_RL, steps=40, max_tokens=288, language_reward=0.5, format_reward=0.5),
+    scenarios=replace(_CPU_RL, steps=40, max_tokens=288, lr=5e-5, language_reward=0.5, format_reward=1.0),
 )
 _GPU_ZERO = ZERO_PRESETS["gpu"]
 _GPU_RL = replace(_GPU_ZERO.rl, early_tokens=0)

@@ -4,12 +4,14 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 
-from minir1.config import Config, UserError
+from minir1.config import Config, ModelConfig, UserError
 from minir1.fast.precision import Device, pick_device
+from minir1.fast.setup import make_sampler
 from minir1.model import Transformer
 from minir1.supervised import Learner
 from minir1.tokenizer import Tokenizer
@@ -88,6 +90,12 @@ class Lab:
             print(f"this takes about {minutes:.0f} minutes here. The shipped base has read 250 M tokens: a base that cannot")
             print("compute reliably gains nothing from checking itself, and RL then makes its responses shorter, not longer.")
 
+    def warm_sampler(self, model: Transformer) -> None:
+        """Let another process compile the sampler's steps while this one pretrains: the compiler keeps its results on disk."""
+        if self.config.compile and self.device.kernels == "grouped":
+            how = (model.config, self.tokenizer.to_text(), self.device, self.config)
+            get_context("spawn").Process(target=compile_sampler, args=how, daemon=True).start()
+
     def keep(self, phase: str, step: int, model: Transformer, learner: Learner, **more) -> None:
         """Save what it takes to go on with a phase from `step`."""
         self.run.save_state(phase, step, model=model.state_dict(), learner=learner.state(), **more)
@@ -100,3 +108,10 @@ class Lab:
         model.load_state_dict(state["model"])
         learner.restore(state["learner"])
         return state["step"]
+
+
+def compile_sampler(shape: ModelConfig, tokenizer: str, device: Device, config: Config) -> None:
+    """Sample a little with a model of this shape, as RL will."""
+    model, tokens, rl = Transformer(shape).to(device.name), Tokenizer.from_text(tokenizer), config.rl
+    prompts = [tokens.encode("Make 9 from 3, 6.")] * rl.prompts
+    make_sampler(model, device, config)(model, prompts, rl.group_size, sampling(tokens, 32, rl.temperature))
