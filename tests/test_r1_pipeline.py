@@ -150,6 +150,7 @@ WRONG = [
     (("--preset", "smoke", "--zero", "nowhere.pt"), "--zero: no checkpoint nowhere.pt"),
     (("--preset", "smoke", "--reasoning.group_size", "1"), "--reasoning.group_size must be at least 2"),
     (("--preset", "smoke", "--corpus.languages", "en"), "bilingual"),
+    (("--preset", "smoke", "--cold.tasks", "countdown:huge=1"), "--cold.tasks: no task 'countdown:huge'"),
     (("--resume", "nowhere"), "nothing to resume: nowhere"),
     (("--resume", "nowhere", "--seed", "1"), "--resume takes a run folder"),
 ]

@@ -24,6 +24,7 @@ from minir1.r1.presets import STAGES, R1Config, from_text, parse_stages, to_text
 from minir1.r1.stages import spent
 from minir1.tokenizer import Tokenizer
 from minir1.tools.lab import Lab
+from minir1.tools.measure import parse_tasks
 from minir1.tools.run import Run, write_text
 
 SHIPPED = Path(__file__).parent.parent / "data"
@@ -71,8 +72,13 @@ class Pipeline:
         return pipeline
 
     def check_source(self) -> None:
-        """A wrong --from, --base or --zero is told before anything is computed."""
+        """A wrong --from, --base, --zero or mixture of tasks is told before anything is computed."""
         config = self.config
+        for name in ("zero_rl", "reasoning", "scenarios", "cold", "rejection"):
+            try:
+                parse_tasks(getattr(config, name).tasks)
+            except UserError as fault:
+                raise UserError(str(fault).replace("--rl.", f"--{name}.")) from None
         if config.source and not (Path(config.source) / "checkpoints").is_dir():
             raise UserError(f"--from {config.source}: no run there (no checkpoints folder)")
         for flag, given in (("base", config.base if not config.from_scratch else ""), ("zero", config.zero)):
