@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from minir1.config import Config, ModelConfig, apply
 from minir1.corpus import sample_text
-from minir1.fast.decoder import Decoder, can_fuse
+from minir1.fast import decoder
+from minir1.fast.decoder import Decoder, attend_plain, can_fuse, flash_works
 from minir1.fast.engine import Engine
 from minir1.fast.experts import batched_experts, grouped_experts, use
 from minir1.fast.precision import Device
@@ -675,3 +676,29 @@ def test_a_compiled_decoder_equals_the_loop_and_serves_every_budget():
         settings_ = Sampling(budget, (1,), temperature=0)
         assert rows(engine.sample(model, PROMPTS, 2, settings_)) == rows(sample(model, PROMPTS, 2, settings_))
         assert compiled["unique_graphs"] <= 5
+
+
+def test_flash_attention_is_asked_for_what_the_plain_one_computes(monkeypatch):
+    """The kernel needs CUDA; a twin that reads its arguments stands in for it, and where it is missing nothing breaks."""
+    shape = replace(MLA, kv_rank=16, rope_width=8)
+    assert not flash_works(shape, torch.device("cpu"))
+    monkeypatch.setattr(decoder, "attend_flash", lambda *case: 2 * attend_plain(*case))
+    assert not flash_works(shape, torch.device("cpu"))  # a kernel that computes something else is not used
+
+    def kernel(q, k, v, first_q, first_k, longest_q, longest_k, dropout, causal, debug, *, scale, seqused_k):
+        assert (dropout, causal, scale) == (0.0, False, 1.0) and first_q.dtype == seqused_k.dtype == torch.int32
+        assert first_q.diff().eq(longest_q).all() and first_k.diff().eq(longest_k).all()
+        out = [
+            (q[a:b, 0] @ k[s : s + n, 0].mT).softmax(-1) @ v[s : s + n, 0]
+            for a, b, s, n in zip(first_q, first_q[1:], first_k, seqused_k)
+        ]
+        return (torch.cat(out)[:, None],)
+
+    monkeypatch.undo()
+    monkeypatch.setattr(decoder, "_flash", kernel)
+    assert flash_works(shape, torch.device("cpu"))
+
+
+@pytest.mark.skipif(not HOPPER, reason="needs CUDA with capability 9 or more")
+def test_flash_attention_works_on_hopper():
+    assert flash_works(PRESETS["gpu"].model, torch.device("cuda"))

@@ -77,7 +77,7 @@ class Decoder:
     def __init__(self, model: Transformer, dtype: torch.dtype, compiled: bool = False):
         self.c, self.dtype, self.layers, self.compiled = model.config, dtype, [], compiled
         self.enter, self.leave = (torch.compile(enter), torch.compile(leave)) if compiled else (enter, leave)
-        self.flash = model.table.is_cuda and dtype == torch.bfloat16 and model.config.cache_width % 8 == 0
+        self.flash = model.table.is_cuda and dtype == torch.bfloat16 and flash_works(model.config, model.table.device)
         self.table_S2C = model.table.repeat_interleave(2, dim=-1)  # each pair's cos and sin, for both of the pair
         self.refresh(model)
 
@@ -135,16 +135,32 @@ def attend_plain(query_BHW: Tensor, store_BSW: Tensor, position_B: Tensor, rank:
     return torch.baddbmm(mask_B1S, query_BHW, store_BSW.mT).softmax(-1) @ store_BSW[..., :rank]
 
 
+_flash = torch.ops.aten._flash_attention_forward
+
+
 def attend_flash(query_BHW: Tensor, store_BSW: Tensor, position_B: Tensor, rank: int) -> Tensor:
     """The same in one kernel (CUDA, half precision): the heads stand in the place of query positions, the latents are key and
     value, and `seqused_k` says how far each row is filled. The store must be whole: rows follow each other in memory."""
     B, H, W = query_BHW.shape
     row_1B, latent_NW = torch.arange(B + 1, dtype=torch.int32, device=position_B.device), store_BSW.view(-1, 1, W)
-    mixed = torch.ops.aten._flash_attention_forward(
+    mixed = _flash(
         query_BHW.reshape(-1, 1, W), latent_NW, latent_NW, row_1B * H, row_1B * store_BSW.shape[1], H, store_BSW.shape[1],
         0.0, False, False, scale=1.0, seqused_k=(position_B + 1).int(),
     )[0]  # fmt: skip
     return mixed.view(B, H, W)[..., :rank]
+
+
+def flash_works(c: ModelConfig, device: torch.device) -> bool:
+    """Whether this PyTorch has the kernel, which is private to it, for this shape: it is tried on a small case."""
+    if c.cache_width % 8:
+        return False
+    draw = torch.Generator(device).manual_seed(0)
+    query_BHW, store_BSW = (torch.randn(4, n, c.cache_width, generator=draw, device=device).bfloat16() for n in (c.heads, 64))
+    case = query_BHW * c.cache_width**-0.5, store_BSW, torch.tensor([0, 5, 40, 63], device=device), c.kv_rank
+    try:
+        return torch.allclose(attend_flash(*case), attend_plain(*case), atol=0.05)
+    except (RuntimeError, TypeError, AttributeError):
+        return False
 
 
 # ---------------------------------------------------------------- between the matrix products
