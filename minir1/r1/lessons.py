@@ -64,7 +64,8 @@ def document(rng: Random, lang: str, kinds: tuple[str, ...] = _PRACTICE) -> Docu
     expressions = _steps(parts) if kind == "chain" and rng.random() < 0.15 else [_text(parts, kind != "chain")]
     thought, quiet = "", []
     if rng.random() < 0.1:
-        broken = rng.choice(_BREAK)(expressions[0])
+        other = _text(arithmetic.sample_with_parts(rng, rng.choice(kinds), "train", lang)[1])
+        broken = rng.choice(_BREAK)(rng.choice((expressions[0], other)))  # else the right call is copied from the broken one
         call = f"{OPEN}{broken}{CLOSE}{reply(broken, lang)}\n"
         thought, quiet = call, [(0, len(call))]
     for expression in expressions:
