@@ -46,7 +46,8 @@ def zero(pipeline: Pipeline) -> None:
 
 def untaught(pipeline: Pipeline) -> None:
     """The students of stage 5 before they are taught: shipped with the package, or pretrained here on the base's corpus."""
-    config, _ = pipeline.config, pipeline.model("base", "students")
+    config = pipeline.config
+    pipeline.model("base", "students")  # its tokenizer is theirs
     for size in SIZES:
         name = config.students.bases.format(size=size)
         if pipeline.kin(name) and not config.from_scratch:

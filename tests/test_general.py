@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minir1 import transcript
-from minir1.r1 import general
+from minir1.r1 import facts, general
 from minir1.r1.base import FACTS, LANGUAGES, SPLITS, WORDINGS
 from minir1.r1.facts import ROWS, Dialogue, Fact, subject_and_answers
 from minir1.r1.general import CLASSES, KINDS, canonical, corrupt, documents, register, sample
@@ -166,6 +166,14 @@ def test_splits_share_no_combination_and_no_question_and_novel_wordings_no_part(
             for a, b in combinations(SPLITS, 2):
                 assert not wordings[a] & wordings[b] and not questions[a] & questions[b], (kind, lang)
                 assert wordings[a] and wordings[b] and not (parts[a] & parts[b] if b == "novel" else ())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_held_out_wordings_are_made_of_parts_that_training_shows(kind):
+    for lang in LANGUAGES:
+        rng = Random(8)
+        parts = lambda split, n: {p for _ in range(n) for p in sample(rng, kind, split, lang).wording.split(" | ")[1:]}  # noqa: B023, E731
+        assert parts("test", 300) <= parts("train", 4000)
 
 
 def test_questions_are_made_of_the_templates_they_name(problems):
@@ -381,6 +389,14 @@ def test_prompts_of_dialogues_read_as_a_conversation(problems):
             text = prompt(problem.question())
             assert re.fullmatch(r"<\|begin\|>User: [^\n]+\nAssistant: [^\n]+\nUser: [^\n]+\nAssistant:", text), text
             assert not problem.verify(problem.earlier()), "the follow-up must matter"
+
+
+def test_nothing_is_doubled_that_doubling_leaves_alone(monkeypatch):
+    nought = transcript.problem_from_json({"task": "arithmetic", "question": "What is 0 + 0?", "answer": "0"})
+    monkeypatch.setattr(facts.arithmetic, "sample", lambda *how: nought)
+    found = [sample(Random(i), "dialogue", "train", "en") for i in range(300)]
+    zeros = [p for p in found if p.earlier() == "0"]
+    assert len(zeros) > 20 and not any(p.verify("0") for p in zeros)
 
 
 def test_dialogue_answers_by_hand():

@@ -141,6 +141,19 @@ def test_a_given_zero_is_taken_and_the_control_can_be_left_out(whole, tmp_path):
     assert not (tmp_path / "run" / "checkpoints" / "dev2-plain.pt").exists()
 
 
+def test_students_are_taken_where_they_are_shipped_and_read_where_they_are_not(whole, tmp_path):
+    bases, names = whole / "checkpoints" / "untaught-{size}.pt", [f"untaught-{size}" for size in ("small", "medium", "large")]
+    given = ("--base", whole / "checkpoints" / "base.pt", "--students.bases", bases, "--out", tmp_path / "taken")
+    status, out, err = finish("--preset", "smoke", "--stages", "students", *given)
+    assert status == 0 and "scoreboard" not in out, err
+    assert all(same(weights(tmp_path / "taken", name), weights(whole, name)) for name in names)
+    assert not (tmp_path / "taken" / "0-students").exists() and not (tmp_path / "taken" / "scoreboard.json").exists()
+    read = ("--preset", "smoke", "--from_scratch", "on", "--stages", "students", "--from", whole, "--students.bases", bases)
+    status, _, err = finish(*read, "--seed", "1", "--out", tmp_path / "read")
+    assert status == 0, err
+    assert not any(same(weights(tmp_path / "read", name), weights(whole, name)) for name in names)
+
+
 WRONG = [
     (("--preset", "tpu"), "unknown preset 'tpu'"),
     (("--preset", "smoke", "--stages", "5-2"), "--stages reads like"),
@@ -150,7 +163,7 @@ WRONG = [
     (("--preset", "smoke", "--zero", "nowhere.pt"), "--zero: no checkpoint nowhere.pt"),
     (("--preset", "smoke", "--reasoning.group_size", "1"), "--reasoning.group_size must be at least 2"),
     (("--preset", "smoke", "--corpus.languages", "en"), "bilingual"),
-    (("--preset", "smoke", "--cold.tasks", "countdown:huge=1"), "--cold.tasks: no task 'countdown:huge'"),
+    (("--preset", "smoke", "--reasoning.tasks", "countdown:huge=1"), "--reasoning.tasks: no task 'countdown:huge'"),
     (("--resume", "nowhere"), "nothing to resume: nowhere"),
     (("--resume", "nowhere", "--seed", "1"), "--resume takes a run folder"),
 ]

@@ -3,6 +3,7 @@
 import json
 import random
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from minir1.r1.measuring import mixing, spoken
 from minir1.r1.presets import PRESETS
 from minir1.r1.reading import ReadingConfig, batches, page, train_tokenizer
 from minir1.r1.rewarding import PreferenceJudge, judge, plain
-from minir1.r1.scoreboard import consensus, majority, puzzle_figures
+from minir1.r1.scoreboard import Board, consensus, majority, puzzle_figures
 from minir1.rollout import Rollouts
 from minir1.tasks.countdown import Countdown, compose, solve
 from minir1.tools.lab import Lab
@@ -55,6 +56,14 @@ def test_figures_of_hand_made_responses():
     assert found["readable"] == 0.75  # the last one has no summary
     assert found["mixed"] == pytest.approx(2 / 13)  # not wait yes, not wait no, not 等 等 yes, not wait yes
     assert found["switched"] == 0.25
+
+
+def test_the_board_asks_held_out_problems_only():
+    board = Board(SimpleNamespace(config=PRESETS["smoke"]))
+    assert {p.split() for p in board.puzzles + board.sums} == {"test"}
+    for kind, problems in board.general.items():
+        assert {p.split() for p in problems} == {"novel" if kind == "novel" else "test"}
+    assert {p.task for p in board.general["novel"]} == set(general.KINDS)
 
 
 def test_mixing_counts_words_by_the_prompts_language():

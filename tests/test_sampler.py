@@ -5,6 +5,7 @@ A random test quotes its false-alarm probability: the chance that correct code w
 
 from dataclasses import replace
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,7 +26,8 @@ from minir1.model import Cache, Transformer, looped_experts, token_logp
 from minir1.presets import PRESETS
 from minir1.sampler import Sampling, choose, prefill, restrict, sample
 from minir1.tokenizer import Tokenizer
-from minir1.tools.lab import compile_sampler
+from minir1.tools import lab
+from minir1.tools.measure import sampling
 
 torch.set_num_threads(1)
 
@@ -659,12 +661,26 @@ def test_fast_twins_are_taken_out_again():
     assert make_sampler(model, Device("cpu", "CPU", torch.float32, "plain"), Config()) is sample
 
 
-def test_what_compiles_ahead_samples_as_reinforcement_learning_will():
+def test_what_compiles_ahead_samples_as_reinforcement_learning_will(monkeypatch):
     """It runs in a process whose failure nobody would see: only the time would be lost."""
+    asked = []
+    make = lambda model, device, config: lambda *how: asked.append((how, make_sampler(model, device, config)(*how)))  # noqa: E731
+    monkeypatch.setattr(lab, "make_sampler", make)
     config = apply(PRESETS["smoke"], {"rl.max_tokens": 40, "eval.batch": 8})
     tokenizer = Tokenizer.train(sample_text(config.corpus, 0, 300), config.corpus.vocab_size)
     shape = replace(config.model, vocab_size=-(-len(tokenizer) // 64) * 64)
-    compile_sampler(shape, tokenizer.to_text(), Device("cpu", "CPU", torch.float32, "portable"), config)
+    lab.compile_sampler(shape, tokenizer.to_text(), Device("cpu", "CPU", torch.float32, "portable"), config)
+    ((model, prompts, group, settings_), samples) = asked[0]
+    assert (len(prompts), group) == (config.rl.prompts, config.rl.group_size) and model.config == shape
+    assert replace(settings_, max_tokens=0) == replace(sampling(tokenizer, 9, config.rl.temperature), max_tokens=0)
+    assert samples.length_B.min() > 0
+
+
+def test_nothing_is_compiled_ahead_where_nothing_is_compiled(monkeypatch):
+    monkeypatch.setattr(lab, "get_context", lambda kind: pytest.fail("a process was started"))
+    for compiled, kernels in ((False, "grouped"), (True, "portable")):
+        run = SimpleNamespace(config=replace(Config(), compile=compiled))
+        lab.Lab(run, Device("cpu", "CPU", torch.float32, kernels), None).warm_sampler(tiny())
 
 
 @pytest.mark.slow

@@ -44,7 +44,7 @@ def swap_pairs(rows: Tensor) -> Tensor:
 
 
 def fuse(block: Block, c: ModelConfig) -> Layer:
-    """All in float32; the order of rows in into_ID is that of `Decoder._attend`."""
+    """All in float32; the order of rows in into_ID is that which `turn` takes apart."""
     a, empty = block.attention, torch.empty(0, device=block.norm_1.weight.device)
     norm_1, norm_2 = block.norm_1.weight, block.norm_2.weight
     up_HCR = a.kv_up.weight.unflatten(0, (c.heads, -1))

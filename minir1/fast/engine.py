@@ -122,7 +122,7 @@ class Engine:
                     continue  # slots came free at once
             elif self._bucket(running) < len(held):
                 held = self._compact(held, self._bucket(running))
-            span = self._span(int(self.length[: len(held)].max()))
+            span = self._span(len(held))
             for _ in range(self.look):
                 self._advance(len(held), span, settings)
             self.slot_steps += self.look * len(held)
@@ -164,10 +164,11 @@ class Engine:
             state[:rows] = state[kept]
         return held[kept]
 
-    def _span(self, longest: int) -> int:
-        """How far the store is read. Flash attention reads each row as far as it is filled, whatever the span."""
-        flash = self.decoder is not None and self.decoder.flash
-        return self.size if flash else min(self.size, round_up(longest + self.look, self.grain))
+    def _span(self, rows: int) -> int:
+        """How far the store is read. Flash attention reads each row as far as it is filled: the device need not be asked."""
+        if self.decoder and self.decoder.flash:
+            return self.size
+        return min(self.size, round_up(int(self.length[:rows].max()) + self.look, self.grain))
 
     def _bucket(self, rows: int) -> int:
         return min(self.rows, next((b for b in self.sizes if b >= rows), self.rows))

@@ -38,7 +38,7 @@ def pick(rng: Random, forms: list, split: str) -> str:
 
 
 def wording(split: str, *parts: str) -> str:
-    return " | ".join((split, *filter(None, parts)))
+    return " | ".join((split, *parts))
 
 
 def fits(said: str) -> bool:

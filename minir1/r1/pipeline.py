@@ -72,9 +72,9 @@ class Pipeline:
         return pipeline
 
     def check_source(self) -> None:
-        """A wrong --from, --base, --zero or mixture of tasks is told before anything is computed."""
+        """A wrong --from, --base, --zero or --*.tasks is told before anything is computed."""
         config = self.config
-        for name in ("zero_rl", "reasoning", "scenarios", "cold", "rejection"):
+        for name in ("zero_rl", "reasoning", "scenarios"):
             try:
                 parse_tasks(getattr(config, name).tasks)
             except UserError as fault:

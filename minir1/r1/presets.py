@@ -35,7 +35,6 @@ class CollectConfig:
     most: int = knob(2, "responses kept of one problem")
     lines: int = knob(4000, "lines kept at most")
     general: int = knob(0, "lines of general tasks (facts, instructions ...) beside them", True)
-    tasks: tuple[str, ...] = knob((), "what is asked; what stage 2 practises when not given. Sums give one line each: ask for many")
 
 
 @dataclass(frozen=True)
@@ -133,21 +132,19 @@ BILINGUAL = CorpusConfig(
 EVEN = replace(BILINGUAL, habits=Habits(switching=0.02), habits_zh=Habits(switching=0.02))  # the same habits in both languages
 
 _SUMS = ("countdown:cpu=0.8", "arithmetic:3d+=0.07", "arithmetic:3d-=0.06", "arithmetic:2dx=0.07")
-_MANY_SUMS = ("countdown:cpu=0.6", "arithmetic:3d+=0.12", "arithmetic:3d-=0.16", "arithmetic:2dx=0.12")
 _CPU_RL = RLConfig(steps=100, tasks=_SUMS)
 _CPU = R1Config(
     corpus=BILINGUAL,
     zero_rl=_CPU_RL,
-    cold=CollectConfig(prompts=2560, samples=4, lines=4000, tasks=_MANY_SUMS),
+    cold=CollectConfig(prompts=2048, samples=4, lines=4000),
     cold_sft=SFTConfig(epochs=2),
     reasoning=replace(_CPU_RL, steps=60, max_tokens=288, lr=5e-5, language_reward=0.5, format_reward=1.0),
-    rejection=CollectConfig(prompts=4608, samples=4, most=3, lines=8000, general=28_000, tasks=_MANY_SUMS),
+    rejection=CollectConfig(prompts=4096, samples=4, most=3, lines=8000, general=28_000),
     rejection_sft=SFTConfig(epochs=2),
     score=ScoreConfig(countdown=128, general=128),
     scenarios=replace(_CPU_RL, steps=40, max_tokens=288, lr=5e-5, language_reward=0.5, format_reward=1.0),
 )
 _GPU_ZERO = ZERO_PRESETS["gpu"]
-_MANY_LONG_SUMS = ("countdown:3to4=0.6", "arithmetic:5d+=0.13", "arithmetic:5d-=0.14", "arithmetic:2dx=0.13")
 _GPU_RL = replace(_GPU_ZERO.rl, early_tokens=0)
 _GPU = R1Config(
     preset="gpu",
@@ -158,10 +155,10 @@ _GPU = R1Config(
     corpus=replace(BILINGUAL, countdown="3to4", pairs=0.15, direct=0.55),
     pretrain=_GPU_ZERO.pretrain,
     zero_rl=replace(_GPU_ZERO.rl, steps=200),
-    cold=CollectConfig(prompts=5120, samples=4, lines=8000, tasks=_MANY_LONG_SUMS),
+    cold=CollectConfig(prompts=4096, samples=4, lines=8000),
     cold_sft=SFTConfig(epochs=2, rows=128),
     reasoning=replace(_GPU_RL, steps=100, lr=5e-5, language_reward=0.5, format_reward=1.0),
-    rejection=CollectConfig(prompts=10_240, samples=4, most=3, lines=24_000, general=60_000, tasks=_MANY_LONG_SUMS),
+    rejection=CollectConfig(prompts=8192, samples=4, most=3, lines=24_000, general=60_000),
     rejection_sft=SFTConfig(epochs=2, rows=128),
     scenarios=replace(_GPU_RL, steps=100, lr=5e-5, language_reward=0.5, format_reward=1.0),
     students=StudentConfig(scale="gpu", tokens=100_000_000, rows=128, on_policy_steps=60),

@@ -75,10 +75,10 @@ def sampler_for(model: Transformer, where, config: R1Config, max_tokens: int):
 def collect(lab: Lab, config: R1Config, model: Transformer, source: str, how: CollectConfig, max_tokens: int) -> list[dict]:
     """What a policy answers rightly and readably, rewritten: kept in data/kept.jsonl, counted in data/counts.json.
 
-    `source` names the checkpoint in every line. Problems are of the training split, in both languages.
+    `source` names the checkpoint in every line. Problems are of the training split, both languages, the mixture of stage 2's RL.
     """
     kept = curate.Collection(source)
-    tasks, languages, key = how.tasks or config.reasoning.tasks, config.corpus.languages, f"collect {source} {config.seed}"
+    tasks, languages, key = config.reasoning.tasks, config.corpus.languages, f"collect {source} {config.seed}"
     problems = many_problems(tasks, languages, "train", key, how.prompts)
     sampler = sampler_for(model, lab, config, max_tokens)
     generator = torch.Generator(lab.device.name).manual_seed(config.seed * 7_919 + len(source))
