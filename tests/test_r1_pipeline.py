@@ -152,6 +152,9 @@ def test_students_are_taken_where_they_are_shipped_and_read_where_they_are_not(w
     status, _, err = finish(*read, "--seed", "1", "--out", tmp_path / "read")
     assert status == 0, err
     assert not any(same(weights(tmp_path / "read", name), weights(whole, name)) for name in names)
+    strangers = ("--base", whole / "checkpoints" / "base.pt", "--students.bases", "base-cpu.pt", "--out", tmp_path / "strange")
+    status, _, err = finish("--preset", "smoke", "--stages", "students", *strangers)  # another tokenizer
+    assert status == 0 and (tmp_path / "strange" / "0-students").exists(), err
 
 
 WRONG = [
