@@ -14,12 +14,12 @@ _GPU = Config(
         dense_width=768, experts=8, top_k=2, expert_width=160, positions=1280,
     ),
     corpus=CorpusConfig(countdown="3to4", vocab_size=768, pairs=0.15),
-    pretrain=PretrainConfig(tokens=200_000_000, batch_tokens=65_536, row_tokens=1024),
+    pretrain=PretrainConfig(tokens=260_000_000, batch_tokens=65_536, row_tokens=1024),
     rl=RLConfig(
-        steps=280, prompts=64, group_size=16, lr=1e-4, max_tokens=1024, early_tokens=512, recompute=True, train_tokens=262_144,
+        steps=240, prompts=64, group_size=16, lr=1e-4, max_tokens=1024, early_tokens=512, recompute=True, train_tokens=262_144,
         tasks=("countdown:3to4=0.42", "countdown:sos4=0.4", "arithmetic:5d+=0.06", "arithmetic:5d-=0.06", "arithmetic:2dx=0.06"),
     ),
-    eval=EvalConfig(problems=2048, validation=512, arithmetic=512, many=512, answer_only_steps=280, batch=2048),
+    eval=EvalConfig(problems=2048, validation=512, arithmetic=512, many=512, answer_only_steps=240, batch=2048),
 )
 PRESETS = {
     "cpu": Config(),

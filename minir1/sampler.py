@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from minir1.model import Cache, Transformer
 
@@ -37,8 +38,7 @@ class Samples(NamedTuple):
 
 def pad(rows: list[list[int]], value: int, device=None) -> Tensor:
     """Rows of ids as one tensor, padded on the right."""
-    width = max(map(len, rows))
-    return torch.tensor([row + [value] * (width - len(row)) for row in rows], device=device)
+    return pad_sequence([torch.tensor(row, dtype=torch.long) for row in rows], batch_first=True, padding_value=value).to(device)
 
 
 def restrict(logits_BV: Tensor, top_p: float) -> Tensor:

@@ -33,6 +33,13 @@ class Learner:
     def backward(self, loss: Tensor) -> None:
         loss.backward()
 
+    def gradients(self, compute: Callable, *inputs) -> list:
+        """Add up the gradients of what `compute` gives first; returns the rest of it."""
+        with self.autocast():
+            loss, *rest = compute(*inputs)
+        self.backward(loss)
+        return rest
+
     def step(self, lr: float) -> Tensor:
         """One update from the gathered gradients; returns their norm before clipping."""
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
@@ -87,16 +94,12 @@ def language_loss(model: Transformer, ids_BT: Tensor, mask_BT: Tensor | None, co
     return loss, cross_entropy.detach(), load_LE
 
 
-def fit(
-    model: Transformer, learner: Learner, batches: Iterable[tuple[Tensor, Tensor | None]], config: PretrainConfig, steps: int,
-    on_step: Callable[[Step], None], first: int = 0
-) -> None:
+def fit(model: Transformer, learner: Learner, batches: Iterable[tuple[Tensor, Tensor | None]], config: PretrainConfig, steps: int,
+        on_step: Callable[[Step], None], first: int = 0) -> None:  # fmt: skip
     """Minimise cross entropy over `batches` of (ids_BT, mask_BT or None), from step `first` to `steps`."""
     model.train()
     for step, (ids_BT, mask_BT) in zip(range(first, steps), batches):
-        with learner.autocast():
-            loss, cross_entropy, load_LE = language_loss(model, ids_BT, mask_BT, config)
-        learner.backward(loss)
+        cross_entropy, load_LE = learner.gradients(language_loss, model, ids_BT, mask_BT, config)
         lr = cosine(step, steps, config.lr, config.lr_end, config.warmup)
         norm = learner.step(lr)
         if load_LE is not None and step < 0.9 * steps:  # V3: gamma is 0 at the end

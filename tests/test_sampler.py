@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from minir1.config import Config, ModelConfig, apply
 from minir1.corpus import sample_text
 from minir1.fast import decoder
-from minir1.fast.decoder import Decoder, attend_plain, can_fuse, flash_works
+from minir1.fast.decoder import Decoder, attend_plain, can_fuse, flash_works, mask
 from minir1.fast.engine import Engine
-from minir1.fast.experts import batched_experts, grouped_experts, use
+from minir1.fast.experts import batched_experts, grouped_experts, pieces, use
 from minir1.fast.precision import Device
 from minir1.fast.setup import accelerate, make_sampler
 from minir1.model import Cache, Transformer, looped_experts, token_logp
@@ -602,19 +602,23 @@ def assert_close_in_bfloat16(fast, slow):
         assert (a - b).abs().max() < 0.06 * b.abs().max()
 
 
-def grouped_by_loop(a_MD, w_EDO, offs):
-    """What torch._grouped_mm promises: rows up to each offset times that group's matrix. The rest is left undefined: NaN."""
-    starts = [0, *offs.tolist()]
-    assert all(start % 8 == 0 for start in starts) and starts[-1] <= len(a_MD)
-    parts = [a_MD[i:j] @ w for i, j, w in zip(starts, starts[1:], w_EDO)]
-    return torch.cat([*parts, torch.full((len(a_MD) - starts[-1], w_EDO.shape[2]), torch.nan, dtype=a_MD.dtype)])
+def grouped_by_loop(a, b, offs):
+    """What torch._grouped_mm promises: rows up to each offset times that group's matrix, or columns up to each offset times
+    those rows of b. The rest is left undefined, and so is a product over nothing: NaN."""
+    nothing = lambda *shape: torch.full(shape, torch.nan, dtype=a.dtype)  # noqa: E731
+    spans = list(zip([0, *offs.tolist()], offs.tolist()))
+    assert all(start % 8 == 0 <= end - start for start, end in spans)
+    if b.ndim == 2:
+        return torch.stack([a[:, i:j] @ b[i:j] if j > i else nothing(len(a), b.shape[1]) for i, j in spans])
+    parts = [a[i:j] @ w for (i, j), w in zip(spans, b)]
+    return torch.cat([*parts, nothing(len(a) - spans[-1][1], b.shape[2])])
 
 
 @pytest.mark.parametrize("skip", [None, 0, 2, 5], ids=["all chosen", "first idle", "one idle", "last idle"])
 def test_grouped_experts_put_each_token_where_it_belongs(skip, monkeypatch):
     """The index arithmetic, with a loop in place of the kernel; undefined rows must not reach any gradient."""
     monkeypatch.setattr(torch, "_grouped_mm", grouped_by_loop)
-    for seed, N in ((0, 37), (1, 1), (2, 8)):
+    for seed, N in ((0, 37), (1, 1), (2, 8), (3, 400)):
         case = expert_case(seed, N=N, skip=skip)
         assert_close_in_bfloat16(run_experts(grouped_experts, case), run_experts(looped_experts, case))
 
@@ -636,6 +640,14 @@ HOPPER = torch.cuda.is_available() and torch.cuda.get_device_capability()[0] >= 
 def test_grouped_experts_equal_the_loop_on_hopper(skip):
     case = expert_case(N=300, D=64, hidden=96, skip=skip)
     assert_close_in_bfloat16(run_experts(grouped_experts, case, "cuda"), run_experts(looped_experts, case))
+
+
+def test_an_experts_rows_are_cut_into_pieces_of_eight():
+    end_E = torch.tensor([8, 8, 40, 168], dtype=torch.int32)  # 8 rows, none, 32, 128
+    part_EP, rows_EP = pieces(end_E)
+    assert part_EP.dtype == torch.int32 and (part_EP % 8 == 0).all() and (part_EP[:, -1] == end_E).all()
+    assert rows_EP[0].tolist() == [8] + 7 * [0] and rows_EP[1].sum() == 0
+    assert rows_EP[2].tolist() == 4 * [8] + 4 * [0] and rows_EP[3].tolist() == 8 * [16]
 
 
 def test_a_model_computes_the_same_with_either_twin():
@@ -698,7 +710,8 @@ def test_flash_attention_is_asked_for_what_the_plain_one_computes(monkeypatch):
     """The kernel needs CUDA; a twin that reads its arguments stands in for it, and where it is missing nothing breaks."""
     shape = replace(MLA, kv_rank=16, rope_width=8)
     assert not flash_works(shape, torch.device("cpu"))
-    monkeypatch.setattr(decoder, "attend_flash", lambda *case: 2 * attend_plain(*case))
+    twice = lambda query, store, seen: 2 * attend_plain(query, store, mask(seen[2].long() - 1, 64, shape.heads))  # noqa: E731
+    monkeypatch.setattr(decoder, "attend_flash", twice)
     assert not flash_works(shape, torch.device("cpu"))  # a kernel that computes something else is not used
 
     def kernel(q, k, v, first_q, first_k, longest_q, longest_k, dropout, causal, debug, *, scale, seqused_k):

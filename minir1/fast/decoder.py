@@ -5,7 +5,8 @@ chain is made shorter: what is linear in a row is multiplied into one matrix whe
 
     queries     W^UK W^Q (scaled), their rotated part, and the same part with its pairs swapped, so that RoPE
                 becomes two products and a sum; the key's latent and rotated part too: one matrix
-    output      W^O W^UV: from the mixed latents straight back to the residual
+    output      W^O W^UV: from the mixed latents straight back to the residual (what attention mixes of the rotated part, which
+                nobody needs, meets zeros: cheaper than cutting it off)
     experts     gate and up of every expert, the shared one among them: one matrix; down of all: one more
     norms       their weights belong to the matrix behind them; the row's scale is applied to what the matrix gives
 """
@@ -54,7 +55,8 @@ def fuse(block: Block, c: ModelConfig) -> Layer:
     rotated_HCD = torch.cat([query_HCD[:, c.nope_width :], key_CD[None]])
     parts = [absorbed_HRD.flatten(0, 1), rotated_HCD.flatten(0, 1), swap_pairs(rotated_HCD).flatten(0, 1), latent_RD]
     out_DHC = a.out.weight.unflatten(1, (c.heads, -1))
-    out_DI = torch.einsum("dhc,hcr->dhr", out_DHC, up_HCR[:, c.nope_width :]).flatten(1)
+    out_DHR = torch.einsum("dhc,hcr->dhr", out_DHC, up_HCR[:, c.nope_width :])
+    out_DI = F.pad(out_DHR, (0, c.rope_width)).flatten(1)
     m = block.mixer
     if not isinstance(m, MixtureOfExperts):
         gate_up, down, router, bias = torch.cat([m.gate.weight, m.up.weight]), m.down.weight, empty, empty
@@ -96,11 +98,12 @@ class Decoder:
     def step(self, token_B: Tensor, store_LBSW: Tensor, position_B: Tensor) -> Tensor:
         """Logits `[B, V]` after `token_B`, which stands at `position_B`; the store `[L, B, S, W]` is read up to its S."""
         turn_B2C, x_BD = self.table_S2C[position_B], F.embedding(token_B, self.embed)
-        attend = attend_flash if self.flash else attend_plain
+        look, attend = (bounds, attend_flash) if self.flash else (mask, attend_plain)
+        seen = look(position_B, store_LBSW.shape[2], self.c.heads)
         for layer, store_BSW in zip(self.layers, store_LBSW):
             query_BHW = self.enter(*self._free(x_BD, store_BSW, position_B, turn_B2C), layer, self.c)
-            mixed_BHR = attend(query_BHW, store_BSW, position_B, self.c.kv_rank)
-            x_BD = self.leave(*self._free(x_BD, mixed_BHR), layer, self.c)
+            mixed_BHW = attend(query_BHW, store_BSW, seen)
+            x_BD = self.leave(*self._free(x_BD, mixed_BHW), layer, self.c)
         return F.linear(F.rms_norm(x_BD, (self.c.width,), self.norm, self.c.norm_eps), self.head).float()
 
     def _free(self, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -119,35 +122,45 @@ def enter(x_BD: Tensor, store_BSW: Tensor, position_B: Tensor, turn_B2C: Tensor,
     return query_BHW
 
 
-def leave(x_BD: Tensor, mixed_BHR: Tensor, layer: Layer, c: ModelConfig) -> Tensor:
+def leave(x_BD: Tensor, mixed_BHW: Tensor, layer: Layer, c: ModelConfig) -> Tensor:
     """From what attention has mixed to the block's end: `[B, D]`."""
-    x_BD = torch.addmm(x_BD, mixed_BHR.flatten(1), layer.out_DI.T)
+    x_BD = x_BD + F.linear(mixed_BHW.flatten(1), layer.out_DI)
     scale_B1 = row_scale(x_BD, c.norm_eps)
     weight_BE = route(x_BD, scale_B1, layer.router_ED, layer.bias_E, c) if len(layer.router_ED) else None
     hidden_BU = gated(F.linear(x_BD, layer.gate_up_UD), scale_B1, weight_BE)
     return torch.addmm(x_BD, hidden_BU, layer.down_DU.T)
 
 
-def attend_plain(query_BHW: Tensor, store_BSW: Tensor, position_B: Tensor, rank: int) -> Tensor:
-    """One query a head; heads share the latents: two batched products and a softmax, `[B, H, R]`."""
-    hidden_BS = torch.arange(store_BSW.shape[1], device=position_B.device) > position_B[:, None]
-    mask_B1S = torch.zeros_like(hidden_BS, dtype=query_BHW.dtype).masked_fill(hidden_BS, -torch.inf)[:, None]
-    return torch.baddbmm(mask_B1S, query_BHW, store_BSW.mT).softmax(-1) @ store_BSW[..., :rank]
+def mask(position_B: Tensor, span: int, heads: int) -> Tensor:
+    """What is added to the scores of one query a row: `[B, 1, S]`, -inf behind its position."""
+    hidden_BS = torch.arange(span, device=position_B.device) > position_B[:, None]
+    return torch.zeros_like(hidden_BS, dtype=torch.float32).masked_fill(hidden_BS, -torch.inf)[:, None]
+
+
+def attend_plain(query_BHW: Tensor, store_BSW: Tensor, mask_B1S: Tensor) -> Tensor:
+    """One query a head; heads share the latents, key and value at once: two batched products and a softmax, `[B, H, W]`."""
+    return torch.baddbmm(mask_B1S.to(query_BHW.dtype), query_BHW, store_BSW.mT).softmax(-1) @ store_BSW
+
+
+def bounds(position_B: Tensor, span: int, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What flash attention wants to know: where each row's queries and its store begin, `[B + 1]`, and how far it is filled."""
+    row_1B = torch.arange(len(position_B) + 1, dtype=torch.int32, device=position_B.device)
+    return row_1B * heads, row_1B * span, (position_B + 1).int()
 
 
 _flash = torch.ops.aten._flash_attention_forward
 
 
-def attend_flash(query_BHW: Tensor, store_BSW: Tensor, position_B: Tensor, rank: int) -> Tensor:
-    """The same in one kernel (CUDA, half precision): the heads stand in the place of query positions, the latents are key and
-    value, and `seqused_k` says how far each row is filled. The store must be whole: rows follow each other in memory."""
-    B, H, W = query_BHW.shape
-    row_1B, latent_NW = torch.arange(B + 1, dtype=torch.int32, device=position_B.device), store_BSW.view(-1, 1, W)
+def attend_flash(query_BHW: Tensor, store_BSW: Tensor, seen: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """The same in one kernel (CUDA, half precision): the heads stand in the place of query positions, and `seqused_k` says how
+    far each row is filled. The store must be whole: rows follow each other in memory."""
+    (B, H, W), latent_NW = query_BHW.shape, store_BSW.view(-1, 1, store_BSW.shape[2])
+    query_1B, store_1B, used_B = seen
     mixed = _flash(
-        query_BHW.reshape(-1, 1, W), latent_NW, latent_NW, row_1B * H, row_1B * store_BSW.shape[1], H, store_BSW.shape[1],
-        0.0, False, False, scale=1.0, seqused_k=(position_B + 1).int(),
+        query_BHW.reshape(-1, 1, W), latent_NW, latent_NW, query_1B, store_1B, H, store_BSW.shape[1],
+        0.0, False, False, scale=1.0, seqused_k=used_B,
     )[0]  # fmt: skip
-    return mixed.view(B, H, W)[..., :rank]
+    return mixed.view(B, H, W)
 
 
 def flash_works(c: ModelConfig, device: torch.device) -> bool:
@@ -156,9 +169,10 @@ def flash_works(c: ModelConfig, device: torch.device) -> bool:
         return False
     draw = torch.Generator(device).manual_seed(0)
     query_BHW, store_BSW = (torch.randn(4, n, c.cache_width, generator=draw, device=device).bfloat16() for n in (c.heads, 64))
-    case = query_BHW * c.cache_width**-0.5, store_BSW, torch.tensor([0, 5, 40, 63], device=device), c.kv_rank
+    case = query_BHW * c.cache_width**-0.5, store_BSW
+    where = torch.tensor([0, 5, 40, 63], device=device), 64, c.heads
     try:
-        return torch.allclose(attend_flash(*case), attend_plain(*case), atol=0.05)
+        return torch.allclose(attend_flash(*case, bounds(*where)), attend_plain(*case, mask(*where)), atol=0.05)
     except (RuntimeError, TypeError, AttributeError):
         return False
 
@@ -188,7 +202,10 @@ def route(x_BD: Tensor, scale_B1: Tensor, router_ED: Tensor, bias_E: Tensor, c: 
 
     An expert is chosen if fewer than K others stand before it: comparing all pairs fuses where a top-k would not.
     """
-    score_BE = (F.linear(x_BD.float(), router_ED) * scale_B1).sigmoid()
+    x_BD = x_BD.float()
+    narrow = torch.compiler.is_compiling()  # so few outputs are cheaper as sums within the neighbouring kernel
+    score_BE = (x_BD[:, None] * router_ED).sum(-1) if narrow else F.linear(x_BD, router_ED)
+    score_BE = (score_BE * scale_B1).sigmoid()
     rank_BE, E = score_BE + bias_E, len(bias_E)
     earlier_EE = torch.ones(E, E, dtype=torch.bool, device=x_BD.device).tril(-1)  # of equals, the first wins
     before_BEE = (rank_BE[:, None] > rank_BE[..., None]) | ((rank_BE[:, None] == rank_BE[..., None]) & earlier_EE)

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 ALIGN = 8  # the grouped product wants each group's rows at multiples of 16 bytes
+PIECES = 8  # an expert's weight gradient is a sum over all of its rows: in so many parts, or a few matrices keep a GPU idle
 
 
 def batched_experts(x_ND, expert_NK, weight_NK, gate_EFD, up_EFD, down_EDF) -> Tensor:
@@ -49,15 +50,42 @@ def slots(expert_NK: Tensor, experts: int) -> tuple[Tensor, Tensor]:
     return ((place_EM - 1 + shift_E[:, None]) * chosen_EM).sum(0), end_E
 
 
+class GroupedProduct(torch.autograd.Function):
+    """Each expert's rows of a `[M, I]` times its own matrix of w `[E, O, I]`; the rows of expert e end at end_E[e]."""
+
+    @staticmethod
+    def forward(ctx, a_MI, w_EOI, end_E):
+        ctx.save_for_backward(a_MI, w_EOI, end_E)
+        return torch._grouped_mm(a_MI, w_EOI.mT, offs=end_E)
+
+    @staticmethod
+    def backward(ctx, grad_MO):
+        a_MI, w_EOI, end_E = ctx.saved_tensors
+        grad_MO = grad_MO.contiguous()
+        part_EP, rows_EP = pieces(end_E)
+        part = torch._grouped_mm(grad_MO.mT, a_MI, offs=part_EP.flatten()).unflatten(0, part_EP.shape)
+        part = part.masked_fill(rows_EP[..., None, None] == 0, 0.0)  # nothing says what a product over no rows holds
+        return torch._grouped_mm(grad_MO, w_EOI, offs=end_E), part.sum(1, dtype=torch.float32).to(w_EOI.dtype), None
+
+
+def pieces(end_E: Tensor) -> tuple[Tensor, Tensor]:
+    """Each expert's rows in PIECES parts, at multiples of ALIGN: (their ends, their numbers of rows), `[E, P]` both."""
+    start_E = F.pad(end_E, (1, 0))[:-1]
+    share_E = -(-(end_E - start_E) // (PIECES * ALIGN)) * ALIGN
+    number_P = torch.arange(1, PIECES + 1, dtype=end_E.dtype, device=end_E.device)
+    part_EP = torch.minimum(start_E[:, None] + share_E[:, None] * number_P, end_E[:, None])
+    return part_EP, part_EP.diff(dim=1, prepend=start_E[:, None])
+
+
 def grouped_experts(x_ND, expert_NK, weight_NK, gate_EFD, up_EFD, down_EDF) -> Tensor:
     """Tokens in order of their experts, then one grouped matrix product per projection (bfloat16, Hopper and later)."""
     (N, K), half = expert_NK.shape, torch.bfloat16
     slot_M, end_E = slots(expert_NK, len(gate_EFD))
     x = torch.zeros(N * K + ALIGN * len(gate_EFD), x_ND.shape[1], dtype=half, device=x_ND.device)
     x = x.index_copy(0, slot_M, x_ND.to(half)[:, None].expand(-1, K, -1).flatten(0, 1))
-    product = lambda a, w_EOI: torch._grouped_mm(a, w_EOI.to(half).mT, offs=end_E.int())  # noqa: E731
-    hidden = F.silu(product(x, gate_EFD)) * product(x, up_EFD)
-    y_MD = PickRows.apply(product(hidden, down_EDF), slot_M)
+    product = lambda a, w_EOI: GroupedProduct.apply(a, w_EOI.to(half), end_E.int())  # noqa: E731
+    gate, up = product(x, torch.cat([gate_EFD, up_EFD], dim=1)).chunk(2, dim=-1)
+    y_MD = PickRows.apply(product(F.silu(gate) * up, down_EDF), slot_M)
     return (y_MD.view(N, K, -1) * weight_NK[..., None].to(half)).sum(1).to(x_ND.dtype)
 
 

@@ -85,7 +85,7 @@ def pretrain_student(
         if cost.steps % p.checkpoint_every == 0 and cost.steps < steps:
             cost.keep()
 
-    with accelerate(student, lab.device, config.compile):
+    with accelerate(student, lab.device, config.compile, learner):
         fit(student, learner, ids, p, steps, on_step, first)
     save_checkpoint(path, student, lab.tokenizer)
     return cost.figures()

@@ -33,6 +33,7 @@ class CollectConfig:
     prompts: int = knob(2048, "training problems put to the policy", True)
     samples: int = knob(4, "responses to each, at T = 1")
     most: int = knob(2, "responses kept of one problem")
+    sums: float = knob(0.4, "share of sums among the problems; more than in RL, for many of their responses are equal and dropped")
     lines: int = knob(4000, "lines kept at most")
     general: int = knob(0, "lines of general tasks (facts, instructions ...) beside them", True)
 

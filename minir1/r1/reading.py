@@ -1,4 +1,4 @@
-"""What the bilingual base reads: the core's mini-web, and among it general questions that the web answers wrongly half the time.
+"""What the bilingual base reads: the core's mini-web, and among it general questions many of which the web answers wrongly.
 
 The core's corpus knows no facts. The R1 pipeline needs a base that has met them, as DeepSeek-V3 had, without being good at
 answering: so a share of the documents are general tasks (general.py, training wordings only) whose answer is right at a stated
@@ -24,8 +24,8 @@ from minir1.transcript import render
 
 @dataclass(frozen=True)
 class ReadingConfig:
-    general: float = knob(0.1, "share of the base's documents that are general questions")
-    right: float = knob(0.5, "general documents of the base that are answered rightly")
+    general: float = knob(0.2, "share of the base's documents that are general questions")
+    right: float = knob(0.6, "general documents of the base that are answered rightly")
 
 
 def page(rng: Random, corpus: CorpusConfig, reading: ReadingConfig) -> str:

@@ -28,7 +28,7 @@ from minir1.r1.watching import ReinforceWatch, TuneWatch
 from minir1.rollout import Rollouts, roll_out
 from minir1.supervised import Step, fit
 from minir1.tools.lab import Lab
-from minir1.tools.measure import many_problems, sampling
+from minir1.tools.measure import many_problems, parse_tasks, sampling
 from minir1.tools.run import write_text
 from minir1.tools.watch import PretrainWatch
 from minir1.variants.losses import LOSSES
@@ -57,7 +57,7 @@ def pretrain(lab: Lab, config: R1Config, model_config: ModelConfig, phase: str =
         if step.step % p.checkpoint_every == p.checkpoint_every - 1 and step.step + 1 < steps:
             lab.keep(phase, step.step + 1, model, learner)
 
-    with accelerate(model, lab.device, config.compile):
+    with accelerate(model, lab.device, config.compile, learner):
         fit(model, learner, ids, p, steps, on_step, first)
     watch.close()
     return model
@@ -75,10 +75,10 @@ def sampler_for(model: Transformer, where, config: R1Config, max_tokens: int):
 def collect(lab: Lab, config: R1Config, model: Transformer, source: str, how: CollectConfig, max_tokens: int) -> list[dict]:
     """What a policy answers rightly and readably, rewritten: kept in data/kept.jsonl, counted in data/counts.json.
 
-    `source` names the checkpoint in every line. Problems are of the training split, both languages, the mixture of stage 2's RL.
+    `source` names the checkpoint in every line. Problems are of the training split, both languages, the kinds of stage 2's RL.
     """
     kept = curate.Collection(source)
-    tasks, languages, key = config.reasoning.tasks, config.corpus.languages, f"collect {source} {config.seed}"
+    tasks, languages, key = remix(config.reasoning.tasks, how.sums), config.corpus.languages, f"collect {source} {config.seed}"
     problems = many_problems(tasks, languages, "train", key, how.prompts)
     sampler = sampler_for(model, lab, config, max_tokens)
     generator = torch.Generator(lab.device.name).manual_seed(config.seed * 7_919 + len(source))
@@ -99,6 +99,18 @@ def collect(lab: Lab, config: R1Config, model: Transformer, source: str, how: Co
     counts = {"source": source, "responses": sum(kept.counts().values()), **kept.counts(), "written": len(lines), **by_language}
     write_text(folder / "counts.json", json.dumps(counts, indent=1, ensure_ascii=False))
     return lines
+
+
+def remix(tasks: tuple[str, ...], sums: float) -> tuple[str, ...]:
+    """The same kinds of problem, but with this share of arithmetic ones (as it was, if one of the two is missing).
+
+    >>> remix(("countdown:cpu=0.8", "arithmetic:3d+=0.15", "arithmetic:2dx=0.05"), 0.4)
+    ('countdown:cpu=0.6', 'arithmetic:3d+=0.3', 'arithmetic:2dx=0.1')
+    """
+    parsed = parse_tasks(tasks)
+    whole = {task: sum(share for other, _, share in parsed if other == task) for task, *_ in parsed}
+    part = {"arithmetic": sums, "countdown": 1 - sums} if len(whole) == 2 else whole
+    return tuple(f"{task}:{kind}={share / whole[task] * part[task]:.4g}" for task, kind, share in parsed)
 
 
 def write_lines(path, lines: list[dict]) -> None:

@@ -200,15 +200,16 @@ class Bench:
         shape = p.batch_tokens // p.row_tokens, p.row_tokens + 1
         ids = torch.randint(self.model.config.vocab_size, shape, device=self.device.name)
         cuda, flops = self.device.name == "cuda", 3 * operations(self.model.config, self.used, p.row_tokens / 2)
-        ways = {"eager": (False, "", False), "blocks": (True, "blocks", False), "trunk": (True, "trunk", False)}
-        ways |= {"trunk, cudnn": (True, "trunk", True)}
-        for name, how in ways.items() if cuda else [("eager", ways["eager"])]:
-            for optimizer in ("muon", "adamw") if name in ("eager", "trunk") else ("muon",):
+        ways = {"blocks, cudnn, graph": (True, True, "blocks", True), "blocks, cudnn": (True, False, "blocks", True)}
+        ways |= {"blocks": (True, False, "blocks", False), "trunk, cudnn": (True, False, "trunk", True)}
+        ways["eager"] = (False, False, "blocks", False)
+        for name, (compiled, graph, *how) in ways.items() if cuda else [("eager", ways["eager"])]:
+            for optimizer in ("muon", "adamw") if graph or not compiled else ("muon",):
                 model, steps = copy.deepcopy(self.model), 30 if cuda else 2
                 learner = make_learner(model, p.weight_decay, p.clip, self.device, optimizer)
                 work = lambda n: fit(model, learner, ((ids, None) for _ in range(n)), p, n, lambda step: None)  # noqa: B023, E731
                 torch._dynamo.reset()
-                with accelerate(model, self.device, *how):
+                with accelerate(model, self.device, compiled, learner if graph else None, *how):
                     start = time.perf_counter()
                     work(1)
                     self.clock.wait()

@@ -1,0 +1,38 @@
+"""A training step without launches: forward and backward pass captured in a CUDA graph and replayed, the same gradients.
+
+Launching some 1,000 kernels takes the host longer than computing them takes the card, once the experts are fast.
+Pretraining's batches all have one shape, so one graph serves them all; other calls go through as they are.
+"""
+
+import torch
+
+from minir1.supervised import Learner
+
+WARM = 3  # first steps that run as usual: kernels are compiled and planned, which a capture must not see
+
+
+class Replayed:
+    """Stands in for a learner's `gradients(compute, model, ids, ...)`. What it returns is copied out of the graph."""
+
+    def __init__(self, learner: Learner):
+        self.learner, self.plain, self.calls, self.graph = learner, learner.gradients, 0, None
+
+    def __call__(self, compute, model, ids_BT, mask_BT, *others) -> list:
+        self.calls += 1
+        if mask_BT is not None or self.calls <= WARM:
+            return self.plain(compute, model, ids_BT, mask_BT, *others)
+        if self.graph is None:
+            self._capture(compute, model, ids_BT, *others)
+        if ids_BT.shape != self.ids_BT.shape:
+            return self.plain(compute, model, ids_BT, mask_BT, *others)
+        self.ids_BT.copy_(ids_BT)
+        self.graph.replay()
+        for parameter, gradient in self.gradients:  # the optimizer has let go of them
+            parameter.grad = gradient
+        return [rest.clone() if rest is not None else None for rest in self.rest]
+
+    def _capture(self, compute, model, ids_BT, *others) -> None:
+        self.ids_BT, self.graph = ids_BT.clone(), torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.rest = self.plain(compute, model, self.ids_BT, None, *others)
+        self.gradients = [(p, p.grad) for p in model.parameters() if p.grad is not None]
