@@ -2,12 +2,14 @@
 
 import io
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
 
 from minir1.config import ModelConfig, PretrainConfig
+from minir1.fast.graphs import Replayed
 from minir1.model import Transformer, balance_loss, expert_load, move_router_bias
 from minir1.supervised import Learner, Step, cosine, fit, language_loss
 
@@ -324,3 +326,49 @@ def test_expert_load_by_hand():
     one = routing[0]._replace(expert_BTK=torch.tensor([[[0, 1], [0, 2]]]))
     # four choices: expert 0 twice, 1 and 2 once
     assert expert_load([one], 4).tolist() == [[0.5, 0.25, 0.25, 0.0]]
+
+
+# ---------------------------------------------------------------- gradients from a graph
+
+
+@pytest.mark.parametrize("config", [TINY, DENSE], ids=["experts", "dense"])
+def test_gradients_from_a_graph_train_the_same_model(config, monkeypatch):
+    """CUDA graphs need CUDA; a stand-in computes anew, into the tensors that the capture left, as a replay does."""
+    batches = [(random_ids(seed), None) for seed in range(7)] + [(random_ids(9, B=2), None)]  # the last one has another shape
+    batches.insert(5, (random_ids(8), random_ids(7)[:, 1:] < V // 2))  # and one a mask
+    plain, fast, losses, settings = tiny(config), tiny(config), ([], []), PretrainConfig(lr=1e-2, balance_rate=0.01)
+    learner, replays = Learner(fast), []
+    usual, graphed = learner.gradients, Replayed(learner)
+
+    class Graph:
+        def replay(self):
+            held = [p.grad for p in fast.parameters()]
+            assert all(grad is None for grad in held)  # the optimizer let go of them
+            rest = usual(language_loss, fast, graphed.ids_BT, None, settings)
+            with torch.no_grad():
+                for parameter, kept in graphed.gradients:
+                    kept.copy_(parameter.grad)
+                    parameter.grad = None
+                for kept, new in zip(graphed.rest, rest):
+                    kept is None or kept.copy_(new)
+            replays.append(graphed.ids_BT.clone())
+
+    def capture(graph):
+        fast.zero_grad(set_to_none=True)
+        return nullcontext()
+
+    original = graphed._capture
+
+    def captured(*given):
+        original(*given)
+        fast.zero_grad(set_to_none=True)  # a real capture computes nothing
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", capture)
+    graphed._capture = captured
+    learner.gradients = graphed
+    fit(plain, Learner(plain), batches, settings, len(batches), lambda step: losses[0].append(step.loss))
+    fit(fast, learner, batches, settings, len(batches), lambda step: losses[1].append(step.loss))
+    assert torch.stack(losses[0]).tolist() == torch.stack(losses[1]).tolist()
+    assert [ids.tolist() for ids in replays] == [batches[i][0].tolist() for i in (3, 4, 6, 7)]
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), fast.parameters()))

@@ -116,8 +116,9 @@ def table(found: dict[str, dict]) -> str:
         error = "" if cost["stderr"] is None else f" ± {100 * cost['stderr']:.1f}"
         marks = [word for word, holds in (("10 points", verdict["costs"]), ("two standard errors", verdict["shows"])) if holds]
         beyond = "one seed" if verdict["costs"] is None else " and ".join(marks) or "neither"
+        line = FAILURES[name].line.replace("|", r"\|")  # or the table would end there
         lines.append(
-            f"| {name}: {FAILURES[name].line.replace('|', chr(92) + '|')} | {show(cost['broken'], True)} | {show(cost['fixed'], True)} | "
+            f"| {name}: {line} | {show(cost['broken'], True)} | {show(cost['fixed'], True)} | "
             f"{100 * cost['worse']:.1f}{error} | {symptom['words']} | {show(symptom['broken'], percent)} | "
             f"{show(symptom['fixed'], percent)} | {beyond} |"
         )
