@@ -37,8 +37,9 @@ class Samples(NamedTuple):
 
 
 def pad(rows: list[list[int]], value: int, device=None) -> Tensor:
-    """Rows of ids as one tensor, padded on the right."""
-    return pad_sequence([torch.tensor(row, dtype=torch.long) for row in rows], batch_first=True, padding_value=value).to(device)
+    """Rows of ids (or of marks, if `value` is a bool) as one tensor, padded on the right."""
+    kind = torch.bool if isinstance(value, bool) else torch.long
+    return pad_sequence([torch.tensor(row, dtype=kind) for row in rows], batch_first=True, padding_value=value).to(device)
 
 
 def restrict(logits_BV: Tensor, top_p: float) -> Tensor:
