@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -177,8 +178,10 @@ def test_on_policy_distillation_brings_the_student_to_the_teacher(lab, student, 
     teacher = copy.deepcopy(student)
     with torch.no_grad():
         teacher.head.weight.add_(0.05 * torch.randn_like(teacher.head.weight))
-    figures = on_policy(lab, student, teacher, puzzles, 12, tmp_path / "o.pt", lr=3e-3)
+    judge = lambda step, rollouts: [SimpleNamespace(accuracy=step % 2) for _ in rollouts.rewards]  # noqa: E731
+    figures = on_policy(lab, student, teacher, puzzles, 12, tmp_path / "o.pt", lr=3e-3, judge=judge)
     kl = [row["reverse_kl"] for row in rows(lab, "on_policy")]
+    assert [row["accuracy"] for row in rows(lab, "on_policy")] == 6 * [0, 1]
     assert figures["steps"] == 12 and kl[-1] < 0.5 * kl[0]
     assert figures["flops"] > operations(student, figures["tokens_sampled"], figures["tokens_trained"])  # the teacher's share
     assert Path(tmp_path / "o.pt").is_file()

@@ -20,11 +20,13 @@ from minir1.fast import decoder
 from minir1.fast.decoder import Decoder, attend_plain, can_fuse, flash_works, mask
 from minir1.fast.engine import Engine
 from minir1.fast.experts import batched_experts, grouped_experts, pieces, use
+from minir1.fast.graphs import Replayed
 from minir1.fast.precision import Device
 from minir1.fast.setup import accelerate, make_sampler
 from minir1.model import Cache, Transformer, looped_experts, token_logp
 from minir1.presets import PRESETS
 from minir1.sampler import Sampling, choose, prefill, restrict, sample
+from minir1.supervised import Learner
 from minir1.tokenizer import Tokenizer
 from minir1.tools import lab
 from minir1.tools.measure import sampling
@@ -671,6 +673,22 @@ def test_fast_twins_are_taken_out_again():
             assert model.expert_layers()[0].compute is compute
     assert model.expert_layers()[0].compute is looped_experts
     assert make_sampler(model, Device("cpu", "CPU", torch.float32, "plain"), Config()) is sample
+
+
+def test_what_is_compiled_on_cuda_is_taken_out_again(monkeypatch):
+    """Blocks compiled, gradients replayed, cuDNN's attention; afterwards, even after a fault, nothing of it is left."""
+    monkeypatch.setattr(torch, "compile", lambda f: ("compiled", f))
+    model, device, before = tiny(), Device("cuda", "card", torch.bfloat16, "grouped"), torch.backends.cuda.cudnn_sdp_enabled()
+    learner = Learner(model)
+    for taught in (learner, None):
+        with pytest.raises(KeyboardInterrupt), accelerate(model, device, True, taught):
+            assert all(block.forward == ("compiled", type(block).forward.__get__(block)) for block in model.blocks)
+            assert isinstance(learner.gradients, Replayed) == (taught is not None) and torch.backends.cuda.cudnn_sdp_enabled()
+            raise KeyboardInterrupt
+        assert not any("forward" in vars(block) for block in model.blocks) and "gradients" not in vars(learner)
+        assert torch.backends.cuda.cudnn_sdp_enabled() == before
+    with accelerate(model, device, False, learner):
+        assert "gradients" not in vars(learner) and not any("forward" in vars(block) for block in model.blocks)
 
 
 def test_what_compiles_ahead_samples_as_reinforcement_learning_will(monkeypatch):

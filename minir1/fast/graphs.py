@@ -15,7 +15,7 @@ class Replayed:
     """Stands in for a learner's `gradients(compute, model, ids, ...)`. What it returns is copied out of the graph."""
 
     def __init__(self, learner: Learner):
-        self.learner, self.plain, self.calls, self.graph = learner, learner.gradients, 0, None
+        self.plain, self.calls, self.graph = learner.gradients, 0, None
 
     def __call__(self, compute, model, ids_BT, mask_BT, *others) -> list:
         self.calls += 1

@@ -15,29 +15,25 @@ from minir1.supervised import Learner
 
 
 @contextmanager
-def accelerate(
-    model: Transformer, device: Device, compiled: bool = False, learner: Learner | None = None, region: str = "blocks",
-    cudnn: bool = True
-):  # fmt: skip
-    """While training: grouped or batched experts. `compiled`, where all batches have one shape (CUDA): a compiled forward pass
-    (block by block, which compiles sooner since all blocks of a kind share it, or the whole trunk), cuDNN's attention, planned
-    once, and the `learner`'s gradients from a CUDA graph."""
+def accelerate(model: Transformer, device: Device, compiled: bool = False, learner: Learner | None = None, cudnn: bool = True):
+    """While training: grouped or batched experts. `compiled`, where all batches have one shape (CUDA): compiled blocks, of which
+    all of a kind share one compilation, cuDNN's attention, planned once, and the `learner`'s gradients from a CUDA graph."""
     portable = looped_experts if device.name == "cpu" else batched_experts  # without launches to save, fewer operations win
     use(model, {"grouped": grouped_experts, "portable": portable, "plain": looped_experts}[device.kernels])
-    compiled, before = compiled and device.name == "cuda", torch.backends.cuda.cudnn_sdp_enabled()
-    if compiled:
-        for part, name in [(model, "trunk")] if region == "trunk" else [(block, "forward") for block in model.blocks]:
-            part.__dict__[name] = torch.compile(getattr(part, name))
+    replaced, before = [], torch.backends.cuda.cudnn_sdp_enabled()
+    if compiled and device.name == "cuda":
+        replaced = [(block, "forward", torch.compile(block.forward)) for block in model.blocks]
+        replaced += [(learner, "gradients", Replayed(learner))] if learner else []
         torch.backends.cuda.enable_cudnn_sdp(before or cudnn)
-    if compiled and learner:
-        learner.gradients = Replayed(learner)
+    for part, name, twin in replaced:
+        vars(part)[name] = twin
     try:
         yield model
     finally:
         use(model, looped_experts)
         torch.backends.cuda.enable_cudnn_sdp(before)
-        for part, name in [(model, "trunk"), (learner, "gradients"), *((block, "forward") for block in model.blocks)]:
-            vars(part).pop(name, None) if part else None
+        for part, name, _ in replaced:
+            del vars(part)[name]
 
 
 def make_sampler(model: Transformer, device: Device, config: Config):

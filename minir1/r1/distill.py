@@ -218,7 +218,7 @@ def reverse_kl(student_BTV: Tensor, teacher_BTV: Tensor) -> Tensor:
 
 def on_policy(
     lab: Lab, student: Transformer, teacher: Transformer, draw: Callable[[int], list[Problem]], steps: int, path: Path,
-    group: int = 1, lr: float = 5e-4, phase: str = "on_policy"
+    group: int = 1, lr: float = 5e-4, judge: Callable[[int, Rollouts], list] | None = None, phase: str = "on_policy"
 ) -> dict[str, float]:
     """The student answers, and every token of its own answer is pulled towards the teacher's distribution there.
 
@@ -237,7 +237,8 @@ def on_policy(
             kl = _pull(student, teacher, learner, batch, rl.train_tokens)
             learner.step(cosine(step, steps, lr, 0.1, 0.05))
             sampled, read = sum(rollouts.lengths()), int(batch.length_B.sum())
-            accuracy = sum(r.accuracy for r in rollouts.rewards) / len(rollouts.rewards)
+            rewards = judge(step, rollouts) if judge else rollouts.rewards
+            accuracy = sum(r.accuracy for r in rewards) / len(rewards)
             cost.row(sampled, read, operations(teacher, read), reverse_kl=kl, accuracy=accuracy)
             if cost.steps % rl.checkpoint_every == 0:
                 cost.keep()

@@ -219,6 +219,8 @@ def check_r1(config: R1Config) -> R1Config:
         "--preference.last lies between 0 and 1": 0 <= config.preference.last <= 1,
         "--preference.share lies between 0 and 1": 0 <= config.preference.share <= 1,
         "--reading.general lies between 0 and 1": 0 <= config.reading.general <= 1,
+        "--cold.sums lies between 0 and 1": 0 <= config.cold.sums <= 1,
+        "--rejection.sums lies between 0 and 1": 0 <= config.rejection.sums <= 1,
         "the R1 pipeline is bilingual: --corpus.languages en,zh": set(config.corpus.languages) == {"en", "zh"},
         "--from and --out must be different folders": not config.source or Path(config.source) != Path(config.out),
     }

@@ -51,5 +51,5 @@ def by_teacher(lab: Lab, config: R1Config, teacher: Transformer) -> Transformer:
     def draw(step: int) -> list:
         return draw_problems(rl.tasks, config.corpus.languages, "train", f"{config.seed} on-policy {step}", rl.prompts)
 
-    lab.once("on-policy", lambda: distill.on_policy(lab, start, teacher, draw, steps, path, phase="on-policy"))
+    lab.once("on-policy", lambda: distill.on_policy(lab, start, teacher, draw, steps, path, judge=rescore, phase="on-policy"))
     return load_checkpoint(path, lab.device.name)[0]

@@ -194,22 +194,21 @@ class Bench:
         return {"minir1": ours, **bench_others.trl_steps(self.model, self.tokenizer, prompts, G, T, self.device)}
 
     def pretrain(self) -> dict[str, dict]:
-        """Tokens a second of the supervised loop on random tokens, by what is compiled and by optimizer; `first`: seconds to
-        the end of the first step, with the compiler's work if nothing of it is on disk."""
+        """Tokens a second of the supervised loop on random tokens, by what is compiled and captured, and by optimizer; `first`:
+        seconds to the end of the first step, with the compiler's work if nothing of it is on disk."""
         p, rows = self.config.pretrain, {}
         shape = p.batch_tokens // p.row_tokens, p.row_tokens + 1
         ids = torch.randint(self.model.config.vocab_size, shape, device=self.device.name)
         cuda, flops = self.device.name == "cuda", 3 * operations(self.model.config, self.used, p.row_tokens / 2)
-        ways = {"blocks, cudnn, graph": (True, True, "blocks", True), "blocks, cudnn": (True, False, "blocks", True)}
-        ways |= {"blocks": (True, False, "blocks", False), "trunk, cudnn": (True, False, "trunk", True)}
-        ways["eager"] = (False, False, "blocks", False)
-        for name, (compiled, graph, *how) in ways.items() if cuda else [("eager", ways["eager"])]:
+        ways = {"compiled, cudnn, graph": (True, True, True), "compiled, cudnn": (True, False, True)}
+        ways |= {"compiled": (True, False, False), "eager": (False, False, False)}
+        for name, (compiled, graph, cudnn) in ways.items() if cuda else [("eager", ways["eager"])]:
             for optimizer in ("muon", "adamw") if graph or not compiled else ("muon",):
                 model, steps = copy.deepcopy(self.model), 30 if cuda else 2
                 learner = make_learner(model, p.weight_decay, p.clip, self.device, optimizer)
                 work = lambda n: fit(model, learner, ((ids, None) for _ in range(n)), p, n, lambda step: None)  # noqa: B023, E731
                 torch._dynamo.reset()
-                with accelerate(model, self.device, compiled, learner if graph else None, *how):
+                with accelerate(model, self.device, compiled, learner if graph else None, cudnn):
                     start = time.perf_counter()
                     work(1)
                     self.clock.wait()
