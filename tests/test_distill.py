@@ -17,8 +17,10 @@ from minir1.corpus import sample_text
 from minir1.fast.precision import pick_device
 from minir1.model import Transformer
 from minir1.presets import PRESETS
-from minir1.r1 import distill
+from minir1.r1 import distill, students
 from minir1.r1.distill import SIZES, direct_rl, distil, on_policy, operations, pretrain_student, reverse_kl, student_config
+from minir1.r1.presets import PRESETS as R1_PRESETS
+from minir1.r1.rewarding import rescore
 from minir1.rewards import Reward
 from minir1.supervised import Learner
 from minir1.tasks import countdown
@@ -185,3 +187,14 @@ def test_on_policy_distillation_brings_the_student_to_the_teacher(lab, student, 
     assert figures["steps"] == 12 and kl[-1] < 0.5 * kl[0]
     assert figures["flops"] > operations(student, figures["tokens_sampled"], figures["tokens_trained"])  # the teacher's share
     assert Path(tmp_path / "o.pt").is_file()
+
+
+def test_the_pipeline_judges_on_policy_answers_by_its_own_rules(monkeypatch):
+    """The core's reward does not know summaries: every answer of a taught student would count as wrong."""
+    asked = []
+    monkeypatch.setattr(students, "load_checkpoint", lambda path, device: (None, None))
+    monkeypatch.setattr(distill, "on_policy", lambda *given, **how: asked.append(how))
+    run = SimpleNamespace(checkpoints=Path("nowhere"))
+    where = SimpleNamespace(run=run, config=PRESETS["smoke"], device=SimpleNamespace(name="cpu"), once=lambda name, work: work())
+    students.by_teacher(where, R1_PRESETS["smoke"], None)
+    assert [how["judge"] for how in asked] == [rescore]

@@ -166,6 +166,8 @@ WRONG = [
     (("--preset", "smoke", "--zero", "nowhere.pt"), "--zero: no checkpoint nowhere.pt"),
     (("--preset", "smoke", "--reasoning.group_size", "1"), "--reasoning.group_size must be at least 2"),
     (("--preset", "smoke", "--corpus.languages", "en"), "bilingual"),
+    (("--preset", "smoke", "--cold.sums", "1.5"), "--cold.sums lies between 0 and 1"),
+    (("--preset", "smoke", "--rejection.sums", "-1"), "--rejection.sums lies between 0 and 1"),
     (("--preset", "smoke", "--reasoning.tasks", "countdown:huge=1"), "--reasoning.tasks: no task 'countdown:huge'"),
     (("--resume", "nowhere"), "nothing to resume: nowhere"),
     (("--resume", "nowhere", "--seed", "1"), "--resume takes a run folder"),

@@ -25,7 +25,7 @@ from minir1.fast.precision import Device
 from minir1.fast.setup import accelerate, make_sampler
 from minir1.model import Cache, Transformer, looped_experts, token_logp
 from minir1.presets import PRESETS
-from minir1.sampler import Sampling, choose, prefill, restrict, sample
+from minir1.sampler import Sampling, choose, pad, prefill, restrict, sample
 from minir1.supervised import Learner
 from minir1.tokenizer import Tokenizer
 from minir1.tools import lab
@@ -675,18 +675,26 @@ def test_fast_twins_are_taken_out_again():
     assert make_sampler(model, Device("cpu", "CPU", torch.float32, "plain"), Config()) is sample
 
 
+def test_rows_of_ids_or_marks_are_padded_on_the_right():
+    assert pad([[1], [2, 3], []], 7).tolist() == [[1, 7], [2, 3], [7, 7]]
+    marks = pad([[True], [False, True]], False)
+    assert marks.dtype == torch.bool and marks.tolist() == [[True, False], [False, True]]
+
+
 def test_what_is_compiled_on_cuda_is_taken_out_again(monkeypatch):
     """Blocks compiled, gradients replayed, cuDNN's attention; afterwards, even after a fault, nothing of it is left."""
     monkeypatch.setattr(torch, "compile", lambda f: ("compiled", f))
-    model, device, before = tiny(), Device("cuda", "card", torch.bfloat16, "grouped"), torch.backends.cuda.cudnn_sdp_enabled()
-    learner = Learner(model)
+    model, device = tiny(), Device("cuda", "card", torch.bfloat16, "grouped")
+    learner, state = Learner(model), {"on": False}  # as Lab leaves it
+    monkeypatch.setattr(torch.backends.cuda, "cudnn_sdp_enabled", lambda: state["on"])
+    monkeypatch.setattr(torch.backends.cuda, "enable_cudnn_sdp", lambda on: state.update(on=on))
     for taught in (learner, None):
         with pytest.raises(KeyboardInterrupt), accelerate(model, device, True, taught):
             assert all(block.forward == ("compiled", type(block).forward.__get__(block)) for block in model.blocks)
-            assert isinstance(learner.gradients, Replayed) == (taught is not None) and torch.backends.cuda.cudnn_sdp_enabled()
+            assert isinstance(learner.gradients, Replayed) == (taught is not None) and state["on"]
             raise KeyboardInterrupt
         assert not any("forward" in vars(block) for block in model.blocks) and "gradients" not in vars(learner)
-        assert torch.backends.cuda.cudnn_sdp_enabled() == before
+        assert not state["on"]
     with accelerate(model, device, False, learner):
         assert "gradients" not in vars(learner) and not any("forward" in vars(block) for block in model.blocks)
 
