@@ -66,6 +66,7 @@ class Habits:
     backward_chaining: float = knob(0.06, "attempts that start from the target")
     aim: float = knob(1.0, "attempts whose last step takes a hit when one operator gives it")
     systematic: float = knob(0.5, "thinking documents by a writer who goes through the combinations one by one and looks round")
+    small_first: float = knob(0.0, "systematic documents that begin with the first steps of small value")
     persistence: float = knob(0.25, "thinking documents by a writer with 0.95 for backtracking (if that is not 0)", True)
     most_attempts: int = knob(40, "attempts in one document at most")
     switching: float = knob(0.0, "attempts that go on in the other language")
@@ -152,7 +153,7 @@ class EvalConfig:
 
 @dataclass(frozen=True)
 class Config:
-    preset: str = knob("cpu", "cpu, gpu, t4 or smoke; chosen by the machine when not given", True)
+    preset: str = knob("cpu", "cpu, gpu, best, t4 or smoke; chosen by the machine when not given", True)
     out: str = knob("", "run folder; runs/PRESET-SEED when not given", True)
     seed: int = knob(0, "seed of everything", True)
     device: str = knob("auto", "auto, cpu, cuda or mps", True)

@@ -1,8 +1,15 @@
-"""The presets: cpu (a laptop), gpu (one card from Ampere on), t4 (a free Colab), smoke (seconds, for tests)."""
+"""The presets: cpu (a laptop), gpu (one card from Ampere on), best (the same card for half an hour),
+t4 (a free Colab), smoke (seconds, for tests).
+
+`best` is the gpu preset's model with four things changed. It reads more, and more of it long thoughts of writers who look round
+in a good order (small first steps first: within 512 tokens they solve 73% of puzzles with four numbers where any order solves
+59%). It practises four numbers mostly. And a well-formed wrong answer earns nothing: where a whole group fails, a tenth of
+a point for the form becomes, divided by the group's deviation, a strong push to say "yes" early.
+"""
 
 from dataclasses import replace
 
-from minir1.config import Config, CorpusConfig, EvalConfig, ModelConfig, PretrainConfig, RLConfig, UserError
+from minir1.config import Config, CorpusConfig, EvalConfig, Habits, ModelConfig, PretrainConfig, RLConfig, UserError
 from minir1.tasks.countdown import DISTRIBUTIONS
 
 _GPU = Config(
@@ -21,9 +28,22 @@ _GPU = Config(
     ),
     eval=EvalConfig(problems=2048, validation=512, arithmetic=512, many=512, answer_only_steps=240, batch=2048),
 )
+_PATIENT = Habits(systematic=0.85, small_first=1.0, persistence=0.5, most_attempts=60)
+_BEST = replace(
+    _GPU,
+    preset="best",
+    corpus=replace(_GPU.corpus, direct=0.4, habits=_PATIENT),
+    pretrain=replace(_GPU.pretrain, tokens=700_000_000, batch_tokens=131_072),
+    rl=replace(
+        _GPU.rl, steps=500, format_reward=0.0,
+        tasks=("countdown:3to4=0.3", "countdown:sos4=0.6", "arithmetic:5d+=0.03", "arithmetic:5d-=0.03", "arithmetic:2dx=0.04"),
+    ),
+    eval=replace(_GPU.eval, answer_only_steps=0),
+)  # fmt: skip
 PRESETS = {
     "cpu": Config(),
     "gpu": _GPU,
+    "best": _BEST,
     "t4": replace(
         _GPU, preset="t4", dtype="float16", kernels="portable", from_scratch=False, base="base-gpu.pt",
         rl=replace(_GPU.rl, train_tokens=32_768), eval=replace(_GPU.eval, problems=1024, batch=1024),

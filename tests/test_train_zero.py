@@ -95,7 +95,7 @@ def test_a_stopped_run_ends_with_the_same_metrics(whole, tmp_path, phase, how):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--preset", "huge"], "unknown preset 'huge'; choose from cpu, gpu, t4, smoke"),
+        (["--preset", "huge"], "unknown preset 'huge'; choose from cpu, gpu, best, t4, smoke"),
         (["--rl.speed", "3"], "unrecognized arguments: --rl.speed 3"),
         (["--rl.lr", "fast"], "argument --rl.lr: invalid"),
         (["--preset", "smoke", "--base", "nowhere.pt"], "no checkpoint at nowhere.pt"),
