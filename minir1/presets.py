@@ -1,4 +1,4 @@
-"""The presets: cpu (a laptop), gpu (one card from Ampere on), best (the same card for half an hour),
+"""The presets: cpu (a laptop), gpu (one card from Ampere on), best (the same card, as long),
 t4 (a free Colab), smoke (seconds, for tests).
 
 `best` is the gpu preset's model with four things changed. It reads more, and more of it long thoughts of writers who look round
@@ -33,9 +33,9 @@ _BEST = replace(
     _GPU,
     preset="best",
     corpus=replace(_GPU.corpus, direct=0.4, habits=_PATIENT),
-    pretrain=replace(_GPU.pretrain, tokens=700_000_000, batch_tokens=131_072),
+    pretrain=replace(_GPU.pretrain, tokens=560_000_000, batch_tokens=131_072),
     rl=replace(
-        _GPU.rl, steps=500, format_reward=0.0,
+        _GPU.rl, steps=170, format_reward=0.0,
         tasks=("countdown:3to4=0.3", "countdown:sos4=0.6", "arithmetic:5d+=0.03", "arithmetic:5d-=0.03", "arithmetic:2dx=0.04"),
     ),
     eval=replace(_GPU.eval, answer_only_steps=0),

@@ -78,10 +78,11 @@ def all_steps(texts: str) -> set[str]:
     for value, other, made in re.findall(r"= (\d+), with (\d+): (\d+(?:, \d+)*)", texts):
         x, y = int(value), int(other)
         large, small = max(x, y), min(x, y)
-        options = {x + y: f"{x} + {y}", large - small: f"{large} - {small}", x * y: f"{x} * {y}"}
+        options = [(x + y, f"{x} + {y}"), (large - small, f"{large} - {small}"), (x * y, f"{x} * {y}")]
         if small and large % small == 0:
-            options.setdefault(large // small, f"{large} / {small}")
-        found |= {f"{options[int(v)]} = {v}" for v in made.split(", ")}
+            options.append((large // small, f"{large} / {small}"))
+        left = iter(options)
+        found |= {f"{next(step for value, step in left if value == int(v))} = {v}" for v in made.split(", ")}
     return found
 
 

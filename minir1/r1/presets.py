@@ -93,7 +93,7 @@ class R1Config:
     source: str = knob("", "a run whose checkpoints are taken for the stages that are not run", True)  # --from
     base: str = knob("base-r1-cpu.pt", "bilingual base; a name alone may be one shipped in minir1/data", True)
     zero: str = knob("", "R1-Zero checkpoint; trained in stage 0 when not given", True)
-    control: bool = knob(True, "stage 2 also without the language reward", True)  # --no-control
+    control: bool = knob(True, "stage 2 also without the language reward (off in the cpu preset: time)", True)  # --no-control
     from_scratch: bool = knob(False, "pretrain the base here", True)
     device: str = knob("auto", "auto, cpu, cuda or mps", True)
     dtype: str = knob("auto", "auto, float32, bfloat16 or float16")
@@ -133,17 +133,19 @@ BILINGUAL = CorpusConfig(
 EVEN = replace(BILINGUAL, habits=Habits(switching=0.02), habits_zh=Habits(switching=0.02))  # the same habits in both languages
 
 _SUMS = ("countdown:cpu=0.8", "arithmetic:3d+=0.07", "arithmetic:3d-=0.06", "arithmetic:2dx=0.07")
-_CPU_RL = RLConfig(steps=100, tasks=_SUMS)
-_CPU = R1Config(
+_CPU_RL = RLConfig(steps=80, tasks=_SUMS)
+_CPU = R1Config(  # half an hour on two cores
+    control=False,
     corpus=BILINGUAL,
     zero_rl=_CPU_RL,
-    cold=CollectConfig(prompts=2048, samples=4, lines=4000),
+    cold=CollectConfig(prompts=4096, samples=4, lines=4000),
     cold_sft=SFTConfig(epochs=2),
     reasoning=replace(_CPU_RL, steps=60, max_tokens=288, lr=5e-5, language_reward=0.5, format_reward=1.0),
-    rejection=CollectConfig(prompts=4096, samples=4, most=3, lines=8000, general=28_000),
+    rejection=CollectConfig(prompts=4096, samples=4, most=3, lines=8000, general=16_000),
     rejection_sft=SFTConfig(epochs=2),
+    students=StudentConfig(epochs=1, on_policy_steps=20),
     score=ScoreConfig(countdown=128, general=128),
-    scenarios=replace(_CPU_RL, steps=40, max_tokens=288, lr=5e-5, language_reward=0.5, format_reward=1.0),
+    scenarios=replace(_CPU_RL, steps=30, max_tokens=288, lr=5e-5, language_reward=0.5, format_reward=1.0),
 )
 _GPU_ZERO = ZERO_PRESETS["gpu"]
 _GPU_RL = replace(_GPU_ZERO.rl, early_tokens=0)

@@ -3,6 +3,7 @@
 The core's template knows no summary between </think> and <answer>, so it is taken out before the core reads a response. Deviation
 from the R1 report: (1) the format reward of these stages is readability (curate.readable): stopped by itself, no
 attempt repeated, every written step true, a summary that states the answer. The report left that to cold-start data and to people.
+(2) Only a right answer earns it: a long search risks a repetition, so that giving up early would pay as much as finding the answer.
 """
 
 from dataclasses import dataclass, replace
@@ -47,7 +48,7 @@ def judge(problem: Problem, response: str) -> Judgement:
     reward = plain(problem, response)
     if isinstance(problem, General):
         return Judgement(reward.accuracy, reward.format, reward.language, counts=False)
-    return Judgement(reward.accuracy, float(readable(problem, response)), reward.language)
+    return Judgement(reward.accuracy, float(reward.accuracy > 0 and readable(problem, response)), reward.language)
 
 
 def rescore(step: int, rollouts: Rollouts) -> list[Judgement]:

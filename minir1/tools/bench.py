@@ -2,6 +2,7 @@
 
     python -m minir1 bench                        the preset that fits this machine
     python -m minir1 bench --preset cpu --out results/bench-cpu.json
+    python -m minir1 bench --curves --out curves.json    speed and memory against batch, length and model size (bench_curves.py)
 
 Measured one after another: the ceilings (copying, matrix products, launches), generating responses of a fixed length
 (this engine, the plain loop, transformers), responses as they come in RL, one whole RL step (ours and TRL's), and
@@ -196,37 +197,46 @@ class Bench:
     def pretrain(self) -> dict[str, dict]:
         """Tokens a second of the supervised loop on random tokens, by what is compiled and captured, and by optimizer; `first`:
         seconds to the end of the first step, with the compiler's work if nothing of it is on disk."""
-        p, rows = self.config.pretrain, {}
-        shape = p.batch_tokens // p.row_tokens, p.row_tokens + 1
-        ids = torch.randint(self.model.config.vocab_size, shape, device=self.device.name)
-        cuda, flops = self.device.name == "cuda", 3 * operations(self.model.config, self.used, p.row_tokens / 2)
+        cuda, rows = self.device.name == "cuda", {}
         ways = {"compiled, cudnn, graph": (True, True, True), "compiled, cudnn": (True, False, True)}
         ways |= {"compiled": (True, False, False), "eager": (False, False, False)}
-        for name, (compiled, graph, cudnn) in ways.items() if cuda else [("eager", ways["eager"])]:
-            for optimizer in ("muon", "adamw") if graph or not compiled else ("muon",):
-                model, steps = copy.deepcopy(self.model), 30 if cuda else 2
-                learner = make_learner(model, p.weight_decay, p.clip, self.device, optimizer)
-                work = lambda n: fit(model, learner, ((ids, None) for _ in range(n)), p, n, lambda step: None)  # noqa: B023, E731
-                torch._dynamo.reset()
-                with accelerate(model, self.device, compiled, learner if graph else None, cudnn):
-                    start = time.perf_counter()
-                    work(1)
-                    self.clock.wait()
-                    first = time.perf_counter() - start
-                    rate = steps * p.batch_tokens / self.clock(lambda: work(steps), 1)  # noqa: B023
-                rows[f"minir1, {name}, {optimizer}"] = {"tokens_s": rate, "operations_s": flops * rate, "first": first}
+        for name, way in ways.items() if cuda else [("eager", ways["eager"])]:
+            for optimizer in ("muon", "adamw") if way[1] or not way[0] else ("muon",):
+                rows[f"minir1, {name}, {optimizer}"] = self.train(copy.deepcopy(self.model), optimizer, way, 30 if cuda else 2)
         return rows
+
+    def train(self, model: Transformer, optimizer: str, way: tuple[bool, bool, bool], steps: int) -> dict[str, float]:
+        """Tokens a second of `steps` supervised steps after as many; `way`: compiled, gradients from a graph, cuDNN's attention."""
+        p, (compiled, graph, cudnn) = self.config.pretrain, way
+        shape = p.batch_tokens // p.row_tokens, p.row_tokens + 1
+        ids = torch.randint(model.config.vocab_size, shape, device=self.device.name)
+        learner = make_learner(model, p.weight_decay, p.clip, self.device, optimizer)
+        work = lambda n: fit(model, learner, ((ids, None) for _ in range(n)), p, n, lambda step: None)  # noqa: E731
+        torch._dynamo.reset()
+        with accelerate(model, self.device, compiled, learner if graph else None, cudnn):
+            start = time.perf_counter()
+            work(1)
+            self.clock.wait()
+            first = time.perf_counter() - start
+            rate = steps * p.batch_tokens / self.clock(lambda: work(steps), 1)
+        flops = 3 * operations(model.config, parameter_counts(model)[1], p.row_tokens / 2)
+        return {"tokens_s": rate, "operations_s": flops * rate, "first": first}
 
 
 # ---------------------------------------------------------------- the table
 
 
+def about(bench: Bench) -> dict:
+    """Where and when, and the machine's limits."""
+    found = {"device": str(bench.device), "torch": torch.__version__, "date": time.strftime("%Y-%m-%d")}
+    found["command"] = "python -m minir1 bench " + " ".join(sys.argv[2:])
+    return found | {"ceilings": ceilings(bench.device, bench.clock, *bench.shape[5:])}
+
+
 def measure(config: Config, checkpoint: Path | None) -> dict:
     bench = Bench(config, checkpoint)
     print(f"minir1 bench: {bench.device}, torch {torch.__version__}, {bench.everything / 1e6:.1f} M parameters", flush=True)
-    found = {"device": str(bench.device), "torch": torch.__version__, "date": time.strftime("%Y-%m-%d"), "shape": list(bench.shape)}
-    found |= {"command": "python -m minir1 bench " + " ".join(sys.argv[2:]), "parameters": [bench.everything, bench.used]}
-    found["ceilings"] = ceilings(bench.device, bench.clock, *bench.shape[5:])
+    found = about(bench) | {"shape": list(bench.shape), "parameters": [bench.everything, bench.used]}
     parts = {"generate": bench.generate, "as_in_rl": bench.as_in_rl, "step": bench.step, "pretrain": bench.pretrain}
     for name, part in parts.items():
         if name == "as_in_rl" and not bench.trained:
@@ -256,19 +266,25 @@ def show(part: str, rows: dict[str, dict], limits: dict[str, float]) -> list[str
 
 
 def main(arguments: list[str]) -> None:
-    """`[CHECKPOINT] [--preset P] [--device D] [--out FILE]`. Raises UserError for wrong arguments."""
+    """`[CHECKPOINT] [--preset P] [--device D] [--curves] [--out FILE]`. Raises UserError for wrong arguments."""
     parser = argparse.ArgumentParser("minir1 bench", description="Speed, beside others and beside the machine's limits.")
     parser.add_argument("checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help="a trained model; random weights without")
     parser.add_argument("--preset", choices=sorted(PRESETS), help="shapes and settings; chosen by the machine when not given")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch's choice")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    parser.add_argument("--curves", action="store_true", help="speed and memory against batch, length and model size instead")
     parser.error = lambda message: (_ for _ in ()).throw(UserError(f"{message} (see minir1 bench --help)"))
     given = parser.parse_args(arguments)
     if given.threads:
         torch.set_num_threads(given.threads)
     preset = given.preset or ("gpu" if torch.cuda.is_available() else "cpu")
-    found = measure(replace(PRESETS[preset], device=given.device), given.checkpoint)
+    config = replace(PRESETS[preset], device=given.device)
+    if given.curves:
+        from minir1.tools import bench_curves  # here, because it builds on this module
+
+        return bench_curves.run(config, given.checkpoint, given.out)
+    found = measure(config, given.checkpoint)
     if given.out:
         given.out.parent.mkdir(parents=True, exist_ok=True)
         write_text(given.out, json.dumps(found, indent=1))

@@ -187,7 +187,7 @@ def main(arguments: list[str]) -> int:
         return 0
     complete(given)
     jobs, failed = plan(given), []
-    for job in jobs:
+    for job in jobs if not given.only_draw else ():
         prepare(job)
     print(f"study {given.name}: {len(jobs)} runs, {sum(job.done for job in jobs)} of them done, {given.workers} at a time")
     if not given.only_draw:
@@ -195,8 +195,11 @@ def main(arguments: list[str]) -> int:
     missing = [job for job in jobs if not job.done]
     command = "python -m minir1 study " + " ".join(arguments)
     done, absent = [job for job in jobs if job.done], [str(job) for job in missing]
+    path = given.out / f"{given.name}.json"
+    if given.only_draw and path.is_file():  # what has run it, not what draws it
+        command = json.loads(path.read_text(encoding="utf-8"))["command"]
     summary = study_figures.gather(given.name, given.scale, command, done, absent)
-    write_text(given.out / f"{given.name}.json", json.dumps(summary, indent=1, ensure_ascii=False))
+    write_text(path, json.dumps(summary, ensure_ascii=False) + "\n")
     for path in study_figures.draw(summary, given.out):
         print(f"wrote {path}")
     print(study_figures.table(summary))

@@ -1,6 +1,7 @@
 """What a study found: one JSON file, a table, and pictures with a band over the seeds."""
 
 import json
+import textwrap
 import time
 from pathlib import Path
 from statistics import mean
@@ -154,7 +155,8 @@ def draw(summary: dict, out: Path) -> list[Path]:
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", fontsize=8.5, frameon=False)
     seeds = sorted({seed for v in trained.values() for seed in v["seeds"]}, key=int)
-    title = f"{summary['study']}: {summary['about']}\nseeds {', '.join(seeds)}, {summary['scale']} scale{lines}"
+    about = textwrap.fill(f"{summary['study']}: {summary['about']}", 160)
+    title = f"{about}\nseeds {', '.join(seeds)}, {summary['scale']} scale{lines}"
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     written = [plots.save(figure, out / f"{summary['study']}.png")]
     dose = dose_plot(trained)
@@ -175,6 +177,7 @@ def dose_plot(trained: dict):
         return None
     figure, grid = plots._figure(1, 3, (12, 4))
     for axes, (metric, title, percent) in zip(grid, PANELS):
+        title = title.replace("validation", "test")
         plots._dress(axes, title, percent, "Countdown documents with more than one attempt (%)")
         for side, colour, text in (("base", plots.GREY, "base"), ("zero", plots.BLUE, "after RL")):
             points = sorted((100 * mean(s["corpus"]["dose"] for s in seeds.values()), [s[side][metric] for s in seeds.values()])
