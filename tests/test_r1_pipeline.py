@@ -210,3 +210,8 @@ def test_help_lists_the_flags_most_people_need(capsys):
     assert leaving.value.code == 0
     said, flags = capsys.readouterr().out, ("--stages", "--from", "--zero", "--no-control", "--resume")
     assert all(flag in said for flag in flags) and "--pretrain.lr" not in said
+
+
+def test_what_a_preset_turns_on_can_be_turned_off():
+    assert parse(["--preset", "gpu"]).from_scratch and not parse(["--preset", "gpu", "--from_scratch", "off"]).from_scratch
+    assert not parse(["--preset", "cpu"]).control and parse(["--preset", "cpu", "--control", "on"]).control

@@ -12,6 +12,7 @@ from minir1.fast.precision import pick_device
 from minir1.model import Transformer
 from minir1.r1 import general, stages
 from minir1.r1.costs import cost
+from minir1.r1.curate import readable
 from minir1.r1.draws import begins, draw_both, general_lines, mixed
 from minir1.r1.facts import Fact
 from minir1.r1.measuring import mixing, spoken
@@ -79,6 +80,7 @@ def test_mixing_counts_words_by_the_prompts_language():
 def test_the_core_counts_a_summary_as_nothing_and_the_format_reward_wants_it():
     assert plain(EN, RIGHT).accuracy == 1.0
     assert judge(EN, RIGHT).format == 1.0 and judge(EN, RIGHT.replace("So (3 + 5) / 2 = 4.", "")).format == 0.0
+    assert readable(EN, WRONG) and judge(EN, WRONG).format == 0.0  # only a right answer is paid for being readable
     assert judge(EN, WRONG).accuracy == 0.0 and judge(ZH, MIXED).language == 0.5
     rl = PRESETS["cpu"].reasoning
     assert judge(EN, RIGHT).total(rl) == pytest.approx(1 + rl.format_reward + rl.language_reward)

@@ -305,6 +305,9 @@ def test_a_study_stops_in_time_says_what_is_missing_and_goes_on(tmp_path):
     assert [path.stat().st_mtime_ns for path in sorted(out.rglob("metrics.jsonl"))] == before
     status, _, err = finish("controls", *SMALL, "--out", out, "--set", "rl.lr=0.5", "--variants", "normal,inverted")
     assert status == 2 and "other settings" in err
+    told = json.loads((out / "controls.json").read_text())["command"]
+    status, *_ = finish("controls", *SMALL, "--out", out, "--set", "rl.lr=0.5", "--only-draw")
+    assert status == 0 and json.loads((out / "controls.json").read_text())["command"] == told and "--only-draw" not in told
 
 
 @pytest.mark.parametrize(

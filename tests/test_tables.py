@@ -151,7 +151,7 @@ def test_published_figures_stand_beside_at_the_same_budget(tmp_path):
     [
         (["nowhere.pt"], "no checkpoint at nowhere.pt"),
         (["nowhere.pt", "--only", "weather"], "no section 'weather'"),
-        (["nowhere.pt", "--budget", "0"], "--budget must be at least 1"),
+        (["nowhere.pt", "--budget", "0"], "--budget and --problems must be at least 1"),
         (["nowhere.pt", "--puzzles", "sudoku"], "invalid choice: 'sudoku'"),
     ],
 )

@@ -29,10 +29,10 @@ def _flags(kind: type, prefix: str = "") -> list[tuple[str, type, object]]:
 def build_parser(everything: bool = False) -> argparse.ArgumentParser:
     about = "The R1 pipeline: cold start, reasoning RL, rejection sampling, RL for all scenarios, distillation."
     parser = argparse.ArgumentParser(PROGRAM, description=about, add_help=False, allow_abbrev=False)
-    parser.add_argument("--help", "-h", action="store_true", help="the flags most people need")
-    parser.add_argument("--help-all", action="store_true", help="every flag")
+    parser.add_argument("--help", "-h", action="store_true", default=None, help="the flags most people need")
+    parser.add_argument("--help-all", action="store_true", default=None, help="every flag")
     parser.add_argument("--resume", metavar="RUN", help="go on with a run folder; --stages may choose what is done now")
-    parser.add_argument("--no-control", action="store_true", help="leave out stage 2 without the language reward")
+    parser.add_argument("--no-control", action="store_true", default=None, help="leave out stage 2 without the language reward")
     for name, hint, f in _flags(R1Config):
         flag = SPELLED.get(name, name)
         help = f.metadata["help"] if everything or flag in BASIC else argparse.SUPPRESS
@@ -47,8 +47,8 @@ def read_arguments(arguments: list[str]) -> dict:
     """What was given, by field name. Raises UserError; prints help and raises SystemExit(0) for --help."""
     parser = build_parser("--help-all" in arguments)
     parser.error = lambda message: (_ for _ in ()).throw(UserError(f"{message} (see {PROGRAM} --help)"))
-    given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None and value is not False}
-    if given.pop("help", False) | given.pop("help_all", False):
+    given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
+    if given.pop("help", False) or given.pop("help_all", False):
         parser.print_help()
         raise SystemExit(0)
     if given.pop("no_control", False):

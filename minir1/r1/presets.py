@@ -147,7 +147,7 @@ _CPU = R1Config(  # half an hour on two cores
     score=ScoreConfig(countdown=128, general=128),
     scenarios=replace(_CPU_RL, steps=30, max_tokens=288, lr=5e-5, language_reward=0.5, format_reward=1.0),
 )
-_GPU_ZERO = ZERO_PRESETS["gpu"]
+_GPU_ZERO = ZERO_PRESETS["best"]
 _GPU_RL = replace(_GPU_ZERO.rl, early_tokens=0)
 _GPU = R1Config(
     preset="gpu",
@@ -155,9 +155,12 @@ _GPU = R1Config(
     from_scratch=True,
     compile=True,
     model=replace(_GPU_ZERO.model, vocab_size=1024),
-    corpus=replace(BILINGUAL, countdown="3to4", pairs=0.15, direct=0.55),
-    pretrain=_GPU_ZERO.pretrain,
-    zero_rl=replace(_GPU_ZERO.rl, steps=200),
+    corpus=replace(
+        BILINGUAL, countdown="3to4", pairs=0.15, direct=_GPU_ZERO.corpus.direct,
+        habits=replace(BILINGUAL.habits, small_first=1.0), habits_zh=replace(_GPU_ZERO.corpus.habits, switching=0.02),
+    ),
+    pretrain=replace(_GPU_ZERO.pretrain, tokens=400_000_000),
+    zero_rl=_GPU_ZERO.rl,
     cold=CollectConfig(prompts=4096, samples=4, lines=8000),
     cold_sft=SFTConfig(epochs=2, rows=128),
     reasoning=replace(_GPU_RL, steps=100, lr=5e-5, language_reward=0.5, format_reward=1.0),

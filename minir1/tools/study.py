@@ -196,8 +196,10 @@ def main(arguments: list[str]) -> int:
     command = "python -m minir1 study " + " ".join(arguments)
     done, absent = [job for job in jobs if job.done], [str(job) for job in missing]
     path = given.out / f"{given.name}.json"
-    if given.only_draw and path.is_file():  # what has run it, not what draws it
-        command = json.loads(path.read_text(encoding="utf-8"))["command"]
+    if given.only_draw:  # what has run them, not what draws them
+        command = json.loads(path.read_text(encoding="utf-8"))["command"] if path.is_file() else command
+        for job in done:
+            job.flags = json.loads((job.path / "spec.json").read_text(encoding="utf-8"))["flags"]
     summary = study_figures.gather(given.name, given.scale, command, done, absent)
     write_text(path, json.dumps(summary, ensure_ascii=False) + "\n")
     for path in study_figures.draw(summary, given.out):

@@ -58,7 +58,7 @@ def steps_in(attempt: str) -> list[str]:
     steps, look = _STEP.findall(attempt), _LOOK.search(attempt)
     if look is None:
         return steps
-    options = iter(steps_of(int(steps[-1].split(" = ")[1]), int(look[1])))  # written in their order: of 2 and 2 both sum and product
+    options = iter(steps_of(int(steps[-1].split(" = ")[1]), int(look[1])))  # in their order: 2 and 2 have sum and product
     return steps + [str(next(s for s in options if s.value == int(value))) for value in look[2].split(", ")]
 
 

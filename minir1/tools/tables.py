@@ -242,6 +242,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--budget", type=int, default=4096, help="longest response; what the model has room for, if that is less (default: 4096)")
     add("--only", type=lambda text: text.split(","), default=list(SECTIONS), help=f"of {', '.join(SECTIONS)}")
     add("--quick", action="store_true", help="few problems: a trial")
+    add("--problems", type=int, default=2048, help="problems of a kind at most; 512 is a size for a CPU (default: 2048)")
     add("--device", default="auto", help="auto, cpu, cuda or mps")
     return parser
 
@@ -250,8 +251,9 @@ def main(arguments: list[str]) -> None:
     """Raises UserError. Sections that OUT/tables.json holds already, and --only does not name, are kept."""
     given = cli.parse(build_parser(), arguments)
     unknown = [name for name in given.only if name not in SECTIONS]
-    if unknown or given.budget < 1:
-        raise UserError(f"--only: no section {unknown[0]!r}" if unknown else "--budget must be at least 1")
+    if unknown or min(given.budget, given.problems) < 1:
+        raise UserError(f"--only: no section {unknown[0]!r}" if unknown else "--budget and --problems must be at least 1")
+    sizes = QUICK if given.quick else {k: n if k == "samples" else min(n, given.problems) for k, n in SIZES.items()}
     paths = {"zero": given.checkpoint} | ({"base": given.base} if given.base else {})
     desks = {side: Desk(path, given.device, given.budget) for side, path in paths.items()}
     path = given.out / "tables.json"
@@ -265,7 +267,7 @@ def main(arguments: list[str]) -> None:
     }  # fmt: skip
     for name in given.only:
         before = sum(d.tokens for d in desks.values()), sum(d.seconds for d in desks.values())
-        found["sections"][name] = SECTIONS[name](desks, QUICK if given.quick else SIZES, given.puzzles)
+        found["sections"][name] = SECTIONS[name](desks, sizes, given.puzzles)
         tokens, seconds = (sum(getattr(d, key) for d in desks.values()) - b for key, b in zip(("tokens", "seconds"), before))
         found["asking"][name] = cost(tokens, seconds, 2 * used * tokens)
         write_text(path, json.dumps(found, indent=1))
