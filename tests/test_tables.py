@@ -115,6 +115,10 @@ def test_a_trial_writes_page_and_pictures_and_sections_add_up(tmp_path):
     text = (tmp_path / "tables.md").read_text(encoding="utf-8")
     assert "pass@k" in text and "endless loops" in text and "A trial on few problems" in text
     assert (tmp_path / "passk.png").is_file() and (tmp_path / "temperature.png").is_file()
+    whole = [argument for argument in arguments if argument != "--quick"]
+    assert command([*whole, "--only", "sweep", "--problems", "2"]) == 0
+    found = json.loads((tmp_path / "tables.json").read_text(encoding="utf-8"))
+    assert {row["n"] for row in found["sections"]["sweep"].values()} == {2}
 
 
 def made_up() -> dict:
@@ -152,6 +156,7 @@ def test_published_figures_stand_beside_at_the_same_budget(tmp_path):
         (["nowhere.pt"], "no checkpoint at nowhere.pt"),
         (["nowhere.pt", "--only", "weather"], "no section 'weather'"),
         (["nowhere.pt", "--budget", "0"], "--budget and --problems must be at least 1"),
+        (["nowhere.pt", "--problems", "0"], "--budget and --problems must be at least 1"),
         (["nowhere.pt", "--puzzles", "sudoku"], "invalid choice: 'sudoku'"),
     ],
 )

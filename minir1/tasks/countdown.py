@@ -189,8 +189,7 @@ def _left_to_right(rng: Random, numbers: tuple[int, ...]) -> int | None:
     value = numbers[0]
     for n in numbers[1:]:
         operator = rng.choice("+-*/")
-        if operator == "/" and value % n:
-            operator = rng.choice("+-*")
+        operator = rng.choice("+-*") if operator == "/" and value % n else operator
         value = {"+": value + n, "-": value - n, "*": value * n, "/": value // n}[operator]
     return value
 
@@ -243,9 +242,10 @@ def solve(numbers: tuple[int, ...], target: int) -> list[Step] | None:
 def systematic_attempts(rng: Random | None, numbers: tuple[int, ...], target: int, seen: set, small_first=False) -> Iterator[tuple]:
     """Depth first (the first step in random order or, roughly, by its value, the others in fixed order), each pair of numbers that
     can be left once: (the steps that leave it, the number beside the last value, all last steps up to one that hits). Values
-    stay small. Small first steps first: they leave the target in reach more often, and the same tokens solve half as many more."""
-    useful, rank = range(1, max(300, 3 * target)), lambda move: (move[0].value if small_first else 1) * (0.3 + rng.random())
-    for step, left in sorted(moves(numbers), key=rank) if rng else moves(numbers):
+    stay small. Small first steps first: they leave the target in reach more often, so the same tokens solve more."""
+    options, useful = moves(numbers), range(1, max(300, 3 * target))
+    options = sorted(options, key=lambda move: move[0].value * (0.3 + rng.random())) if small_first else options
+    for step, left in rng.sample(options, len(options)) if rng and not small_first else options:
         last = [s for s in steps_of(*left) if s.value in useful] if len(left) == 2 else []
         if step.value not in useful or tuple(sorted(left)) in seen or len(left) == 2 and not last:
             continue
@@ -414,8 +414,8 @@ def _systematic_trace(rng: Random, numbers: tuple[int, ...], target: int, habits
     "36 + 55 = 91, with 19: 110, 72, yes". With more than three numbers the attempts after one first step share a line:
     "36 + 55 = 91: 91 + 19 = 110, with 7: 117, 103, no; 91 - 19 = 72, with 7: 79, 65, yes".
     """
-    text, attempts, head = [], 0, None
-    for steps, other, last in systematic_attempts(rng, numbers, target, set(), rng.random() < habits.small_first):
+    text, attempts, head, small_first = [], 0, None, habits.small_first and rng.random() < habits.small_first
+    for steps, other, last in systematic_attempts(rng, numbers, target, set(), small_first):
         hit, attempts, opener = last[-1].value == target, attempts + 1, "; "
         if len(numbers) == 3 or steps[0] != head:
             opener, lang = _opener(rng, habits, lang) if text else ("", lang)

@@ -88,12 +88,12 @@ def _groups(prompts: int, group: int) -> dict[str, object]:
 
 
 def ablations(samples: int) -> Study:
-    """`samples`: responses a step, the same whatever the size of a group."""
+    """`samples`: responses a step, the same whatever the size of a group. DAPO's loss is missing: it is the default's."""
     kl = {"rl.kl": 0.001}
     variants = [
         NORMAL,
         *(Variant(f"group_{g}", f"{g} responses a prompt, as many in all", _groups(samples // g, g)) for g in (2, 4, 16, 32)),
-        *(Variant(f"loss_{name}", name, {"rl.loss": name}) for name in ("dr_grpo", "dapo", "cispo")),
+        *(Variant(f"loss_{name}", name, {"rl.loss": name}) for name in ("dr_grpo", "cispo")),
         Variant("loss_gspo", "sequence-level ratio", {"rl.loss": "gspo", "rl.clip_low": 3e-4, "rl.clip_high": 4e-4}),
         Variant("no_std", "advantages not divided by the group's std", {"rl.scale": "none"}),
         Variant("response_mean", "1/|o|, the paper's form", {"rl.average": "response"}),
