@@ -44,7 +44,7 @@ def plain(problem: Problem, response: str) -> Reward:
 
 
 def judge(problem: Problem, response: str) -> Judgement:
-    """Reasoning: format means right and readable. General tasks: it means a well-formed answer, and no reward for its being right."""
+    """Reasoning: format means right and readable. General tasks: a well-formed answer, and no reward for its being right."""
     reward = plain(problem, response)
     if isinstance(problem, General):
         return Judgement(reward.accuracy, reward.format, reward.language, counts=False)
