@@ -11,6 +11,7 @@ test split is ever written (a step inside another problem's working does not cou
 
 from collections.abc import Iterator
 from functools import lru_cache
+from importlib import import_module
 from itertools import starmap
 from random import Random
 
@@ -32,14 +33,13 @@ def document(rng: Random, config: CorpusConfig) -> str:
     draw -= config.share_arithmetic
     if draw < 0:
         return arithmetic_document(rng, config, lang)
-    if draw < config.share_equations:
-        return equations_document(rng, config)
-    return general_document(rng, lang)
+    return equations_document(rng, config) if draw < config.share_equations else general_document(rng, lang)
 
 
 def countdown_document(rng: Random, config: CorpusConfig, lang: str) -> str:
     """A puzzle answered at once (often wrongly), or with thinking that tries, checks, retries or gives up."""
-    kind = DISTRIBUTIONS[config.countdown]
+    names = config.countdown.split(",")
+    kind = DISTRIBUTIONS[rng.choice(names) if len(names) > 1 else names[0]]
     habits: Habits = config.habits_zh if lang == "zh" else config.habits
     while True:
         count, target = rng.choice(kind.counts), rng.randint(*kind.targets)
@@ -56,22 +56,21 @@ def countdown_document(rng: Random, config: CorpusConfig, lang: str) -> str:
         if problem.split() == "train":
             break
     if rng.random() < config.direct:
-        steps = plan or countdown.random_attempt(rng, numbers)
-        return render(problem.question(), countdown.compose(numbers, steps))
-    trace = countdown.write_trace(rng, numbers, target, habits, lang, plan)
+        return render(problem.question(), countdown.compose(numbers, plan or countdown.random_attempt(rng, numbers)))
+    trace = import_module(config.writer).write_trace(rng, numbers, target, habits, lang, plan)
     return render(problem.question(), trace.answer, trace.thought)
 
 
 def arithmetic_document(rng: Random, config: CorpusConfig, lang: str) -> str:
-    kind = arithmetic.KINDS[int(rng.random() * len(arithmetic.KINDS))]
-    problem, parts = arithmetic.sample_with_parts(rng, kind, "train", lang)
+    which = int(rng.random() * len(arithmetic.KINDS))
+    problem, parts = arithmetic.sample_with_parts(rng, arithmetic.KINDS[which], "train", lang)
     think = None if rng.random() < config.arithmetic_direct else arithmetic.working(parts)
     return render(problem.question(), problem.answer, think)
 
 
 def equations_document(rng: Random, config: CorpusConfig) -> str:
     """True equations of the size that Countdown needs: where the base learns to compute."""
-    highest, lines = DISTRIBUTIONS[config.countdown].highest, []
+    highest, lines = DISTRIBUTIONS[config.countdown.partition(",")[0]].highest, []
     while len(lines) < 8:
         reach = highest if rng.random() < 0.6 else 8 * highest
         x, y = 1 + int(rng.random() * reach), 1 + int(rng.random() * highest)

@@ -10,8 +10,10 @@ deviation to full size (measured: results/LOG.md).
 from dataclasses import replace
 
 from minir1.config import Config, CorpusConfig, EvalConfig, Habits, ModelConfig, PretrainConfig, RLConfig, UserError
+from minir1.tasks.arithmetic import GPT3_TASKS
 from minir1.tasks.countdown import DISTRIBUTIONS
 
+WRITERS = ("minir1.tasks.countdown", "minir1.variants.goal_directed")
 _GPU = Config(
     preset="gpu",
     from_scratch=True,
@@ -28,15 +30,20 @@ _GPU = Config(
     ),
     eval=EvalConfig(problems=2048, validation=512, arithmetic=512, many=512, answer_only_steps=240, batch=2048),
 )
-_PATIENT = Habits(systematic=0.85, small_first=1.0, persistence=0.5, most_attempts=60)
+PATIENT = Habits(systematic=0.85, small_first=1.0, persistence=0.5, most_attempts=60)
+_SUMS = tuple(f"arithmetic:{kind}=0.015" for kind in GPT3_TASKS)
 _BEST = replace(
     _GPU,
     preset="best",
-    corpus=replace(_GPU.corpus, direct=0.4, habits=_PATIENT),
-    pretrain=replace(_GPU.pretrain, tokens=560_000_000, batch_tokens=131_072),
+    model=replace(_GPU.model, positions=2176),
+    corpus=replace(
+        _GPU.corpus, countdown="3to4,rg-easy", writer="minir1.variants.goal_directed", direct=0.4, pairs=0.1, arithmetic_direct=0.5,
+        habits=Habits(systematic=0.9, persistence=0.5, most_attempts=130),
+    ),
+    pretrain=replace(_GPU.pretrain, tokens=560_000_000, batch_tokens=131_072, row_tokens=2048),
     rl=replace(
-        _GPU.rl, steps=170, format_reward=0.0,
-        tasks=("countdown:3to4=0.3", "countdown:sos4=0.6", "arithmetic:5d+=0.03", "arithmetic:5d-=0.03", "arithmetic:2dx=0.04"),
+        _GPU.rl, steps=170, format_reward=0.0, max_tokens=2048, early_tokens=768,
+        tasks=("countdown:3to4=0.3", "countdown:sos4=0.25", "countdown:rg-easy=0.3", *_SUMS),
     ),
     eval=replace(_GPU.eval, answer_only_steps=0),
 )  # fmt: skip
@@ -64,7 +71,8 @@ def check(config: Config) -> Config:
     """Raises UserError for settings that cannot work together."""
     model, rl = config.model, config.rl
     rules = {
-        f"--corpus.countdown is one of {', '.join(DISTRIBUTIONS)}": config.corpus.countdown in DISTRIBUTIONS,
+        f"--corpus.countdown is one of {', '.join(DISTRIBUTIONS)}": set(config.corpus.countdown.split(",")) <= set(DISTRIBUTIONS),
+        f"--corpus.writer is one of {', '.join(WRITERS)}": config.corpus.writer in WRITERS,
         "--model.attention is mla or gqa": model.attention in ("mla", "gqa"),
         "--model.top_k cannot exceed --model.experts": model.top_k <= model.experts or not model.experts,
         "--corpus.vocab_size lies between 257 and 1024": 256 < config.corpus.vocab_size <= 1024,

@@ -21,8 +21,8 @@ from minir1.config import (
     from_dict,
     knob,
 )
+from minir1.presets import PATIENT, check
 from minir1.presets import PRESETS as ZERO_PRESETS
-from minir1.presets import check
 from minir1.r1.reading import ReadingConfig
 
 
@@ -147,8 +147,9 @@ _CPU = R1Config(  # 37 minutes on two cores, scoreboard included
     score=ScoreConfig(countdown=128, general=128),
     scenarios=replace(_CPU_RL, steps=30, max_tokens=288, lr=5e-5, language_reward=0.5, format_reward=1.0),
 )
-_GPU_ZERO = ZERO_PRESETS["best"]
-_GPU_RL = replace(_GPU_ZERO.rl, early_tokens=0)
+_GPU_ZERO = ZERO_PRESETS["gpu"]
+_GPU_TASKS = ("countdown:3to4=0.3", "countdown:sos4=0.6", "arithmetic:5d+=0.03", "arithmetic:5d-=0.03", "arithmetic:2dx=0.04")
+_GPU_RL = replace(_GPU_ZERO.rl, steps=170, format_reward=0.0, early_tokens=0, tasks=_GPU_TASKS)
 _GPU = R1Config(
     preset="gpu",
     base="base-r1-gpu.pt",
@@ -156,17 +157,17 @@ _GPU = R1Config(
     compile=True,
     model=replace(_GPU_ZERO.model, vocab_size=1024),
     corpus=replace(
-        BILINGUAL, countdown="3to4", pairs=0.15, direct=_GPU_ZERO.corpus.direct,
-        habits=replace(BILINGUAL.habits, small_first=1.0), habits_zh=replace(_GPU_ZERO.corpus.habits, switching=0.02),
+        BILINGUAL, countdown="3to4", pairs=0.15, direct=0.4,
+        habits=replace(BILINGUAL.habits, small_first=1.0), habits_zh=replace(PATIENT, switching=0.02),
     ),
-    pretrain=replace(_GPU_ZERO.pretrain, tokens=400_000_000),
-    zero_rl=_GPU_ZERO.rl,
+    pretrain=replace(_GPU_ZERO.pretrain, tokens=400_000_000, batch_tokens=131_072),
+    zero_rl=replace(_GPU_RL, early_tokens=512),
     cold=CollectConfig(prompts=4096, samples=4, lines=8000),
     cold_sft=SFTConfig(epochs=2, rows=128),
-    reasoning=replace(_GPU_RL, steps=100, lr=5e-5, language_reward=0.5, format_reward=1.0),
+    reasoning=replace(_GPU_RL, steps=60, lr=5e-5, language_reward=0.5, format_reward=1.0),
     rejection=CollectConfig(prompts=8192, samples=4, most=3, lines=24_000, general=60_000),
     rejection_sft=SFTConfig(epochs=2, rows=128),
-    scenarios=replace(_GPU_RL, steps=100, lr=5e-5, language_reward=0.5, format_reward=1.0),
+    scenarios=replace(_GPU_RL, steps=60, lr=5e-5, language_reward=0.5, format_reward=1.0),
     students=StudentConfig(scale="gpu", tokens=100_000_000, rows=128, on_policy_steps=60),
     score=ScoreConfig(
         countdown=1024, arithmetic=512, kinds=("5d+", "5d-", "2dx"), general=512, max_tokens=1088, batch=2048,

@@ -104,7 +104,7 @@ class Board:
     def __init__(self, pipeline: Pipeline):
         self.pipeline, s = pipeline, pipeline.config.score
         languages = pipeline.config.corpus.languages
-        puzzles = (f"countdown:{pipeline.config.corpus.countdown}",)
+        puzzles = (f"countdown:{pipeline.config.corpus.countdown.partition(',')[0]}",)
         self.puzzles = many_problems(puzzles, languages, "test", "scoreboard", s.countdown)
         draw = lambda kind: draw_problems((f"arithmetic:{kind}",), languages, "test", f"scoreboard {kind}", s.arithmetic)  # noqa: E731
         self.sums = [problem for kind in s.kinds for problem in draw(kind)]

@@ -3,6 +3,7 @@
 Everything is read off the text; nothing is asked of a model. An attempt is one line of the thought
 that holds at least one step such as `55 + 36 = 91`, or one of several that share their first step
 on a line. A look round before the last step, `72, with 7: 79, 65, yes`, belongs to its attempt.
+Where numbers are kept for the end (`keep 7, need 58, 72: `) every look at what the others make is one.
 
 >>> from minir1.tasks.countdown import Countdown
 >>> seen = observe(Countdown((3, 5, 2), 4), "<think>3 + 5 = 8, 8 * 2 = 16, not 4\\nwait, 8 / 2 = 4, make 8: 3 + 5 = 8, yes</think>")
@@ -28,6 +29,7 @@ from minir1.tasks.countdown import Countdown
 from minir1.tokenizer import PIECES
 from minir1.tools import cli
 from minir1.transcript import BEGIN, END, SPECIAL_TOKENS, THINK, THINK_END, Problem
+from minir1.variants.goal_directed import needed
 
 # The R1 report's list of reflection words, and the "try" that our corpus opens attempts with; Chinese likewise.
 REFLECTION_WORDS = (
@@ -43,6 +45,9 @@ _COLUMN = re.compile(_FORM % (_N, _N, 0))  # a column of one digit too: 4 = 4
 _PLAN = re.compile(r"[,，] ?(?:(need|还差)|make|先凑) ?(-?[0-9]{1,15})[:：]")
 _VERDICT = re.compile(r"[,，] ?(?:(yes|对)|(?:not |不是)(-?[0-9]{1,15})|no|不行)\s*$")
 _AROUND = re.compile(r"[,，] ?(?:with|配) ?(?:[0-9]{1,15})[:：] ?((?:[0-9]{1,15}, )*[0-9]{1,15})")  # with 7: 79, 65
+_KEPT = re.compile(r"(?:keep |留)([0-9]{1,15})[,，] ?(?:need |还差)((?:[0-9]{1,15}, )*[0-9]{1,15})[:：] ?")  # keep 7, need 58, 72:
+_OPENED = re.compile(r"(?:[a-z]+,? )?(?=keep )|(?:等等，|再试|但是|或者)?|")  # the word that opens a line
+_LISTED = re.compile(r"[:：] ?((?:[0-9]{1,15}, )*[0-9]{1,15})$")
 _WORD, _WORD_EN = re.compile(r"[A-Za-z']+|[一-鿿]"), re.compile(r"[A-Za-z']+")
 _REFLECTION_EN = frozenset(word for word in REFLECTION_WORDS if word.isascii())
 _REFLECTION_ZH = tuple(word for word in REFLECTION_WORDS if not word.isascii())
@@ -130,8 +135,52 @@ def _count_words(thought: str) -> tuple[int, int, int]:
 
 def attempts_of(problem: Countdown, thought: str) -> list[Attempt]:
     """The attempts of a thought, in order."""
-    found = (_read_attempt(problem, text, i > 0) for line in thought.split("\n") for i, text in enumerate(spread(line)))
+    return [attempt for line in thought.split("\n") for attempt in _line_attempts(problem, line)]
+
+
+def _line_attempts(problem: Countdown, line: str) -> list[Attempt]:
+    if ("keep " in line or "留" in line) and _KEPT.search(line):
+        return _read_kept(problem, line)
+    found = (_read_attempt(problem, text, i > 0) for i, text in enumerate(spread(line)))
     return [attempt for attempt in found if attempt is not None]
+
+
+def _read_kept(problem: Countdown, line: str) -> list[Attempt]:
+    """The looks of a line that keeps numbers for the end (minir1.variants.goal_directed), an attempt each."""
+    keeps = list(_KEPT.finditer(line))
+    first = [_read_step(match[0]) for match in _STEP.finditer(line, 0, keeps[0].start())]
+    pool, goals, sound, wrong = list(problem.numbers), (problem.target,), True, sum(not step.true for step in first)
+    sound = all(_take(pool, step) for step in first)
+    for keep in keeps:
+        n, written = int(keep[1]), [int(value) for value in keep[2].split(", ")]
+        possible = needed(goals, n)
+        wrong += sum(value not in possible for value in written)
+        sound, goals = sound and n in pool, tuple(written)
+        if n in pool:
+            pool.remove(n)
+    kept, found = [int(keep[1]) for keep in keeps], []
+    opening = line[_OPENED.match(line).end() : keeps[-1].end()]
+    for i, text in enumerate(line[keeps[-1].end() :].split("; ")):
+        looked, verdict, ending = text.partition(", yes: ") if ", yes: " in text else text.partition("，对：")
+        steps = [_read_step(match[0]) for match in _STEP.finditer(looked)]
+        left, values = list(pool), _LISTED.search(looked)
+        valid = sound and all(_take(left, step) for step in steps)
+        tried = [int(value) for value in values[1].split(", ")] if values else []
+        if not (steps or tried):
+            continue
+        made = [s.value for s in countdown.steps_of(*left)] if valid and len(left) == 2 else []
+        closing, rest = [_read_step(match[0]) for match in _STEP.finditer(ending)], left + kept
+        attempt = Attempt(
+            text=opening + looked,
+            hit=valid and all(_take(rest, step) for step in closing) and rest == [problem.target],
+            check=tried[-1:] != [] and tried[-1] in goals and tried[-1] in made if verdict else None,
+            subgoal=False,
+            backward=True,
+            steps=len(steps) + len(tried) + len(closing) + (0 if i else len(first)),
+            wrong_steps=sum(not s.true for s in steps + closing) + sum(v not in made for v in tried if made) + (0 if i else wrong),
+        )
+        found.append(attempt)
+    return found
 
 
 def spread(line: str) -> list[str]:

@@ -15,10 +15,12 @@ from pathlib import Path
 
 from minir1.checkpoint import load_checkpoint
 from minir1.config import Config, EvalConfig, RLConfig, UserError
+from minir1.fast.parallel import ordered
 from minir1.fast.precision import pick_device
 from minir1.fast.setup import make_sampler
 from minir1.sampler import Sampling
 from minir1.tasks.countdown import DISTRIBUTIONS, Countdown
+from minir1.tokenizer import Tokenizer
 from minir1.tools import cli, problems, tables_page
 from minir1.tools.evaluate import evaluate_model, interval, majority, pass_at_k, powers
 from minir1.tools.lookahead import lookahead
@@ -115,12 +117,22 @@ def puzzle_section(desks: dict[str, Desk], sizes: dict[str, int], main: str) -> 
         rows = {side: one.ask(asked) for side, one in desks.items()}
         entry = {side: figures(results) | by_count(asked, results) for side, results in rows.items()}
         budgets = sorted({b for b in BUDGETS if b < desk.budget} | {desk.budget})
-        entry["blind"], entry["lookahead"] = (search(asked, desk.tokenizer, desk.budget) for search in (blind, lookahead))
         curves = {side: [within(results, b) for b in budgets] for side, results in rows.items()}
-        for label, search in (("blind", blind), ("lookahead", lookahead)):
-            curves[label] = [search(asked, desk.tokenizer, b)["accuracy"] for b in budgets]
+        jobs = [(search, asked, desk.tokenizer.to_text(), b) for search in SEARCHES for b in budgets]
+        computed = list(ordered(computed_line, jobs))
+        for i, search in enumerate(SEARCHES):
+            lines = computed[i * len(budgets) : (i + 1) * len(budgets)]
+            entry[search], curves[search] = lines[-1], [line["accuracy"] for line in lines]
         found[name] = entry | {"budgets": budgets, "by_budget": curves}
     return found
+
+
+SEARCHES = {"blind": blind, "lookahead": lookahead}
+
+
+def computed_line(search: str, asked: list[Problem], tokenizer_text: str, budget: int) -> dict[str, float]:
+    """A reference that needs no model, in a process of its own."""
+    return SEARCHES[search](asked, Tokenizer.from_text(tokenizer_text), budget)
 
 
 def many_section(desks: dict[str, Desk], sizes: dict[str, int], main: str) -> dict:

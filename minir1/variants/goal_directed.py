@@ -1,0 +1,147 @@
+"""A writer of thoughts who works from both ends: --corpus.writer minir1.variants.goal_directed.
+
+He keeps a number for the last step, writes what is then needed from the others, and goes through what the others can make
+until one of the needed values turns up; only then he writes the steps. "keep 7, need 58, 72, 455: 36 + 55 = 91, with 19: 110,
+72, yes: 91 - 19 = 72, 72 - 7 = 65". One value is compared with all that is needed at once, so far fewer are written than by the
+writer of tasks.countdown, who meets the target alone. With four numbers a made one is kept when no given one led to it; from
+five on several are kept, one after another. What a perfect reader of this notation would solve: `minir1.tools.ceilings`.
+
+It takes the place of countdown.write_trace, with the same signature, for the thoughts of systematic writers.
+
+>>> print(write_trace(Random(3), (3, 5, 4), 27, Habits(systematic=1.0, persistence=1.0), "en", None).thought)
+keep 3, need 24, 30, 81, 9: 5, 4: 9, yes: 5 + 4 = 9, 9 * 3 = 27
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from random import Random
+from typing import NamedTuple
+
+from minir1.config import Habits
+from minir1.tasks import countdown
+from minir1.tasks.countdown import Step, Trace, compose, moves, steps_of
+
+KEEP = {"en": "keep ", "zh": "留"}
+LARGEST_NEED, LARGEST_VALUE = 3000, 1000  # larger ones seldom lead anywhere, and cost tokens
+PERSISTENT = 0.99  # chance that a persistent writer has one more look: some 100 on average
+
+
+class Plan(NamedTuple):
+    """Numbers kept for the end, in the order in which the target is taken apart, and what is then needed from those left."""
+
+    first: tuple[Step, ...]  # made before anything is kept
+    kept: tuple[int, ...]
+    needs: tuple[tuple[int, ...], ...]  # after each number kept
+    left: tuple[int, ...]  # two or three numbers
+
+    def text(self, lang: str) -> str:
+        need = countdown.WORDS[lang]["need"]
+        parts = [f"{KEEP[lang]}{n}{need}{', '.join(map(str, values))}: " for n, values in zip(self.kept, self.needs)]
+        return "".join(f"{step}, " for step in self.first) + "".join(parts)
+
+    def promise(self) -> float:
+        """Small needed values turn up more often."""
+        return sum(1 / (40 + value) for value in self.needs[-1])
+
+    def ending(self, value: int, target: int) -> list[Step]:
+        """The steps from a needed value to the target; from any other value sums, which are wrong."""
+        steps = []
+        for n, goal in zip(self.kept[::-1], (*self.needs[-2::-1], (target,))):
+            options = steps_of(value, n)
+            steps.append(next((step for step in options if step.value in goal), options[0]))
+            value = steps[-1].value
+        return steps
+
+
+def needed(values: tuple[int, ...], n: int) -> tuple[int, ...]:
+    """What makes one of `values` in one step with n.
+
+    >>> needed((65,), 5)
+    (60, 70, 325, 13)
+    """
+    found = []
+    for v in values:
+        found += [v - n, n - v, v + n, v * n]
+        found += [v // n] if v % n == 0 else []
+        found += [n // v] if v and n % v == 0 else []
+    return tuple(v for v in dict.fromkeys(found) if 0 < v <= LARGEST_NEED)
+
+
+def plans(rng: Random, numbers: tuple[int, ...], target: int) -> Iterator[Plan]:
+    """Plans, roughly the most promising first, none twice."""
+    if len(numbers) > 4:
+        yield from _long_plans(rng, numbers, target)
+        return
+    given = [_plan((), numbers, (n,), target) for n in dict.fromkeys(numbers)]
+    made = [_plan((step,), left, (step.value,), target) for step, left in moves(numbers) if 0 < step.value <= LARGEST_VALUE]
+    for some in (given, made if len(numbers) == 4 else []):
+        for plan in sorted(some, key=lambda plan: -plan.promise() * (0.5 + rng.random())):
+            if plan.needs[-1]:
+                yield plan
+
+
+def _long_plans(rng: Random, numbers: tuple[int, ...], target: int) -> Iterator[Plan]:
+    """The best of five that keep random numbers until three are left; above six, some are first put together."""
+    seen: set = set()
+    for _ in range(60):
+        found = []
+        while len(found) < 5:
+            left, first = numbers, []
+            while len(left) > 6:
+                step, left = rng.choice([move for move in moves(left) if 0 < move[0].value <= max(100, target)])
+                first.append(step)
+            found.append(_plan(tuple(first), left, tuple(rng.sample(left, len(left) - 3)), target))
+        new = [plan for plan in found if plan.needs[-1] and (plan.first, tuple(sorted(plan.kept))) not in seen]
+        if new:
+            best = max(new, key=Plan.promise)
+            seen.add((best.first, tuple(sorted(best.kept))))
+            yield best
+
+
+def _plan(first: tuple[Step, ...], numbers: tuple[int, ...], kept: tuple[int, ...], target: int) -> Plan:
+    left, needs, values = list(numbers), [], (target,)
+    for n in kept:
+        left.remove(n)
+        values = needed(values, n)
+        needs.append(values)
+    return Plan(first, kept, tuple(needs), tuple(left))
+
+
+def looks(rng: Random, plan: Plan) -> Iterator[tuple[Step | None, tuple[int, ...], list[Step]]]:
+    """What the numbers left can make, each as (a step if three are left, the last two, their last steps up to a needed value)."""
+    useful, needs = range(1, max(plan.needs[-1]) + 1), set(plan.needs[-1])
+    options, seen = [(None, plan.left)], set()
+    if len(plan.left) == 3:
+        options = [move for move in moves(plan.left) if 0 < move[0].value <= LARGEST_VALUE]
+        options.sort(key=lambda move: move[0].value * (0.3 + rng.random()))  # small first steps first
+    for step, pair in options:
+        last = [s for s in steps_of(*pair) if s.value in useful]
+        if last and tuple(sorted(pair)) not in seen:
+            seen.add(tuple(sorted(pair)))
+            yield step, pair, last[: next((i for i, s in enumerate(last, 1) if s.value in needs), None)]
+
+
+def write_trace(rng: Random, numbers: tuple[int, ...], target: int, habits: Habits, lang: str, plan: list[Step] | None) -> Trace:
+    """As countdown.write_trace: systematic writers of three numbers and more are goal-directed, the others try as they do there."""
+    if len(numbers) < 3 or rng.random() >= habits.systematic:
+        return countdown.write_trace(rng, numbers, target, replace(habits, systematic=0.0), lang, plan)
+    go_on = PERSISTENT if rng.random() < habits.persistence and habits.backtracking else habits.backtracking
+    text, before = [], None
+    for attempts, (plan, step, pair, last) in enumerate(_attempts(rng, numbers, target), 1):
+        new = plan is not before
+        if new:
+            opener, lang = countdown._opener(rng, habits, lang) if text else ("", lang)
+        words, before = countdown.WORDS[lang], plan
+        head = f"{step}{words['with']}{pair[0]}" if step else f"{pair[0]}, {pair[1]}"
+        text.append((opener + plan.text(lang) if new else "; ") + head + words["colon"] + ", ".join(str(s.value) for s in last))
+        steps, ending = [*plan.first, *([step] if step else []), last[-1]], plan.ending(last[-1].value, target)
+        if hit := last[-1].value in plan.needs[-1]:
+            text.append(words["yes"] + words["colon"] + ", ".join(map(str, [last[-1], *ending])))
+        if hit or attempts >= habits.most_attempts or rng.random() >= go_on:
+            break
+    return Trace("".join(text), compose(numbers, steps + ending), attempts, hit)
+
+
+def _attempts(rng: Random, numbers: tuple[int, ...], target: int) -> Iterator[tuple]:
+    for plan in plans(rng, numbers, target):
+        yield from ((plan, *look) for look in looks(rng, plan))
