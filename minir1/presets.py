@@ -30,7 +30,6 @@ _GPU = Config(
     ),
     eval=EvalConfig(problems=2048, validation=512, arithmetic=512, many=512, answer_only_steps=240, batch=2048),
 )
-PATIENT = Habits(systematic=0.85, small_first=1.0, persistence=0.5, most_attempts=60)
 _SUMS = tuple(f"arithmetic:{kind}=0.015" for kind in GPT3_TASKS)
 _BEST = replace(
     _GPU,

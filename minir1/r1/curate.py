@@ -24,7 +24,7 @@ from minir1.rollout import Rollouts
 from minir1.sampler import pad
 from minir1.tasks.countdown import RETRY, WORDS, Countdown
 from minir1.tokenizer import Tokenizer
-from minir1.tools.behaviours import attempts_of, observe, spread
+from minir1.tools.behaviours import KEPT, attempts_of, observe, spread
 from minir1.transcript import Problem, parse, prompt, render
 
 SUMMARY = {"en": ("So {a} = {t}.", "The answer is {a}."), "zh": ("所以{a} = {t}。", "答案是{a}。")}
@@ -133,7 +133,7 @@ def _regular(problem: Countdown, thought: str) -> str:
         for word in _OPENERS:
             line = line.removeprefix(word).strip()
         parts = [_closed(problem, part, words, i > 0) for i, part in enumerate(line.split("; "))]
-        out.append("; ".join(parts))
+        out.append(line if KEPT.search(line) else "; ".join(parts))  # looks for a needed value have no verdict but yes
     return opener.join(out) if out else thought
 
 

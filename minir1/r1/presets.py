@@ -21,8 +21,8 @@ from minir1.config import (
     from_dict,
     knob,
 )
-from minir1.presets import PATIENT, check
 from minir1.presets import PRESETS as ZERO_PRESETS
+from minir1.presets import check
 from minir1.r1.reading import ReadingConfig
 
 
@@ -157,8 +157,8 @@ _GPU = R1Config(
     compile=True,
     model=replace(_GPU_ZERO.model, vocab_size=1024),
     corpus=replace(
-        BILINGUAL, countdown="3to4", pairs=0.15, direct=0.4,
-        habits=replace(BILINGUAL.habits, small_first=1.0), habits_zh=replace(PATIENT, switching=0.02),
+        BILINGUAL, countdown="3to4", writer="minir1.variants.goal_directed", pairs=0.1, direct=0.4,
+        habits_zh=replace(ZERO_PRESETS["best"].corpus.habits, switching=0.02),
     ),
     pretrain=replace(_GPU_ZERO.pretrain, tokens=400_000_000, batch_tokens=131_072),
     zero_rl=replace(_GPU_RL, early_tokens=512),

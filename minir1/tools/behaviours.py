@@ -45,7 +45,7 @@ _COLUMN = re.compile(_FORM % (_N, _N, 0))  # a column of one digit too: 4 = 4
 _PLAN = re.compile(r"[,，] ?(?:(need|还差)|make|先凑) ?(-?[0-9]{1,15})[:：]")
 _VERDICT = re.compile(r"[,，] ?(?:(yes|对)|(?:not |不是)(-?[0-9]{1,15})|no|不行)\s*$")
 _AROUND = re.compile(r"[,，] ?(?:with|配) ?(?:[0-9]{1,15})[:：] ?((?:[0-9]{1,15}, )*[0-9]{1,15})")  # with 7: 79, 65
-_KEPT = re.compile(r"(?:keep |留)([0-9]{1,15})[,，] ?(?:need |还差)((?:[0-9]{1,15}, )*[0-9]{1,15})[:：] ?")  # keep 7, need 58, 72:
+KEPT = re.compile(r"(?:keep |留)([0-9]{1,15})[,，] ?(?:need |还差)((?:[0-9]{1,15}, )*[0-9]{1,15})[:：] ?")  # keep 7, need 58, 72:
 _OPENED = re.compile(r"(?:[a-z]+,? )?(?=keep )|(?:等等，|再试|但是|或者)?|")  # the word that opens a line
 _LISTED = re.compile(r"[:：] ?((?:[0-9]{1,15}, )*[0-9]{1,15})$")
 _WORD, _WORD_EN = re.compile(r"[A-Za-z']+|[一-鿿]"), re.compile(r"[A-Za-z']+")
@@ -139,7 +139,7 @@ def attempts_of(problem: Countdown, thought: str) -> list[Attempt]:
 
 
 def _line_attempts(problem: Countdown, line: str) -> list[Attempt]:
-    if ("keep " in line or "留" in line) and _KEPT.search(line):
+    if ("keep " in line or "留" in line) and KEPT.search(line):
         return _read_kept(problem, line)
     found = (_read_attempt(problem, text, i > 0) for i, text in enumerate(spread(line)))
     return [attempt for attempt in found if attempt is not None]
@@ -147,7 +147,7 @@ def _line_attempts(problem: Countdown, line: str) -> list[Attempt]:
 
 def _read_kept(problem: Countdown, line: str) -> list[Attempt]:
     """The looks of a line that keeps numbers for the end (minir1.variants.goal_directed), an attempt each."""
-    keeps = list(_KEPT.finditer(line))
+    keeps = list(KEPT.finditer(line))
     first = [_read_step(match[0]) for match in _STEP.finditer(line, 0, keeps[0].start())]
     pool, goals, sound, wrong = list(problem.numbers), (problem.target,), True, sum(not step.true for step in first)
     sound = all(_take(pool, step) for step in first)

@@ -62,7 +62,7 @@ def needed(values: tuple[int, ...], n: int) -> tuple[int, ...]:
     found = []
     for v in values:
         found += [v - n, n - v, v + n, v * n]
-        found += [v // n] if v % n == 0 else []
+        found += [v // n] if n and v % n == 0 else []
         found += [n // v] if v and n % v == 0 else []
     return tuple(v for v in dict.fromkeys(found) if 0 < v <= LARGEST_NEED)
 
