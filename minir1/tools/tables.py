@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from minir1.checkpoint import load_checkpoint
-from minir1.config import Config, EvalConfig, RLConfig, UserError
+from minir1.config import Config, CorpusConfig, EvalConfig, RLConfig, UserError
 from minir1.fast.parallel import ordered
 from minir1.fast.precision import pick_device
 from minir1.fast.setup import make_sampler
@@ -25,6 +25,7 @@ from minir1.tools import cli, problems, tables_page
 from minir1.tools.evaluate import evaluate_model, interval, majority, pass_at_k, powers
 from minir1.tools.lookahead import lookahead
 from minir1.tools.measure import blind
+from minir1.tools.perfect_writer import perfect_writer
 from minir1.tools.published import BUDGETS
 from minir1.tools.report import read_metrics, read_summary
 from minir1.tools.run import write_text
@@ -51,6 +52,9 @@ class Desk:
         config = Config(rl=RLConfig(max_tokens=self.budget, prompts=1, group_size=self.batch), eval=EvalConfig(batch=self.batch))
         self.sampler = make_sampler(self.model, self.device, config)
         self.tokens, self.seconds, self.seed = 0, 0.0, 0
+        config = path.resolve().parent.parent / "config.json"
+        read = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+        self.writer = read.get("corpus", {}).get("writer", CorpusConfig.writer)  # of the thoughts that its base has read
 
     def ask(
         self, asked: list[Problem], samples: int = 1, temperature: float = 0.6, top_p: float = 0.95, prefix: str = ""
@@ -118,7 +122,7 @@ def puzzle_section(desks: dict[str, Desk], sizes: dict[str, int], main: str) -> 
         entry = {side: figures(results) | by_count(asked, results) for side, results in rows.items()}
         budgets = sorted({b for b in BUDGETS if b < desk.budget} | {desk.budget})
         curves = {side: [within(results, b) for b in budgets] for side, results in rows.items()}
-        jobs = [(search, asked, desk.tokenizer.to_text(), b) for search in SEARCHES for b in budgets]
+        jobs = [(search, asked, desk.tokenizer.to_text(), b, desk.writer) for search in SEARCHES for b in budgets]
         computed = list(ordered(computed_line, jobs))
         for i, search in enumerate(SEARCHES):
             lines = computed[i * len(budgets) : (i + 1) * len(budgets)]
@@ -127,12 +131,13 @@ def puzzle_section(desks: dict[str, Desk], sizes: dict[str, int], main: str) -> 
     return found
 
 
-SEARCHES = {"blind": blind, "lookahead": lookahead}
+SEARCHES = {"blind": blind, "lookahead": lookahead, "writer": perfect_writer}
 
 
-def computed_line(search: str, asked: list[Problem], tokenizer_text: str, budget: int) -> dict[str, float]:
+def computed_line(search: str, asked: list[Problem], tokenizer_text: str, budget: int, writer: str) -> dict[str, float]:
     """A reference that needs no model, in a process of its own."""
-    return SEARCHES[search](asked, Tokenizer.from_text(tokenizer_text), budget)
+    extra = (writer,) if search == "writer" else ()
+    return SEARCHES[search](asked, Tokenizer.from_text(tokenizer_text), budget, *extra)
 
 
 def many_section(desks: dict[str, Desk], sizes: dict[str, int], main: str) -> dict:
@@ -197,7 +202,8 @@ def gym_section(desks: dict[str, Desk], sizes: dict[str, int], main: str) -> dic
         found[name] = {side: figures(desk.ask(asked)) for side, desk in desks.items()}
         if isinstance(asked[0], Countdown):
             budget, tokenizer = desks["zero"].budget, desks["zero"].tokenizer
-            found[name] |= {"blind": blind(asked, tokenizer, budget), "lookahead": lookahead(asked, tokenizer, budget)}
+            jobs = [(search, asked, tokenizer.to_text(), budget, desks["zero"].writer) for search in SEARCHES]
+            found[name] |= dict(zip(SEARCHES, ordered(computed_line, jobs)))
     return found
 
 
@@ -223,16 +229,15 @@ def training_cost(checkpoint: Path, used: int) -> dict[str, dict]:
     """
     run = checkpoint.resolve().parent.parent
     summary, rows = read_summary(run), read_metrics(run)
-    seconds, found = summary.get("seconds", {}), {}
+    seconds, found, device = summary.get("seconds", {}), {}, {"device": summary["device"]} if "device" in summary else {}
     read = max((row.get("tokens", 0) for row in rows if row["phase"] == "pretrain"), default=0)
     if read:
-        found["pretraining"] = cost(read, seconds.get("pretrain", 0.0), 6 * used * read)
+        found["pretraining"] = cost(read, seconds.get("pretrain", 0.0), 6 * used * read) | device
     sampled = sum(row.get("tokens", 0) for row in rows if row["phase"] == "rl")
     if sampled:
         config = json.loads((run / "config.json").read_text(encoding="utf-8"))
-        found["reinforcement learning"] = cost(
-            sampled, seconds.get("rl", 0.0), (8 + 2 * config["rl"]["recompute"]) * used * sampled
-        )
+        flops = (8 + 2 * config["rl"]["recompute"]) * used * sampled
+        found["reinforcement learning"] = cost(sampled, seconds.get("rl", 0.0), flops) | device
     return found
 
 
@@ -281,7 +286,7 @@ def main(arguments: list[str]) -> None:
         before = sum(d.tokens for d in desks.values()), sum(d.seconds for d in desks.values())
         found["sections"][name] = SECTIONS[name](desks, sizes, given.puzzles)
         tokens, seconds = (sum(getattr(d, key) for d in desks.values()) - b for key, b in zip(("tokens", "seconds"), before))
-        found["asking"][name] = cost(tokens, seconds, 2 * used * tokens)
+        found["asking"][name] = cost(tokens, seconds, 2 * used * tokens) | {"device": found["device"], "command": found["command"]}
         write_text(path, json.dumps(found, indent=1))
         print(f"{name}: {tokens:,} tokens in {seconds:.0f} s", flush=True)
     write_text(given.out / "tables.md", tables_page.page(found))

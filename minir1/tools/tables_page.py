@@ -5,8 +5,20 @@ from pathlib import Path
 from minir1.tools import plots
 from minir1.tools.published import BUDGETS, GPT3, GYM, PRODUCTS, SOS4, SOS4_OTHER, THREE_TO_FOUR
 
-NAMES = {"zero": "R1-Zero", "base": "base", "blind": "blind search", "lookahead": "look-ahead, computed"}
-LOOKS = {"zero": (plots.RED, "-"), "base": (plots.BLUE, "-"), "blind": (plots.GREY, ":"), "lookahead": (plots.GREY, "--")}
+NAMES = {
+    "zero": "R1-Zero",
+    "base": "base",
+    "blind": "blind search",
+    "lookahead": "look-ahead, computed",
+    "writer": "perfect writer",
+}
+LOOKS = {
+    "zero": (plots.RED, "-"),
+    "base": (plots.BLUE, "-"),
+    "blind": (plots.GREY, ":"),
+    "lookahead": (plots.GREY, "--"),
+    "writer": (plots.GREY, "-."),
+}
 
 # ---------------------------------------------------------------- Markdown
 
@@ -55,7 +67,8 @@ def puzzles(found: dict, budget: int) -> str:
     beside = "; ".join(f"{name} {value}%" for name, value in THREE_TO_FOUR.items())
     others = "; ".join(f"{name} {value}%" for name, value in SOS4_OTHER.items())
     return (
-        f"## Puzzles\n\nWithin {budget:,} tokens, {n:,} puzzles a line, 95% intervals.\n\n{markdown(head, rows)}\n\n"
+        f"## Puzzles\n\nWithin {budget:,} tokens, {n:,} puzzles a line, 95% intervals. "
+        f"Perfect writer: the corpus's own, without a mistake and without giving up.\n\n{markdown(head, rows)}\n\n"
         f"Published on 3 and 4 numbers: {beside}. On sos4: {others}."
     )
 
@@ -127,9 +140,9 @@ def gym(found: dict) -> str:
     rows = []
     for name, entry in found.items():
         cells = [ranged(entry["zero"]), ranged(entry.get("base")), percent(entry["blind"]["accuracy"]) if "blind" in entry else ""]
-        cells.append(percent(entry["lookahead"]["accuracy"]) if "lookahead" in entry else "")
+        cells += [percent(entry[s]["accuracy"]) if s in entry else "" for s in ("lookahead", "writer")]
         rows.append([name, *cells, *(f"{GYM[name][o]}%" if o in GYM.get(name, {}) else "" for o in others)])
-    head = ["", "R1-Zero", "base", "blind", "look-ahead", *others]
+    head = ["", "R1-Zero", "base", "blind", "look-ahead", "perfect writer", *others]
     return (
         "## reasoning-gym\n\nIts own items, asked in our wording; the others' answers are those it stores, to 50 other "
         f"items, asked in its wording (± 12 points). Their models are general; ours knows nothing else.\n\n{markdown(head, rows)}"
@@ -143,20 +156,23 @@ def dollars(spent: dict, device: str) -> str:
 
 def costs(found: dict) -> str:
     lines = found["training"] | {f"these tables: {name}": c for name, c in found["asking"].items()}
+    where = {n: c.get("device", found["device"]) for n, c in lines.items()}  # sections may have been asked on different machines
     rows = [
-        [n, f"{c['tokens']:,}", f"{c['flops']:.2e}", f"{c['minutes']:.1f}", dollars(c, found["device"])] for n, c in lines.items()
+        [n, f"{c['tokens']:,}", f"{c['flops']:.2e}", f"{c['minutes']:.1f}", dollars(c, where[n]), where[n].partition(",")[0]]
+        for n, c in lines.items()
     ]
     note = "Operations: 2 a weight and token to sample, 6 to learn; attention left out. Dollars at $2 an hour for a card."
-    return f"## Cost\n\n{note} Device: {found['device']}.\n\n" + markdown(["", "tokens", "operations", "minutes", "$"], rows)
+    return f"## Cost\n\n{note}\n\n" + markdown(["", "tokens", "operations", "minutes", "$", "device"], rows)
 
 
 def page(found: dict) -> str:
     """The whole page, of the sections that there are."""
     sections, parts = found["sections"], []
     size = f"{found['parameters'] / 1e6:.1f} M parameters, {found['used_per_token'] / 1e6:.1f} M used a token"
+    commands = dict.fromkeys([*(c.get("command", found["command"]) for c in found["asking"].values()), found["command"]])
     warning = "\n\nA trial on few problems: see the intervals." if found["quick"] else ""
     parts.append(f"# Tables: {Path(found['checkpoint']).name}\n\n{size}. {found['date']}, {found['device']}. T = 0.6, top-p 0.95 "
-                 f"unless said.\n\n    {found['command']}{warning}")  # fmt: skip
+                 f"unless said.\n\n    {chr(10).join(f'    {c}' for c in commands).strip()}{warning}")  # fmt: skip
     if "puzzles" in sections:
         parts += [puzzles(sections["puzzles"], found["budget"]), budgets(sections["puzzles"])]
     makers = {"many": many, "sweep": sweep, "arithmetic": arithmetic, "gym": gym}

@@ -4,7 +4,7 @@ He keeps a number for the last step, writes what is then needed from the others,
 until one of the needed values turns up; only then he writes the steps. "keep 7, need 58, 72, 455: 36 + 55 = 91, with 19: 110,
 72, yes: 91 - 19 = 72, 72 - 7 = 65". One value is compared with all that is needed at once, so far fewer are written than by the
 writer of tasks.countdown, who meets the target alone. With four numbers a made one is kept when no given one led to it; from
-five on several are kept, one after another. What a perfect reader of this notation would solve: `minir1.tools.ceilings`.
+five on several are kept, one after another. What he himself would solve: minir1.tools.perfect_writer, a line of the tables.
 
 It takes the place of countdown.write_trace, with the same signature, for the thoughts of systematic writers.
 
