@@ -1,8 +1,8 @@
 """The presets: cpu (a laptop), gpu (one card from Ampere on), best (the same card, as long),
 t4 (a free Colab), smoke (seconds, for tests).
 
-`best` is the gpu preset's model with four things changed. It reads more, and more of it long thoughts of writers who look round
-in a good order, small first steps first (how much that is worth: results/README.md). It practises four numbers mostly. And a
+`best` is the gpu preset's model with room for 2,048 tokens and four things changed. It reads more, and most of its thoughts are by
+goal-directed writers (minir1/variants/goal_directed.py). It reads and practises larger puzzles too, and GPT-3's ten tasks. And a
 well-formed wrong answer earns nothing: where a whole group fails, form alone would decide the advantages, divided by the group's
 deviation to full size (measured: results/LOG.md).
 """
