@@ -53,7 +53,7 @@ def test_a_plan_keeps_every_number_once_and_its_ending_reaches_the_target(name):
                 assert steps[-1].value == problem.target and len(steps) == len(plan.kept)
 
 
-def test_plans_that_promise_more_come_first_and_none_comes_twice():
+def test_plans_that_promise_more_come_first_and_long_ones_never_twice():
     rng, problems = drawn("rg-easy", 30)
     for problem in problems:
         found = list(islice(plans(rng, problem.numbers, problem.target), 20))
@@ -113,6 +113,11 @@ def test_the_observer_counts_what_is_wrong_in_a_look():
     assert [a.check for a in two] == [None, None] and not any(a.hit for a in two)
     again = attempts_of(problem, "keep 7, need 58: 55 - 19 = 36, with 36: 72\nbut keep 7, need 58: 55 - 19 = 36, with 36: 72")
     assert len(again) == 2 and again[0].text == again[1].text
+    made = "36 + 7 = 43, keep 43, need 22: 55, 19: 74"
+    once, twice = attempts_of(problem, f"wait, {made}\ntry {made}")
+    assert once.text == twice.text and once.steps == 2, "the word that opens a line is no part of the attempt"
+    (large,) = attempts_of(Countdown((99, 3, 5, 7), 99), "keep 99, need 9801, 198: 3 + 5 = 8, with 7: 15")
+    assert large.wrong_steps == 0, "true, though no writer would write it"
     for text in ("keep 0, need 5: 1, 2: 3", "keep , need 5", "keep 7, need 5: ", "留7，还差58：36, 55：91，对："):
         attempts_of(problem, text)  # whatever a policy writes
 
@@ -124,6 +129,7 @@ def test_other_thoughts_are_the_cores_and_so_are_puzzles_of_two_numbers():
         theirs.random()  # ours has asked first whether this writer is goal-directed
         arguments = (problem.numbers, problem.target, habits, "en", None)
         assert write_trace(ours, *arguments) == countdown.write_trace(theirs, *arguments)
+    assert "keep" not in write_trace(Random(1), (2000, 4291, 9000), 5, Habits(systematic=1.0), "en", None).thought
     pair = write_trace(Random(1), (3, 5), 8, replace(habits, systematic=1.0), "en", None)
     assert "keep" not in pair.thought
 

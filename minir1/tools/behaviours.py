@@ -29,7 +29,7 @@ from minir1.tasks.countdown import Countdown
 from minir1.tokenizer import PIECES
 from minir1.tools import cli
 from minir1.transcript import BEGIN, END, SPECIAL_TOKENS, THINK, THINK_END, Problem
-from minir1.variants.goal_directed import needed
+from minir1.variants.goal_directed import ANY, needed
 
 # The R1 report's list of reflection words, and the "try" that our corpus opens attempts with; Chinese likewise.
 REFLECTION_WORDS = (
@@ -46,7 +46,6 @@ _PLAN = re.compile(r"[,，] ?(?:(need|还差)|make|先凑) ?(-?[0-9]{1,15})[:：
 _VERDICT = re.compile(r"[,，] ?(?:(yes|对)|(?:not |不是)(-?[0-9]{1,15})|no|不行)\s*$")
 _AROUND = re.compile(r"[,，] ?(?:with|配) ?(?:[0-9]{1,15})[:：] ?((?:[0-9]{1,15}, )*[0-9]{1,15})")  # with 7: 79, 65
 KEPT = re.compile(r"(?:keep |留)([0-9]{1,15})[,，] ?(?:need |还差)((?:[0-9]{1,15}, )*[0-9]{1,15})[:：] ?")  # keep 7, need 58, 72:
-_OPENED = re.compile(r"(?:[a-z]+,? )?(?=keep )|(?:等等，|再试|但是|或者)?|")  # the word that opens a line
 _LISTED = re.compile(r"[:：] ?((?:[0-9]{1,15}, )*[0-9]{1,15})$")
 _WORD, _WORD_EN = re.compile(r"[A-Za-z']+|[一-鿿]"), re.compile(r"[A-Za-z']+")
 _REFLECTION_EN = frozenset(word for word in REFLECTION_WORDS if word.isascii())
@@ -140,47 +139,61 @@ def attempts_of(problem: Countdown, thought: str) -> list[Attempt]:
 
 def _line_attempts(problem: Countdown, line: str) -> list[Attempt]:
     if ("keep " in line or "留" in line) and KEPT.search(line):
-        return _read_kept(problem, line)
-    found = (_read_attempt(problem, text, i > 0) for i, text in enumerate(spread(line)))
+        opening = _read_opening(problem, line)
+        found = [_read_look(problem, opening, look, i > 0) for i, look in enumerate(line[opening.end :].split("; "))]
+    else:
+        found = [_read_attempt(problem, text, i > 0) for i, text in enumerate(spread(line))]
     return [attempt for attempt in found if attempt is not None]
 
 
-def _read_kept(problem: Countdown, line: str) -> list[Attempt]:
-    """The looks of a line that keeps numbers for the end (minir1.variants.goal_directed), an attempt each."""
+class _Opening(NamedTuple):
+    """What the looks of a line share that keeps numbers for the end (minir1.variants.goal_directed)."""
+
+    text: str  # without the word that opens the line
+    end: int  # where it ends in the line
+    steps: int  # written before a number is kept
+    kept: list[int]
+    left: list[int]
+    goals: list[int]  # what is needed, as written
+    sound: bool
+    wrong: int  # false steps, and needed values that do not lead on
+
+
+def _read_opening(problem: Countdown, line: str) -> _Opening:
     keeps = list(KEPT.finditer(line))
-    first = [_read_step(match[0]) for match in _STEP.finditer(line, 0, keeps[0].start())]
-    pool, goals, sound, wrong = list(problem.numbers), (problem.target,), True, sum(not step.true for step in first)
-    sound = all(_take(pool, step) for step in first)
+    steps = list(_STEP.finditer(line, 0, keeps[0].start()))
+    first, left, goals = [_read_step(match[0]) for match in steps], list(problem.numbers), [problem.target]
+    sound, wrong = all(_take(left, step) for step in first), sum(not step.true for step in first)
     for keep in keeps:
         n, written = int(keep[1]), [int(value) for value in keep[2].split(", ")]
-        possible = needed(goals, n)
-        wrong += sum(value not in possible for value in written)
-        sound, goals = sound and n in pool, tuple(written)
-        if n in pool:
-            pool.remove(n)
-    kept, found = [int(keep[1]) for keep in keeps], []
-    opening = line[_OPENED.match(line).end() : keeps[-1].end()]
-    for i, text in enumerate(line[keeps[-1].end() :].split("; ")):
-        looked, verdict, ending = text.partition(", yes: ") if ", yes: " in text else text.partition("，对：")
-        steps = [_read_step(match[0]) for match in _STEP.finditer(looked)]
-        left, values = list(pool), _LISTED.search(looked)
-        valid = sound and all(_take(left, step) for step in steps)
-        tried = [int(value) for value in values[1].split(", ")] if values else []
-        if not (steps or tried):
-            continue
-        made = [s.value for s in countdown.steps_of(*left)] if valid and len(left) == 2 else []
-        closing, rest = [_read_step(match[0]) for match in _STEP.finditer(ending)], left + kept
-        attempt = Attempt(
-            text=opening + looked,
-            hit=valid and all(_take(rest, step) for step in closing) and rest == [problem.target],
-            check=tried[-1:] != [] and tried[-1] in goals and tried[-1] in made if verdict else None,
-            subgoal=False,
-            backward=True,
-            steps=len(steps) + len(tried) + len(closing) + (0 if i else len(first)),
-            wrong_steps=sum(not s.true for s in steps + closing) + sum(v not in made for v in tried if made) + (0 if i else wrong),
-        )
-        found.append(attempt)
-    return found
+        wrong += len(set(written) - set(needed(goals, n, ANY)))
+        sound, goals = sound and n in left, written
+        if n in left:
+            left.remove(n)
+    begin, end = (steps or keeps)[0].start(), keeps[-1].end()
+    return _Opening(line[begin:end], end, len(first), [int(keep[1]) for keep in keeps], left, goals, sound, wrong)
+
+
+def _read_look(problem: Countdown, opening: _Opening, text: str, shared: bool) -> Attempt | None:
+    """`shared`: the opening stands in an earlier attempt already and is not counted again."""
+    looked, verdict, ending = text.partition(", yes: " if ", yes: " in text else "，对：")
+    steps, closing = ([_read_step(match[0]) for match in _STEP.finditer(part)] for part in (looked, ending))
+    listed, left = _LISTED.search(looked), list(opening.left)
+    tried = [int(value) for value in listed[1].split(", ")] if listed else []
+    if not (steps or tried):
+        return None
+    sound = opening.sound and all(_take(left, step) for step in steps)
+    made, pool = [s.value for s in countdown.steps_of(*left)] if sound and len(left) == 2 else [], left + opening.kept
+    wrong = sum(not s.true for s in steps + closing) + sum(v not in made for v in tried if made)
+    return Attempt(
+        text=opening.text + looked,
+        hit=sound and all(_take(pool, step) for step in closing) and pool == [problem.target],
+        check=bool(tried) and tried[-1] in opening.goals and tried[-1] in made if verdict else None,
+        subgoal=False,
+        backward=True,
+        steps=len(steps) + len(tried) + len(closing) + (0 if shared else opening.steps),
+        wrong_steps=wrong + (0 if shared else opening.wrong),
+    )
 
 
 def spread(line: str) -> list[str]:

@@ -11,6 +11,8 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from minir1.checkpoint import load_checkpoint
@@ -112,8 +114,20 @@ def loops(text: str) -> bool:
 # ---------------------------------------------------------------- the sections
 
 
+def references(desk: Desk, asked: list[Problem], budgets: list[int]) -> dict[str, list[dict]]:
+    """What needs no model, within each budget, in processes of their own: blind search, look-ahead, the corpus's writer."""
+    searches = {"blind": blind, "lookahead": lookahead, "writer": partial(perfect_writer, writer=desk.writer)}
+    jobs = ((search, asked, desk.tokenizer.to_text(), b) for search in searches.values() for b in budgets)
+    lines = ordered(reference, jobs)
+    return {name: list(islice(lines, len(budgets))) for name in searches}
+
+
+def reference(search: Callable, asked: list[Problem], tokenizer_text: str, budget: int) -> dict[str, float]:
+    return search(asked, Tokenizer.from_text(tokenizer_text), budget)
+
+
 def puzzle_section(desks: dict[str, Desk], sizes: dict[str, int], main: str) -> dict:
-    """Every distribution: both models, blind search and the look-ahead reference within the same tokens; budgets from 256 on."""
+    """Every distribution: both models and the references within the same tokens; budgets from 256 on."""
     found, desk, n = {}, desks["zero"], sizes["puzzles"]
     more = f"{main}, one number more"
     for name in (*DISTRIBUTIONS, more):
@@ -122,22 +136,10 @@ def puzzle_section(desks: dict[str, Desk], sizes: dict[str, int], main: str) -> 
         entry = {side: figures(results) | by_count(asked, results) for side, results in rows.items()}
         budgets = sorted({b for b in BUDGETS if b < desk.budget} | {desk.budget})
         curves = {side: [within(results, b) for b in budgets] for side, results in rows.items()}
-        jobs = [(search, asked, desk.tokenizer.to_text(), b, desk.writer) for search in SEARCHES for b in budgets]
-        computed = list(ordered(computed_line, jobs))
-        for i, search in enumerate(SEARCHES):
-            lines = computed[i * len(budgets) : (i + 1) * len(budgets)]
+        for search, lines in references(desk, asked, budgets).items():
             entry[search], curves[search] = lines[-1], [line["accuracy"] for line in lines]
         found[name] = entry | {"budgets": budgets, "by_budget": curves}
     return found
-
-
-SEARCHES = {"blind": blind, "lookahead": lookahead, "writer": perfect_writer}
-
-
-def computed_line(search: str, asked: list[Problem], tokenizer_text: str, budget: int, writer: str) -> dict[str, float]:
-    """A reference that needs no model, in a process of its own."""
-    extra = (writer,) if search == "writer" else ()
-    return SEARCHES[search](asked, Tokenizer.from_text(tokenizer_text), budget, *extra)
 
 
 def many_section(desks: dict[str, Desk], sizes: dict[str, int], main: str) -> dict:
@@ -201,9 +203,7 @@ def gym_section(desks: dict[str, Desk], sizes: dict[str, int], main: str) -> dic
             return {}
         found[name] = {side: figures(desk.ask(asked)) for side, desk in desks.items()}
         if isinstance(asked[0], Countdown):
-            budget, tokenizer = desks["zero"].budget, desks["zero"].tokenizer
-            jobs = [(search, asked, tokenizer.to_text(), budget, desks["zero"].writer) for search in SEARCHES]
-            found[name] |= dict(zip(SEARCHES, ordered(computed_line, jobs)))
+            found[name] |= {k: v[0] for k, v in references(desks["zero"], asked, [desks["zero"].budget]).items()}
     return found
 
 

@@ -169,10 +169,10 @@ def page(found: dict) -> str:
     """The whole page, of the sections that there are."""
     sections, parts = found["sections"], []
     size = f"{found['parameters'] / 1e6:.1f} M parameters, {found['used_per_token'] / 1e6:.1f} M used a token"
-    commands = dict.fromkeys([*(c.get("command", found["command"]) for c in found["asking"].values()), found["command"]])
+    commands = dict.fromkeys(c.get("command", found["command"]) for c in found["asking"].values())
     warning = "\n\nA trial on few problems: see the intervals." if found["quick"] else ""
     parts.append(f"# Tables: {Path(found['checkpoint']).name}\n\n{size}. {found['date']}, {found['device']}. T = 0.6, top-p 0.95 "
-                 f"unless said.\n\n    {chr(10).join(f'    {c}' for c in commands).strip()}{warning}")  # fmt: skip
+                 "unless said.\n\n" + "\n".join(f"    {command}" for command in commands) + warning)  # fmt: skip
     if "puzzles" in sections:
         parts += [puzzles(sections["puzzles"], found["budget"]), budgets(sections["puzzles"])]
     makers = {"many": many, "sweep": sweep, "arithmetic": arithmetic, "gym": gym}

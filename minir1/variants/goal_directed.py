@@ -6,13 +6,15 @@ until one of the needed values turns up; only then he writes the steps. "keep 7,
 writer of tasks.countdown, who meets the target alone. With four numbers a made one is kept when no given one led to it; from
 five on several are kept, one after another. What he himself would solve: minir1.tools.perfect_writer, a line of the tables.
 
-It takes the place of countdown.write_trace, with the same signature, for the thoughts of systematic writers.
+It takes the place of countdown.write_trace, with the same signature, for the thoughts of systematic writers. Of config.Habits they
+heed systematic, persistence, backtracking, most_attempts and switching: small first steps always come first, and only a hit gets
+its verdict.
 
 >>> print(write_trace(Random(3), (3, 5, 4), 27, Habits(systematic=1.0, persistence=1.0), "en", None).thought)
 keep 3, need 24, 30, 81, 9: 5, 4: 9, yes: 5 + 4 = 9, 9 * 3 = 27
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from random import Random
 from typing import NamedTuple
@@ -22,7 +24,7 @@ from minir1.tasks import countdown
 from minir1.tasks.countdown import Step, Trace, compose, moves, steps_of
 
 KEEP = {"en": "keep ", "zh": "留"}
-LARGEST_NEED, LARGEST_VALUE = 3000, 1000  # larger ones seldom lead anywhere, and cost tokens
+LARGEST_NEED, LARGEST_VALUE, ANY = 3000, 1000, 10**18  # larger ones seldom lead anywhere, and cost tokens
 PERSISTENT = 0.99  # chance that a persistent writer has one more look: some 100 on average
 
 
@@ -53,8 +55,8 @@ class Plan(NamedTuple):
         return steps
 
 
-def needed(values: tuple[int, ...], n: int) -> tuple[int, ...]:
-    """What makes one of `values` in one step with n.
+def needed(values: Sequence[int], n: int, largest: int = LARGEST_NEED) -> tuple[int, ...]:
+    """What makes one of `values` in one step with n; nothing above `largest`.
 
     >>> needed((65,), 5)
     (60, 70, 325, 13)
@@ -64,11 +66,12 @@ def needed(values: tuple[int, ...], n: int) -> tuple[int, ...]:
         found += [v - n, n - v, v + n, v * n]
         found += [v // n] if n and v % n == 0 else []
         found += [n // v] if v and n % v == 0 else []
-    return tuple(v for v in dict.fromkeys(found) if 0 < v <= LARGEST_NEED)
+    return tuple(v for v in dict.fromkeys(found) if 0 < v <= largest)
 
 
 def plans(rng: Random, numbers: tuple[int, ...], target: int) -> Iterator[Plan]:
-    """Plans, roughly the most promising first, none twice."""
+    """Plans, roughly the most promising first. With four numbers those that keep a given one, each value once, come before those
+    that keep a made one (which may look at the same pair of pairs from both ends)."""
     if len(numbers) > 4:
         yield from _long_plans(rng, numbers, target)
         return
@@ -88,7 +91,8 @@ def _long_plans(rng: Random, numbers: tuple[int, ...], target: int) -> Iterator[
         while len(found) < 5:
             left, first = numbers, []
             while len(left) > 6:
-                step, left = rng.choice([move for move in moves(left) if 0 < move[0].value <= max(100, target)])
+                small = [move for move in moves(left) if 0 < move[0].value <= max(100, target)]
+                step, left = rng.choice(small or moves(left))
                 first.append(step)
             found.append(_plan(tuple(first), left, tuple(rng.sample(left, len(left) - 3)), target))
         new = [plan for plan in found if plan.needs[-1] and (plan.first, tuple(sorted(plan.kept))) not in seen]
@@ -127,18 +131,20 @@ def write_trace(rng: Random, numbers: tuple[int, ...], target: int, habits: Habi
         return countdown.write_trace(rng, numbers, target, replace(habits, systematic=0.0), lang, plan)
     go_on = PERSISTENT if rng.random() < habits.persistence and habits.backtracking else habits.backtracking
     text, before = [], None
-    for attempts, (plan, step, pair, last) in enumerate(_attempts(rng, numbers, target), 1):
-        new = plan is not before
+    for attempts, (way, step, pair, last) in enumerate(_attempts(rng, numbers, target), 1):
+        new = way is not before
         if new:
             opener, lang = countdown._opener(rng, habits, lang) if text else ("", lang)
-        words, before = countdown.WORDS[lang], plan
+        words, before = countdown.WORDS[lang], way
         head = f"{step}{words['with']}{pair[0]}" if step else f"{pair[0]}, {pair[1]}"
-        text.append((opener + plan.text(lang) if new else "; ") + head + words["colon"] + ", ".join(str(s.value) for s in last))
-        steps, ending = [*plan.first, *([step] if step else []), last[-1]], plan.ending(last[-1].value, target)
-        if hit := last[-1].value in plan.needs[-1]:
+        text.append((opener + way.text(lang) if new else "; ") + head + words["colon"] + ", ".join(str(s.value) for s in last))
+        steps, ending = [*way.first, *([step] if step else []), last[-1]], way.ending(last[-1].value, target)
+        if hit := last[-1].value in way.needs[-1]:
             text.append(words["yes"] + words["colon"] + ", ".join(map(str, [last[-1], *ending])))
         if hit or attempts >= habits.most_attempts or rng.random() >= go_on:
             break
+    if not text:  # numbers so large that nothing useful can be made
+        return countdown.write_trace(rng, numbers, target, replace(habits, systematic=0.0), lang, plan)
     return Trace("".join(text), compose(numbers, steps + ending), attempts, hit)
 
 
