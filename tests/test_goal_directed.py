@@ -116,6 +116,8 @@ def test_the_observer_counts_what_is_wrong_in_a_look():
     made = "36 + 7 = 43, keep 43, need 22: 55, 19: 74"
     once, twice = attempts_of(problem, f"wait, {made}\ntry {made}")
     assert once.text == twice.text and once.steps == 2, "the word that opens a line is no part of the attempt"
+    (other,) = attempts_of(problem, f"or {made.replace('36 + 7 = 43', '50 - 7 = 43')}")
+    assert other.text != once.text, "but how a kept number was made is"
     (large,) = attempts_of(Countdown((99, 3, 5, 7), 99), "keep 99, need 9801, 198: 3 + 5 = 8, with 7: 15")
     assert large.wrong_steps == 0, "true, though no writer would write it"
     for text in ("keep 0, need 5: 1, 2: 3", "keep , need 5", "keep 7, need 5: ", "留7，还差58：36, 55：91，对："):

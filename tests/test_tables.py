@@ -2,14 +2,22 @@
 
 import json
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from minir1.__main__ import main as command
+from minir1.corpus import sample_text
+from minir1.presets import PRESETS
 from minir1.tasks.arithmetic import GPT3_TASKS, Arithmetic
 from minir1.tasks.countdown import Countdown, evaluate, solve
+from minir1.tokenizer import Tokenizer
 from minir1.tools import problems, tables, tables_page
+from minir1.tools.lookahead import lookahead
+from minir1.tools.measure import blind
+from minir1.tools.perfect_writer import perfect_writer
 
 ROOT = Path(__file__).parent.parent
 
@@ -162,3 +170,19 @@ def test_published_figures_stand_beside_at_the_same_budget(tmp_path):
 def test_what_the_user_can_put_right_is_one_line(tmp_path, capsys, arguments, message):
     assert command(["tables", *arguments, "--out", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_each_reference_is_its_own_search_within_each_budget():
+    tokenizer = Tokenizer.train(sample_text(PRESETS["best"].corpus, 0, 500), 512)
+    writer = PRESETS["best"].corpus.writer
+    asked = problems.held_out("sos4", 24)
+    found = tables.references(SimpleNamespace(tokenizer=tokenizer, writer=writer), asked, [128, 512])
+    lines = {"blind": blind, "lookahead": lookahead, "writer": partial(perfect_writer, writer=writer)}
+    assert found == {name: [search(asked, tokenizer, b) for b in (128, 512)] for name, search in lines.items()}
+
+
+def test_costs_name_the_device_of_each_section():
+    spent = {"tokens": 10, "flops": 1.0, "minutes": 1.0, "dollars": 0.03}
+    found = {"training": {"pretraining": spent | {"device": "H200, bfloat16"}}, "asking": {"gym": spent}, "device": "CPU, float32"}
+    trained, asked = tables_page.costs(found).splitlines()[-2:]
+    assert trained.endswith("| 0.03 | H200 |") and asked.endswith("|  | CPU |")
