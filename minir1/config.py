@@ -78,6 +78,7 @@ class CorpusConfig:
 
     countdown: str = knob("cpu", "distributions of the Countdown documents, by commas: 3to4,rg-easy", True)
     writer: str = knob("minir1.tasks.countdown", "module whose write_trace writes the thoughts; minir1.variants.goal_directed")
+    sums: str = knob("minir1.tasks.arithmetic", "module whose working writes how a sum is done; minir1.variants.careful_sums")
     share_countdown: float = knob(0.6, "share of Countdown documents")
     share_arithmetic: float = knob(0.2, "share of arithmetic questions")
     share_equations: float = knob(0.15, "share of documents that list true equations")

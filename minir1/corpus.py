@@ -62,9 +62,8 @@ def countdown_document(rng: Random, config: CorpusConfig, lang: str) -> str:
 
 
 def arithmetic_document(rng: Random, config: CorpusConfig, lang: str) -> str:
-    which = int(rng.random() * len(arithmetic.KINDS))
-    problem, parts = arithmetic.sample_with_parts(rng, arithmetic.KINDS[which], "train", lang)
-    think = None if rng.random() < config.arithmetic_direct else arithmetic.working(parts)
+    problem, parts = arithmetic.sample_with_parts(rng, arithmetic.KINDS[int(rng.random() * len(arithmetic.KINDS))], "train", lang)
+    think = None if rng.random() < config.arithmetic_direct else import_module(config.sums).working(parts)
     return render(problem.question(), problem.answer, think)
 
 

@@ -1,10 +1,10 @@
 """The presets: cpu (a laptop), gpu (one card from Ampere on), best (the same card, as long),
 t4 (a free Colab), smoke (seconds, for tests).
 
-`best` is the gpu preset's model with room for 2,048 tokens and four things changed. It reads more, and most of its thoughts are by
-goal-directed writers (minir1/variants/goal_directed.py). It reads and practises larger puzzles too, and GPT-3's ten tasks. And a
-well-formed wrong answer earns nothing: where a whole group fails, form alone would decide the advantages, divided by the group's
-deviation to full size (measured: results/LOG.md).
+`best` is the gpu preset's model with room for 2,048 tokens and four things changed. It reads more; most of its thoughts are by
+goal-directed writers (minir1/variants/goal_directed.py), its sums by careful ones (minir1/variants/careful_sums.py). It reads and
+practises larger puzzles too, and GPT-3's ten tasks. And a well-formed wrong answer earns nothing: where a whole group fails, form
+alone would decide the advantages, divided by the group's deviation to full size (measured: results/LOG.md).
 """
 
 from dataclasses import replace
@@ -14,6 +14,7 @@ from minir1.tasks.arithmetic import GPT3_TASKS
 from minir1.tasks.countdown import DISTRIBUTIONS
 
 WRITERS = ("minir1.tasks.countdown", "minir1.variants.goal_directed")
+SUMS = ("minir1.tasks.arithmetic", "minir1.variants.careful_sums")
 _GPU = Config(
     preset="gpu",
     from_scratch=True,
@@ -30,19 +31,20 @@ _GPU = Config(
     ),
     eval=EvalConfig(problems=2048, validation=512, arithmetic=512, many=512, answer_only_steps=240, batch=2048),
 )
-_SUMS = tuple(f"arithmetic:{kind}=0.015" for kind in GPT3_TASKS)
+_SUMS = tuple(f"arithmetic:{kind}=0.02" for kind in GPT3_TASKS)
 _BEST = replace(
     _GPU,
     preset="best",
     model=replace(_GPU.model, positions=2176),
     corpus=replace(
-        _GPU.corpus, countdown="3to4,rg-easy", writer="minir1.variants.goal_directed", direct=0.4, pairs=0.1, arithmetic_direct=0.5,
+        _GPU.corpus, countdown="3to4,3to4,rg-easy,rg-easy,rg-hard", writer="minir1.variants.goal_directed",
+        sums="minir1.variants.careful_sums", direct=0.4, pairs=0.1, arithmetic_direct=0.5,
         habits=Habits(systematic=0.9, persistence=0.5, most_attempts=130),
     ),
-    pretrain=replace(_GPU.pretrain, tokens=560_000_000, batch_tokens=131_072, row_tokens=2048),
+    pretrain=replace(_GPU.pretrain, tokens=900_000_000, batch_tokens=131_072, row_tokens=2048),
     rl=replace(
-        _GPU.rl, steps=170, format_reward=0.0, max_tokens=2048, early_tokens=768,
-        tasks=("countdown:3to4=0.3", "countdown:sos4=0.25", "countdown:rg-easy=0.3", *_SUMS),
+        _GPU.rl, steps=220, format_reward=0.0, max_tokens=2048, early_tokens=768,
+        tasks=("countdown:3to4=0.2", "countdown:sos4=0.25", "countdown:rg-easy=0.25", "countdown:rg-hard=0.1", *_SUMS),
     ),
     eval=replace(_GPU.eval, answer_only_steps=0),
 )  # fmt: skip
@@ -72,6 +74,7 @@ def check(config: Config) -> Config:
     rules = {
         f"--corpus.countdown is one of {', '.join(DISTRIBUTIONS)}": set(config.corpus.countdown.split(",")) <= set(DISTRIBUTIONS),
         f"--corpus.writer is one of {', '.join(WRITERS)}": config.corpus.writer in WRITERS,
+        f"--corpus.sums is one of {', '.join(SUMS)}": config.corpus.sums in SUMS,
         "--model.attention is mla or gqa": model.attention in ("mla", "gqa"),
         "--model.top_k cannot exceed --model.experts": model.top_k <= model.experts or not model.experts,
         "--corpus.vocab_size lies between 257 and 1024": 256 < config.corpus.vocab_size <= 1024,

@@ -16,8 +16,9 @@ from minir1.tasks.countdown import Countdown, sample, steps_of
 from minir1.tokenizer import Tokenizer
 from minir1.tools.behaviours import attempts_of, observe, read_document
 from minir1.tools.perfect_writer import TIRELESS, perfect_writer
+from minir1.tools.lookahead import last_step, states
 from minir1.transcript import render
-from minir1.variants.goal_directed import LARGEST_NEED, LARGEST_VALUE, looks, needed, plans, write_trace
+from minir1.variants.goal_directed import LARGE, NEED, VALUE, looks, needed, plans, write_trace
 
 WRITER = "minir1.variants.goal_directed"
 NAMES = ("3to4", "sos4", "rg-easy", "rg-hard")
@@ -31,8 +32,9 @@ def drawn(name: str, count: int, lang: str = "en"):
 def test_needed_values_are_those_that_one_step_turns_into_a_goal():
     for goals in ((65,), (12, 30)):
         for n in range(100):
-            reach = {v for v in range(1, LARGEST_NEED + 1) if any(step.value in goals for step in steps_of(v, n))}
+            reach = {v for v in range(1, NEED + 1) if any(step.value in goals for step in steps_of(v, n))}
             assert set(needed(goals, n)) == reach, (goals, n)
+    assert needed((65,), 100) == (35, 165) and needed((65,), 100, LARGE) == (35, 165, 6500)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -57,12 +59,51 @@ def test_plans_that_promise_more_come_first_and_long_ones_never_twice():
     rng, problems = drawn("rg-easy", 30)
     for problem in problems:
         found = list(islice(plans(rng, problem.numbers, problem.target), 20))
-        assert len({(p.first, tuple(sorted(p.kept)), p.left) for p in found}) == len(found)
+        assert len({(p.first, tuple(sorted(p.kept)), p.left, p.again) for p in found}) == len(found)
     rng, first, last = Random(1), 0.0, 0.0
     for problem in drawn("sos4", 100)[1]:
         given = [plan for plan in plans(rng, problem.numbers, problem.target) if not plan.first]
         first, last = first + given[0].promise(), last + given[-1].promise()
     assert first > 1.25 * last
+
+
+def test_kept_numbers_come_first_then_made_ones_from_one_side_then_the_large_values():
+    rng, problems = drawn("sos4", 40)
+    for problem in problems:
+        found = list(plans(rng, problem.numbers, problem.target))
+        order = [2 if plan.again else 1 if plan.first else 0 for plan in found]
+        assert order == sorted(order) and set(order) == {0, 1, 2}
+        made = [plan for plan in found if plan.first]
+        assert all(problem.numbers[0] in (plan.first[0].a, plan.first[0].b) for plan in made)
+        assert len({(plan.kept, tuple(sorted(plan.left))) for plan in made}) == len(made)
+        for kind in (0, 2):
+            kept = [plan.kept for plan, k in zip(found, order) if k == kind]
+            assert len(set(kept)) == len(kept) and {n for (n,) in kept} <= set(problem.numbers)
+    assert all(not plan.first for plan in plans(rng, (19, 36, 7), 65))
+
+
+def test_the_second_round_shows_only_what_the_first_left_out():
+    rng, problems = drawn("sos4", 60)
+    seen = 0
+    for problem in problems:
+        for plan in plans(rng, problem.numbers, problem.target):
+            for step, _, last in looks(rng, plan):
+                if plan.again:
+                    assert step.value > VALUE or all(s.value > NEED for s in last)
+                    seen += 1
+                else:
+                    assert all(s.value <= NEED for s in last)
+    assert seen > 60
+
+
+def test_two_rounds_find_every_solution_with_values_up_to_the_limit():
+    """Against a search by other code: what the writer misses has no way that stays within his limits."""
+    rng, problems = drawn("3to4", 150)
+    missed = [p for p in problems if not write_trace(rng, p.numbers, p.target, TIRELESS, "en", None).solved]
+    assert len(missed) < 6
+    for problem in missed:
+        limit = 1_000  # well inside: needed values of the first round reach 3,000
+        assert not any(last_step(pair, problem.target) for pair in states(tuple(sorted(problem.numbers)), limit)), problem
 
 
 def test_looks_stop_at_the_first_needed_value_and_show_no_pair_twice():
@@ -71,7 +112,7 @@ def test_looks_stop_at_the_first_needed_value_and_show_no_pair_twice():
         for plan in plans(rng, problem.numbers, problem.target):
             seen = []
             for step, pair, last in looks(rng, plan):
-                assert step is None or step.value <= LARGEST_VALUE
+                assert step is None or step.value <= (LARGE if plan.again else VALUE)
                 assert all(s.value not in plan.needs[-1] for s in last[:-1])
                 assert {s.value for s in last} <= {s.value for s in steps_of(*pair)}
                 seen.append(tuple(sorted(pair)))
@@ -131,7 +172,7 @@ def test_other_thoughts_are_the_cores_and_so_are_puzzles_of_two_numbers():
         theirs.random()  # ours has asked first whether this writer is goal-directed
         arguments = (problem.numbers, problem.target, habits, "en", None)
         assert write_trace(ours, *arguments) == countdown.write_trace(theirs, *arguments)
-    assert "keep" not in write_trace(Random(1), (2000, 4291, 9000), 5, Habits(systematic=1.0), "en", None).thought
+    assert "keep" not in write_trace(Random(1), (20_000, 42_910, 90_001), 5, Habits(systematic=1.0), "en", None).thought
     pair = write_trace(Random(1), (3, 5), 8, replace(habits, systematic=1.0), "en", None)
     assert "keep" not in pair.thought
 
@@ -141,7 +182,7 @@ def test_the_perfect_writer_beats_the_cores_with_the_same_tokens():
     tokenizer = Tokenizer.train(sample_text(PRESETS["best"].corpus, 0, 1500), 768)
     lines = {w: [perfect_writer(problems, tokenizer, b, w)["accuracy"] for b in (256, 1024)] for w in (CorpusConfig.writer, WRITER)}
     assert lines[WRITER][0] > lines[CorpusConfig.writer][0] + 0.05
-    assert lines[WRITER][1] > 0.88 and lines[WRITER] == sorted(lines[WRITER])
+    assert lines[WRITER][1] > 0.94 and lines[WRITER] == sorted(lines[WRITER])
 
 
 def test_the_perfect_writer_is_charged_for_its_answer():

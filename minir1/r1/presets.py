@@ -157,7 +157,8 @@ _GPU = R1Config(
     compile=True,
     model=replace(_GPU_ZERO.model, vocab_size=1024),
     corpus=replace(
-        BILINGUAL, countdown="3to4", writer="minir1.variants.goal_directed", pairs=0.1, direct=0.4,
+        BILINGUAL, countdown="3to4", writer="minir1.variants.goal_directed", sums="minir1.variants.careful_sums",
+        pairs=0.1, direct=0.4, arithmetic_direct=0.5,
         habits_zh=replace(ZERO_PRESETS["best"].corpus.habits, switching=0.02),
     ),
     pretrain=replace(_GPU_ZERO.pretrain, tokens=400_000_000, batch_tokens=131_072),

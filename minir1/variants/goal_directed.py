@@ -3,8 +3,9 @@
 He keeps a number for the last step, writes what is then needed from the others, and goes through what the others can make
 until one of the needed values turns up; only then he writes the steps. "keep 7, need 58, 72, 455: 36 + 55 = 91, with 19: 110,
 72, yes: 91 - 19 = 72, 72 - 7 = 65". One value is compared with all that is needed at once, so far fewer are written than by the
-writer of tasks.countdown, who meets the target alone. With four numbers a made one is kept when no given one led to it; from
-five on several are kept, one after another. What he himself would solve: minir1.tools.perfect_writer, a line of the tables.
+writer of tasks.countdown, who meets the target alone. With four numbers a made one is kept when no given one led to it, and then
+the given ones again, for values above a thousand; from five on several are kept, one after another. What he himself would solve:
+minir1.tools.perfect_writer, a line of the tables.
 
 It takes the place of countdown.write_trace, with the same signature, for the thoughts of systematic writers. Of config.Habits they
 heed systematic, persistence, backtracking, most_attempts and switching: small first steps always come first, and only a hit gets
@@ -24,7 +25,9 @@ from minir1.tasks import countdown
 from minir1.tasks.countdown import Step, Trace, compose, moves, steps_of
 
 KEEP = {"en": "keep ", "zh": "留"}
-LARGEST_NEED, LARGEST_VALUE, ANY = 3000, 1000, 10**18  # larger ones seldom lead anywhere, and cost tokens
+AGAIN = {"en": "again ", "zh": "再"}
+NEED, VALUE = 3000, 1000  # at most, to begin with: larger ones seldom lead anywhere, and cost tokens
+LARGE, ANY = 10_000, 10**18  # at most in the second round; and anywhere
 PERSISTENT = 0.99  # chance that a persistent writer has one more look: some 100 on average
 
 
@@ -35,11 +38,12 @@ class Plan(NamedTuple):
     kept: tuple[int, ...]
     needs: tuple[tuple[int, ...], ...]  # after each number kept
     left: tuple[int, ...]  # two or three numbers
+    again: bool = False  # the second round, for the large values that the first left out
 
     def text(self, lang: str) -> str:
         need = countdown.WORDS[lang]["need"]
         parts = [f"{KEEP[lang]}{n}{need}{', '.join(map(str, values))}: " for n, values in zip(self.kept, self.needs)]
-        return "".join(f"{step}, " for step in self.first) + "".join(parts)
+        return (AGAIN[lang] if self.again else "") + "".join(f"{step}, " for step in self.first) + "".join(parts)
 
     def promise(self) -> float:
         """Small needed values turn up more often."""
@@ -55,7 +59,7 @@ class Plan(NamedTuple):
         return steps
 
 
-def needed(values: Sequence[int], n: int, largest: int = LARGEST_NEED) -> tuple[int, ...]:
+def needed(values: Sequence[int], n: int, largest: int = NEED) -> tuple[int, ...]:
     """What makes one of `values` in one step with n; nothing above `largest`.
 
     >>> needed((65,), 5)
@@ -70,17 +74,30 @@ def needed(values: Sequence[int], n: int, largest: int = LARGEST_NEED) -> tuple[
 
 
 def plans(rng: Random, numbers: tuple[int, ...], target: int) -> Iterator[Plan]:
-    """Plans, roughly the most promising first. With four numbers those that keep a given one, each value once, come before those
-    that keep a made one (which may look at the same pair of pairs from both ends)."""
+    """Plans, roughly the most promising first. Up to four numbers: those that keep a given one, each value once; those that keep
+    a made one; then the given ones again, for large values."""
     if len(numbers) > 4:
         yield from _long_plans(rng, numbers, target)
         return
     given = [_plan((), numbers, (n,), target) for n in dict.fromkeys(numbers)]
-    made = [_plan((step,), left, (step.value,), target) for step, left in moves(numbers) if 0 < step.value <= LARGEST_VALUE]
-    for some in (given, made if len(numbers) == 4 else []):
+    again = [_plan((), numbers, (n,), target, again=True) for n in dict.fromkeys(numbers)]
+    for some in (given, _made_plans(numbers, target) if len(numbers) == 4 else [], again):
         for plan in sorted(some, key=lambda plan: -plan.promise() * (0.5 + rng.random())):
             if plan.needs[-1]:
                 yield plan
+
+
+def _made_plans(numbers: tuple[int, ...], target: int) -> list[Plan]:
+    """Plans for four numbers that keep what the first makes with another one. To keep what the other two make would be to look
+    at the same pairs from the other end."""
+    found = {}
+    for n in numbers[1:]:
+        left = list(numbers[1:])
+        left.remove(n)
+        for step in steps_of(numbers[0], n):
+            if 0 < step.value <= LARGE:
+                found.setdefault((step.value, *sorted(left)), _plan((step,), (*left, step.value), (step.value,), target))
+    return list(found.values())
 
 
 def _long_plans(rng: Random, numbers: tuple[int, ...], target: int) -> Iterator[Plan]:
@@ -102,24 +119,25 @@ def _long_plans(rng: Random, numbers: tuple[int, ...], target: int) -> Iterator[
             yield best
 
 
-def _plan(first: tuple[Step, ...], numbers: tuple[int, ...], kept: tuple[int, ...], target: int) -> Plan:
+def _plan(first: tuple[Step, ...], numbers: tuple[int, ...], kept: tuple[int, ...], target: int, again: bool = False) -> Plan:
     left, needs, values = list(numbers), [], (target,)
     for n in kept:
         left.remove(n)
-        values = needed(values, n)
+        values = needed(values, n, LARGE if again else NEED)
         needs.append(values)
-    return Plan(first, kept, tuple(needs), tuple(left))
+    return Plan(first, kept, tuple(needs), tuple(left), again)
 
 
 def looks(rng: Random, plan: Plan) -> Iterator[tuple[Step | None, tuple[int, ...], list[Step]]]:
     """What the numbers left can make, each as (a step if three are left, the last two, their last steps up to a needed value)."""
-    useful, needs = range(1, max(plan.needs[-1]) + 1), set(plan.needs[-1])
-    options, seen = [(None, plan.left)], set()
+    needs, seen = set(plan.needs[-1]), set()
+    options = [(None, plan.left)]
     if len(plan.left) == 3:
-        options = [move for move in moves(plan.left) if 0 < move[0].value <= LARGEST_VALUE]
+        options = [move for move in moves(plan.left) if 0 < move[0].value <= (LARGE if plan.again else VALUE)]
         options.sort(key=lambda move: move[0].value * (0.3 + rng.random()))  # small first steps first
     for step, pair in options:
-        last = [s for s in steps_of(*pair) if s.value in useful]
+        new = NEED if plan.again and (step is None or step.value <= VALUE) else 0  # the first round has looked up to here
+        last = [s for s in steps_of(*pair) if new < s.value <= max(needs)]
         if last and tuple(sorted(pair)) not in seen:
             seen.add(tuple(sorted(pair)))
             yield step, pair, last[: next((i for i, s in enumerate(last, 1) if s.value in needs), None)]
