@@ -15,8 +15,8 @@ from minir1.tasks import countdown
 from minir1.tasks.countdown import Countdown, sample, steps_of
 from minir1.tokenizer import Tokenizer
 from minir1.tools.behaviours import attempts_of, observe, read_document
-from minir1.tools.perfect_writer import TIRELESS, perfect_writer
 from minir1.tools.lookahead import last_step, states
+from minir1.tools.perfect_writer import TIRELESS, perfect_writer
 from minir1.transcript import render
 from minir1.variants.goal_directed import LARGE, NEED, VALUE, looks, needed, plans, write_trace
 
