@@ -36,7 +36,7 @@ from minir1.transcript import ANSWER, Problem
 
 TEMPERATURES = (0.0, 0.3, 0.6, 0.8, 1.0, 1.2)
 DOLLARS_AN_HOUR = 2.0
-SIZES = {"puzzles": 2048, "arithmetic": 512, "gym": 200, "many": 128, "sweep": 512, "samples": 64}
+SIZES = {"puzzles": 2048, "arithmetic": 2048, "gym": 200, "many": 128, "sweep": 512, "samples": 64}
 QUICK = {"puzzles": 48, "arithmetic": 24, "gym": 12, "many": 8, "sweep": 24, "samples": 8}
 
 # ---------------------------------------------------------------- asking
