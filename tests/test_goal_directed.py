@@ -96,6 +96,14 @@ def test_the_second_round_shows_only_what_the_first_left_out():
     assert seen > 60
 
 
+def test_the_second_round_says_that_it_is_one_and_needs_more():
+    found = list(plans(Random(1), (19, 90, 7), 65))
+    first, again = ({plan.kept[0]: plan for plan in found if plan.again is side} for side in (False, True))
+    assert first[90].needs[-1] == (25, 155) and again[90].needs[-1] == (25, 155, 5850)
+    assert first[90].text("en") == "keep 90, need 25, 155: "
+    assert again[90].text("en") == "again keep 90, need 25, 155, 5850: " and again[90].text("zh") == "再留90，还差25, 155, 5850: "
+
+
 def test_two_rounds_find_every_solution_with_values_up_to_the_limit():
     """Against a search by other code: what the writer misses has no way that stays within his limits."""
     rng, problems = drawn("3to4", 150)
