@@ -76,7 +76,7 @@ class Habits:
 class CorpusConfig:
     """The mini-web: shares of documents, and what they hold."""
 
-    countdown: str = knob("cpu", "distributions of the Countdown documents, by commas: 3to4,rg-easy", True)
+    countdown: str = knob("cpu", "distributions of the Countdown documents, by commas; named twice, drawn twice as often", True)
     writer: str = knob("minir1.tasks.countdown", "module whose write_trace writes the thoughts; minir1.variants.goal_directed")
     sums: str = knob("minir1.tasks.arithmetic", "module whose working writes how a sum is done; minir1.variants.careful_sums")
     share_countdown: float = knob(0.6, "share of Countdown documents")

@@ -16,7 +16,7 @@ from minir1.tools.behaviours import observe, read_document
 from minir1.transcript import render
 from minir1.variants.careful_sums import working
 
-EQUATION = re.compile(r"(?<![0-9+*)-] )(?<![0-9])((?:[0-9]+(?: [-+*] [0-9]+)*)) = ([0-9]+)(?![0-9])")
+EQUATION = re.compile(r"(?<![-+*] )\b([0-9]+(?: [-+*] [0-9]+)*) = ([0-9]+)")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -88,22 +88,22 @@ def _product(x: int, y: int) -> str:
     for place, digit in enumerate(reversed(str(y))):
         part = int(digit) * 10**place
         if part:
-            found.append(_times_a_digit(x, int(digit), part))
+            found.append(_times_a_part(x, part))
             if total:
                 found.append(_step(total, "+", x * part, asked=False))
             total += x * part
     return ", ".join(found) or f"{x} * {y} = 0"
 
 
-def _times_a_digit(x: int, digit: int, part: int) -> str:
-    """x * part, where part is the digit with zeros behind it. Three digits and more are carried one by one.
+def _times_a_part(x: int, part: int) -> str:
+    """x * part, where part is a digit with zeros behind it. An x of three digits and more is multiplied digit by digit.
 
-    >>> _times_a_digit(123, 4, 40)
+    >>> _times_a_part(123, 40)
     '123 * 40: 3 * 4 = 12, 2 * 4 + 1 = 9, 1 * 4 = 4, 4920'
     """
     if x < 100:
         return f"{x} * {part} = {x * part}"
-    found, carry = [], 0
+    found, carry, digit = [], 0, int(str(part)[0])
     for top in map(int, reversed(str(x))):
         value = top * digit + carry
         found.append(f"{top} * {digit}{f' + {carry}' if carry else ''} = {value}")

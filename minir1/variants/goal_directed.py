@@ -27,7 +27,7 @@ from minir1.tasks.countdown import Step, Trace, compose, moves, steps_of
 KEEP = {"en": "keep ", "zh": "留"}
 AGAIN = {"en": "again ", "zh": "再"}
 NEED, VALUE = 3000, 1000  # at most, to begin with: larger ones seldom lead anywhere, and cost tokens
-LARGE, ANY = 10_000, 10**18  # at most in the second round; and anywhere
+LARGE, ANY = 10_000, 10**18  # at most in the second round, and of a made number that is kept; and anywhere
 PERSISTENT = 0.99  # chance that a persistent writer has one more look: some 100 on average
 
 
