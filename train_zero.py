@@ -75,9 +75,8 @@ def pretrain(lab: Lab, path: Path) -> None:
         if step.step % p.checkpoint_every == p.checkpoint_every - 1 and step.step + 1 < steps:
             lab.keep("pretrain", step.step + 1, model, learner)
 
-    with accelerate(model, lab.device, config.compile, learner):
+    with watch, accelerate(model, lab.device, config.compile, learner):
         fit(model, learner, ids, p, steps, on_step, first)
-    watch.close()
     save_checkpoint(path, model, lab.tokenizer)
 
 
@@ -116,11 +115,11 @@ def reinforce(lab: Lab, base: Transformer, phase: str, think: bool, steps: int) 
         if (step + 1) % rl.checkpoint_every == 0 and step + 1 < steps:
             lab.keep(phase, step + 1, model, learner, held=reference.held.state_dict() if rl.kl > 0 else None)
 
-    if first == 0:
-        watch.validate(0, examiner, model, validation, settings, prefix)
-    with accelerate(model, device):
-        train(model, learner, range(first, steps), rl, tokenizer.pad, generate, on_step, LOSSES[rl.loss], reference)
-    watch.close()
+    with watch:
+        if first == 0:
+            watch.validate(0, examiner, model, validation, settings, prefix)
+        with accelerate(model, device):
+            train(model, learner, range(first, steps), rl, tokenizer.pad, generate, on_step, LOSSES[rl.loss], reference)
     return model
 
 

@@ -57,9 +57,8 @@ def pretrain(lab: Lab, config: R1Config, model_config: ModelConfig, phase: str =
         if step.step % p.checkpoint_every == p.checkpoint_every - 1 and step.step + 1 < steps:
             lab.keep(phase, step.step + 1, model, learner)
 
-    with accelerate(model, lab.device, config.compile, learner):
+    with watch, accelerate(model, lab.device, config.compile, learner):
         fit(model, learner, ids, p, steps, on_step, first)
-    watch.close()
     return model
 
 
@@ -83,15 +82,14 @@ def collect(lab: Lab, config: R1Config, model: Transformer, source: str, how: Co
     sampler = sampler_for(model, lab, config, max_tokens)
     generator = torch.Generator(lab.device.name).manual_seed(config.seed * 7_919 + len(source))
     settings, at_once = sampling(lab.tokenizer, max_tokens), max(1, config.score.batch // how.samples)
-    watch = TuneWatch(lab.run, "collect", -(-len(problems) // at_once), 0)
-    for i in range(0, len(problems), at_once):
-        rollouts = roll_out(model, lab.tokenizer, problems[i : i + at_once], how.samples, settings, generator, sampler)
-        kept.add(rollouts, how.most)
-        figures = {"kept": len(kept.lines), "dropped": sum(kept.dropped.values())}
-        watch.row(i // at_once, tokens_sampled=sum(rollouts.lengths()), tokens_trained=0, **figures)
-        if len(kept.lines) >= how.lines:
-            break
-    watch.close()
+    with TuneWatch(lab.run, "collect", -(-len(problems) // at_once), 0) as watch:
+        for i in range(0, len(problems), at_once):
+            rollouts = roll_out(model, lab.tokenizer, problems[i : i + at_once], how.samples, settings, generator, sampler)
+            kept.add(rollouts, how.most)
+            figures = {"kept": len(kept.lines), "dropped": sum(kept.dropped.values())}
+            watch.row(i // at_once, tokens_sampled=sum(rollouts.lengths()), tokens_trained=0, **figures)
+            if len(kept.lines) >= how.lines:
+                break
     lines = kept.lines[: how.lines]
     folder = lab.run.path / "data"
     write_lines(folder / "kept.jsonl", lines)
@@ -151,9 +149,8 @@ def fine_tune(lab: Lab, config: R1Config, start: Transformer, lines: list[dict],
         if step.step % 200 == 199 and step.step + 1 < steps:
             lab.keep(phase, step.step + 1, model, learner)
 
-    with accelerate(model, lab.device):
+    with watch, accelerate(model, lab.device):
         fit(model, learner, source(), p, steps, on_step, first)
-    watch.close()
     return model.eval()
 
 
@@ -189,9 +186,8 @@ def reinforce(
         if (step + 1) % rl.checkpoint_every == 0 and step + 1 < rl.steps:
             lab.keep(phase, step + 1, model, learner)
 
-    with accelerate(model, device):
+    with watch, accelerate(model, device):
         train(model, learner, range(first, rl.steps), rl, tokenizer.pad, generate, on_step, LOSSES[rl.loss])
-    watch.close()
     return model.eval()
 
 

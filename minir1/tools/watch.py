@@ -1,6 +1,7 @@
 """What a person sees of a running phase, and what metrics.jsonl keeps of it. (metrics.md defines the names.)"""
 
 import time
+from typing import Self
 
 from tqdm import tqdm
 
@@ -17,14 +18,18 @@ from minir1.tools.words import verdict
 
 
 class Watch:
-    """A progress bar with the figure that matters, and a clock."""
+    """A progress bar with the figure that matters, and a clock. Leaving its block, by a fault too, draws the bar for the last
+    time: what is said after it (how to go on, say) stays the last line."""
 
     def __init__(self, run: Run, phase: str, steps: int, first: int):
         self.run, self.phase, self.steps, self.first = run, phase, steps, first
         self.bar = tqdm(total=steps, initial=first, desc=phase, unit="step", dynamic_ncols=True)
         self.start = time.time()
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *fault) -> None:
         self.bar.close()
 
 
