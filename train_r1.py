@@ -17,7 +17,7 @@ from minir1.r1.pipeline import Pipeline
 from minir1.r1.rewarding import PreferenceJudge, by_core
 from minir1.r1.scoreboard import write_scoreboard
 from minir1.r1.stages import collect, fine_tune, learned_preference, made, pretrain, read_lines, reinforce, write_lines
-from minir1.r1.students import SIZES, by_rl, by_sft, by_teacher, student
+from minir1.r1.students import SIZES, by_rl, by_sft, by_teacher, lesson, student
 from minir1.tools.cli import guard
 
 # ---------------------------------------------------------------- stage 0
@@ -106,14 +106,15 @@ def all_scenarios(pipeline: Pipeline) -> None:
 
 def distillation(pipeline: Pipeline) -> None:
     """Stage 5: the curated data into dense students of three sizes, by SFT alone; the smallest one also by direct RL at
-    equal compute, and on-policy with R1 as its teacher."""
-    config, teacher, lines = pipeline.config, pipeline.model("r1", "5"), read_lines(pipeline.data("3") / "sft.jsonl")
+    equal compute, the largest one also on-policy with R1 as its teacher."""
+    config, teacher = pipeline.config, pipeline.model("r1", "5")
+    lines = lesson(config, read_lines(pipeline.data("3") / "sft.jsonl"))
     students = {size: pipeline.model(f"untaught-{size}", "5") for size in SIZES}
     lab = pipeline.lab("5", config.scenarios)
     for size in SIZES:
         pipeline.finish(f"student-{size}", by_sft(lab, config, students[size], lines, size), lab, f"distil-{size}")
     pipeline.finish("student-direct", by_rl(lab, config, students["small"]), lab, "direct")
-    pipeline.finish("student-on-policy", by_teacher(lab, config, teacher), lab, "on-policy")
+    pipeline.finish("student-on-policy", by_teacher(lab, config, teacher, lines), lab, "on-policy")
 
 
 # ---------------------------------------------------------------- putting it together

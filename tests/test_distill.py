@@ -181,10 +181,13 @@ def test_on_policy_distillation_brings_the_student_to_the_teacher(lab, student, 
     with torch.no_grad():
         teacher.head.weight.add_(0.05 * torch.randn_like(teacher.head.weight))
     judge = lambda step, rollouts: [SimpleNamespace(accuracy=step % 2) for _ in rollouts.rewards]  # noqa: E731
-    figures = on_policy(lab, student, teacher, puzzles, 12, tmp_path / "o.pt", lr=3e-3, judge=judge)
-    kl = [row["reverse_kl"] for row in rows(lab, "on_policy")]
-    assert [row["accuracy"] for row in rows(lab, "on_policy")] == 6 * [0, 1]
-    assert figures["steps"] == 12 and kl[-1] < 0.5 * kl[0]
+    said = "<think>3 + 5 = 8, yes</think><answer>3 + 5</answer><|end|>"
+    lines = [{"question": p.question(), "response": said} for p in puzzles(0)]
+    figures = on_policy(lab, student, teacher, lines, puzzles, 20, tmp_path / "o.pt", lr=3e-3, judge=judge)
+    kl, curated = ([row[name] for row in rows(lab, "on_policy")] for name in ("reverse_kl", "reverse_kl_curated"))
+    assert curated[-1] < 0.5 * curated[0]
+    assert [row["accuracy"] for row in rows(lab, "on_policy")] == 10 * [0, 1]
+    assert figures["steps"] == 20 and kl[-1] < 0.5 * kl[0]
     assert figures["flops"] > operations(student, figures["tokens_sampled"], figures["tokens_trained"])  # the teacher's share
     assert Path(tmp_path / "o.pt").is_file()
 
@@ -196,5 +199,5 @@ def test_the_pipeline_judges_on_policy_answers_by_its_own_rules(monkeypatch):
     monkeypatch.setattr(distill, "on_policy", lambda *given, **how: asked.append(how))
     run = SimpleNamespace(checkpoints=Path("nowhere"))
     where = SimpleNamespace(run=run, config=PRESETS["smoke"], device=SimpleNamespace(name="cpu"), once=lambda name, work: work())
-    students.by_teacher(where, R1_PRESETS["smoke"], None)
+    students.by_teacher(where, R1_PRESETS["smoke"], None, [])
     assert [how["judge"] for how in asked] == [rescore]

@@ -2,7 +2,8 @@
 
     distil      the curated lines of a larger model, by supervised fine-tuning alone: the report's way
     direct_rl   GRPO on the student itself, until it has cost as many operations: what the report compares with
-    on_policy   beyond the report: the student writes, the teacher grades every token (GKD, arXiv 2306.13649)
+    on_policy   beyond the report: the student writes, the teacher grades every token; half of what it learns from are curated
+                lines, graded alike (GKD, arXiv 2306.13649)
 
 Students are dense twins (grouped-query attention, no experts) that have read the same corpus as the base, so that direct RL has
 a chance. Operations are counted as 2 N a token read or sampled and 6 N a token trained, N the parameters that a token uses;
@@ -13,6 +14,7 @@ import copy
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -217,37 +219,50 @@ def reverse_kl(student_BTV: Tensor, teacher_BTV: Tensor) -> Tensor:
 
 
 def on_policy(
-    lab: Lab, student: Transformer, teacher: Transformer, draw: Callable[[int], list[Problem]], steps: int, path: Path,
-    group: int = 1, lr: float = 5e-4, judge: Callable[[int, Rollouts], list] | None = None, phase: str = "on_policy"
+    lab: Lab, student: Transformer, teacher: Transformer, lines: list[dict], draw: Callable[[int], list[Problem]], steps: int,
+    path: Path, lr: float = 3e-4, judge: Callable[[int, Rollouts], list] | None = None, phase: str = "on_policy"
 ) -> dict[str, float]:
-    """The student answers, and every token of its own answer is pulled towards the teacher's distribution there.
+    """The student answers, and every token of its own answer is pulled towards the teacher's distribution there; so is every
+    token of as many curated lines.
 
     Reverse KL, because the student should write what the teacher thinks likely, not cover all that the teacher might write; on the
     student's own samples, because these are the places it gets to. Over the whole vocabulary and not only at the sampled token: the
     teacher's logits are there anyhow, 512 tokens are few, and the expectation over the next token is then exact. What is left
-    out, as in GKD, is the gradient through where the samples lead. Teacher and student share the tokenizer.
+    out, as in GKD, is the gradient through where the samples lead. Without the lines a weak student unlearns to end: few of its
+    attempts hit, and to each of the others the teacher says "no" (results/LOG.md). Teacher and student share the tokenizer.
     """
     student, rl = copy.deepcopy(student), lab.config.rl
     learner, sampler = make_learner(student, 0.0, 1.0, lab.device), make_sampler(student, lab.device, lab.config)
     settings, cost = sampling(lab.tokenizer, rl.max_tokens), _Cost(lab, phase, student, learner)
+    curated = _curated(lab, lines, rl.prompts, steps)
     with accelerate(student, lab.device), accelerate(teacher, lab.device):
         for step in range(cost.steps, steps):
-            rollouts = roll_out(student, lab.tokenizer, draw(step), group, settings, _generator(lab, step), sampler)
-            batch = to_batch(rollouts, lab.tokenizer.pad, lab.device.name)
-            kl = _pull(student, teacher, learner, batch, rl.train_tokens)
+            rollouts = roll_out(student, lab.tokenizer, draw(step), 1, settings, _generator(lab, step), sampler)
+            batch, taught = to_batch(rollouts, lab.tokenizer.pad, lab.device.name), curated[step]
+            kl, kl_curated = (_pull(student, teacher, learner, part, rl.train_tokens) for part in (batch, taught))
             learner.step(cosine(step, steps, lr, 0.1, 0.05))
-            sampled, read = sum(rollouts.lengths()), int(batch.length_B.sum())
+            sampled, read = sum(rollouts.lengths()), int(batch.length_B.sum() + taught.length_B.sum())
             rewards = judge(step, rollouts) if judge else rollouts.rewards
             accuracy = sum(r.accuracy for r in rewards) / len(rewards)
-            cost.row(sampled, read, operations(teacher, read), reverse_kl=kl, accuracy=accuracy)
+            cost.row(sampled, read, operations(teacher, read), reverse_kl=kl, reverse_kl_curated=kl_curated, accuracy=accuracy)
             if cost.steps % rl.checkpoint_every == 0:
                 cost.keep()
     save_checkpoint(path, student, lab.tokenizer)
     return cost.figures()
 
 
+def _curated(lab: Lab, lines: list[dict], rows: int, steps: int) -> list[Batch]:
+    """A batch of curated lines for each step."""
+    pairs = [(line["question"], line["response"]) for line in lines]
+    rows = min(rows, len(pairs))
+    epochs = -(-steps * rows // (len(pairs) // rows * rows))
+    drawn = curate.batches(pairs, lab.tokenizer, rows, epochs, lab.config.seed, lab.device.name)
+    length = lambda ids_BT: (ids_BT != lab.tokenizer.pad).sum(1)  # noqa: E731
+    return [Batch(ids_BT, mask_BT, mask_BT.float(), length(ids_BT)) for ids_BT, mask_BT in islice(drawn, steps)]
+
+
 def _pull(student: Transformer, teacher: Transformer, learner, batch: Batch, tokens: int) -> float:
-    """Gradients of the mean reverse KL over the batch's sampled tokens; returns that mean, in nats."""
+    """Adds the gradients of half the mean reverse KL over the batch's response tokens; returns that mean, in nats."""
     student.train()
     total, count = 0.0, int(batch.mask_BT.sum())
     for index in micro_batches(batch.length_B, tokens):
@@ -257,6 +272,6 @@ def _pull(student: Transformer, teacher: Transformer, learner, batch: Batch, tok
                 teacher_BTV = teacher(part.ids_BT[:, :-1])
             student_BTV = student(part.ids_BT[:, :-1])
         loss = (reverse_kl(student_BTV, teacher_BTV) * part.mask_BT).sum() / count
-        learner.backward(loss)
+        learner.backward(loss / 2)
         total += loss.item()
     return total

@@ -65,7 +65,8 @@ class StudentConfig:
     scale: str = knob("cpu", "cpu or gpu: how large small, medium and large are")
     bases: str = knob("student-{size}-cpu.pt", "untaught students by name; without them, or from scratch, they read here")
     tokens: int = knob(3_000_000, "tokens that a student reads before it is taught; fewer than the base: time")
-    epochs: int = knob(2, "times a student reads the curated lines")
+    lines: int = knob(100_000, "curated lines that a student is taught at most", True)
+    epochs: int = knob(2, "times a student reads them")
     rows: int = knob(64, "lines a step")
     lr: float = knob(2e-3, "peak learning rate of SFT")
     on_policy_steps: int = knob(40, "steps of on-policy distillation, after SFT")
@@ -143,7 +144,7 @@ _CPU = R1Config(  # 37 minutes on two cores, scoreboard included
     reasoning=replace(_CPU_RL, steps=60, max_tokens=288, lr=5e-5, language_reward=0.5, format_reward=1.0),
     rejection=CollectConfig(prompts=4096, samples=4, most=3, lines=8000, general=16_000),
     rejection_sft=SFTConfig(epochs=2),
-    students=StudentConfig(epochs=1, on_policy_steps=20),
+    students=StudentConfig(lines=12_000, epochs=1, on_policy_steps=20),
     score=ScoreConfig(countdown=128, general=128),
     scenarios=replace(_CPU_RL, steps=30, max_tokens=288, lr=5e-5, language_reward=0.5, format_reward=1.0),
 )

@@ -31,7 +31,7 @@ from minir1.transcript import parse
 ROWS = {
     "base": "Base", "zero": "R1-Zero", "dev1": "Dev1", "dev2": "Dev2", "dev2-plain": "Dev2 without language reward", "dev3": "Dev3",
     "r1": "R1", "student-small": "distilled, small", "student-medium": "distilled, medium", "student-large": "distilled, large",
-    "student-direct": "small, direct RL", "student-on-policy": "small, SFT then on-policy",
+    "student-direct": "small, direct RL", "student-on-policy": "large, SFT then on-policy",
 }  # fmt: skip
 
 # ---------------------------------------------------------------- arithmetic on responses
@@ -112,15 +112,11 @@ class Board:
         self.general["novel"] = [p for kind in general.KINDS for p in general_problems(kind, languages, s.general // 4, "novel")]
 
     def ask(self, model, sampler, problems: list, samples: int) -> Rollouts:
-        """Scored responses at T = 0.6, top-p 0.95, a batch at a time."""
+        """Scored responses at T = 0.6, top-p 0.95, all through the sampler's queue: no batch waits for its longest member."""
         s, tokenizer = self.pipeline.config.score, self.pipeline.tokenizer
         settings = sampling(tokenizer, s.max_tokens, 0.6, 0.95)
         generator = torch.Generator(self.pipeline.device.name).manual_seed(0)
-        parts, step = [], max(1, s.batch // samples)
-        for i in range(0, len(problems), step):
-            parts.append(roll_out(model, tokenizer, problems[i : i + step], samples, settings, generator, sampler))
-        fields = [f for f in Rollouts.__dataclass_fields__ if f != "group"]
-        whole = Rollouts(group=samples, **{f: [x for part in parts for x in getattr(part, f)] for f in fields})
+        whole = roll_out(model, tokenizer, problems, samples, settings, generator, sampler)
         return replace(whole, rewards=[plain(whole.problem(i), text) for i, text in enumerate(whole.texts)])
 
     def row(self, name: str) -> dict[str, float]:
@@ -128,9 +124,10 @@ class Board:
         pipeline, s = self.pipeline, self.pipeline.config.score
         model = pipeline.model(name)
         sampler = sampler_for(model, pipeline, pipeline.config, s.max_tokens)
-        accuracy = lambda problems: share(self.ask(model, sampler, problems, 1))  # noqa: E731
-        found = puzzle_figures(self.ask(model, sampler, self.puzzles, s.samples)) | {"arithmetic": accuracy(self.sums)}
-        return found | {kind: accuracy(problems) for kind, problems in self.general.items()}
+        parts = {"arithmetic": self.sums, **self.general}
+        right = iter(self.ask(model, sampler, [problem for part in parts.values() for problem in part], 1).rewards)
+        found = puzzle_figures(self.ask(model, sampler, self.puzzles, s.samples))
+        return found | {name: sum(next(right).accuracy for _ in part) / len(part) for name, part in parts.items()}
 
     def examples(self, name: str) -> list[tuple[str, str]]:
         """(question, response) of five prompts: a puzzle in each language, a sum, a fact, an instruction."""
@@ -141,10 +138,6 @@ class Board:
         sampler = sampler_for(model, self.pipeline, self.pipeline.config, self.pipeline.config.score.max_tokens)
         rollouts = self.ask(model, sampler, asked, 1)
         return [(problem.question(), text) for problem, text in zip(asked, rollouts.texts)]
-
-
-def share(rollouts: Rollouts) -> float:
-    return sum(r.accuracy for r in rollouts.rewards) / len(rollouts.rewards)
 
 
 def general_problems(kind: str, languages: tuple[str, ...], count: int, split: str = "test") -> list:

@@ -1,6 +1,7 @@
 """Stage 5 in the pipeline's terms: distill.py's students, taught in three ways, each phase done once."""
 
 from collections.abc import Iterator
+from random import Random
 
 import numpy as np
 
@@ -13,6 +14,11 @@ from minir1.tools.lab import Lab
 from minir1.tools.measure import draw_problems
 
 SIZES = ("small", "medium", "large")
+
+
+def lesson(config: R1Config, lines: list[dict]) -> list[dict]:
+    """What students are taught: at most config.students.lines of the curated lines, drawn at random."""
+    return Random(f"students {config.seed}").sample(lines, min(len(lines), config.students.lines))
 
 
 def student(lab: Lab, config: R1Config, size: str) -> Transformer:
@@ -43,13 +49,14 @@ def by_rl(lab: Lab, config: R1Config, start: Transformer) -> Transformer:
     return load_checkpoint(path, lab.device.name)[0]
 
 
-def by_teacher(lab: Lab, config: R1Config, teacher: Transformer) -> Transformer:
-    """Beyond the report: after its SFT, the small student's own samples are pulled towards the teacher, token by token."""
+def by_teacher(lab: Lab, config: R1Config, teacher: Transformer, lines: list[dict]) -> Transformer:
+    """Beyond the report: after its SFT, the large student's own samples are pulled towards the teacher, token by token."""
     path, rl, steps = lab.run.checkpoints / "on-policy.pt", lab.config.rl, config.students.on_policy_steps
-    start = load_checkpoint(lab.run.checkpoints / "distil-small.pt", lab.device.name)[0]
+    start = load_checkpoint(lab.run.checkpoints / "distil-large.pt", lab.device.name)[0]
 
     def draw(step: int) -> list:
         return draw_problems(rl.tasks, config.corpus.languages, "train", f"{config.seed} on-policy {step}", rl.prompts)
 
-    lab.once("on-policy", lambda: distill.on_policy(lab, start, teacher, draw, steps, path, judge=rescore, phase="on-policy"))
+    how = {"judge": rescore, "phase": "on-policy"}
+    lab.once("on-policy", lambda: distill.on_policy(lab, start, teacher, lines, draw, steps, path, **how))
     return load_checkpoint(path, lab.device.name)[0]
