@@ -201,3 +201,12 @@ def test_the_pipeline_judges_on_policy_answers_by_its_own_rules(monkeypatch):
     where = SimpleNamespace(run=run, config=PRESETS["smoke"], device=SimpleNamespace(name="cpu"), once=lambda name, work: work())
     students.by_teacher(where, R1_PRESETS["smoke"], None, [])
     assert [how["judge"] for how in asked] == [rescore]
+
+
+def test_students_are_taught_a_random_part_of_the_lines_and_never_more_than_there_are():
+    lines, config = [{"question": str(n)} for n in range(50)], R1_PRESETS["smoke"]
+    few = replace(config, students=replace(config.students, lines=20))
+    taught = students.lesson(few, lines)
+    assert len(taught) == 20 and all(line in lines for line in taught) and len({line["question"] for line in taught}) == 20
+    assert taught != lines[:20] and taught == students.lesson(few, lines) != students.lesson(replace(few, seed=1), lines)
+    assert len(students.lesson(config, lines)) == 50

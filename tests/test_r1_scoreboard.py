@@ -10,7 +10,7 @@ import torch
 
 from minir1.fast.precision import pick_device
 from minir1.model import Transformer
-from minir1.r1 import general, stages
+from minir1.r1 import general, scoreboard, stages
 from minir1.r1.costs import cost
 from minir1.r1.curate import readable
 from minir1.r1.draws import begins, draw_both, general_lines, mixed
@@ -65,6 +65,25 @@ def test_the_board_asks_held_out_problems_only():
     for kind, problems in board.general.items():
         assert {p.split() for p in problems} == {"novel" if kind == "novel" else "test"}
     assert {p.task for p in board.general["novel"]} == set(general.KINDS)
+
+
+def test_what_is_asked_at_once_is_counted_by_kind(monkeypatch):
+    """Right are the sums, the facts, and of the novel wordings those of facts."""
+    monkeypatch.setattr(scoreboard, "sampler_for", lambda *given: None)
+    board, asked = Board(SimpleNamespace(config=PRESETS["smoke"], model=lambda name: None)), []
+
+    def ask(model, sampler, problems, samples):
+        asked.append((len(problems), samples))
+        if samples > 1:
+            return rollouts([EN], [RIGHT, WRONG])
+        return SimpleNamespace(rewards=[SimpleNamespace(accuracy=float(p.task in ("arithmetic", "fact"))) for p in problems])
+
+    board.ask = ask
+    row, s = board.row("r1"), PRESETS["smoke"].score
+    novel = [p.task == "fact" for p in board.general["novel"]]
+    assert [row[k] for k in ("arithmetic", *general.KINDS)] == [1.0, *(float(k == "fact") for k in general.KINDS)]
+    assert row["novel"] == pytest.approx(sum(novel) / len(novel)) and row["countdown"] == 0.5
+    assert asked == [(len(board.sums) + len(novel) + s.general * len(general.KINDS), 1), (s.countdown, s.samples)]
 
 
 def test_mixing_counts_words_by_the_prompts_language():
