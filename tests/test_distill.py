@@ -210,3 +210,16 @@ def test_students_are_taught_a_random_part_of_the_lines_and_never_more_than_ther
     assert len(taught) == 20 and all(line in lines for line in taught) and len({line["question"] for line in taught}) == 20
     assert taught != lines[:20] and taught == students.lesson(few, lines) != students.lesson(replace(few, seed=1), lines)
     assert len(students.lesson(config, lines)) == 50
+
+
+def test_each_way_to_teach_shows_how_far_it_is(lab, student, tmp_path, capsys):
+    said = "<think>3 + 5 = 8, yes</think><answer>3 + 5</answer><|end|>"
+    lines = [{"question": p.question(), "response": said} for p in puzzles(0)]
+    distil(lab, student, lines, tmp_path / "d.pt", epochs=2, rows=4, phase="distil-tiny")
+    err = capsys.readouterr().err
+    assert "distil-tiny: 100%" in err and "4/4" in err and "loss " in err
+    one = direct_rl(lab, student, tmp_path / "one.pt", steps=1, draw=lambda step: puzzles(step, 4), phase="one")["flops"]
+    capsys.readouterr()
+    direct_rl(lab, student, tmp_path / "r.pt", flops=2.2 * one, draw=lambda step: puzzles(step, 4), phase="by-budget")
+    err = capsys.readouterr().err
+    assert "by-budget: 100%" in err and "2/2" in err and "right " in err  # the number of steps was not known beforehand

@@ -16,9 +16,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from minir1.checkpoint import save_checkpoint
 from minir1.config import ModelConfig, PretrainConfig
@@ -76,7 +78,7 @@ def pretrain_student(
     vocabulary = -(-len(lab.tokenizer) // 64) * 64
     student = Transformer(student_config(size, vocabulary, scale, config.model.positions)).to(lab.device.name)
     learner, steps = make_learner(student, p.weight_decay, p.clip, lab.device, p.optimizer), p.tokens // p.batch_tokens
-    cost, rows = _Cost(lab, phase, student, learner), p.batch_tokens // p.row_tokens
+    cost, rows = _Cost(lab, phase, student, learner, steps), p.batch_tokens // p.row_tokens
     first = cost.steps
     if source is None:
         source = lambda a, n: corpus_batches(config.corpus, lab.tokenizer, config.seed, rows, p.row_tokens, a, n)  # noqa: E731
@@ -87,22 +89,31 @@ def pretrain_student(
         if cost.steps % p.checkpoint_every == 0 and cost.steps < steps:
             cost.keep()
 
-    with accelerate(student, lab.device, config.compile, learner):
+    with cost, accelerate(student, lab.device, config.compile, learner):
         fit(student, learner, ids, p, steps, on_step, first)
     save_checkpoint(path, student, lab.tokenizer)
     return cost.figures()
 
 
 class _Cost:
-    """What a phase has cost so far, kept over a stop; each row goes to metrics.jsonl with the names that the pipeline adds up."""
+    """What a phase has cost so far, kept over a stop; each row goes to metrics.jsonl with the names that the pipeline adds up.
+    Its block shows a progress bar; `budget`: operations after which the phase ends, where its steps are not known."""
 
-    def __init__(self, lab: Lab, phase: str, student: Transformer, learner: Learner):
+    def __init__(self, lab: Lab, phase: str, student: Transformer, learner: Learner, steps: int, budget: float | None = None):
         self.lab, self.phase, self.student, self.learner = lab, phase, student, learner
         self.last, self.seconds = time.time(), 0.0
         self.sampled = self.trained = self.steps = self.flops = 0
         if state := lab.run.load_state(phase):
             lab.restore(phase, student, learner)
             self.steps, self.sampled, self.trained, self.flops, self.seconds = state["spent"]
+        total, self.budget = None if budget else steps, budget
+        self.bar = tqdm(total=total, initial=self.steps, desc=phase, unit="step", dynamic_ncols=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *fault) -> None:
+        self.bar.close()
 
     def keep(self) -> None:
         """Save what it takes to go on from here."""
@@ -117,6 +128,11 @@ class _Cost:
         cost = {"tokens_sampled": sampled, "tokens_trained": trained, "seconds_step": now - self.last, "flops": self.flops}
         self.lab.run.log(self.phase, step=self.steps, **cost, **figures)
         self.last = now
+        if self.budget:
+            self.bar.total = max(self.steps, round(self.steps * self.budget / self.flops))
+        told = {"loss": "loss {:.3f}", "accuracy": "right {:.0%}", "reverse_kl": "KL {:.3f}"}
+        self.bar.set_postfix_str(", ".join(say.format(float(figures[k])) for k, say in told.items() if k in figures), refresh=False)
+        self.bar.update()
 
     def figures(self) -> dict[str, float]:
         tokens = {"tokens_sampled": self.sampled, "tokens_trained": self.trained}
@@ -136,7 +152,7 @@ def distil(
     rows = min(rows, len(pairs))
     config, steps = PretrainConfig(lr=lr, optimizer=optimizer), epochs * (len(pairs) // rows)
     learner = make_learner(student, 0.0, config.clip, lab.device, optimizer)
-    cost, seen = _Cost(lab, phase, student, learner), 0
+    cost, seen = _Cost(lab, phase, student, learner, steps), 0
     first = cost.steps
 
     def source() -> Iterator[tuple[Tensor, Tensor]]:
@@ -152,7 +168,7 @@ def distil(
         if cost.steps % 200 == 0 and cost.steps < steps:
             cost.keep()
 
-    with accelerate(student, lab.device):
+    with cost, accelerate(student, lab.device):
         fit(student, learner, source(), config, steps, on_step, first)
     save_checkpoint(path, student, lab.tokenizer)
     return cost.figures()
@@ -172,7 +188,8 @@ def direct_rl(
     key, languages = f"{config.seed} {phase}", config.corpus.languages
     draw = draw or (lambda step: draw_problems(rl.tasks, languages, "train", f"{key} {step}", rl.prompts))
     learner, sampler = make_learner(student, 0.0, rl.clip, lab.device), make_sampler(student, lab.device, config)
-    settings, cost = sampling(lab.tokenizer, rl.max_tokens, rl.temperature), _Cost(lab, phase, student, learner)
+    settings = sampling(lab.tokenizer, rl.max_tokens, rl.temperature)
+    cost = _Cost(lab, phase, student, learner, rl.steps, flops)
 
     def generate(step: int) -> Rollouts:
         rollouts = roll_out(student, lab.tokenizer, draw(step), rl.group_size, settings, _generator(lab, step), sampler)
@@ -188,7 +205,7 @@ def direct_rl(
             cost.keep()
 
     counted = range(cost.steps, rl.steps) if flops is None else _until(cost, flops)
-    with accelerate(student, lab.device):
+    with cost, accelerate(student, lab.device):
         train(student, learner, counted, rl, lab.tokenizer.pad, generate, on_step, LOSSES[rl.loss])
     save_checkpoint(path, student, lab.tokenizer)
     return cost.figures()
@@ -233,9 +250,9 @@ def on_policy(
     """
     student, rl = copy.deepcopy(student), lab.config.rl
     learner, sampler = make_learner(student, 0.0, 1.0, lab.device), make_sampler(student, lab.device, lab.config)
-    settings, cost = sampling(lab.tokenizer, rl.max_tokens), _Cost(lab, phase, student, learner)
+    settings, cost = sampling(lab.tokenizer, rl.max_tokens), _Cost(lab, phase, student, learner, steps)
     curated = _curated(lab, lines, rl.prompts, steps)
-    with accelerate(student, lab.device), accelerate(teacher, lab.device):
+    with cost, accelerate(student, lab.device), accelerate(teacher, lab.device):
         for step in range(cost.steps, steps):
             rollouts = roll_out(student, lab.tokenizer, draw(step), 1, settings, _generator(lab, step), sampler)
             batch, taught = to_batch(rollouts, lab.tokenizer.pad, lab.device.name), curated[step]
