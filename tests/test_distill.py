@@ -25,6 +25,7 @@ from minir1.rewards import Reward
 from minir1.supervised import Learner
 from minir1.tasks import countdown
 from minir1.tokenizer import Tokenizer
+from minir1.tools.cli import guard
 from minir1.tools.lab import Lab
 from minir1.tools.run import Run
 from minir1.tools.summary import parameter_counts
@@ -33,7 +34,7 @@ CONFIG = apply(PRESETS["smoke"], {
     "rl.steps": 3, "rl.tasks": ("countdown:cpu=1",), "pretrain.tokens": 8192, "pretrain.batch_tokens": 2048,
     "pretrain.checkpoint_every": 2, "rl.checkpoint_every": 1,
 })  # fmt: skip
-LINES = [("What is 1 + 1?", "<answer>2</answer><|end|>"), ("What is 2 + 1?", "<answer>3</answer><|end|>")] * 20
+LINES = [{"question": f"What is {n} + 1?", "response": f"<answer>{n + 1}</answer><|end|>"} for n in (1, 2)] * 20
 
 
 @pytest.fixture(scope="module")
@@ -146,9 +147,6 @@ def test_distilling_learns_the_lines_and_leaves_the_given_student_alone(lab, stu
     losses = [row["loss"] for row in rows(lab, "distil")]
     assert figures["steps"] == 40 and losses[-1] < 0.3 * losses[0]
     assert all(torch.equal(before[name], value) for name, value in student.state_dict().items())
-    as_dicts = [{"question": q, "response": r} for q, r in LINES]
-    lab.run.checkpoints.joinpath("state.pt").unlink(missing_ok=True)
-    assert distil(lab, student, as_dicts, tmp_path / "d.pt", epochs=1, rows=8, phase="dicts")["steps"] == 5
 
 
 def test_direct_rl_spends_the_budget_of_the_other_way(lab, student, tmp_path):
@@ -223,3 +221,18 @@ def test_each_way_to_teach_shows_how_far_it_is(lab, student, tmp_path, capsys):
     direct_rl(lab, student, tmp_path / "r.pt", flops=2.2 * one, draw=lambda step: puzzles(step, 4), phase="by-budget")
     err = capsys.readouterr().err
     assert "by-budget: 100%" in err and "2/2" in err and "right " in err  # the number of steps was not known beforehand
+
+
+@pytest.mark.parametrize("way", ["fit", "train", "roll_out"])
+def test_an_interruption_while_teaching_is_told_on_the_last_line(lab, student, tmp_path, capsys, monkeypatch, way):
+    def stop(*given, **how):
+        raise KeyboardInterrupt("go on with: this")
+
+    monkeypatch.setattr(distill, way, stop)  # what each way to teach calls in its loop
+    teach = {
+        "fit": lambda arguments: distil(lab, student, LINES, tmp_path / "s.pt", rows=8),
+        "train": lambda arguments: direct_rl(lab, student, tmp_path / "s.pt", steps=2),
+        "roll_out": lambda arguments: on_policy(lab, student, student, LINES, puzzles, 2, tmp_path / "s.pt"),
+    }[way]
+    assert guard(teach, []) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "minir1: go on with: this"

@@ -190,6 +190,11 @@ class Collection:
 # ---------------------------------------------------------------- learning from it
 
 
+def pairs_of(lines: list[dict]) -> list[tuple[str, str]]:
+    """(question, response) of curated lines."""
+    return [(line["question"], line["response"]) for line in lines]
+
+
 def batches(
     lines: list[tuple[str, str]], tokenizer: Tokenizer, rows: int, epochs: int, seed: int, device
 ) -> Iterator[tuple[Tensor, Tensor]]:

@@ -16,11 +16,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Self
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from minir1.checkpoint import save_checkpoint
 from minir1.config import ModelConfig, PretrainConfig
@@ -35,6 +33,7 @@ from minir1.supervised import Learner, Step, cosine, fit
 from minir1.tools.lab import Lab
 from minir1.tools.measure import draw_problems, sampling
 from minir1.tools.summary import parameter_counts
+from minir1.tools.watch import Watch
 from minir1.transcript import Problem
 from minir1.variants.losses import LOSSES
 
@@ -89,7 +88,7 @@ def pretrain_student(
         if cost.steps % p.checkpoint_every == 0 and cost.steps < steps:
             cost.keep()
 
-    with cost, accelerate(student, lab.device, config.compile, learner):
+    with cost.watch, accelerate(student, lab.device, config.compile, learner):
         fit(student, learner, ids, p, steps, on_step, first)
     save_checkpoint(path, student, lab.tokenizer)
     return cost.figures()
@@ -97,7 +96,7 @@ def pretrain_student(
 
 class _Cost:
     """What a phase has cost so far, kept over a stop; each row goes to metrics.jsonl with the names that the pipeline adds up.
-    Its block shows a progress bar; `budget`: operations after which the phase ends, where its steps are not known."""
+    `budget`: operations after which the phase ends, where its steps are not known. `with cost.watch` shows how far it is."""
 
     def __init__(self, lab: Lab, phase: str, student: Transformer, learner: Learner, steps: int, budget: float | None = None):
         self.lab, self.phase, self.student, self.learner = lab, phase, student, learner
@@ -106,14 +105,7 @@ class _Cost:
         if state := lab.run.load_state(phase):
             lab.restore(phase, student, learner)
             self.steps, self.sampled, self.trained, self.flops, self.seconds = state["spent"]
-        total, self.budget = None if budget else steps, budget
-        self.bar = tqdm(total=total, initial=self.steps, desc=phase, unit="step", dynamic_ncols=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *fault) -> None:
-        self.bar.close()
+        self.budget, self.watch = budget, Watch(lab.run, phase, None if budget else steps, self.steps)
 
     def keep(self) -> None:
         """Save what it takes to go on from here."""
@@ -129,10 +121,11 @@ class _Cost:
         self.lab.run.log(self.phase, step=self.steps, **cost, **figures)
         self.last = now
         if self.budget:
-            self.bar.total = max(self.steps, round(self.steps * self.budget / self.flops))
+            self.watch.bar.total = max(self.steps, round(self.steps * self.budget / self.flops))
         told = {"loss": "loss {:.3f}", "accuracy": "right {:.0%}", "reverse_kl": "KL {:.3f}"}
-        self.bar.set_postfix_str(", ".join(say.format(float(figures[k])) for k, say in told.items() if k in figures), refresh=False)
-        self.bar.update()
+        shown = [say.format(float(figures[k])) for k, say in told.items() if k in figures]
+        self.watch.bar.set_postfix_str(", ".join(shown), refresh=False)
+        self.watch.bar.update()
 
     def figures(self) -> dict[str, float]:
         tokens = {"tokens_sampled": self.sampled, "tokens_trained": self.trained}
@@ -143,13 +136,12 @@ class _Cost:
 
 
 def distil(
-    lab: Lab, student: Transformer, lines: list, path: Path, epochs: int = 3, rows: int = 32, lr: float = 1e-3,
+    lab: Lab, student: Transformer, lines: list[dict], path: Path, epochs: int = 3, rows: int = 32, lr: float = 1e-3,
     optimizer: str = "muon", phase: str = "distil"
 ) -> dict[str, float]:
-    """Supervised fine-tuning of a copy of `student` on curated lines ({"question", "response"} or pairs), saved at `path`."""
+    """Supervised fine-tuning of a copy of `student` on curated lines ({"question", "response"}), saved at `path`."""
     student = copy.deepcopy(student)
-    pairs = [(line["question"], line["response"]) if isinstance(line, dict) else tuple(line) for line in lines]
-    rows = min(rows, len(pairs))
+    pairs, rows = curate.pairs_of(lines), min(rows, len(lines))
     config, steps = PretrainConfig(lr=lr, optimizer=optimizer), epochs * (len(pairs) // rows)
     learner = make_learner(student, 0.0, config.clip, lab.device, optimizer)
     cost, seen = _Cost(lab, phase, student, learner, steps), 0
@@ -168,7 +160,7 @@ def distil(
         if cost.steps % 200 == 0 and cost.steps < steps:
             cost.keep()
 
-    with cost, accelerate(student, lab.device):
+    with cost.watch, accelerate(student, lab.device):
         fit(student, learner, source(), config, steps, on_step, first)
     save_checkpoint(path, student, lab.tokenizer)
     return cost.figures()
@@ -205,7 +197,7 @@ def direct_rl(
             cost.keep()
 
     counted = range(cost.steps, rl.steps) if flops is None else _until(cost, flops)
-    with cost, accelerate(student, lab.device):
+    with cost.watch, accelerate(student, lab.device):
         train(student, learner, counted, rl, lab.tokenizer.pad, generate, on_step, LOSSES[rl.loss])
     save_checkpoint(path, student, lab.tokenizer)
     return cost.figures()
@@ -252,7 +244,7 @@ def on_policy(
     learner, sampler = make_learner(student, 0.0, 1.0, lab.device), make_sampler(student, lab.device, lab.config)
     settings, cost = sampling(lab.tokenizer, rl.max_tokens), _Cost(lab, phase, student, learner, steps)
     curated = _curated(lab, lines, rl.prompts, steps)
-    with cost, accelerate(student, lab.device), accelerate(teacher, lab.device):
+    with cost.watch, accelerate(student, lab.device), accelerate(teacher, lab.device):
         for step in range(cost.steps, steps):
             rollouts = roll_out(student, lab.tokenizer, draw(step), 1, settings, _generator(lab, step), sampler)
             batch, taught = to_batch(rollouts, lab.tokenizer.pad, lab.device.name), curated[step]
@@ -270,8 +262,7 @@ def on_policy(
 
 def _curated(lab: Lab, lines: list[dict], rows: int, steps: int) -> list[Batch]:
     """A batch of curated lines for each step."""
-    pairs = [(line["question"], line["response"]) for line in lines]
-    rows = min(rows, len(pairs))
+    pairs, rows = curate.pairs_of(lines), min(rows, len(lines))
     epochs = -(-steps * rows // (len(pairs) // rows * rows))
     drawn = curate.batches(pairs, lab.tokenizer, rows, epochs, lab.config.seed, lab.device.name)
     length = lambda ids_BT: (ids_BT != lab.tokenizer.pad).sum(1)  # noqa: E731

@@ -135,7 +135,7 @@ EVEN = replace(BILINGUAL, habits=Habits(switching=0.02), habits_zh=Habits(switch
 
 _SUMS = ("countdown:cpu=0.8", "arithmetic:3d+=0.07", "arithmetic:3d-=0.06", "arithmetic:2dx=0.07")
 _CPU_RL = RLConfig(steps=80, tasks=_SUMS)
-_CPU = R1Config(  # 37 minutes on two cores, scoreboard included
+_CPU = R1Config(  # half an hour and more on two cores, scoreboard included: README
     control=False,
     corpus=BILINGUAL,
     zero_rl=_CPU_RL,

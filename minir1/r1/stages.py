@@ -133,8 +133,7 @@ def fine_tune(lab: Lab, config: R1Config, start: Transformer, lines: list[dict],
     rows = min(how.rows, len(lines))
     steps = how.epochs * (len(lines) // rows)
     first = lab.restore(phase, model, learner)
-    pairs = [(line["question"], line["response"]) for line in lines]
-    watch = TuneWatch(lab.run, phase, steps, first)
+    pairs, watch = curate.pairs_of(lines), TuneWatch(lab.run, phase, steps, first)
 
     def source():
         for step, (ids_BT, mask_BT) in enumerate(

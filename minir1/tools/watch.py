@@ -21,8 +21,8 @@ class Watch:
     """A progress bar with the figure that matters, and a clock. Leaving its block, by a fault too, draws the bar for the last
     time: what is said after it (how to go on, say) stays the last line."""
 
-    def __init__(self, run: Run, phase: str, steps: int, first: int):
-        self.run, self.phase, self.steps, self.first = run, phase, steps, first
+    def __init__(self, run: Run, phase: str, steps: int | None, first: int):
+        self.run, self.phase, self.steps, self.first = run, phase, steps, first  # steps None: not known beforehand
         self.bar = tqdm(total=steps, initial=first, desc=phase, unit="step", dynamic_ncols=True)
         self.start = time.time()
 
