@@ -75,7 +75,7 @@ def pretrain(lab: Lab, path: Path) -> None:
         if step.step % p.checkpoint_every == p.checkpoint_every - 1 and step.step + 1 < steps:
             lab.keep("pretrain", step.step + 1, model, learner)
 
-    with watch, accelerate(model, lab.device, config.compile, learner):
+    with watch, accelerate(model, lab.device, config.compile, learner, early=True):
         fit(model, learner, ids, p, steps, on_step, first)
     save_checkpoint(path, model, lab.tokenizer)
 

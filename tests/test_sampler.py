@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from minir1.config import Config, ModelConfig, apply
 from minir1.corpus import sample_text
-from minir1.fast import decoder
-from minir1.fast.decoder import Decoder, attend_plain, can_fuse, flash_works, mask
+from minir1.fast import decoder, experts
+from minir1.fast.decoder import Decoder, attend_plain, can_fuse, mask
 from minir1.fast.engine import Engine
-from minir1.fast.experts import batched_experts, grouped_experts, pieces, use
+from minir1.fast.experts import batched_experts, grouped_experts, grouped_experts_compiled, pieces, use
 from minir1.fast.graphs import Replayed
 from minir1.fast.precision import Device
 from minir1.fast.setup import accelerate, make_sampler
@@ -616,19 +616,26 @@ def grouped_by_loop(a, b, offs):
     return torch.cat([*parts, nothing(len(a) - spans[-1][1], b.shape[2])])
 
 
+GROUPED = pytest.mark.parametrize("compute", [grouped_experts, grouped_experts_compiled], ids=["eager", "to be compiled"])
+
+
+@GROUPED
 @pytest.mark.parametrize("skip", [None, 0, 2, 5], ids=["all chosen", "first idle", "one idle", "last idle"])
-def test_grouped_experts_put_each_token_where_it_belongs(skip, monkeypatch):
+def test_grouped_experts_put_each_token_where_it_belongs(compute, skip, monkeypatch):
     """The index arithmetic, with a loop in place of the kernel; undefined rows must not reach any gradient."""
     monkeypatch.setattr(torch, "_grouped_mm", grouped_by_loop)
+    monkeypatch.setattr(experts, "fast", lambda function: function)
     for seed, N in ((0, 37), (1, 1), (2, 8), (3, 400)):
         case = expert_case(seed, N=N, skip=skip)
-        assert_close_in_bfloat16(run_experts(grouped_experts, case), run_experts(looped_experts, case))
+        assert_close_in_bfloat16(run_experts(compute, case), run_experts(looped_experts, case))
 
 
-def test_grouped_experts_equal_the_loop_with_torchs_own_product():
+@GROUPED
+def test_grouped_experts_equal_the_loop_with_torchs_own_product(compute, monkeypatch):
+    monkeypatch.setattr(experts, "fast", lambda function: function)
     case = expert_case()
     try:
-        fast = run_experts(grouped_experts, case)
+        fast = run_experts(compute, case)
     except (RuntimeError, NotImplementedError) as fault:
         pytest.skip(f"no grouped product on this CPU: {fault}")
     assert_close_in_bfloat16(fast, run_experts(looped_experts, case))
@@ -638,10 +645,33 @@ HOPPER = torch.cuda.is_available() and torch.cuda.get_device_capability()[0] >= 
 
 
 @pytest.mark.skipif(not HOPPER, reason="needs CUDA with capability 9 or more")
+@GROUPED
 @pytest.mark.parametrize("skip", [None, 2], ids=["all chosen", "one idle"])
-def test_grouped_experts_equal_the_loop_on_hopper(skip):
+def test_grouped_experts_equal_the_loop_on_hopper(compute, skip):
     case = expert_case(N=300, D=64, hidden=96, skip=skip)
-    assert_close_in_bfloat16(run_experts(grouped_experts, case, "cuda"), run_experts(looped_experts, case))
+    assert_close_in_bfloat16(run_experts(compute, case, "cuda"), run_experts(looped_experts, case))
+
+
+def test_the_gradient_by_hand_of_swiglu_is_autograds():
+    both = torch.randn(5, 12, generator=generator(0)).requires_grad_()
+    gate, up = both.chunk(2, dim=-1)
+    grad = torch.randn(5, 6, generator=generator(1))
+    (F.silu(gate) * up).backward(grad)
+    hidden, grads = experts.swiglu_gradient(both.detach(), grad)
+    torch.testing.assert_close(hidden, experts.swiglu(both).detach())
+    torch.testing.assert_close(grads.float(), both.grad, rtol=2**-8, atol=1e-6)  # one rounding to bfloat16
+
+
+@pytest.mark.slow
+def test_what_is_compiled_between_the_products_computes_the_same():
+    """Inside a compiled block too, where the compiler must stop at the experts and take up its work behind them."""
+    around = torch.compile(lambda x, *rest: 2 * grouped_experts_compiled(x + 1, *rest) - x)
+    plain = lambda x, *rest: 2 * looped_experts(x + 1, *rest) - x  # noqa: E731
+    torch._dynamo.reset()
+    for seed in range(3):
+        case = expert_case(seed, N=400, skip=2)
+        assert_close_in_bfloat16(run_experts(grouped_experts_compiled, case), run_experts(looped_experts, case))
+        assert_close_in_bfloat16(run_experts(around, case), run_experts(plain, case))
 
 
 def test_an_experts_rows_are_cut_into_pieces_of_eight():
@@ -692,6 +722,7 @@ def test_what_is_compiled_on_cuda_is_taken_out_again(monkeypatch):
         with pytest.raises(KeyboardInterrupt), accelerate(model, device, True, taught):
             assert all(block.forward == ("compiled", type(block).forward.__get__(block)) for block in model.blocks)
             assert isinstance(learner.gradients, Replayed) == (taught is not None) and state["on"]
+            assert model.expert_layers()[0].compute is grouped_experts_compiled
             raise KeyboardInterrupt
         assert not any("forward" in vars(block) for block in model.blocks) and "gradients" not in vars(learner)
         assert not state["on"]
@@ -732,28 +763,34 @@ def test_a_compiled_decoder_equals_the_loop_and_serves_every_budget():
         assert compiled["unique_graphs"] <= 5
 
 
-def test_flash_attention_is_asked_for_what_the_plain_one_computes(monkeypatch):
-    """The kernel needs CUDA; a twin that reads its arguments stands in for it, and where it is missing nothing breaks."""
-    shape = replace(MLA, kv_rank=16, rope_width=8)
-    assert not flash_works(shape, torch.device("cpu"))
-    twice = lambda query, store, seen: 2 * attend_plain(query, store, mask(seen[2].long() - 1, 64, shape.heads))  # noqa: E731
-    monkeypatch.setattr(decoder, "attend_flash", twice)
-    assert not flash_works(shape, torch.device("cpu"))  # a kernel that computes something else is not used
+def test_a_kernel_is_used_only_where_it_computes_what_the_products_compute():
+    cpu, plain = torch.device("cpu"), lambda query, store, position: attend_plain(query, store, mask(position, store.shape[1]))
 
-    def kernel(q, k, v, first_q, first_k, longest_q, longest_k, dropout, causal, debug, *, scale, seqused_k):
-        assert (dropout, causal, scale) == (0.0, False, 1.0) and first_q.dtype == seqused_k.dtype == torch.int32
-        assert first_q.diff().eq(longest_q).all() and first_k.diff().eq(longest_k).all()
-        out = [
-            (q[a:b, 0] @ k[s : s + n, 0].mT).softmax(-1) @ v[s : s + n, 0]
-            for a, b, s, n in zip(first_q, first_q[1:], first_k, seqused_k)
-        ]
-        return (torch.cat(out)[:, None],)
+    def broken(*_):
+        raise ValueError("no such instruction")
 
-    monkeypatch.undo()
-    monkeypatch.setattr(decoder, "_flash", kernel)
-    assert flash_works(shape, torch.device("cpu"))
+    late = lambda query, store, position: plain(query, store, position + 1)  # noqa: E731
+    assert [decoder.agrees(kernel, MLA, cpu, torch.float32) for kernel in (plain, late, broken)] == [True, False, False]
+    assert decoder.fused_attention(MLA, cpu, torch.bfloat16) is None  # Triton is CUDA's
 
 
 @pytest.mark.skipif(not HOPPER, reason="needs CUDA with capability 9 or more")
-def test_flash_attention_works_on_hopper():
-    assert flash_works(PRESETS["gpu"].model, torch.device("cuda"))
+def test_fused_attention_reads_each_row_as_far_as_it_is_filled():
+    from minir1.fast.attention import attend_fused
+
+    draw = torch.Generator("cuda").manual_seed(0)
+    for heads, width, span in ((8, 112, 300), (4, 48, 64), (20, 200, 130)):
+        whole = torch.randn(33, span + 7, width, generator=draw, device="cuda").bfloat16()
+        position_B = torch.randint(span, (32,), generator=draw, device="cuda")
+        behind = torch.arange(span + 7, device="cuda") > position_B[:, None]
+        whole[:32][behind] = torch.nan  # never written, never read
+        query_BHW = torch.randn(32, heads, width, generator=draw, device="cuda").bfloat16() * width**-0.5
+        store_BSW = whole[:32, :span]
+        expected = attend_plain(query_BHW.float(), store_BSW.float().nan_to_num(), mask(position_B, span))
+        found = attend_fused(query_BHW, store_BSW, position_B).float()
+        assert ((found - expected).norm() / expected.norm()).item() < 0.01
+
+
+@pytest.mark.skipif(not HOPPER, reason="needs CUDA with capability 9 or more")
+def test_the_presets_decode_with_fused_attention_on_hopper():
+    assert decoder.fused_attention(PRESETS["gpu"].model, torch.device("cuda"), torch.bfloat16)

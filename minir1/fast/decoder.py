@@ -11,6 +11,7 @@ chain is made shorter: what is linear in a row is multiplied into one matrix whe
     norms       their weights belong to the matrix behind them; the row's scale is applied to what the matrix gives
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -73,13 +74,13 @@ class Decoder:
     """`step` gives the next logits of each row and writes the row's latent into the store.
 
     Compiled (CUDA), what lies between a block's matrix products becomes a few kernels. One compilation serves all blocks of
-    a kind and all numbers of rows. `flash`: attention is one kernel, which reads each row as far as it is filled.
+    a kind and all numbers of rows. `fused`: attention in one kernel, which reads each row as far as it is filled; None: products.
     """
 
     def __init__(self, model: Transformer, dtype: torch.dtype, compiled: bool = False):
         self.c, self.dtype, self.layers, self.compiled = model.config, dtype, [], compiled
         self.enter, self.leave = (torch.compile(enter), torch.compile(leave)) if compiled else (enter, leave)
-        self.flash = model.table.is_cuda and dtype == torch.bfloat16 and flash_works(model.config, model.table.device)
+        self.fused = fused_attention(model.config, model.table.device, dtype)
         self.table_S2C = model.table.repeat_interleave(2, dim=-1)  # each pair's cos and sin, for both of the pair
         self.refresh(model)
 
@@ -98,8 +99,7 @@ class Decoder:
     def step(self, token_B: Tensor, store_LBSW: Tensor, position_B: Tensor) -> Tensor:
         """Logits `[B, V]` after `token_B`, which stands at `position_B`; the store `[L, B, S, W]` is read up to its S."""
         turn_B2C, x_BD = self.table_S2C[position_B], F.embedding(token_B, self.embed)
-        look, attend = (bounds, attend_flash) if self.flash else (mask, attend_plain)
-        seen = look(position_B, store_LBSW.shape[2], self.c.heads)
+        attend, seen = (self.fused, position_B) if self.fused else (attend_plain, mask(position_B, store_LBSW.shape[2]))
         for layer, store_BSW in zip(self.layers, store_LBSW):
             query_BHW = self.enter(*self._free(x_BD, store_BSW, position_B, turn_B2C), layer, self.c)
             mixed_BHW = attend(query_BHW, store_BSW, seen)
@@ -131,7 +131,7 @@ def leave(x_BD: Tensor, mixed_BHW: Tensor, layer: Layer, c: ModelConfig) -> Tens
     return torch.addmm(x_BD, hidden_BU, layer.down_DU.T)
 
 
-def mask(position_B: Tensor, span: int, heads: int) -> Tensor:
+def mask(position_B: Tensor, span: int) -> Tensor:
     """What is added to the scores of one query a row: `[B, 1, S]`, -inf behind its position."""
     hidden_BS = torch.arange(span, device=position_B.device) > position_B[:, None]
     return torch.zeros_like(hidden_BS, dtype=torch.float32).masked_fill(hidden_BS, -torch.inf)[:, None]
@@ -142,38 +142,26 @@ def attend_plain(query_BHW: Tensor, store_BSW: Tensor, mask_B1S: Tensor) -> Tens
     return torch.baddbmm(mask_B1S.to(query_BHW.dtype), query_BHW, store_BSW.mT).softmax(-1) @ store_BSW
 
 
-def bounds(position_B: Tensor, span: int, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """What flash attention wants to know: where each row's queries and its store begin, `[B + 1]`, and how far it is filled."""
-    row_1B = torch.arange(len(position_B) + 1, dtype=torch.int32, device=position_B.device)
-    return row_1B * heads, row_1B * span, (position_B + 1).int()
-
-
-_flash = torch.ops.aten._flash_attention_forward
-
-
-def attend_flash(query_BHW: Tensor, store_BSW: Tensor, seen: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """The same in one kernel (CUDA, half precision): the heads stand in the place of query positions, and `seqused_k` says how
-    far each row is filled. The store must be whole: rows follow each other in memory."""
-    (B, H, W), latent_NW = query_BHW.shape, store_BSW.view(-1, 1, store_BSW.shape[2])
-    query_1B, store_1B, used_B = seen
-    mixed = _flash(
-        query_BHW.reshape(-1, 1, W), latent_NW, latent_NW, query_1B, store_1B, H, store_BSW.shape[1],
-        0.0, False, False, scale=1.0, seqused_k=used_B,
-    )[0]  # fmt: skip
-    return mixed.view(B, H, W)
-
-
-def flash_works(c: ModelConfig, device: torch.device) -> bool:
-    """Whether this PyTorch has the kernel, which is private to it, for this shape: it is tried on a small case."""
-    if c.cache_width % 8:
-        return False
-    draw = torch.Generator(device).manual_seed(0)
-    query_BHW, store_BSW = (torch.randn(4, n, c.cache_width, generator=draw, device=device).bfloat16() for n in (c.heads, 64))
-    case = query_BHW * c.cache_width**-0.5, store_BSW
-    where = torch.tensor([0, 5, 40, 63], device=device), 64, c.heads
+def fused_attention(c: ModelConfig, device: torch.device, dtype: torch.dtype) -> Callable | None:
+    """`attention.attend_fused` on a card where it works: CUDA with Triton, in half precision."""
+    if device.type != "cuda" or dtype == torch.float32:
+        return None
     try:
-        return torch.allclose(attend_flash(*case, bounds(*where)), attend_plain(*case, mask(*where)), atol=0.05)
-    except (RuntimeError, TypeError, AttributeError):
+        from minir1.fast.attention import attend_fused
+    except ImportError:
+        return None
+    return attend_fused if agrees(attend_fused, c, device, dtype) else None
+
+
+def agrees(attend: Callable, c: ModelConfig, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether a kernel runs here and gives what the products give: it is tried on a small case."""
+    draw = torch.Generator(device).manual_seed(0)
+    query_BHW, store_BSW = (torch.randn(4, n, c.cache_width, generator=draw, device=device).to(dtype) for n in (c.heads, 90))
+    query_BHW, position_B = query_BHW * c.cache_width**-0.5, torch.tensor([0, 5, 64, 88], device=device)
+    plain_BHW = attend_plain(query_BHW, store_BSW, mask(position_B, store_BSW.shape[1]))
+    try:
+        return torch.allclose(attend(query_BHW, store_BSW, position_B), plain_BHW, atol=0.05)
+    except Exception:  # noqa: BLE001 - a compiler for cards has many ways to say that it does not know this one
         return False
 
 

@@ -19,6 +19,7 @@ from minir1.sampler import Samples, Sampling, choose, prefill, sample
 
 ROWS = (16, 32, 64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 PREFILL = 65_536  # prompt tokens read at once
+LANE = 256  # rows that are worth a stream of their own
 
 
 def round_up(value: int, step: int) -> int:
@@ -82,6 +83,7 @@ class Engine:
         self.slot_steps = self.useful = 0  # since the engine was made: rows x steps, and tokens that were kept
         self.graphs: dict = {}
         self.generator = None
+        self.lanes = [torch.cuda.Stream(), torch.cuda.Stream()] if graphs else [None]
         self.pool = torch.cuda.graph_pool_handle() if self.device.type == "cuda" else None
 
     @torch.no_grad()
@@ -165,8 +167,8 @@ class Engine:
         return held[kept]
 
     def _span(self, rows: int) -> int:
-        """How far the store is read. Flash attention reads each row as far as it is filled: the device need not be asked."""
-        if self.decoder and self.decoder.flash:
+        """How far the store is read. Fused attention reads each row as far as it is filled: the device need not be asked."""
+        if self.decoder and self.decoder.fused:
             return self.size
         return min(self.size, round_up(int(self.length[:rows].max()) + self.look, self.grain))
 
@@ -204,15 +206,30 @@ class Engine:
             self.graphs[key] = graph
 
     def _step(self, rows: int, span: int, settings: Sampling) -> None:
-        store, position = self.store[:, :rows, :span], self.length[:rows].clamp(max=span - 1)  # ended rows may stand still
+        """A step of all slots. On a GPU half of them go beside the other half: each is a chain of kernels too small to fill it."""
+        lanes = self.lanes if rows >= LANE * len(self.lanes) else [None]
+        now = torch.cuda.current_stream() if lanes[0] else None
+        for i, lane in enumerate(lanes):
+            part = slice(rows * i // len(lanes), rows * (i + 1) // len(lanes))
+            if lane is None:
+                self._step_of(part, span, settings)
+                continue
+            lane.wait_stream(now)
+            with torch.cuda.stream(lane):
+                self._step_of(part, span, settings)
+        for lane in filter(None, lanes):
+            now.wait_stream(lane)
+
+    def _step_of(self, part: slice, span: int, settings: Sampling) -> None:
+        store, position = self.store[:, part, :span], self.length[part].clamp(max=span - 1)  # ended rows may stand still
         if self.decoder:
-            logits_BV = self.decoder.step(self.token[:rows], store, position)
+            logits_BV = self.decoder.step(self.token[part], store, position)
         else:
-            logits_BV = self.policy(self.token[:rows, None], _View(store, position))[:, -1]
-        self.length[:rows] = position + (~self.done[:rows]).long()
+            logits_BV = self.policy(self.token[part, None], _View(store, position))[:, -1]
+        self.length[part] = position + (~self.done[part]).long()
         if self.decoder and self.decoder.compiled:
             torch._dynamo.maybe_mark_dynamic(logits_BV, 0)
-        self._record(logits_BV, settings, slice(0, rows), self.draw)
+        self._record(logits_BV, settings, part, self.draw)
 
     def _record(self, logits_BV, settings: Sampling, slots, draw) -> None:
         """Sample, write down, test for the stop token and the budget: all on the device."""

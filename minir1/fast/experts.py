@@ -1,5 +1,7 @@
 """Expert computation without a loop: twins of `model.looped_experts`, tested equal to it."""
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -36,12 +38,16 @@ class PickRows(torch.autograd.Function):
         return grad_MD.new_zeros(ctx.rows, grad_MD.shape[1]).index_copy(0, row_M, grad_MD), None
 
 
-def slots(expert_NK: Tensor, experts: int) -> tuple[Tensor, Tensor]:
+def slots(expert_NK: Tensor, experts: int, compiled: bool = False) -> tuple[Tensor, Tensor]:
     """Where each choice stands once they are ordered by expert, each expert's rows begun anew at a multiple of ALIGN: (`[NK]`,
     the end of each expert's rows `[E]`). Counted, not sorted: one running sum over all experts' marks, expert by expert."""
     expert_M, expert_E = expert_NK.flatten(), torch.arange(experts, device=expert_NK.device)
     chosen_EM = expert_M == expert_E[:, None]
-    place_EM = chosen_EM.flatten().cumsum(0).view_as(chosen_EM)  # 1, 2, ... in order of expert, then of token
+    return (fast(settle) if compiled else settle)(chosen_EM.flatten().cumsum(0).view_as(chosen_EM), chosen_EM)
+
+
+def settle(place_EM: Tensor, chosen_EM: Tensor) -> tuple[Tensor, Tensor]:
+    """`slots`, from each choice's place without gaps: 1, 2, ... in order of expert, then of token."""
     last_E = place_EM[:, -1]
     count_E = last_E.diff(prepend=last_E.new_zeros(1))
     room_E = (count_E + ALIGN - 1) // ALIGN * ALIGN
@@ -88,6 +94,103 @@ def grouped_experts(x_ND, expert_NK, weight_NK, gate_EFD, up_EFD, down_EDF) -> T
     gate, up = product(x, torch.cat([gate_EFD, up_EFD], dim=1)).chunk(2, dim=-1)
     y_MD = PickRows.apply(product(F.silu(gate) * up, down_EDF), slot_M)
     return (y_MD.view(N, K, -1) * weight_NK[..., None].to(half)).sum(1).to(x_ND.dtype)
+
+
+# ---------------------------------------------------------------- the same, compiled between the products
+# P places: rows in order of expert, with room between. `choice_P` says whose place it is, N * K: nobody's.
+
+
+def arrange(x_ND, choice_P, K: int) -> Tensor:
+    """Each place's token in half precision. Where nobody stands zeros, of which the experts make zeros and zero gradients."""
+    row_P = (choice_P // K).clamp(max=len(x_ND) - 1)
+    return torch.where((choice_P < K * len(x_ND))[:, None], x_ND[row_P].bfloat16(), 0.0)
+
+
+def swiglu(both_PF) -> Tensor:
+    gate, up = both_PF.float().chunk(2, dim=-1)
+    return (F.silu(gate) * up).bfloat16()
+
+
+def combine(y_PD, slot_NK, weight_NK) -> Tensor:
+    return (y_PD[slot_NK].float() * weight_NK[..., None].float()).sum(1)
+
+
+def combine_gradient(grad_ND, y_PD, slot_NK, weight_NK, choice_P) -> tuple[Tensor, Tensor]:
+    """Gradients of y (anything finite where nobody stands: `arrange`) and of the weights."""
+    choice_P = choice_P.clamp(max=slot_NK.numel() - 1)
+    grad_PD = grad_ND[choice_P // slot_NK.shape[1]].float() * weight_NK.flatten()[choice_P, None].float()
+    return grad_PD.bfloat16(), (grad_ND[:, None].float() * y_PD[slot_NK].float()).sum(-1)
+
+
+def swiglu_gradient(both_PF, grad_PF) -> tuple[Tensor, Tensor]:
+    """What `swiglu` gives, computed again rather than kept, and the gradient of both its halves."""
+    (gate, up), grad = both_PF.float().chunk(2, dim=-1), grad_PF.float()
+    open_PF = gate.sigmoid()
+    swish = gate * open_PF
+    grads = grad * up * (open_PF + swish * (1 - open_PF)), grad * swish
+    return (swish * up).bfloat16(), torch.cat(grads, dim=-1).bfloat16()
+
+
+def arrange_gradient(grad_PD, slot_NK) -> Tensor:
+    return grad_PD[slot_NK].float().sum(1)
+
+
+def halves(gate_EFD, up_EFD, down_EDF) -> tuple[Tensor, Tensor]:
+    return torch.cat([gate_EFD, up_EFD], dim=1).bfloat16(), down_EDF.bfloat16()
+
+
+def add_up(part_EPOI, rows_EP) -> Tensor:
+    """Sum of an expert's pieces; nothing says what a product over no rows holds."""
+    return torch.where(rows_EP[..., None, None] == 0, 0.0, part_EPOI.float()).sum(1)
+
+
+@cache
+def fast(function):
+    """The function compiled, for each shape apart, when it is first called."""
+    return torch.compile(function, dynamic=False)
+
+
+def weight_gradient(grad_PO, a_PI, part_EP, rows_EP) -> Tensor:
+    part = torch._grouped_mm(grad_PO.mT, a_PI, offs=part_EP.flatten()).unflatten(0, part_EP.shape)
+    return fast(add_up)(part, rows_EP)
+
+
+class Grouped(torch.autograd.Function):
+    """`grouped_experts` with its gradient by hand, so that the compiler sees only functions that compute in one pass over the
+    data and know nothing of gradients. Places behind the last expert's rows hold anything; only such places read them."""
+
+    @staticmethod
+    def forward(ctx, x_ND, expert_NK, weight_NK, gate_EFD, up_EFD, down_EDF):
+        (N, K), E = expert_NK.shape, len(gate_EFD)
+        slot_M, end_E = slots(expert_NK, E, compiled=True)
+        end_E, slot_NK = end_E.int(), slot_M.view(N, K)
+        choice_P = slot_M.new_full((N * K + ALIGN * E,), N * K)
+        choice_P.index_copy_(0, slot_M, torch.arange(N * K, device=x_ND.device))
+        both_EFD, down = fast(halves)(gate_EFD, up_EFD, down_EDF)
+        x_PD = fast(arrange)(x_ND, choice_P, K)
+        both_PF = torch._grouped_mm(x_PD, both_EFD.mT, offs=end_E)
+        y_PD = torch._grouped_mm(fast(swiglu)(both_PF), down.mT, offs=end_E)
+        ctx.save_for_backward(x_PD, both_PF, y_PD, both_EFD, down, weight_NK, slot_NK, choice_P, end_E)
+        ctx.dtypes = x_ND.dtype, weight_NK.dtype, gate_EFD.dtype
+        return fast(combine)(y_PD, slot_NK, weight_NK).to(x_ND.dtype)
+
+    @staticmethod
+    def backward(ctx, grad_ND):
+        x_PD, both_PF, y_PD, both_EFD, down, weight_NK, slot_NK, choice_P, end_E = ctx.saved_tensors
+        of_x, of_weight, of_experts = ctx.dtypes
+        part_EP, rows_EP = fast(pieces)(end_E)
+        grad_PD, grad_NK = fast(combine_gradient)(grad_ND, y_PD, slot_NK, weight_NK, choice_P)
+        hidden_PF, grad_PF = fast(swiglu_gradient)(both_PF, torch._grouped_mm(grad_PD, down, offs=end_E))
+        grad_down = weight_gradient(grad_PD, hidden_PF, part_EP, rows_EP).to(of_experts)
+        grad_gate, grad_up = weight_gradient(grad_PF, x_PD, part_EP, rows_EP).to(of_experts).chunk(2, dim=1)
+        grad_x = fast(arrange_gradient)(torch._grouped_mm(grad_PF, both_EFD, offs=end_E), slot_NK).to(of_x)
+        return grad_x, None, grad_NK.to(of_weight), grad_gate, grad_up, grad_down
+
+
+@torch.compiler.disable  # a compiled block stops here; the functions above are compiled apart from it
+def grouped_experts_compiled(x_ND, expert_NK, weight_NK, gate_EFD, up_EFD, down_EDF) -> Tensor:
+    """`grouped_experts` with fewer kernels, where all batches have one shape (each is compiled apart)."""
+    return Grouped.apply(x_ND, expert_NK, weight_NK, gate_EFD, up_EFD, down_EDF)
 
 
 def use(model, compute) -> None:

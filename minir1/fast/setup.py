@@ -6,34 +6,52 @@ import torch
 
 from minir1.config import Config
 from minir1.fast.engine import Engine
-from minir1.fast.experts import batched_experts, grouped_experts, use
+from minir1.fast.experts import batched_experts, grouped_experts, grouped_experts_compiled, use
 from minir1.fast.graphs import Replayed
 from minir1.fast.precision import Device
+from minir1.fast.warm import Waiting
 from minir1.model import Transformer, looped_experts
 from minir1.sampler import sample
 from minir1.supervised import Learner
 
+COMPILES = ("cuda",)  # where compiled blocks pay
+
 
 @contextmanager
-def accelerate(model: Transformer, device: Device, compiled: bool = False, learner: Learner | None = None, cudnn: bool = True):
+def accelerate(model: Transformer, device: Device, compiled: bool = False, learner: Learner | None = None, cudnn: bool = True,
+               early: bool = False):  # fmt: skip
     """While training: grouped or batched experts. `compiled`, where all batches have one shape (CUDA): compiled blocks, of which
-    all of a kind share one compilation, cuDNN's attention, planned once, and the `learner`'s gradients from a CUDA graph."""
+    all of a kind share one compilation, cuDNN's attention, planned once, and the `learner`'s gradients from a CUDA graph. `early`:
+    begin without compiled blocks, and change over when another process has filled the compiler's cache (fast/warm.py)."""
+    compiled, before = compiled and device.name in COMPILES, torch.backends.cuda.cudnn_sdp_enabled()
     portable = looped_experts if device.name == "cpu" else batched_experts  # without launches to save, fewer operations win
-    use(model, {"grouped": grouped_experts, "portable": portable, "plain": looped_experts}[device.kernels])
-    replaced, before = [], torch.backends.cuda.cudnn_sdp_enabled()
-    if compiled and device.name == "cuda":
-        replaced = [(block, "forward", torch.compile(block.forward)) for block in model.blocks]
-        replaced += [(learner, "gradients", Replayed(learner))] if learner else []
-        torch.backends.cuda.enable_cudnn_sdp(before or cudnn)
-    for part, name, twin in replaced:
-        vars(part)[name] = twin
+    kernels = {"grouped": grouped_experts, "portable": portable, "plain": looped_experts}
+    replayed = Replayed(learner) if compiled and learner else None
+
+    def switch() -> None:
+        use(model, (kernels | {"grouped": grouped_experts_compiled})[device.kernels])
+        for block in model.blocks:
+            block.forward = torch.compile(block.forward)
+        if learner:
+            learner.gradients = replayed  # its count of warm steps begins here
+
+    use(model, kernels[device.kernels])
+    waiting = Waiting(learner, device, switch) if replayed and early else None
+    if waiting:
+        learner.gradients = waiting
+    elif compiled:
+        switch()
+    torch.backends.cuda.enable_cudnn_sdp(before or (compiled and cudnn))
     try:
         yield model
     finally:
+        if waiting:
+            waiting.end()
         use(model, looped_experts)
         torch.backends.cuda.enable_cudnn_sdp(before)
-        for part, name, _ in replaced:
-            del vars(part)[name]
+        if compiled:
+            for part in (*model.blocks, *([learner] if learner else [])):
+                vars(part).pop("gradients" if part is learner else "forward", None)
 
 
 def make_sampler(model: Transformer, device: Device, config: Config):

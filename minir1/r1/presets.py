@@ -150,29 +150,30 @@ _CPU = R1Config(  # half an hour and more on two cores, scoreboard included: REA
 )
 _GPU_ZERO = ZERO_PRESETS["gpu"]
 _GPU_TASKS = ("countdown:3to4=0.3", "countdown:sos4=0.6", "arithmetic:5d+=0.03", "arithmetic:5d-=0.03", "arithmetic:2dx=0.04")
-_GPU_RL = replace(_GPU_ZERO.rl, steps=170, format_reward=0.0, early_tokens=0, tasks=_GPU_TASKS)
+_GPU_RL = replace(_GPU_ZERO.rl, steps=170, format_reward=0.0, max_tokens=2048, early_tokens=768, tasks=_GPU_TASKS)
+_GPU_LATER = replace(_GPU_RL, early_tokens=1024, language_reward=0.5, format_reward=1.0)
 _GPU = R1Config(
     preset="gpu",
     base="base-r1-gpu.pt",
     from_scratch=True,
     compile=True,
-    model=replace(_GPU_ZERO.model, vocab_size=1024),
+    model=replace(_GPU_ZERO.model, vocab_size=1024, positions=2176),
     corpus=replace(
         BILINGUAL, countdown="3to4", writer="minir1.variants.goal_directed", sums="minir1.variants.careful_sums",
         pairs=0.1, direct=0.4, arithmetic_direct=0.5,
         habits_zh=replace(ZERO_PRESETS["best"].corpus.habits, switching=0.02),
     ),
-    pretrain=replace(_GPU_ZERO.pretrain, tokens=400_000_000, batch_tokens=131_072),
-    zero_rl=replace(_GPU_RL, early_tokens=512),
-    cold=CollectConfig(prompts=4096, samples=4, lines=8000),
+    pretrain=replace(_GPU_ZERO.pretrain, tokens=400_000_000, batch_tokens=131_072, row_tokens=2048),
+    zero_rl=_GPU_RL,
+    cold=CollectConfig(prompts=12_288, samples=4, sums=0.2, lines=16_000),
     cold_sft=SFTConfig(epochs=2, rows=128),
-    reasoning=replace(_GPU_RL, steps=60, lr=5e-5, language_reward=0.5, format_reward=1.0),
-    rejection=CollectConfig(prompts=8192, samples=4, most=3, lines=24_000, general=60_000),
+    reasoning=replace(_GPU_LATER, steps=110),
+    rejection=CollectConfig(prompts=12_288, samples=4, most=3, sums=0.2, lines=32_000, general=60_000),
     rejection_sft=SFTConfig(epochs=2, rows=128),
-    scenarios=replace(_GPU_RL, steps=60, lr=5e-5, language_reward=0.5, format_reward=1.0),
-    students=StudentConfig(scale="gpu", tokens=100_000_000, rows=128, on_policy_steps=60),
+    scenarios=replace(_GPU_LATER, steps=60),
+    students=StudentConfig(scale="gpu", tokens=80_000_000, rows=128, on_policy_steps=40),
     score=ScoreConfig(
-        countdown=1024, arithmetic=512, kinds=("5d+", "5d-", "2dx"), general=512, max_tokens=1088, batch=2048,
+        countdown=1024, arithmetic=512, kinds=("5d+", "5d-", "2dx"), general=512, max_tokens=2048, batch=2048,
     ),
 )  # fmt: skip
 _SMALL = ZERO_PRESETS["smoke"]

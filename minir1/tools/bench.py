@@ -142,7 +142,7 @@ class Bench:
         plans = [("minir1", make(), T), ("minir1, plain loop", sample, few)]
         if self.device.name == "cuda":
             plans.append(("minir1, attention as products", make(), T))
-            plans[-1][1].__self__.decoder.flash = False
+            plans[-1][1].__self__.decoder.fused = None
         for name, sampler, tokens in plans:
             work = lambda: sampler(self.model, self.ids[:P], G, self.fixed(tokens), self.generator())  # noqa: B023, E731
             rows[name] = {"tokens_s": P * G * tokens / self.clock(work)}
@@ -158,7 +158,7 @@ class Bench:
         settings, rows = Sampling(self.config.rl.max_tokens, (self.tokenizer.end,)), {}
         plans = ("one batch", P, P * G), ("a queue", waiting // G, slots), ("a queue", waiting // G, 4 * slots)
         for name, prompts, places in plans:
-            engine = Engine(self.model, self.device.dtype, places, settings.max_tokens)
+            engine = Engine(self.model, self.device.dtype, places, settings.max_tokens, self.config.compile)
             ids = (self.ids * (1 + prompts // len(self.ids)))[:prompts]
             kept, work = [], lambda: kept.append(engine.sample(self.model, ids, G, settings, self.generator()))  # noqa: B023, E731
             seconds = self.clock(work, 1)
