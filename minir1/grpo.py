@@ -112,18 +112,19 @@ def update(
         return {"loss": 0.0, "grad_norm": 0.0, "clip_fraction": 0.0, "signal": 0.0}
     model.train()
     old_logp_BT, sums = batch.sampler_logp_BT, Counter()
-    if config.recompute:
-        old_logp_BT = torch.zeros_like(old_logp_BT)
-        scored_BT = score_tokens(model, learner, batch.rows(signal_B), config)
-        old_logp_BT[signal_B, : scored_BT.shape[1]] = scored_BT
     group_B = torch.arange(len(adv_B), device=adv_B.device) // config.group_size
+    later_B = signal_B[group_B[signal_B] % config.minibatches > 0]  # the first minibatch needs no scoring: no step lies between
+    if config.recompute and len(later_B):
+        scored_BT = score_tokens(model, learner, batch.rows(later_B), config)
+        old_logp_BT = torch.zeros_like(old_logp_BT)
+        old_logp_BT[later_B, : scored_BT.shape[1]] = scored_BT
     for minibatch in range(config.minibatches):
         chosen_B = group_B % config.minibatches == minibatch
         total = Total(int(batch.mask_BT[chosen_B].sum()), int(chosen_B.sum()))
         rows = signal_B[chosen_B[signal_B]]
         for index in micro_batches(batch.length_B[rows], config.train_tokens) if len(rows) else ():
             part = batch.rows(rows[index])
-            old = old_logp_BT[rows[index], : part.mask_BT.shape[1]]
+            old = None if config.recompute and minibatch == 0 else old_logp_BT[rows[index], : part.mask_BT.shape[1]]
             figures = _backward(model, learner, part, adv_B[rows[index]], old, total, config, loss, reference)
             sums.update(figures if minibatch == 0 else {k: v for k, v in figures.items() if k not in ("gap", "fresh")})
         if len(rows):
@@ -133,14 +134,14 @@ def update(
     return stats | {"signal": len(signal_B) / len(adv_B)}
 
 
-def _backward(model, learner, part: Batch, adv_B, old_logp_BT, total, config, loss, reference) -> dict[str, Tensor]:
-    """Forward and backward of one micro-batch. Returns sums over its tokens; loss and clip fraction are divided already."""
+def _backward(model, learner, part: Batch, adv_B, old_BT, total, config, loss, reference) -> dict[str, Tensor]:
+    """Forward and backward of one micro-batch; without `old_BT` its own log-probs serve. Returns sums over tokens, mean loss."""
     with learner.autocast():
         logp_BT, entropy_BT = token_logp(model, part.ids_BT, config.temperature)
         with torch.no_grad():
             ref_logp_BT = token_logp(reference, part.ids_BT, config.temperature)[0] if reference is not None else None
-    penalty = ref_logp_BT if config.kl > 0 else None
-    value, figures = loss(logp_BT, old_logp_BT, adv_B, part.mask_BT, total, config, penalty)
+    old_BT, penalty = logp_BT.detach() if old_BT is None else old_BT, ref_logp_BT if config.kl > 0 else None
+    value, figures = loss(logp_BT, old_BT, adv_B, part.mask_BT, total, config, penalty)
     learner.backward(value)
     tokens = part.mask_BT.sum()
     figures |= {"loss": value.detach(), "entropy": (entropy_BT * part.mask_BT).sum(), "tokens": tokens, "fresh": tokens}

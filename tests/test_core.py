@@ -83,7 +83,7 @@ def test_run_time_packages_are_the_five_allowed_ones():
     rivals = {"transformers", "trl", "datasets"}  # measured by `minir1 bench` where they are installed
     for path in [ROOT / "train_zero.py", ROOT / "train_r1.py", *(ROOT / "minir1").rglob("*.py")]:
         extra = {"bench_others.py": rivals, "problems.py": {"reasoning_gym"}}  # asked for where they are installed
-        extra["attention.py"] = {"triton"}  # a part of PyTorch's CUDA builds
+        extra["kernels.py"] = {"triton"}  # a part of PyTorch's CUDA builds
         optional = {"safetensors"} | extra.get(path.name, set())  # safetensors: the export extra
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []

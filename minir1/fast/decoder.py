@@ -11,7 +11,6 @@ chain is made shorter: what is linear in a row is multiplied into one matrix whe
     norms       their weights belong to the matrix behind them; the row's scale is applied to what the matrix gives
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -73,16 +72,45 @@ def fuse(block: Block, c: ModelConfig) -> Layer:
 class Decoder:
     """`step` gives the next logits of each row and writes the row's latent into the store.
 
-    Compiled (CUDA), what lies between a block's matrix products becomes a few kernels. One compilation serves all blocks of
-    a kind and all numbers of rows. `fused`: attention in one kernel, which reads each row as far as it is filled; None: products.
+    On a card what lies between a block's matrix products is a few kernels: those of kernels.py, which read each row as far as it
+    is filled, where they work (`kernels`), else what the compiler makes of the functions below (`compiled`: one compilation serves
+    all blocks of a kind and all numbers of rows).
     """
 
     def __init__(self, model: Transformer, dtype: torch.dtype, compiled: bool = False):
         self.c, self.dtype, self.layers, self.compiled = model.config, dtype, [], compiled
-        self.enter, self.leave = (torch.compile(enter), torch.compile(leave)) if compiled else (enter, leave)
-        self.fused = fused_attention(model.config, model.table.device, dtype)
+        self.use_plain()
         self.table_S2C = model.table.repeat_interleave(2, dim=-1)  # each pair's cos and sin, for both of the pair
         self.refresh(model)
+        if model.table.is_cuda and dtype != torch.float32:
+            self.use_kernels()
+
+    def use_plain(self) -> None:
+        self.attend, self.kernels = attend_plain, False
+        self.enter, self.leave = (torch.compile(enter), torch.compile(leave)) if self.compiled else (enter, leave)
+
+    def use_kernels(self) -> None:
+        """Take kernels.py's functions if they run here and give what the plain ones give: they are tried on a small case."""
+        try:
+            from minir1.fast import kernels
+
+            self.enter, self.leave = enter, leave  # not compiled: for one comparison
+            plain = self.trial()
+            self.enter, self.attend, self.leave, self.kernels = kernels.enter, kernels.attend, kernels.leave, True
+            if (self.trial() - plain).norm() < 0.05 * plain.norm():
+                return
+        except Exception:  # noqa: BLE001, S110 - no Triton, or a card that it does not know: it has many ways to say so
+            pass
+        self.use_plain()
+
+    @torch.no_grad()
+    def trial(self) -> Tensor:
+        """The logits of a step of four rows that are filled to different lengths with random latents."""
+        draw = torch.Generator(self.table_S2C.device).manual_seed(0)
+        shape, device = (self.c.layers, 4, min(90, self.c.positions), self.c.cache_width), self.table_S2C.device
+        store_LBSW = torch.randn(shape, generator=draw, device=device).to(self.dtype)
+        position_B = torch.tensor([0, 5, 64, 88], device=device).clamp(max=shape[2] - 1)
+        return self.step(torch.arange(4, device=device), store_LBSW, position_B)
 
     @torch.no_grad()
     def refresh(self, model: Transformer) -> None:
@@ -99,16 +127,16 @@ class Decoder:
     def step(self, token_B: Tensor, store_LBSW: Tensor, position_B: Tensor) -> Tensor:
         """Logits `[B, V]` after `token_B`, which stands at `position_B`; the store `[L, B, S, W]` is read up to its S."""
         turn_B2C, x_BD = self.table_S2C[position_B], F.embedding(token_B, self.embed)
-        attend, seen = (self.fused, position_B) if self.fused else (attend_plain, mask(position_B, store_LBSW.shape[2]))
+        seen = position_B if self.kernels else mask(position_B, store_LBSW.shape[2])
         for layer, store_BSW in zip(self.layers, store_LBSW):
             query_BHW = self.enter(*self._free(x_BD, store_BSW, position_B, turn_B2C), layer, self.c)
-            mixed_BHW = attend(query_BHW, store_BSW, seen)
+            mixed_BHW = self.attend(query_BHW, store_BSW, seen)
             x_BD = self.leave(*self._free(x_BD, mixed_BHW), layer, self.c)
         return F.linear(F.rms_norm(x_BD, (self.c.width,), self.norm, self.c.norm_eps), self.head).float()
 
     def _free(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Before compiled functions: the number of rows may be anything, without a compilation for each."""
-        if self.compiled:
+        if self.compiled and not self.kernels:
             for tensor in tensors:
                 torch._dynamo.maybe_mark_dynamic(tensor, 0)
         return tensors
@@ -140,29 +168,6 @@ def mask(position_B: Tensor, span: int) -> Tensor:
 def attend_plain(query_BHW: Tensor, store_BSW: Tensor, mask_B1S: Tensor) -> Tensor:
     """One query a head; heads share the latents, key and value at once: two batched products and a softmax, `[B, H, W]`."""
     return torch.baddbmm(mask_B1S.to(query_BHW.dtype), query_BHW, store_BSW.mT).softmax(-1) @ store_BSW
-
-
-def fused_attention(c: ModelConfig, device: torch.device, dtype: torch.dtype) -> Callable | None:
-    """`attention.attend_fused` on a card where it works: CUDA with Triton, in half precision."""
-    if device.type != "cuda" or dtype == torch.float32:
-        return None
-    try:
-        from minir1.fast.attention import attend_fused
-    except ImportError:
-        return None
-    return attend_fused if agrees(attend_fused, c, device, dtype) else None
-
-
-def agrees(attend: Callable, c: ModelConfig, device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether a kernel runs here and gives what the products give: it is tried on a small case."""
-    draw = torch.Generator(device).manual_seed(0)
-    query_BHW, store_BSW = (torch.randn(4, n, c.cache_width, generator=draw, device=device).to(dtype) for n in (c.heads, 90))
-    query_BHW, position_B = query_BHW * c.cache_width**-0.5, torch.tensor([0, 5, 64, 88], device=device)
-    plain_BHW = attend_plain(query_BHW, store_BSW, mask(position_B, store_BSW.shape[1]))
-    try:
-        return torch.allclose(attend(query_BHW, store_BSW, position_B), plain_BHW, atol=0.05)
-    except Exception:  # noqa: BLE001 - a compiler for cards has many ways to say that it does not know this one
-        return False
 
 
 # ---------------------------------------------------------------- between the matrix products

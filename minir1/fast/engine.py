@@ -19,7 +19,6 @@ from minir1.sampler import Samples, Sampling, choose, prefill, sample
 
 ROWS = (16, 32, 64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 PREFILL = 65_536  # prompt tokens read at once
-LANE = 256  # rows that are worth a stream of their own
 
 
 def round_up(value: int, step: int) -> int:
@@ -83,7 +82,6 @@ class Engine:
         self.slot_steps = self.useful = 0  # since the engine was made: rows x steps, and tokens that were kept
         self.graphs: dict = {}
         self.generator = None
-        self.lanes = [torch.cuda.Stream(), torch.cuda.Stream()] if graphs else [None]
         self.pool = torch.cuda.graph_pool_handle() if self.device.type == "cuda" else None
 
     @torch.no_grad()
@@ -106,6 +104,7 @@ class Engine:
             torch.cuda.manual_seed(seed)
         queue = self._read(prompts, group, settings)
         self._run(queue, settings)
+        self.useful += int(queue.done.length_B.sum())
         return queue.done
 
     # ------------------------------------------------------------ scheduling
@@ -114,9 +113,11 @@ class Engine:
         rows = self._bucket(min(self.rows, queue.waiting))
         self.done.fill_(True)
         held = torch.full((rows,), -1, device=self.device)  # which response each slot holds; -1: none
+        running = 0
         while True:
-            self._refill(held, queue, settings)
-            running = self._collect(held, queue, settings)  # a first token may already be the last
+            if queue.waiting and running < len(held):
+                self._refill(held, queue, settings)
+                running = self._collect(held, queue, settings)  # a first token may already be the last
             if running == 0 and not queue.waiting:
                 return
             if queue.waiting:
@@ -128,12 +129,10 @@ class Engine:
             for _ in range(self.look):
                 self._advance(len(held), span, settings)
             self.slot_steps += self.look * len(held)
-            self._collect(held, queue, settings)
+            running = self._collect(held, queue, settings)
 
     def _refill(self, held: Tensor, queue: Queue, settings: Sampling) -> None:
         slot_N = torch.where(held < 0)[0][: queue.waiting]
-        if not len(slot_N):
-            return
         response_N = torch.arange(queue.next, queue.next + len(slot_N), device=self.device)
         queue.next += len(slot_N)
         held[slot_N], prompt_N = response_N, response_N // queue.group
@@ -145,17 +144,17 @@ class Engine:
         self._record(queue.logits_PV[prompt_N], settings, slot_N, draw)
 
     def _collect(self, held: Tensor, queue: Queue, settings: Sampling) -> int:
-        """Hand over what has ended and free its slots; returns how many rows run on."""
-        slot_N = torch.where(self.done[: len(held)] & (held >= 0))[0]
-        if len(slot_N):
+        """Hand over what has ended and free its slots; returns how many rows run on. To ask the device is to wait for it: once."""
+        ended_B = self.done[: len(held)] & (held >= 0)
+        ended, running = torch.stack([ended_B.sum(), (held >= 0).sum()]).tolist()
+        if ended:
+            slot_N = torch.where(ended_B)[0]
             response_N, out, T = held[slot_N], queue.done, settings.max_tokens
             out.ids_BT[response_N], out.logp_BT[response_N] = self.out_ids[slot_N, :T], self.out_logp[slot_N, :T]
             out.length_B[response_N] = self.count[slot_N]
-            last_N = self.out_ids[slot_N, self.count[slot_N] - 1]
-            out.stopped_B[response_N] = torch.isin(last_N, torch.tensor(settings.stop_ids, device=self.device))
-            self.useful += int(self.count[slot_N].sum())
+            out.stopped_B[response_N] = among(self.out_ids[slot_N, self.count[slot_N] - 1], settings.stop_ids)
             held[slot_N] = -1
-        return int((held >= 0).sum())
+        return running - ended
 
     def _compact(self, held: Tensor, rows: int) -> Tensor:
         """Move the running rows to the front of the store and shrink to their bucket."""
@@ -167,8 +166,8 @@ class Engine:
         return held[kept]
 
     def _span(self, rows: int) -> int:
-        """How far the store is read. Fused attention reads each row as far as it is filled: the device need not be asked."""
-        if self.decoder and self.decoder.fused:
+        """How far the store is read. The kernels read each row as far as it is filled: the device need not be asked."""
+        if self.decoder and self.decoder.kernels:
             return self.size
         return min(self.size, round_up(int(self.length[:rows].max()) + self.look, self.grain))
 
@@ -206,30 +205,15 @@ class Engine:
             self.graphs[key] = graph
 
     def _step(self, rows: int, span: int, settings: Sampling) -> None:
-        """A step of all slots. On a GPU half of them go beside the other half: each is a chain of kernels too small to fill it."""
-        lanes = self.lanes if rows >= LANE * len(self.lanes) else [None]
-        now = torch.cuda.current_stream() if lanes[0] else None
-        for i, lane in enumerate(lanes):
-            part = slice(rows * i // len(lanes), rows * (i + 1) // len(lanes))
-            if lane is None:
-                self._step_of(part, span, settings)
-                continue
-            lane.wait_stream(now)
-            with torch.cuda.stream(lane):
-                self._step_of(part, span, settings)
-        for lane in filter(None, lanes):
-            now.wait_stream(lane)
-
-    def _step_of(self, part: slice, span: int, settings: Sampling) -> None:
-        store, position = self.store[:, part, :span], self.length[part].clamp(max=span - 1)  # ended rows may stand still
+        store, position = self.store[:, :rows, :span], self.length[:rows].clamp(max=span - 1)  # ended rows may stand still
         if self.decoder:
-            logits_BV = self.decoder.step(self.token[part], store, position)
+            logits_BV = self.decoder.step(self.token[:rows], store, position)
         else:
-            logits_BV = self.policy(self.token[part, None], _View(store, position))[:, -1]
-        self.length[part] = position + (~self.done[part]).long()
+            logits_BV = self.policy(self.token[:rows, None], _View(store, position))[:, -1]
+        self.length[:rows] = position + (~self.done[:rows]).long()
         if self.decoder and self.decoder.compiled:
             torch._dynamo.maybe_mark_dynamic(logits_BV, 0)
-        self._record(logits_BV, settings, part, self.draw)
+        self._record(logits_BV, settings, slice(0, rows), self.draw)
 
     def _record(self, logits_BV, settings: Sampling, slots, draw) -> None:
         """Sample, write down, test for the stop token and the budget: all on the device."""

@@ -142,7 +142,7 @@ class Bench:
         plans = [("minir1", make(), T), ("minir1, plain loop", sample, few)]
         if self.device.name == "cuda":
             plans.append(("minir1, attention as products", make(), T))
-            plans[-1][1].__self__.decoder.fused = None
+            plans[-1][1].__self__.decoder.use_plain()
         for name, sampler, tokens in plans:
             work = lambda: sampler(self.model, self.ids[:P], G, self.fixed(tokens), self.generator())  # noqa: B023, E731
             rows[name] = {"tokens_s": P * G * tokens / self.clock(work)}
