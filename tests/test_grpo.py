@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minir1 import grpo
 from minir1.config import ModelConfig, RLConfig
 from minir1.grpo import Total, advantages, average, grpo_loss, k3, learning_rate, micro_batches, score_tokens, train, update
 from minir1.model import Transformer, token_logp
@@ -599,6 +600,17 @@ def test_every_minibatch_is_compared_with_the_policy_that_sampled(recompute):
         torch.testing.assert_close(old[part.mask_BT], expected[part.mask_BT], rtol=1e-5, atol=1e-5)
         drift = (logp - before)[part.mask_BT].abs().max()
         assert drift < 1e-5 if minibatch == 0 else drift > 0.05
+
+
+@pytest.mark.parametrize("minibatches", [1, 2, 4])
+def test_only_minibatches_that_come_after_a_step_are_scored(minibatches, monkeypatch):
+    """The first one is learned from by the policy that wrote it: its update knows the log-probs anyhow."""
+    scored, whole = [], grpo.score_tokens
+    monkeypatch.setattr(grpo, "score_tokens", lambda *given: scored.append(len(given[2].ids_BT)) or whole(*given))
+    model, batch = tiny(), to_batch(random_rollouts(7), PAD, "cpu")
+    c = RLConfig(group_size=4, minibatches=minibatches, recompute=True)
+    update(model, Descent(model), batch, torch.where(ADV == 0, 0.3, ADV), c, 0.1)
+    assert sum(scored) == 16 - 16 // minibatches
 
 
 def test_a_rollout_without_any_signal_leaves_the_model_alone():

@@ -109,7 +109,8 @@ class Board:
         draw = lambda kind: draw_problems((f"arithmetic:{kind}",), languages, "test", f"scoreboard {kind}", s.arithmetic)  # noqa: E731
         self.sums = [problem for kind in s.kinds for problem in draw(kind)]
         self.general = {kind: general_problems(kind, languages, s.general) for kind in general.KINDS}
-        self.general["novel"] = [p for kind in general.KINDS for p in general_problems(kind, languages, max(1, s.general // 4), "novel")]
+        few = max(1, s.general // 4)
+        self.general["novel"] = [p for kind in general.KINDS for p in general_problems(kind, languages, few, "novel")]
 
     def ask(self, model, sampler, problems: list, samples: int) -> Rollouts:
         """Scored responses at T = 0.6, top-p 0.95, all through the sampler's queue: no batch waits for its longest member."""
