@@ -12,6 +12,7 @@ import sys
 from functools import partial
 
 from minir1.config import replace
+from minir1.r1.curate import emphasise
 from minir1.r1.draws import general_lines, mixed, reasoning_only
 from minir1.r1.pipeline import Pipeline
 from minir1.r1.rewarding import PreferenceJudge, by_core
@@ -65,7 +66,7 @@ def cold_start(pipeline: Pipeline) -> None:
     config, policy, start = pipeline.config, pipeline.model("zero", "1"), pipeline.model("base", "1")
     lab = pipeline.lab("1")
     lab.once("collect", lambda: len(collect(lab, config, policy, "zero.pt", config.cold, config.zero_rl.max_tokens)))
-    lines = read_lines(lab.run.path / "data" / "kept.jsonl")
+    lines = emphasise(read_lines(lab.run.path / "data" / "kept.jsonl"), config.cold.long)
     pipeline.finish("dev1", made(lab, "sft", lambda: fine_tune(lab, config, start, lines, config.cold_sft)), lab)
 
 
@@ -86,7 +87,7 @@ def rejection_sampling(pipeline: Pipeline) -> None:
     lab = pipeline.lab("3")
     lab.once("collect", lambda: len(collect(lab, config, policy, "dev2.pt", config.rejection, config.reasoning.max_tokens)))
     data = lab.run.path / "data"
-    lines = read_lines(data / "kept.jsonl") + general_lines(config)
+    lines = emphasise(read_lines(data / "kept.jsonl"), config.rejection.long) + general_lines(config)
     write_lines(data / "sft.jsonl", lines)
     pipeline.finish("dev3", made(lab, "sft", lambda: fine_tune(lab, config, start, lines, config.rejection_sft)), lab)
 

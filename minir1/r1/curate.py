@@ -195,6 +195,17 @@ def pairs_of(lines: list[dict]) -> list[tuple[str, str]]:
     return [(line["question"], line["response"]) for line in lines]
 
 
+def emphasise(lines: list[dict], times: int) -> list[dict]:
+    """Long searches are where a policy goes round in circles, and few of them are kept: these are read `times` as often.
+
+    >>> short, long = ({"response": f"<think>{thought}</think>"} for thought in ("a", "a\\nb\\nc\\nd"))
+    >>> [len(line["response"]) for line in emphasise([short, long], 2)]
+    [16, 22, 22]
+    """
+    is_long = lambda line: line["response"].partition("</think>")[0].count("\n") >= 3  # noqa: E731
+    return [line for line in lines for _ in range(times if is_long(line) else 1)]
+
+
 def batches(
     lines: list[tuple[str, str]], tokenizer: Tokenizer, rows: int, epochs: int, seed: int, device
 ) -> Iterator[tuple[Tensor, Tensor]]:

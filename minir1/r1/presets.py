@@ -35,6 +35,7 @@ class CollectConfig:
     most: int = knob(2, "responses kept of one problem")
     sums: float = knob(0.4, "share of sums among the problems; more than in RL, for many of their responses are equal and dropped")
     lines: int = knob(4000, "lines kept at most")
+    long: int = knob(4, "times that a kept thought of four lines or more is read in an epoch")
     general: int = knob(0, "lines of general tasks (facts, instructions ...) beside them", True)
 
 
@@ -135,7 +136,7 @@ EVEN = replace(BILINGUAL, habits=Habits(switching=0.02), habits_zh=Habits(switch
 
 _SUMS = ("countdown:cpu=0.8", "arithmetic:3d+=0.07", "arithmetic:3d-=0.06", "arithmetic:2dx=0.07")
 _CPU_RL = RLConfig(steps=80, tasks=_SUMS)
-_CPU = R1Config(  # half an hour and more on two cores, scoreboard included: README
+_CPU = R1Config(  # 25 minutes on two cores, scoreboard included: README
     control=False,
     corpus=BILINGUAL,
     zero_rl=_CPU_RL,
