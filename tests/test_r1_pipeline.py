@@ -6,14 +6,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+import train_r1
 from minir1.checkpoint import read
 from minir1.r1 import general
 from minir1.r1.flags import parse
-from minir1.r1.presets import PRESETS
+from minir1.r1.presets import PRESETS, CollectConfig
 from minir1.transcript import problem_from_json
 
 ROOT = Path(__file__).parent.parent
@@ -215,3 +218,18 @@ def test_help_lists_the_flags_most_people_need(capsys):
 def test_what_a_preset_turns_on_can_be_turned_off():
     assert parse(["--preset", "gpu"]).from_scratch and not parse(["--preset", "gpu", "--from_scratch", "off"]).from_scratch
     assert not parse(["--preset", "cpu"]).control and parse(["--preset", "cpu", "--control", "on"]).control
+
+
+@pytest.mark.parametrize("stage", [train_r1.cold_start, train_r1.rejection_sampling])
+def test_long_thoughts_are_read_more_often_in_both_fine_tunings(stage, tmp_path, monkeypatch):
+    seen, how = [], CollectConfig(long=3, general=0)
+    (tmp_path / "data").mkdir()
+    lines = [{"response": f"<think>{thought}</think>"} for thought in ("a", "a\nb\nc\nd")]
+    (tmp_path / "data" / "kept.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    monkeypatch.setattr(train_r1, "made", lambda lab, phase, work: work())
+    learn = lambda lab, config, start, lines, how: seen.extend(line["response"] for line in lines)  # noqa: E731
+    monkeypatch.setattr(train_r1, "fine_tune", learn)
+    lab = SimpleNamespace(once=lambda *_: None, run=SimpleNamespace(path=tmp_path))
+    config = replace(PRESETS["smoke"], cold=how, rejection=how)
+    stage(SimpleNamespace(config=config, model=lambda *_: None, lab=lambda *_: lab, finish=lambda *_: None))
+    assert [len(text) for text in seen] == [16, 22, 22, 22]

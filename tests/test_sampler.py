@@ -808,3 +808,10 @@ def test_attention_reads_each_row_as_far_as_it_is_filled():
         store_BSW = whole[:rows_, :span]
         expected = attend_plain(query_BHW.float(), store_BSW.float().nan_to_num(), mask(position_B, span))
         assert ((attend(query_BHW, store_BSW, position_B).float() - expected).norm() / expected.norm()).item() < 0.01
+
+
+def test_a_slot_that_came_free_is_filled_before_the_next_look():
+    """Six responses of four tokens through two slots that are looked at every four steps."""
+    engine = Engine(tiny(MLA), torch.float32, 2, 16)
+    engine.sample(tiny(MLA), PROMPTS[:6], 1, Sampling(4, (NEVER,), ban_ids=(NEVER,)))
+    assert engine.slot_steps == 3 * 4 * 2 and engine.useful == 24
