@@ -87,8 +87,9 @@ def rejection_sampling(pipeline: Pipeline) -> None:
     lab = pipeline.lab("3")
     lab.once("collect", lambda: len(collect(lab, config, policy, "dev2.pt", config.rejection, config.reasoning.max_tokens)))
     data = lab.run.path / "data"
-    lines = emphasise(read_lines(data / "kept.jsonl"), config.rejection.long) + general_lines(config)
+    lines = read_lines(data / "kept.jsonl") + general_lines(config)
     write_lines(data / "sft.jsonl", lines)
+    lines = emphasise(lines, config.rejection.long)
     pipeline.finish("dev3", made(lab, "sft", lambda: fine_tune(lab, config, start, lines, config.rejection_sft)), lab)
 
 

@@ -789,10 +789,13 @@ def test_a_step_by_kernels_equals_the_plain_one_on_hopper(flags):
     model = Transformer(replace(PRESETS["gpu"].model, init_std=0.1, vocab_size=64, **flags)).cuda()
     for layer in model.expert_layers():
         layer.bias_E.normal_(0, 0.3)
-    parts = Decoder(model, torch.bfloat16)
+    parts, exact = Decoder(model, torch.bfloat16), Decoder(model, torch.float32)
     assert parts.kernels
-    found, exact = parts.trial(), Decoder(model, torch.float32).trial()
-    assert ((found - exact).norm() / exact.norm()).item() < 0.05
+    off = lambda logits_BV, rows_: ((logits_BV - exact.trial(rows_)).norm() / exact.trial(rows_).norm()).item()  # noqa: E731
+    by_kernels = [off(parts.trial(rows_), rows_) for rows_ in (8, 300)]
+    parts.use_plain()
+    for rows_, found in zip((8, 300), by_kernels):  # rounding may choose another expert, with kernels as without
+        assert found < 1.3 * off(parts.trial(rows_), rows_) + 0.01
 
 
 @pytest.mark.skipif(not HOPPER, reason="needs CUDA with capability 9 or more")

@@ -95,22 +95,21 @@ class Decoder:
             from minir1.fast import kernels
 
             self.enter, self.leave = enter, leave  # not compiled: for one comparison
-            plain = self.trial()
+            plain = [self.trial(rows) for rows in (8, 300)]  # few rows and many are shared out in two ways
             self.enter, self.attend, self.leave, self.kernels = kernels.enter, kernels.attend, kernels.leave, True
-            if (self.trial() - plain).norm() < 0.05 * plain.norm():
+            if all(alike(self.trial(len(kept)), kept) for kept in plain):
                 return
         except Exception:  # noqa: BLE001, S110 - no Triton, or a card that it does not know: it has many ways to say so
             pass
         self.use_plain()
 
     @torch.no_grad()
-    def trial(self) -> Tensor:
-        """The logits of a step of four rows that are filled to different lengths with random latents."""
-        draw = torch.Generator(self.table_S2C.device).manual_seed(0)
-        shape, device = (self.c.layers, 4, min(90, self.c.positions), self.c.cache_width), self.table_S2C.device
-        store_LBSW = torch.randn(shape, generator=draw, device=device).to(self.dtype)
-        position_B = torch.tensor([0, 5, 64, 88], device=device).clamp(max=shape[2] - 1)
-        return self.step(torch.arange(4, device=device), store_LBSW, position_B)
+    def trial(self, rows: int) -> Tensor:
+        """The logits of a step of some rows with random latents, every other row a short one: there a slip shows."""
+        device, span = self.table_S2C.device, min(300, self.c.positions)
+        draw, shape = torch.Generator(device).manual_seed(0), (self.c.layers, rows, span, self.c.cache_width)
+        store_LBSW, row_B = torch.randn(shape, generator=draw, device=device).to(self.dtype), torch.arange(rows, device=device)
+        return self.step(row_B % len(self.embed), store_LBSW, torch.where(row_B % 2 == 0, row_B % 8, row_B * 97 % span))
 
     @torch.no_grad()
     def refresh(self, model: Transformer) -> None:
@@ -157,6 +156,11 @@ def leave(x_BD: Tensor, mixed_BHW: Tensor, layer: Layer, c: ModelConfig) -> Tens
     weight_BE = route(x_BD, scale_B1, layer.router_ED, layer.bias_E, c) if len(layer.router_ED) else None
     hidden_BU = gated(F.linear(x_BD, layer.gate_up_UD), scale_B1, weight_BE)
     return torch.addmm(x_BD, hidden_BU, layer.down_DU.T)
+
+
+def alike(logits_BV: Tensor, other_BV: Tensor) -> bool:
+    """Within 5% in three rows of four: in some, rounding chooses another expert."""
+    return bool(((logits_BV - other_BV).norm(dim=1) / other_BV.norm(dim=1)).quantile(0.75) < 0.05)
 
 
 def mask(position_B: Tensor, span: int) -> Tensor:

@@ -202,8 +202,8 @@ def emphasise(lines: list[dict], times: int) -> list[dict]:
     >>> [len(line["response"]) for line in emphasise([short, long], 2)]
     [16, 22, 22]
     """
-    is_long = lambda line: line["response"].partition("</think>")[0].count("\n") >= 3  # noqa: E731
-    return [line for line in lines for _ in range(times if is_long(line) else 1)]
+    thought = lambda line: line["response"].rpartition("</think>")[0]  # noqa: E731 - "" where there is none
+    return [line for line in lines for _ in range(times if thought(line).count("\n") >= 3 else 1)]
 
 
 def batches(

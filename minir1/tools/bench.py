@@ -141,7 +141,7 @@ class Bench:
         rows, few, make = {}, min(T, 32), lambda: make_sampler(self.model, self.device, shape)  # noqa: E731
         plans = [("minir1", make(), T), ("minir1, plain loop", sample, few)]
         if self.device.name == "cuda":
-            plans.append(("minir1, attention as products", make(), T))
+            plans.append(("minir1, without kernels of its own", make(), T))
             plans[-1][1].__self__.decoder.use_plain()
         for name, sampler, tokens in plans:
             work = lambda: sampler(self.model, self.ids[:P], G, self.fixed(tokens), self.generator())  # noqa: B023, E731
