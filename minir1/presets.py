@@ -31,7 +31,7 @@ _GPU = Config(
     ),
     eval=EvalConfig(problems=2048, validation=512, arithmetic=512, many=512, answer_only_steps=240, batch=2048),
 )
-_SUMS = tuple(f"arithmetic:{kind}=0.02" for kind in GPT3_TASKS)
+_SUMS = tuple(f"arithmetic:{kind}={0.05 if kind == '2dx' else 0.02}" for kind in GPT3_TASKS)
 _BEST = replace(
     _GPU,
     preset="best",
@@ -43,8 +43,8 @@ _BEST = replace(
     ),
     pretrain=replace(_GPU.pretrain, tokens=900_000_000, batch_tokens=131_072, row_tokens=2048),
     rl=replace(
-        _GPU.rl, steps=220, format_reward=0.0, max_tokens=2048, early_tokens=768,
-        tasks=("countdown:3to4=0.2", "countdown:sos4=0.25", "countdown:rg-easy=0.25", "countdown:rg-hard=0.1", *_SUMS),
+        _GPU.rl, steps=240, format_reward=0.0, max_tokens=2048, early_tokens=768,
+        tasks=("countdown:3to4=0.2", "countdown:sos4=0.25", "countdown:rg-easy=0.22", "countdown:rg-hard=0.1", *_SUMS),
     ),
     eval=replace(_GPU.eval, answer_only_steps=0),
 )  # fmt: skip

@@ -3,9 +3,10 @@
 He keeps a number for the last step, writes what is then needed from the others, and goes through what the others can make
 until one of the needed values turns up; only then he writes the steps. "keep 7, need 58, 72, 455: 36 + 55 = 91, with 19: 110,
 72, yes: 91 - 19 = 72, 72 - 7 = 65". One value is compared with all that is needed at once, so far fewer are written than by the
-writer of tasks.countdown, who meets the target alone. With four numbers a made one is kept when no given one led to it, and then
-the given ones again, for values above a thousand; from five on several are kept, one after another. What he himself would solve:
-minir1.tools.perfect_writer, a line of the tables.
+writer of tasks.countdown, who meets the target alone. With four numbers a made one is kept when no given one led to it, then the
+given ones again, for values above a thousand, and then everything once more: a policy that has slipped on the way learns not to
+give up. From five on several are kept, one after another. What he himself would solve: minir1.tools.perfect_writer, a line of
+the tables.
 
 It takes the place of countdown.write_trace, with the same signature, for the thoughts of systematic writers. Of config.Habits they
 heed systematic, persistence, backtracking, most_attempts and switching: small first steps always come first, and only a hit gets
@@ -75,16 +76,17 @@ def needed(values: Sequence[int], n: int, largest: int = NEED) -> tuple[int, ...
 
 def plans(rng: Random, numbers: tuple[int, ...], target: int) -> Iterator[Plan]:
     """Plans, roughly the most promising first. Up to four numbers: those that keep a given one, each value once; those that keep
-    a made one; then the given ones again, for large values."""
+    a made one; then the given ones again, for large values; and all of it a second time."""
     if len(numbers) > 4:
         yield from _long_plans(rng, numbers, target)
         return
-    given = [_plan((), numbers, (n,), target) for n in dict.fromkeys(numbers)]
-    again = [_plan((), numbers, (n,), target, again=True) for n in dict.fromkeys(numbers)]
-    for some in (given, _made_plans(numbers, target) if len(numbers) == 4 else [], again):
-        for plan in sorted(some, key=lambda plan: -plan.promise() * (0.5 + rng.random())):
-            if plan.needs[-1]:
-                yield plan
+    for _ in range(2):  # once more from the start: a reader who slips has met the solution, and missed it
+        given = [_plan((), numbers, (n,), target) for n in dict.fromkeys(numbers)]
+        again = [_plan((), numbers, (n,), target, again=True) for n in dict.fromkeys(numbers)]
+        for some in (given, _made_plans(numbers, target) if len(numbers) == 4 else [], again):
+            for plan in sorted(some, key=lambda plan: -plan.promise() * (0.5 + rng.random())):
+                if plan.needs[-1]:
+                    yield plan
 
 
 def _made_plans(numbers: tuple[int, ...], target: int) -> list[Plan]:
