@@ -172,7 +172,7 @@ _GPU = R1Config(
     rejection=CollectConfig(prompts=12_288, samples=4, most=3, sums=0.2, lines=32_000, general=60_000),
     rejection_sft=SFTConfig(epochs=2, rows=128),
     scenarios=replace(_GPU_LATER, steps=60),
-    students=StudentConfig(scale="gpu", tokens=80_000_000, rows=128, on_policy_steps=40),
+    students=StudentConfig(scale="gpu", tokens=80_000_000, rows=128, on_policy_steps=20),
     score=ScoreConfig(
         countdown=1024, arithmetic=512, kinds=("5d+", "5d-", "2dx"), general=512, max_tokens=2048, batch=2048,
     ),
