@@ -11,6 +11,7 @@ import torch
 from minir1.fast.precision import pick_device
 from minir1.model import Transformer
 from minir1.r1 import general, scoreboard, stages
+from minir1.r1.compare import shares
 from minir1.r1.costs import cost
 from minir1.r1.curate import readable
 from minir1.r1.draws import begins, draw_both, general_lines, mixed
@@ -48,6 +49,13 @@ def test_cons_takes_the_answer_given_most_often():
     assert consensus(rollouts([EN], [WRONG, WRONG, RIGHT])) == 0.0
     assert consensus(rollouts([EN, ZH], [WRONG, WRONG, RIGHT, RIGHT])) == 0.5
     assert majority(EN, [None, None]) is None and consensus(rollouts([EN], ["nothing", "at all"])) == 0.0
+
+
+def test_shares_are_told_by_count_of_numbers():
+    four = Countdown((3, 5, 2, 1), 4)
+    asked = rollouts([EN, EN, four], [RIGHT, RIGHT.replace("So (3 + 5) / 2 = 4.", ""), WRONG])
+    told = "66.7% right, 66.7% readable of 3 (3 numbers 100.0 and 50.0 of 2; 4 numbers 0.0 and 100.0 of 1)"
+    assert shares(asked) == told
 
 
 def test_figures_of_hand_made_responses():

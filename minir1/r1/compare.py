@@ -1,4 +1,4 @@
-"""Two stages on the same held-out puzzles, one response each: the paired difference with its standard error.
+"""Two stages on the same held-out puzzles, one response each: the paired difference with its standard error, and what is readable.
 
 python -m minir1.r1.compare runs/r1-cpu-0 zero r1 --problems 4096
 """
@@ -9,9 +9,11 @@ import sys
 import torch
 
 from minir1.config import UserError, apply
+from minir1.r1.curate import readable
 from minir1.r1.pipeline import Pipeline
 from minir1.r1.scoreboard import Board, standard_error
 from minir1.r1.stages import sampler_for
+from minir1.rollout import Rollouts
 from minir1.tools.cli import guard, parse
 
 
@@ -23,6 +25,17 @@ def paired(right_N: list[float], other_N: list[float]) -> tuple[float, float]:
     """
     difference = torch.tensor(other_N) - torch.tensor(right_N)
     return difference.mean().item(), standard_error(difference)
+
+
+def shares(asked: Rollouts) -> str:
+    """Right and readable responses in percent, of all and by count of numbers."""
+    rows: dict[int, list[tuple[float, bool]]] = {}
+    for problem, reward, text in zip(asked.problems, asked.rewards, asked.texts):
+        rows.setdefault(len(problem.numbers), []).append((reward.accuracy, readable(problem, text)))
+    percent = lambda part: tuple(100 * sum(column) / len(part) for column in zip(*part))  # noqa: E731
+    whole = "{:.1f}% right, {:.1f}% readable".format(*percent([row for part in rows.values() for row in part]))
+    parts = (f"{k} numbers {{:.1f}} and {{:.1f}} of {len(rows[k])}".format(*percent(rows[k])) for k in sorted(rows))
+    return f"{whole} of {len(asked.texts)} ({'; '.join(parts)})"
 
 
 def main(arguments: list[str]) -> None:
@@ -42,11 +55,10 @@ def main(arguments: list[str]) -> None:
         model = pipeline.model(name)
         if not right:
             board = Board(pipeline)
-        rewards = board.ask(
-            model, sampler_for(model, pipeline, pipeline.config, pipeline.config.score.max_tokens), board.puzzles, 1
-        ).rewards
-        right[name] = [reward.accuracy for reward in rewards]
-        print(f"{name}: {100 * sum(right[name]) / len(rewards):.1f}% of {len(rewards)}")
+        sampler = sampler_for(model, pipeline, pipeline.config, pipeline.config.score.max_tokens)
+        asked = board.ask(model, sampler, board.puzzles, 1)
+        right[name] = [reward.accuracy for reward in asked.rewards]
+        print(f"{name}: {shares(asked)}", flush=True)
     mean, error = paired(*right.values()) if len(right) == 2 else (0.0, 0.0)
     print(f"{given.second} less {given.first}: {100 * mean:+.1f} points, standard error {100 * error:.1f}")
 
