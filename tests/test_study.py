@@ -28,7 +28,7 @@ from minir1.tasks.countdown import Countdown
 from minir1.tools import measure, study, study_corpus, study_hooks
 from minir1.tools.behaviours import corpus_rates
 from minir1.tools.flags import parse_command_line
-from minir1.tools.study_figures import over_seeds, thin
+from minir1.tools.study_figures import over_seeds
 from minir1.tools.study_plans import BASES, DOSES, STUDIES, flags_of
 from minir1.tools.summary import parameter_counts
 from minir1.transcript import END, THINK
@@ -254,12 +254,6 @@ def test_a_part_of_the_pretraining_budget():
 def test_a_gpu_base_needs_a_gpu():
     with pytest.raises(UserError, match="needs a GPU"):
         flags_of(STUDIES["habits"].variants[0], "gpu", "cpu", {})
-
-
-def test_thinning_keeps_means_and_the_last_step():
-    steps, values = list(range(1, 101)), [float(i) for i in range(1, 101)]
-    thinned = thin(steps, values)
-    assert len(thinned) == 25 and thinned[0] == [4, 2.5] and thinned[-1] == [100, 98.5]
 
 
 # ---------------------------------------------------------------- the command

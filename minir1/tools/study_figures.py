@@ -15,37 +15,20 @@ from minir1.tools.words import column, phase
 from minir1.tools.words import table as columns
 
 CURVES = ("accuracy", "length", "attempts", "reflections_100", "checks", "hit_rate", "check_right", "truncated", "thinking")
-HEALTH = ("reward", "signal", "entropy", "repeated", "wrong_steps", "gap")
 FINAL = ("accuracy", "stderr", "length", "attempts", "hit_rate", "checks", "check_right", "reflections", "reflections_100",
          "right_if_reflecting", "repeated", "wrong_steps", "truncated", "thinking", "n")  # fmt: skip
-POINTS = 25  # of a thinned curve
 
 # ---------------------------------------------------------------- gathering
 
 
-def thin(steps: list[float], values: list[float]) -> list[list[float]]:
-    """Means over POINTS stretches of a curve: [[last step of the stretch, mean], ...].
-
-    >>> thin([1.0, 2.0], [0.5, 0.7])
-    [[1.0, 0.5], [2.0, 0.7]]
-    """
-    parts = np.array_split(np.arange(len(steps)), min(POINTS, len(steps))) if steps else ()
-    return [[steps[part[-1]], float(f"{mean(values[i] for i in part):.5g}")] for part in parts]
-
-
 def curves_of(run: Path) -> dict[str, list]:
-    """Validation in full, training thinned, of the phase that the run is about."""
+    """Validation, of the phase that the run is about; training is in the run's own metrics."""
     rows, found = read_metrics(run), {}
-    name = "answer_only" if phase(rows, "answer_only") else "rl"
-    exam = phase(rows, "validate_answer_only" if name == "answer_only" else "validate")
+    exam = phase(rows, "validate_answer_only" if phase(rows, "answer_only") else "validate")
     for metric in CURVES:
         steps, values = column(exam, metric)
         if steps:
             found[f"validate {metric}"] = [list(pair) for pair in zip(steps, values)]
-    for metric in (*CURVES, *HEALTH):
-        steps, values = column(phase(rows, name), metric)
-        if steps:
-            found[f"train {metric}"] = thin(steps, values)
     return found
 
 
