@@ -28,7 +28,7 @@ from minir1.tasks.countdown import Countdown
 from minir1.tools import measure, study, study_corpus, study_hooks
 from minir1.tools.behaviours import corpus_rates
 from minir1.tools.flags import parse_command_line
-from minir1.tools.study_figures import over_seeds
+from minir1.tools.study_figures import curves_of, over_seeds
 from minir1.tools.study_plans import BASES, DOSES, STUDIES, flags_of
 from minir1.tools.summary import parameter_counts
 from minir1.transcript import END, THINK
@@ -254,6 +254,15 @@ def test_a_part_of_the_pretraining_budget():
 def test_a_gpu_base_needs_a_gpu():
     with pytest.raises(UserError, match="needs a GPU"):
         flags_of(STUDIES["habits"].variants[0], "gpu", "cpu", {})
+
+
+def test_curves_are_those_of_the_phase_that_a_run_is_about(tmp_path):
+    rows = [{"phase": "validate", "step": 20, "accuracy": 0.5}, {"phase": "rl", "step": 1, "accuracy": 0.4}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert curves_of(tmp_path) == {"validate accuracy": [[20, 0.5]]}
+    rows += [{"phase": "answer_only", "step": 1, "accuracy": 0.2}, {"phase": "validate_answer_only", "step": 20, "accuracy": 0.3}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert curves_of(tmp_path) == {"validate accuracy": [[20, 0.3]]}
 
 
 # ---------------------------------------------------------------- the command
