@@ -171,6 +171,15 @@ def test_a_broken_configuration_and_a_preset_without_golden_runs(tmp_path, capsy
     assert command(["golden", str(run)]) == 2 and "cannot be read" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("run", sorted((Path(__file__).parent.parent / "results").glob("*-seed*")), ids=lambda run: run.name)
+def test_a_shipped_run_holds_the_configuration_that_it_ran_with(run):
+    config, summary = (json.loads((run / name).read_text(encoding="utf-8")) for name in ("config.json", "summary.json"))
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    preset, _, seed = run.name.partition("-seed")
+    assert (config["preset"], config["seed"]) == (summary["preset"], summary["seed"]) == (preset, int(seed))
+    assert config["rl"]["steps"] == max(row["step"] for row in rows if row["phase"] == "rl")
+
+
 def test_the_shipped_golden_runs_agree_and_a_spoiled_copy_does_not(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(Path(__file__).parent.parent)
     runs = sorted(Path("results").glob("cpu-seed*"))

@@ -54,7 +54,8 @@ def test_cons_takes_the_answer_given_most_often():
 def test_shares_are_told_by_count_of_numbers():
     four = Countdown((3, 5, 2, 1), 4)
     asked = rollouts([EN, EN, four], [RIGHT, RIGHT.replace("So (3 + 5) / 2 = 4.", ""), WRONG])
-    told = "66.7% right, 66.7% readable of 3 (3 numbers 100.0 and 50.0 of 2; 4 numbers 0.0 and 100.0 of 1)"
+    three, one = "3 numbers 100.0% right, 50.0% readable of 2", "4 numbers 0.0% right, 100.0% readable of 1"
+    told = f"all 66.7% right, 66.7% readable of 3; {three}; {one}"
     assert shares(asked) == told
 
 

@@ -28,14 +28,15 @@ def paired(right_N: list[float], other_N: list[float]) -> tuple[float, float]:
 
 
 def shares(asked: Rollouts) -> str:
-    """Right and readable responses in percent, of all and by count of numbers."""
-    rows: dict[int, list[tuple[float, bool]]] = {}
-    for problem, reward, text in zip(asked.problems, asked.rewards, asked.texts):
-        rows.setdefault(len(problem.numbers), []).append((reward.accuracy, readable(problem, text)))
-    percent = lambda part: tuple(100 * sum(column) / len(part) for column in zip(*part))  # noqa: E731
-    whole = "{:.1f}% right, {:.1f}% readable".format(*percent([row for part in rows.values() for row in part]))
-    parts = (f"{k} numbers {{:.1f}} and {{:.1f}} of {len(rows[k])}".format(*percent(rows[k])) for k in sorted(rows))
-    return f"{whole} of {len(asked.texts)} ({'; '.join(parts)})"
+    """Right and readable responses in percent, of all and by count of numbers; one response a puzzle."""
+    responses = zip(asked.problems, asked.rewards, asked.texts)
+    rows = [(len(problem.numbers), reward.accuracy, readable(problem, text)) for problem, reward, text in responses]
+    told = []
+    for k in ("all", *sorted({count for count, *_ in rows})):
+        part = [row for row in rows if k in ("all", row[0])]
+        right, clear = (100 * sum(row[i] for row in part) / len(part) for i in (1, 2))
+        told.append(f"{k if k == 'all' else f'{k} numbers'} {right:.1f}% right, {clear:.1f}% readable of {len(part)}")
+    return "; ".join(told)
 
 
 def main(arguments: list[str]) -> None:

@@ -80,7 +80,7 @@ def plans(rng: Random, numbers: tuple[int, ...], target: int) -> Iterator[Plan]:
     if len(numbers) > 4:
         yield from _long_plans(rng, numbers, target)
         return
-    for _ in range(2):  # once more from the start: a reader who slips has met the solution, and missed it
+    for _ in range(2):  # a reader who slips has met the solution, and missed it; made anew: write_trace tells plans by identity
         given = [_plan((), numbers, (n,), target) for n in dict.fromkeys(numbers)]
         again = [_plan((), numbers, (n,), target, again=True) for n in dict.fromkeys(numbers)]
         for some in (given, _made_plans(numbers, target) if len(numbers) == 4 else [], again):
