@@ -64,7 +64,6 @@ def pretrain(lab: Lab, path: Path) -> None:
     learner, steps = make_learner(model, p.weight_decay, p.clip, lab.device, p.optimizer), p.tokens // p.batch_tokens
     first = lab.restore("pretrain", model, learner)
     lab.announce_pretraining(model)
-    lab.warm_sampler(model)
     run, rows = partial(ordered, workers=config.corpus.workers), p.batch_tokens // p.row_tokens
     source = batches(config.corpus, lab.tokenizer, config.seed, rows, p.row_tokens, first, steps - first, run)
     ids = ((torch.from_numpy(rows).to(lab.device.name, non_blocking=True), None) for rows in source)
@@ -72,6 +71,7 @@ def pretrain(lab: Lab, path: Path) -> None:
 
     def on_step(step) -> None:
         watch.step(step)
+        lab.warm_sampler(model)  # once a first step is done, which it would delay
         if step.step % p.checkpoint_every == p.checkpoint_every - 1 and step.step + 1 < steps:
             lab.keep("pretrain", step.step + 1, model, learner)
 

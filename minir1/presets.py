@@ -1,10 +1,10 @@
-"""The presets: cpu (a laptop), gpu (one card from Ampere on), best (the same card, as long),
-t4 (a free Colab), smoke (seconds, for tests).
+"""The presets: cpu (a laptop), gpu (one card from Ampere on), best (the same, longer), t4 (a free Colab), smoke (seconds, for tests).
 
-`best` is the gpu preset's model with room for 2,048 tokens and four things changed. It reads more; most of its thoughts are by
-goal-directed writers (minir1/variants/goal_directed.py), its sums by careful ones (minir1/variants/careful_sums.py). It reads and
-practises larger puzzles too, and GPT-3's ten tasks. And a well-formed wrong answer earns nothing: where a whole group fails, form
-alone would decide the advantages, divided by the group's deviation to full size (measured: results/LOG.md).
+`cpu` and `t4` start from shipped bases that have read the plain writers of minir1/tasks. Most thoughts that `gpu` and `best` read
+are by goal-directed writers (minir1/variants/goal_directed.py), their sums by careful ones (minir1/variants/careful_sums.py). And
+a well-formed wrong answer earns them nothing: where a whole group fails, form alone would decide the advantages, divided by the
+group's deviation to full size (measured: results/LOG.md). `best` has room for 2,048 tokens, reads more, and reads and practises
+larger puzzles too, and GPT-3's ten tasks.
 """
 
 from dataclasses import replace
@@ -23,10 +23,14 @@ _GPU = Config(
         vocab_size=768, width=256, layers=6, heads=8, kv_rank=96, nope_width=32, rope_width=16, value_width=48,
         dense_width=768, experts=8, top_k=2, expert_width=160, positions=1280,
     ),
-    corpus=CorpusConfig(countdown="3to4", vocab_size=768, pairs=0.15),
-    pretrain=PretrainConfig(tokens=260_000_000, batch_tokens=65_536, row_tokens=1024),
+    corpus=CorpusConfig(
+        countdown="3to4", vocab_size=768, writer="minir1.variants.goal_directed", sums="minir1.variants.careful_sums",
+        direct=0.4, pairs=0.1, arithmetic_direct=0.5, habits=Habits(systematic=0.9, persistence=0.5, most_attempts=130),
+    ),
+    pretrain=PretrainConfig(tokens=170_000_000, batch_tokens=65_536, row_tokens=1024),
     rl=RLConfig(
-        steps=240, prompts=64, group_size=16, lr=1e-4, max_tokens=1024, early_tokens=512, recompute=True, train_tokens=262_144,
+        steps=240, prompts=64, group_size=16, max_tokens=1024, early_tokens=512, recompute=True, train_tokens=262_144,
+        format_reward=0.0,
         tasks=("countdown:3to4=0.42", "countdown:sos4=0.4", "arithmetic:5d+=0.06", "arithmetic:5d-=0.06", "arithmetic:2dx=0.06"),
     ),
     eval=EvalConfig(problems=2048, validation=512, arithmetic=512, many=512, answer_only_steps=240, batch=2048),
@@ -36,14 +40,10 @@ _BEST = replace(
     _GPU,
     preset="best",
     model=replace(_GPU.model, positions=2176),
-    corpus=replace(
-        _GPU.corpus, countdown="3to4,3to4,rg-easy,rg-easy,rg-hard", writer="minir1.variants.goal_directed",
-        sums="minir1.variants.careful_sums", direct=0.4, pairs=0.1, arithmetic_direct=0.5,
-        habits=Habits(systematic=0.9, persistence=0.5, most_attempts=130),
-    ),
+    corpus=replace(_GPU.corpus, countdown="3to4,3to4,rg-easy,rg-easy,rg-hard"),
     pretrain=replace(_GPU.pretrain, tokens=900_000_000, batch_tokens=131_072, row_tokens=2048),
     rl=replace(
-        _GPU.rl, steps=240, format_reward=0.0, max_tokens=2048, early_tokens=768,
+        _GPU.rl, max_tokens=2048, early_tokens=768,
         tasks=("countdown:3to4=0.2", "countdown:sos4=0.25", "countdown:rg-easy=0.22", "countdown:rg-hard=0.1", *_SUMS),
     ),
     eval=replace(_GPU.eval, answer_only_steps=0),
@@ -54,7 +54,8 @@ PRESETS = {
     "best": _BEST,
     "t4": replace(
         _GPU, preset="t4", dtype="float16", kernels="portable", from_scratch=False, base="base-gpu.pt",
-        rl=replace(_GPU.rl, train_tokens=32_768), eval=replace(_GPU.eval, problems=1024, batch=1024),
+        corpus=CorpusConfig(countdown="3to4", vocab_size=768, pairs=0.15),  # what base-gpu.pt has read
+        rl=replace(_GPU.rl, train_tokens=32_768, format_reward=0.1), eval=replace(_GPU.eval, problems=1024, batch=1024),
     ),
     "smoke": Config(
         preset="smoke",

@@ -6,9 +6,12 @@ false alarm with probability 6e-7 (the seeds are fixed, so a test that passes ke
 
 import hashlib
 import re
+import subprocess
+import sys
 import time
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -397,6 +400,33 @@ def test_workers_end_when_the_reader_stops_early(tokenizer):
     start = time.monotonic()
     reader.close()
     assert time.monotonic() - start < 30, "the 497 shards that nobody wants are not written"
+
+
+SCRIPT = """
+import os, sys
+from operator import add
+sys.path.insert(0, {root!r})
+from minir1.fast.parallel import ordered
+
+print("imported as", __name__, flush=True)
+
+
+def own(a, b):
+    return 10 * add(a, b)
+
+
+if __name__ == "__main__":
+    print(list(ordered(add if sys.argv[1] == "module" else own, [(1, 2), (3, 4)], 2)), os.path.basename(__file__), __spec__)
+"""
+
+
+@pytest.mark.parametrize(("function", "result", "again"), [("module", "[3, 7]", False), ("own", "[30, 70]", True)])
+def test_workers_import_the_script_only_for_its_own_functions(function, result, again, tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT.format(root=str(Path(__file__).parents[1])))
+    command = [sys.executable, str(tmp_path / "script.py"), function]
+    lines = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout.splitlines()
+    assert f"{result} script.py None" in lines, "and the script keeps its name"
+    assert ("imported as __mp_main__" in lines) == again
 
 
 @pytest.mark.parametrize(("rows", "row_tokens"), [(3, 50), (1, 7), (4, 1000), (5, 2013)])

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -745,6 +746,16 @@ def test_what_compiles_ahead_samples_as_reinforcement_learning_will(monkeypatch)
     assert (len(prompts), group) == (config.rl.prompts, config.rl.group_size) and model.config == shape
     assert replace(settings_, max_tokens=0) == replace(sampling(tokenizer, 9, config.rl.temperature), max_tokens=0)
     assert samples.length_B.min() > 0
+
+
+def test_the_sampler_is_compiled_ahead_once(monkeypatch):
+    started = []
+    monkeypatch.setattr(lab, "get_context", lambda kind: SimpleNamespace(Process=lambda **how: started.append(how) or Mock()))
+    run, device = SimpleNamespace(config=replace(Config(), compile=True)), Device("cpu", "CPU", torch.float32, "grouped")
+    where = lab.Lab(run, device, SimpleNamespace(to_text=lambda: "{}"))
+    for _ in range(3):
+        where.warm_sampler(tiny())
+    assert [how["target"] for how in started] == [lab.compile_sampler]
 
 
 def test_nothing_is_compiled_ahead_where_nothing_is_compiled(monkeypatch):

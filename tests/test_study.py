@@ -35,7 +35,7 @@ from minir1.transcript import END, THINK
 
 ROOT = Path(__file__).parent.parent
 STEP = re.compile(r"\d+ [-+*/] \d+ = -?\d+")
-CORPORA = [PRESETS["cpu"].corpus, PRESETS["gpu"].corpus]
+CORPORA = [PRESETS["cpu"].corpus, PRESETS["t4"].corpus]
 
 
 # ---------------------------------------------------------------- corpora

@@ -26,6 +26,7 @@ class Lab:
     run: Run
     device: Device
     tokenizer: Tokenizer | None = None
+    warmed: bool = False
 
     @property
     def config(self) -> Config:
@@ -91,8 +92,10 @@ class Lab:
             print("compute reliably gains nothing from checking itself, and RL then makes its responses shorter, not longer.")
 
     def warm_sampler(self, model: Transformer) -> None:
-        """Let another process compile the sampler's steps while this one pretrains: the compiler keeps its results on disk."""
-        if self.config.compile and self.device.kernels == "grouped":
+        """The first time, let another process compile the sampler's steps while this one pretrains: the compiler keeps its
+        results on disk."""
+        before, self.warmed = self.warmed, True
+        if not before and self.config.compile and self.device.kernels == "grouped":
             how = (model.config, self.tokenizer.to_text(), self.device, self.config)
             get_context("spawn").Process(target=compile_sampler, args=how, daemon=True).start()
 

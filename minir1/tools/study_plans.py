@@ -124,7 +124,7 @@ STUDIES = {
 SCALES = {
     "smoke": {"preset": "smoke"},
     "cpu": {"preset": "cpu"},  # a million parameters, three numbers
-    "gpu": {"preset": "gpu", "rl.steps": 100, "eval.problems": 1024},  # eight million, three or four
+    "gpu": {"preset": "t4", "dtype": "auto", "kernels": "auto", "rl.steps": 100},  # eight million, three or four
 }
 # bases that a study pretrains; on a GPU the small model reads more
 BASES = {
