@@ -1,4 +1,4 @@
-"""The presets: cpu (a laptop), gpu (one card from Ampere on), best (the same, longer), t4 (a free Colab), smoke (seconds, for tests).
+"""The presets: cpu (a laptop), gpu (one card from Ampere on), best (the same, longer), t4 (a free Colab), smoke (for tests).
 
 `cpu` and `t4` start from shipped bases that have read the plain writers of minir1/tasks. Most thoughts that `gpu` and `best` read
 are by goal-directed writers (minir1/variants/goal_directed.py), their sums by careful ones (minir1/variants/careful_sums.py). And
