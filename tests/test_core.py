@@ -2,8 +2,12 @@
 
 import ast
 import io
+import subprocess
+import sys
 import tokenize
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = (
@@ -90,3 +94,10 @@ def test_run_time_packages_are_the_five_allowed_ones():
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
             for name in names:
                 assert name.split(".")[0] in allowed | optional, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("module", ["train_zero", "train_r1", "minir1.tools.play"])
+def test_a_start_does_not_wait_for_the_compiler(module):
+    """Importing it takes as long as everything else together; who compiles or trains pays for it later."""
+    code = f"import sys, {module}; print([name for name in ('torch._dynamo', 'matplotlib') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout == "[]\n"

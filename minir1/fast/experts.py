@@ -83,9 +83,9 @@ def pieces(end_E: Tensor) -> tuple[Tensor, Tensor]:
     return part_EP, part_EP.diff(dim=1, prepend=start_E[:, None])
 
 
-@torch.compiler.disable  # compiled, the gradients of these products are wrong now and then (torch 2.11, CUDA: results/LOG.md)
 def grouped_experts(x_ND, expert_NK, weight_NK, gate_EFD, up_EFD, down_EDF) -> Tensor:
-    """Tokens in order of their experts, then one grouped matrix product per projection (bfloat16, Hopper and later)."""
+    """Tokens in order of their experts, then one grouped matrix product per projection (bfloat16, Hopper and later). Not to be
+    compiled: the gradients of these products are then wrong now and then (torch 2.11, CUDA: results/LOG.md)."""
     (N, K), half = expert_NK.shape, torch.bfloat16
     slot_M, end_E = slots(expert_NK, len(gate_EFD))
     x = torch.zeros(N * K + ALIGN * len(gate_EFD), x_ND.shape[1], dtype=half, device=x_ND.device)
@@ -187,13 +187,16 @@ class Grouped(torch.autograd.Function):
         return grad_x, None, grad_NK.to(of_weight), grad_gate, grad_up, grad_down
 
 
-@torch.compiler.disable  # a compiled block stops here; the functions above are compiled apart from it
 def grouped_experts_compiled(x_ND, expert_NK, weight_NK, gate_EFD, up_EFD, down_EDF) -> Tensor:
-    """`grouped_experts` with fewer kernels, where all batches have one shape (each is compiled apart)."""
+    """`grouped_experts` with fewer kernels, where all batches have one shape (each is compiled apart). A compiled block stops
+    here, too: the functions above are compiled apart from it."""
     return Grouped.apply(x_ND, expert_NK, weight_NK, gate_EFD, up_EFD, down_EDF)
 
 
 def use(model, compute) -> None:
-    """Let every expert layer of the model compute its experts with `compute`."""
+    """Let every expert layer of the model compute its experts with `compute`; grouped ones are closed to the compiler (here, for
+    as a decorator that would import the compiler everywhere)."""
+    if compute in (grouped_experts, grouped_experts_compiled):
+        compute = torch.compiler.disable(compute)
     for layer in model.expert_layers():
         layer.compute = compute
