@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from minir1.fast.cores import CoreDecoder
 from minir1.fast.decoder import Decoder, can_fuse
 from minir1.fast.experts import batched_experts, use
 from minir1.model import Cache, Transformer
@@ -68,7 +69,8 @@ class Engine:
         for name, weight in self.policy.named_parameters():
             weight.data = weight.data.to(torch.float32 if name.endswith("router") else dtype)
         use(self.policy, batched_experts)
-        self.decoder = Decoder(model, dtype, compiled) if can_fuse(model) else None
+        cores = can_fuse(model) and self.device.type == "cpu" and dtype == torch.float32 and not compiled
+        self.decoder = CoreDecoder(model, dtype) if cores else Decoder(model, dtype, compiled) if can_fuse(model) else None
         self.draw = torch.compile(draw) if compiled else draw
         self.rows, self.room, c = rows, room, model.config
         graphs = self.device.type == "cuda"  # each (rows, span) is captured once: few of them, and seldom a look, which waits
@@ -76,6 +78,7 @@ class Engine:
         self.size = min(c.positions, round_up(room + 128, 64))
         make = lambda *shape, dtype: torch.zeros(shape, dtype=dtype, device=self.device)  # noqa: E731
         self.store = make(c.layers, rows, self.size, c.cache_width, dtype=dtype)
+        self.keys = make(c.layers * rows * c.cache_width * self.size if cores else 0, dtype=dtype)
         self.length, self.count, self.token = (make(rows, dtype=torch.long) for _ in range(3))
         self.done, self.free = (make(rows, dtype=torch.bool) for _ in range(2))
         self.out_ids, self.out_logp = make(rows, room + 1, dtype=torch.long), make(rows, room + 1, dtype=torch.float32)
@@ -102,6 +105,10 @@ class Engine:
         if self.device.type == "cuda":
             seed = torch.randint(2**62, (), generator=generator, device=generator.device).item() if generator else 0
             torch.cuda.manual_seed(seed)
+        self.stores = (self.store,)
+        if len(self.keys):
+            size = longest + settings.max_tokens  # as narrow as can be: a token's numbers lie so far apart
+            self.stores += (self.keys[: self.store[..., :size, :].numel()].view(*self.store.shape[:2], -1, size).mT,)
         queue = self._read(prompts, group, settings)
         self._run(queue, settings)
         self.useful += int(queue.done.length_B.sum())
@@ -137,7 +144,8 @@ class Engine:
         queue.next += len(slot_N)
         held[slot_N], prompt_N = response_N, response_N // queue.group
         span = queue.store_LPSW.shape[2]
-        self.store[:, slot_N, :span] = queue.store_LPSW[:, prompt_N]
+        for store in self.stores:
+            store[:, slot_N, :span] = queue.store_LPSW[:, prompt_N]
         self.length[slot_N] = queue.length_P[prompt_N]
         self.count[slot_N], self.done[slot_N], self.free[slot_N] = 0, False, False
         self.out_ids[slot_N], self.out_logp[slot_N] = settings.stop_ids[0], 0.0
@@ -160,7 +168,8 @@ class Engine:
         """Move the running rows to the front of the store and shrink to their bucket."""
         kept = (held < 0).int().argsort(stable=True)[:rows]
         span = min(self.size, int(self.length[kept].max()) + 1)
-        self.store[:, :rows, :span] = self.store[:, kept, :span]
+        for store in self.stores:
+            store[:, :rows, :span] = store[:, kept, :span]
         for state in (self.length, self.count, self.token, self.done, self.free, self.out_ids, self.out_logp):
             state[:rows] = state[kept]
         return held[kept]
@@ -169,7 +178,7 @@ class Engine:
         """How far the store is read. The kernels read each row as far as it is filled: the device need not be asked."""
         if self.decoder and self.decoder.kernels:
             return self.size
-        return min(self.size, round_up(int(self.length[:rows].max()) + self.look, self.grain))
+        return min(self.size, round_up(int(self.length[:rows].max()) + self.look, self.grain), self.stores[-1].shape[2])
 
     def _bucket(self, rows: int) -> int:
         return min(self.rows, next((b for b in self.sizes if b >= rows), self.rows))
@@ -205,9 +214,10 @@ class Engine:
             self.graphs[key] = graph
 
     def _step(self, rows: int, span: int, settings: Sampling) -> None:
-        store, position = self.store[:, :rows, :span], self.length[:rows].clamp(max=span - 1)  # ended rows may stand still
+        position = self.length[:rows].clamp(max=span - 1)  # ended rows may stand still
+        store, *keys = (store[:, :rows, :span] for store in self.stores)
         if self.decoder:
-            logits_BV = self.decoder.step(self.token[:rows], store, position)
+            logits_BV = self.decoder.step(self.token[:rows], store, position, *keys)
         else:
             logits_BV = self.policy(self.token[:rows, None], _View(store, position))[:, -1]
         self.length[:rows] = position + (~self.done[:rows]).long()
