@@ -1,6 +1,6 @@
 """Plugs the fast twins into a model: experts and compilation for training, the engine for sampling."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 
@@ -8,6 +8,7 @@ from minir1.config import Config
 from minir1.fast.engine import Engine
 from minir1.fast.experts import batched_experts, grouped_experts, grouped_experts_compiled, use
 from minir1.fast.graphs import Replayed
+from minir1.fast.norms import norms_by_hand
 from minir1.fast.precision import Device
 from minir1.fast.warm import Waiting
 from minir1.model import Transformer, looped_experts
@@ -26,6 +27,7 @@ def accelerate(model: Transformer, device: Device, compiled: bool = False, learn
     compiled, before = compiled and device.name in COMPILES, torch.backends.cuda.cudnn_sdp_enabled()
     portable = looped_experts if device.name == "cpu" else batched_experts  # without launches to save, fewer operations win
     kernels = {"grouped": grouped_experts, "portable": portable, "plain": looped_experts}
+    norms = norms_by_hand(model) if device.name == "cpu" and device.kernels != "plain" else nullcontext()
     replayed = Replayed(learner) if compiled and learner else None
 
     def switch() -> None:
@@ -43,7 +45,8 @@ def accelerate(model: Transformer, device: Device, compiled: bool = False, learn
         switch()
     torch.backends.cuda.enable_cudnn_sdp(before or (compiled and cudnn))
     try:
-        yield model
+        with norms:
+            yield model
     finally:
         if waiting:
             waiting.end()
