@@ -3,7 +3,9 @@
 A random test quotes its false-alarm probability: the chance that correct code would fail under another seed.
 """
 
+import copy
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
@@ -17,19 +19,22 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from minir1 import fast as fast_twins
-from minir1.config import Config, ModelConfig, apply
+from minir1.config import Config, ModelConfig, PretrainConfig, apply
 from minir1.corpus import sample_text
 from minir1.fast import decoder, experts
+from minir1.fast import engine as engines
+from minir1.fast.cores import CoreDecoder
 from minir1.fast.decoder import Decoder, attend_plain, can_fuse, mask
 from minir1.fast.engine import Engine
 from minir1.fast.experts import batched_experts, grouped_experts, grouped_experts_compiled, pieces, use
 from minir1.fast.graphs import Replayed
+from minir1.fast.norms import norms_by_hand
 from minir1.fast.precision import Device
 from minir1.fast.setup import accelerate, make_sampler
-from minir1.model import Cache, Transformer, looped_experts, token_logp
+from minir1.model import Cache, RMSNorm, Transformer, looped_experts, token_logp
 from minir1.presets import PRESETS
 from minir1.sampler import Sampling, choose, pad, prefill, restrict, sample
-from minir1.supervised import Learner
+from minir1.supervised import Learner, language_loss
 from minir1.tokenizer import Tokenizer
 from minir1.tools import lab
 from minir1.tools.measure import sampling
@@ -417,6 +422,45 @@ def test_the_fused_step_follows_the_weights_in_place():
         torch.testing.assert_close(logits, model(torch.tensor([[3]]))[:, -1], rtol=1e-4, atol=1e-5)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "flags", [{}, {"shared_experts": 2, "experts": 5, "heads": 3}, {"experts": 0}, {"shared_experts": 0, "top_k": 3}]
+)
+def test_a_step_on_cores_is_the_plain_one(flags):
+    """Logits and what is stored, rows at different positions; behind these the stores hold what an earlier batch left: anything."""
+    model = tiny(replace(MLA, layers=3, routed_scale=1.7, **flags))
+    for name, p in model.named_parameters():
+        p.add_(0.1 * torch.randn(p.shape, generator=generator(len(name))))
+    for layer in model.expert_layers():
+        layer.bias_E.normal_(0, 0.2, generator=generator(2))
+    plain, cores, position_B = Decoder(model, torch.float32), CoreDecoder(model, torch.float32), torch.tensor([0, 3, 7, 12, 19])
+    store = torch.randn(3, 5, 20, MLA.cache_width, generator=generator(3))
+    own, keys = store.clone(), store.mT.contiguous().mT
+    keys[:, torch.arange(20) > position_B[:, None]] = torch.nan
+    for _ in range(2):  # the second time what was stored before is read and overwritten
+        expected, logits = plain.step(position_B, store, position_B), cores.step(position_B, own, position_B, keys)
+        torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+    read = torch.arange(20) <= position_B[:, None]
+    for found in (own, keys):
+        torch.testing.assert_close(found[:, read], store[:, read], rtol=1e-5, atol=1e-5)
+
+
+def test_cores_have_a_step_of_their_own_in_float32_only():
+    kind = lambda *how: type(Engine(tiny(), *how).decoder)  # noqa: E731
+    assert kind(torch.float32, 8, 20) is CoreDecoder and kind(torch.bfloat16, 8, 20) is Decoder
+    assert kind(torch.float32, 8, 20, True) is Decoder  # one compilation serves every batch: the plain functions
+
+
+def test_an_engine_without_keys_is_greedy_like_the_sampler(monkeypatch):
+    """What other devices do."""
+    monkeypatch.setattr(engines, "CoreDecoder", lambda *_: pytest.fail("made a step for cores"))
+    model, stop_ids = tiny(), stops_for(MLA)
+    monkeypatch.setattr(engines, "on_cores", lambda *_: False)
+    settings_ = Sampling(BUDGET, stop_ids, temperature=0)
+    fast, slow = (s(model, PROMPTS * 2, 4, settings_) for s in (Engine(model, torch.float32, 32, BUDGET).sample, sample))
+    assert rows(fast) == rows(slow)
+
+
 def test_only_linear_queries_over_latents_are_fused():
     assert can_fuse(tiny()) and not can_fuse(tiny(replace(MLA, q_rank=8))) and not can_fuse(tiny(GQA))
     assert not can_fuse(tiny(bias=MUTE))  # a subclass may compute anything
@@ -556,6 +600,50 @@ def test_engine_in_half_precision_keeps_the_router_in_float32():
     assert all(p.dtype == torch.float32 and p.requires_grad for p in model.parameters())
     samples = engine.sample(model, PROMPTS, 2, Sampling(20, (1,)))
     assert samples.logp_BT.dtype == torch.float32 and torch.isfinite(samples.logp_BT).all()
+
+
+# ---------------------------------------------------------------- norms, twins of PyTorch's
+
+
+@pytest.mark.parametrize("shape", [(5, 16), (2, 3, 4, 16)])
+@pytest.mark.parametrize("size", [1.0, 1e-4], ids=["usual", "so small that epsilon counts"])
+def test_norms_by_hand_have_pytorchs_values_and_gradients(shape, size):
+    norm, found = RMSNorm(16, 1e-6), []
+    norm.weight.data = torch.randn(16, generator=generator(1))
+    x, grad = size * torch.randn(shape, generator=generator(2)), torch.randn(shape, generator=generator(3))
+    for way in (nullcontext(), norms_by_hand(norm)):
+        leaf, norm.weight.grad = x.clone().requires_grad_(), None
+        with way:
+            y = norm(leaf)
+        y.backward(grad)
+        found.append((y, leaf.grad, norm.weight.grad))
+    for plain, fast in zip(*found):
+        torch.testing.assert_close(fast, plain, rtol=1e-5, atol=1e-5 * plain.abs().max().item())
+
+
+@MODELS
+def test_a_model_with_norms_by_hand_has_the_plain_models_gradients(config):
+    model, ids = tiny(replace(config, mtp=config is MLA)), torch.randint(V, (3, 20), generator=generator(4))
+    plain, again = [], []
+    for grads, way in ((plain, nullcontext()), (again, norms_by_hand(model))):
+        with way:
+            language_loss(model, ids, None, PretrainConfig())[0].backward()
+        grads += [p.grad for p in model.parameters()]
+        model.zero_grad(set_to_none=True)
+    for a, b in zip(plain, again):
+        torch.testing.assert_close(b, a, rtol=1e-5, atol=1e-5 * a.abs().max().item())
+
+
+def test_a_copy_made_while_norms_are_by_hand_has_weights_of_its_own():
+    """And other number formats and autocast go the plain way."""
+    model, x = tiny(), torch.randn(2, 16)
+    with norms_by_hand(model):
+        twin = copy.deepcopy(model)
+        twin.norm.weight.data.fill_(2.0)
+        torch.testing.assert_close(twin.norm(x), 2 * model.norm(x))
+        assert model.norm(x.bfloat16()).dtype == torch.bfloat16 and model.norm(x).grad_fn.name().startswith("Normal")
+        with torch.autocast("cpu", torch.bfloat16):
+            assert not model.norm(x).grad_fn.name().startswith("Normal")
 
 
 # ---------------------------------------------------------------- experts, twins of the loop
@@ -702,11 +790,13 @@ def test_fast_twins_are_taken_out_again():
     fast = make_sampler(model, device, Config())(model, PROMPTS, 1, settings_)
     assert rows(fast) == rows(slow)
     assert model.expert_layers()[0].compute is looped_experts
-    for kernels, compute in (("portable", looped_experts), ("grouped", grouped_experts)):
+    by_hand = lambda: {"forward" in vars(module) for module in model.modules() if isinstance(module, RMSNorm)}  # noqa: E731
+    for kernels, compute in (("portable", looped_experts), ("grouped", grouped_experts), ("plain", looped_experts)):
         with accelerate(model, Device("cpu", "CPU", torch.float32, kernels)):
             used = model.expert_layers()[0].compute
             assert getattr(used, "__wrapped__", used) is compute and hasattr(used, "_torchdynamo_disable") == (kernels == "grouped")
-    assert model.expert_layers()[0].compute is looped_experts
+            assert by_hand() == {kernels != "plain"}
+    assert model.expert_layers()[0].compute is looped_experts and by_hand() == {False}
     assert make_sampler(model, Device("cpu", "CPU", torch.float32, "plain"), Config()) is sample
 
 

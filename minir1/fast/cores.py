@@ -14,8 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minir1.config import ModelConfig
-from minir1.fast.decoder import Decoder, Layer, fuse
+from minir1.fast.decoder import Decoder, Layer, can_fuse, fuse
 from minir1.model import Transformer
+
+
+def on_cores(model: Transformer, dtype: torch.dtype, compiled: bool) -> bool:
+    """Where this step serves; what is compiled is fused by the compiler."""
+    return can_fuse(model) and model.embed.weight.device.type == "cpu" and dtype == torch.float32 and not compiled
 
 
 class Plan(NamedTuple):

@@ -3,7 +3,8 @@
 Responses wait in a queue; each takes a slot, and a slot whose response has ended takes the next one, so that a batch
 does not wait for its longest member. A step of all slots, with sampling and the stop test, is captured once per
 (rows, span) bucket and replayed; the host looks at the slots every few steps only. When nobody waits any more, the
-running rows move together into ever smaller buckets. On the CPU the same scheduling runs without graphs.
+running rows move together into ever smaller buckets. On the CPU the same scheduling runs without graphs, with a step of its own
+(cores.py).
 """
 
 import copy
@@ -12,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from minir1.fast.cores import CoreDecoder
+from minir1.fast.cores import CoreDecoder, on_cores
 from minir1.fast.decoder import Decoder, can_fuse
 from minir1.fast.experts import batched_experts, use
 from minir1.model import Cache, Transformer
@@ -69,7 +70,7 @@ class Engine:
         for name, weight in self.policy.named_parameters():
             weight.data = weight.data.to(torch.float32 if name.endswith("router") else dtype)
         use(self.policy, batched_experts)
-        cores = can_fuse(model) and self.device.type == "cpu" and dtype == torch.float32 and not compiled
+        cores = on_cores(model, dtype, compiled)
         self.decoder = CoreDecoder(model, dtype) if cores else Decoder(model, dtype, compiled) if can_fuse(model) else None
         self.draw = torch.compile(draw) if compiled else draw
         self.rows, self.room, c = rows, room, model.config
@@ -78,7 +79,7 @@ class Engine:
         self.size = min(c.positions, round_up(room + 128, 64))
         make = lambda *shape, dtype: torch.zeros(shape, dtype=dtype, device=self.device)  # noqa: E731
         self.store = make(c.layers, rows, self.size, c.cache_width, dtype=dtype)
-        self.keys = make(c.layers * rows * c.cache_width * self.size if cores else 0, dtype=dtype)
+        self.stores, self.keys = (self.store,), make(self.store.numel() if cores else 0, dtype=dtype)
         self.length, self.count, self.token = (make(rows, dtype=torch.long) for _ in range(3))
         self.done, self.free = (make(rows, dtype=torch.bool) for _ in range(2))
         self.out_ids, self.out_logp = make(rows, room + 1, dtype=torch.long), make(rows, room + 1, dtype=torch.float32)
@@ -105,10 +106,9 @@ class Engine:
         if self.device.type == "cuda":
             seed = torch.randint(2**62, (), generator=generator, device=generator.device).item() if generator else 0
             torch.cuda.manual_seed(seed)
-        self.stores = (self.store,)
-        if len(self.keys):
-            size = longest + settings.max_tokens  # as narrow as can be: a token's numbers lie so far apart
-            self.stores += (self.keys[: self.store[..., :size, :].numel()].view(*self.store.shape[:2], -1, size).mT,)
+        if len(self.keys):  # as the store, but number after number, which then lie as many places apart: no more than needed
+            L, R, _, W, size = *self.store.shape, longest + settings.max_tokens
+            self.stores = self.store, self.keys[: L * R * W * size].view(L, R, W, size).mT
         queue = self._read(prompts, group, settings)
         self._run(queue, settings)
         self.useful += int(queue.done.length_B.sum())
