@@ -782,6 +782,16 @@ def test_a_model_computes_the_same_with_either_twin():
     torch.testing.assert_close(model(ids), slow, rtol=1e-4, atol=1e-4)
 
 
+def test_on_a_cpu_the_slots_are_as_many_as_memory_allows(monkeypatch):
+    """A preset for a large card must not take all of a laptop's memory: the others wait."""
+    model, settings_ = tiny(bias=MUTE), Sampling(12, (NEVER,), temperature=0)
+    c, size = model.config, Engine(model, torch.float32, 8, 12).size
+    monkeypatch.setattr("minir1.fast.engine.CORES", 10 * c.layers * size * c.cache_width * 4)
+    engine = Engine(model, torch.float32, 5000, 12)
+    assert engine.rows == 10 and engine.store.shape[1] == 10
+    assert rows(engine.sample(model, PROMPTS, 7, settings_)) == rows(sample(model, PROMPTS, 7, settings_))
+
+
 def test_fast_twins_are_taken_out_again():
     """Sampling and training with other kernels gives the same responses and leaves the model as it was."""
     model, device = tiny(bias=MUTE), Device("cpu", "CPU", torch.float32, "portable")

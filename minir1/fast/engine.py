@@ -21,6 +21,7 @@ from minir1.sampler import Samples, Sampling, choose, prefill, sample
 
 ROWS = (16, 32, 64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 PREFILL = 65_536  # prompt tokens read at once
+CORES = 2**30  # bytes of a store on a CPU at most, where more slots are not faster: other responses wait in the queue
 
 
 def round_up(value: int, step: int) -> int:
@@ -61,7 +62,7 @@ class Queue:
 class Engine:
     """`engine.sample` has the core sampler's signature. It decodes with a half-precision copy of the policy.
 
-    `rows` slots, responses of at most `room` tokens; `looks` and `useful` tell how well the slots were used.
+    `rows` slots at most, responses of at most `room` tokens; `slot_steps` and `useful` tell how well the slots were used.
     """
 
     def __init__(self, model: Transformer, dtype: torch.dtype, rows: int, room: int, compiled: bool = False):
@@ -73,10 +74,13 @@ class Engine:
         cores = on_cores(model, dtype, compiled)
         self.decoder = CoreDecoder(model, dtype) if cores else Decoder(model, dtype, compiled) if can_fuse(model) else None
         self.draw = torch.compile(draw) if compiled else draw
-        self.rows, self.room, c = rows, room, model.config
+        c, self.room = model.config, room
+        self.size = min(c.positions, round_up(room + 128, 64))
+        if self.device.type == "cpu":
+            rows = min(rows, max(8, CORES // (c.layers * self.size * c.cache_width * dtype.itemsize)))
+        self.rows = rows
         graphs = self.device.type == "cuda"  # each (rows, span) is captured once: few of them, and seldom a look, which waits
         self.grain, self.look, self.sizes = (128, 16, ROWS) if graphs else (8, 4, range(8, rows, 8))
-        self.size = min(c.positions, round_up(room + 128, 64))
         make = lambda *shape, dtype: torch.zeros(shape, dtype=dtype, device=self.device)  # noqa: E731
         self.store = make(c.layers, rows, self.size, c.cache_width, dtype=dtype)
         self.stores, self.keys = (self.store,), make(self.store.numel() if cores else 0, dtype=dtype)
