@@ -113,7 +113,7 @@ def test_the_page_of_a_golden_run(tmp_path, capsys):
 
 
 def test_bad_input_is_one_line(tmp_path, capsys):
-    for path, message in ((tmp_path, "holds no validation"), (tmp_path / "none", "holds no validation")):
+    for path, message in ((tmp_path, "holds no validation"), (tmp_path / "none", "no folder")):
         assert command(["evolution", str(path)]) == 2 and message in capsys.readouterr().err
     run = tmp_path / "run"
     run.mkdir()

@@ -311,6 +311,15 @@ def test_verdict_on_slow_progress_looks_further_back():
     noise = random.Random(3)
     rows = [{"accuracy": 0.5 + 0.002 * i + noise.gauss(0, 0.015)} for i in range(60)]
     assert re.fullmatch(r"learning slowly: accuracy 5\d% -> 6\d% over the last 40 steps", report.verdict(rows))
+    thinned = [row | {"step": 8 * i} for i, row in enumerate(rows)]
+    assert report.verdict(thinned).endswith("over the last 313 steps"), "steps are counted, not the rows that were kept"
+
+
+def test_out_is_for_several_runs(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text("", encoding="utf-8")
+    with pytest.raises(UserError, match="--out is for the picture of several runs"):
+        report.main([str(tmp_path), "--out", str(tmp_path / "x.png")])
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_verdict_seldom_takes_noise_for_learning():

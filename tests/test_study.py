@@ -119,6 +119,11 @@ def test_false_checks_are_false_at_their_rate():
     assert abs(true["checked"] - false["checked"]) < 0.01
 
 
+def test_thoughts_of_other_writers_are_not_rewritten():
+    with pytest.raises(UserError, match="not those of minir1.variants.goal_directed"):
+        study_corpus.sample({"dose": 0.5}, PRESETS["gpu"].corpus, 0, 1)
+
+
 def test_a_patched_shard_holds_the_other_corpus_and_the_patch_ends():
     config, before = apply(CorpusConfig(), {"shard_tokens": 20_000}), corpus.document
     tokenizer = load_checkpoint(ROOT / "minir1/data/base-cpu.pt")[1]

@@ -98,6 +98,7 @@ def test_a_stopped_run_ends_with_the_same_metrics(whole, tmp_path, phase, how):
         (["--preset", "huge"], "unknown preset 'huge'; choose from cpu, gpu, best, t4, smoke"),
         (["--rl.speed", "3"], "unrecognized arguments: --rl.speed 3"),
         (["--rl.lr", "fast"], "argument --rl.lr: invalid"),
+        (["--rl.steps", "abc"], "argument --rl.steps: 'abc' is not a whole number"),
         (["--preset", "smoke", "--base", "nowhere.pt"], "no checkpoint at nowhere.pt"),
         (["--preset", "smoke", "--base", "README.md"], "README.md is not a readable checkpoint"),
         (["--rl.tasks", "sudoku:9x9=1"], "no task 'sudoku:9x9'"),

@@ -5,6 +5,7 @@ python -m minir1.r1.compare runs/r1-cpu-0 zero r1 --problems 4096
 
 import argparse
 import sys
+from pathlib import Path
 
 import torch
 
@@ -48,6 +49,8 @@ def main(arguments: list[str]) -> None:
     given = parse(parser, arguments)
     if given.problems < 2:
         raise UserError("--problems must be at least 2")
+    if not (Path(given.run) / "config.json").is_file():
+        raise UserError(f"{given.run} is no run folder of train_r1.py")
     pipeline = Pipeline.open(["--resume", given.run])
     small = {"score.countdown": given.problems, "score.arithmetic": 1, "score.general": 1}
     pipeline.config = apply(pipeline.config, small)

@@ -256,7 +256,7 @@ def draw_of(kind: str, plan: Plan) -> Draw:
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser("python -m minir1.r1.hacking", description="Optimise a learned reward for too long, and look.")
+    parser = argparse.ArgumentParser("minir1 hack", description="Optimise a learned reward for too long, and look.")
     parser.add_argument("kind", choices=list(PLANS))
     parser.add_argument("checkpoint", help="policy to start from; the reward model is a copy of it with a head")
     parser.add_argument("--out", type=Path, required=True, help="folder for KIND-SEED-ARM.json and KIND.png")

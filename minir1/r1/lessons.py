@@ -193,7 +193,7 @@ def report(
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser("python -m minir1.r1.lessons", description="Teach a checkpoint to call the calculator.")
+    parser = argparse.ArgumentParser("minir1 calculator", description="Teach a checkpoint to call the calculator.")
     parser.add_argument("checkpoint", help="model to start from")
     parser.add_argument("--out", type=Path, required=True, help="folder for calculator.json and calculator.pt")
     parser.add_argument("--documents", type=int, default=16_000, help="documents read, each once")

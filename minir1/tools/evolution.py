@@ -261,6 +261,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--documents", type=int, default=20_000, help="corpus documents to compare with (default: 20000)")
     parser.add_argument("--out", type=Path, help="where evolution.md and plots/ go (default: RUN)")
     given = cli.parse(parser, arguments)
+    if not given.run.is_dir():
+        raise UserError(f"no folder {given.run}")
     rows, samples, out = read_metrics(given.run), read_samples(given.run), given.out or given.run
     if not phase(rows, "validate"):
         raise UserError(f"{given.run} holds no validation in metrics.jsonl: nothing to show")

@@ -28,9 +28,15 @@ def _converter(hint: type):
             raise argparse.ArgumentTypeError(f"{text!r} is not on or off")
         return text.lower() in ("on", "true", "1", "yes")
 
+    def whole(text: str) -> int:
+        try:
+            return int(text.replace("_", ""))
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+
     if isinstance(hint, types.GenericAlias):
         return lambda text: tuple(part for part in text.split(",") if part)
-    return {bool: boolean, int: lambda text: int(text.replace("_", ""))}.get(hint, hint)
+    return {bool: boolean, int: whole}.get(hint, hint)
 
 
 def build_parser(program: str, everything: bool = False) -> argparse.ArgumentParser:

@@ -135,7 +135,7 @@ def golden_runs(preset: str, run: Path) -> list[Path]:
         found = [path for path in sorted(results.glob(f"{preset}-seed*")) if path.resolve() != run.resolve()]
         if found:
             return found
-    raise UserError(f"there are no golden runs of preset {preset}: name some with --against")
+    raise UserError(f"no golden runs of preset {preset} to compare it with: name one with --against")
 
 
 def differing(config: dict, golden: dict) -> list[str]:
@@ -181,6 +181,7 @@ def judge(run: Path, golden: list[Path], settings: list[str]) -> tuple[str, bool
     last, whole = phase(rows, "rl")[-1].get("step"), phase(known[0], "rl")[-1].get("step")
     said = [f"{run} against {', '.join(map(str, golden))}: {last} of {whole} steps"]
     said += [f"settings that differ: {'; '.join(settings)}"] if settings else []
+    said += ["one golden run only: how far such runs lie apart is a guess, and the band is wide"] if len(golden) == 1 else []
     said += [report(bands)]
     gone, final = [band for band in bands if band.left is not None], final_test(run, golden)
     said += [final[0]] if final else []

@@ -1,6 +1,6 @@
 """Checkpoints to be shipped: matrices in int8, one scale a row, at a quarter of the size.
 
-`python -m minir1 pack runs/gpu-0/checkpoints/base.pt base-gpu.pt`; load_checkpoint reads them like any other, as float32.
+`python -m minir1 pack runs/t4-0/checkpoints/base.pt base-gpu.pt`; load_checkpoint reads them like any other, as float32.
 """
 
 import argparse

@@ -102,6 +102,8 @@ def main(arguments: list[str]) -> None:
                         "else seeds.png and compare.html beside the first")
     parser.error = lambda message: (_ for _ in ()).throw(UserError(f"{message} (see minir1 report --help)"))
     given = parser.parse_args(arguments)
+    if given.out and len(given.runs) == 1:
+        raise UserError("--out is for the picture of several runs; what is drawn of one stands in its folder")
     for run in given.runs:
         if not run.is_dir():
             raise UserError(f"no folder {run}")

@@ -19,7 +19,7 @@ from functools import partial
 from random import Random
 
 from minir1 import corpus
-from minir1.config import CorpusConfig
+from minir1.config import CorpusConfig, UserError
 from minir1.corpus import countdown_document, document  # as they are: `corpus.document` is replaced while a shard is written
 from minir1.corpus import shard as shard_as_ever
 from minir1.tasks.countdown import steps_of
@@ -200,6 +200,8 @@ def patched(place, name: str, value):
 
 def write(plan: dict[str, object], rng: Random, config: CorpusConfig) -> str:
     """In place of corpus.document: one document, or several that belong together. `plan` names one of WRITERS and its setting."""
+    if config.writer != "minir1.tasks.countdown":
+        raise UserError(f"studies rewrite the thoughts of the plain writers (minir1.tasks.countdown), not those of {config.writer}")
     ((name, setting),) = plan.items()
     return "".join(WRITERS[name](rng, config, setting))
 

@@ -115,9 +115,10 @@ def _stalled(rows: list[dict], level: float) -> str:
     recent, first = rows[-WINDOW:], rows[:WINDOW]
     if level > 0.95:
         return f"solved: accuracy {100 * level:.0f}%"
-    start, end, sure = trend(rows[-4 * WINDOW :], "accuracy")
+    late = rows[-4 * WINDOW :]
+    start, end, sure = trend(late, "accuracy")
     if sure and end > start and len(rows) > WINDOW:
-        return f"learning slowly: accuracy {_change(start, end)} over the last {min(len(rows), 4 * WINDOW)} steps"
+        return f"learning slowly: accuracy {_change(start, end)} over the last {_steps(late)} steps"
     before, now = _mean(first, "length"), _mean(recent, "length")
     if len(rows) < 2 * WINDOW:
         before, now, _ = trend(recent, "length")
@@ -129,7 +130,13 @@ def _stalled(rows: list[dict], level: float) -> str:
     formed, form = trend(recent, "format")[:2]
     if formed is not None and form - formed > 0.1:
         return f"learning the form ({_change(formed, form)} well formed), not yet the task: accuracy {100 * level:.0f}%"
-    return f"flat: accuracy {100 * level:.0f}% over the last {len(recent)} steps"
+    return f"flat: accuracy {100 * level:.0f}% over the last {_steps(recent)} steps"
+
+
+def _steps(rows: list[dict]) -> int:
+    """How many steps the rows span; of some runs not every row is kept."""
+    steps = [row["step"] for row in rows if "step" in row]
+    return steps[-1] - steps[0] + 1 if steps else len(rows)
 
 
 def trend(rows: list[dict], name: str) -> tuple[float | None, float | None, bool]:
