@@ -138,7 +138,7 @@ class RLConfig:
     language_reward: float = knob(0.0, "reward times the share of words in the prompt's language (R1 Eq. 7)")
     tasks: tuple[str, ...] = knob(("countdown:cpu=1",), "what is practised: countdown:NAME=share or arithmetic:KIND=share", True)
     recompute: bool = knob(False, "old log-probs from the trainer, not from the sampler (needed where their numbers differ)")
-    train_tokens: int = knob(3_072, "tokens in one forward pass of the update (memory; a CPU's cache)")
+    train_tokens: int = knob(3_072, "tokens in one forward pass of the update (memory; a CPU's cache, on a GPU 16_384 and more)")
     evaluate_every: int = knob(20, "steps between validations")
     checkpoint_every: int = knob(20, "steps between checkpoints")
 

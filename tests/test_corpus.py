@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ from test_countdown import check_attempt, check_systematic, read_equation, read_
 
 from minir1.config import CorpusConfig, Habits
 from minir1.corpus import batches, sample_text, shard
-from minir1.fast.parallel import ordered
+from minir1.fast.parallel import ordered, script_hidden
 from minir1.tasks.countdown import Countdown
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import parse
@@ -404,11 +404,12 @@ def test_workers_end_when_the_reader_stops_early(tokenizer):
 
 SCRIPT = """
 import os, sys
-from operator import add
+from functools import partial
+from operator import add, call as apply
 sys.path.insert(0, {root!r})
 from minir1.fast.parallel import ordered
 
-print("imported as", __name__, flush=True)
+os.write(1, f"imported as {{__name__}}\\n".encode())  # whole lines, for all processes write here
 
 
 def own(a, b):
@@ -416,17 +417,35 @@ def own(a, b):
 
 
 if __name__ == "__main__":
-    print(list(ordered(add if sys.argv[1] == "module" else own, [(1, 2), (3, 4)], 2)), os.path.basename(__file__), __spec__)
+    functions = {{"module": add, "own": own, "part": partial(own, 1), "argument": apply}}
+    pairs = [(own, 1, 2), (own, 3, 4)] if sys.argv[1] == "argument" else [(2,), (4,)] if sys.argv[1] == "part" else [(1, 2), (3, 4)]
+    found = list(ordered(functions[sys.argv[1]], pairs, 2))
+    os.write(1, f"{{found}} {{os.path.basename(__file__)}} {{__spec__}}\\n".encode())
 """
 
 
-@pytest.mark.parametrize(("function", "result", "again"), [("module", "[3, 7]", False), ("own", "[30, 70]", True)])
+@pytest.mark.parametrize(("function", "result", "again"), [("module", "[3, 7]", False), ("own", "[30, 70]", True),
+                         ("part", "[30, 50]", True), ("argument", "[30, 70]", True)])  # fmt: skip
 def test_workers_import_the_script_only_for_its_own_functions(function, result, again, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT.format(root=str(Path(__file__).parents[1])))
     command = [sys.executable, str(tmp_path / "script.py"), function]
     lines = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout.splitlines()
     assert f"{result} script.py None" in lines, "and the script keeps its name"
     assert ("imported as __mp_main__" in lines) == again
+
+
+@pytest.mark.parametrize("missing", [(), ("__file__",), ("__spec__",)])
+def test_a_hidden_script_comes_back_whatever_happens(missing, monkeypatch):
+    script, spec = ModuleType("__main__"), object()
+    vars(script).update(__file__="a.py", __spec__=spec)
+    for name in missing:
+        del vars(script)[name]
+    before = dict(vars(script))
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    with pytest.raises(KeyboardInterrupt), script_hidden():
+        assert "__file__" not in vars(script) and script.__spec__ is None
+        raise KeyboardInterrupt
+    assert vars(script) == before
 
 
 @pytest.mark.parametrize(("rows", "row_tokens"), [(3, 50), (1, 7), (4, 1000), (5, 2013)])

@@ -782,14 +782,45 @@ def test_a_model_computes_the_same_with_either_twin():
     torch.testing.assert_close(model(ids), slow, rtol=1e-4, atol=1e-4)
 
 
+def test_norms_by_hand_are_for_cpu_cores_in_float32_and_go_after_a_fault():
+    model = tiny()
+    norms = [module for module in model.modules() if isinstance(module, RMSNorm)]
+    by_hand, cpu = lambda: {"forward" in vars(norm) for norm in norms}, Device("cpu", "CPU", torch.float32, "portable")  # noqa: E731
+    with pytest.raises(KeyboardInterrupt), accelerate(model, cpu):
+        x = torch.randn(5, model.config.width, generator=generator(0)).bfloat16()
+        assert torch.equal(norms[0](x), RMSNorm.forward(norms[0], x)) and by_hand() == {True}
+        raise KeyboardInterrupt
+    assert by_hand() == {False}
+    with accelerate(model, Device("mps", "Apple MPS", torch.float32, "portable")):
+        assert by_hand() == {False}
+
+
 def test_on_a_cpu_the_slots_are_as_many_as_memory_allows(monkeypatch):
     """A preset for a large card must not take all of a laptop's memory: the others wait."""
-    model, settings_ = tiny(bias=MUTE), Sampling(12, (NEVER,), temperature=0)
+    model, settings_ = tiny(), Sampling(12, (NEVER,), temperature=0)
     c, size = model.config, Engine(model, torch.float32, 8, 12).size
-    monkeypatch.setattr("minir1.fast.engine.CORES", 10 * c.layers * size * c.cache_width * 4)
+    monkeypatch.setattr("minir1.fast.engine.CPU_BYTES", 10 * 2 * c.layers * size * c.cache_width * 4)
     engine = Engine(model, torch.float32, 5000, 12)
     assert engine.rows == 10 and engine.store.shape[1] == 10
     assert rows(engine.sample(model, PROMPTS, 7, settings_)) == rows(sample(model, PROMPTS, 7, settings_))
+    monkeypatch.setattr("minir1.fast.engine.CPU_BYTES", 1)
+    assert Engine(model, torch.float32, 5000, 12).rows == 8 and Engine(model, torch.float32, 5, 12).rows == 5
+
+
+def test_on_a_cpu_the_engine_follows_the_weights():
+    """Each call takes over the policy as it then is, and no weight before: an engine serves a whole training."""
+    model, settings_ = tiny(), Sampling(12, (NEVER,), temperature=0)
+    engine = Engine(model, torch.float32, 8, 12)
+    first = rows(engine.sample(model, PROMPTS, 2, settings_))
+    store, keys = (whole[:, :1, : engine.stores[1].shape[2]] for whole in engine.stores)
+    step = lambda: engine.decoder.step(torch.tensor([3]), store, torch.tensor([2]), keys)  # noqa: E731
+    before = step()
+    with torch.no_grad():
+        for tensor in (*model.parameters(), *(layer.bias_E for layer in model.expert_layers())):
+            tensor.add_(0.3 * torch.randn(tensor.shape, generator=generator(7)))
+    assert torch.equal(step(), before), "until it is asked for responses"
+    second = rows(engine.sample(model, PROMPTS, 2, settings_))
+    assert second == rows(sample(model, PROMPTS, 2, settings_)) != first
 
 
 def test_fast_twins_are_taken_out_again():

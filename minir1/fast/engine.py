@@ -21,7 +21,7 @@ from minir1.sampler import Samples, Sampling, choose, prefill, sample
 
 ROWS = (16, 32, 64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 PREFILL = 65_536  # prompt tokens read at once
-CORES = 2**30  # bytes of a store on a CPU at most, where more slots are not faster: other responses wait in the queue
+CPU_BYTES = 2**30  # of caches at most, where more slots are not faster: other responses wait, their prompts already read
 
 
 def round_up(value: int, step: int) -> int:
@@ -77,7 +77,8 @@ class Engine:
         c, self.room = model.config, room
         self.size = min(c.positions, round_up(room + 128, 64))
         if self.device.type == "cpu":
-            rows = min(rows, max(8, CORES // (c.layers * self.size * c.cache_width * dtype.itemsize)))
+            row = c.layers * self.size * c.cache_width * dtype.itemsize * (2 if cores else 1)  # with keys of their own
+            rows = min(rows, max(8, CPU_BYTES // row))
         self.rows = rows
         graphs = self.device.type == "cuda"  # each (rows, span) is captured once: few of them, and seldom a look, which waits
         self.grain, self.look, self.sizes = (128, 16, ROWS) if graphs else (8, 4, range(8, rows, 8))

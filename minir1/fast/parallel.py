@@ -2,16 +2,18 @@
 
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 
 def ordered(function: Callable, arguments: Iterable[tuple], workers: int = 0) -> Iterator:
-    """function(*a) for each a, in order, computed ahead by spawned processes (0: one per core, less one)."""
+    """function(*a) for each a, in order, computed ahead by spawned processes (0: one per core, less one). Functions and classes
+    of the script that calls this may be among them from the first a on, or not at all."""
     workers = workers or max(1, (os.cpu_count() or 2) - 1)
     if workers == 1:
         yield from (function(*a) for a in arguments)
@@ -21,7 +23,7 @@ def ordered(function: Callable, arguments: Iterable[tuple], workers: int = 0) ->
         pending: deque = deque()
         try:
             for a in arguments:
-                with script_hidden(function):  # a submission may start a process
+                with nullcontext() if needs_script(function, a) else script_hidden():  # a submission may start a process
                     pending.append(pool.submit(function, *a))
                 if len(pending) > workers + 2:
                     yield pending.popleft().result()
@@ -32,14 +34,18 @@ def ordered(function: Callable, arguments: Iterable[tuple], workers: int = 0) ->
 
 
 @contextmanager
-def script_hidden(function: Callable):
-    """A spawned process imports the script that spawned it, torch and all: seconds, unless it needs the script's own function."""
-    script = sys.modules["__main__"]
-    if getattr(function, "__module__", "__main__") == "__main__" or not hasattr(script, "__file__"):
-        yield
-        return
-    file, spec, script.__spec__ = script.__dict__.pop("__file__"), script.__spec__, None
+def script_hidden():
+    """A process spawned here does not import the script that spawns it, and with it torch, which takes seconds."""
+    script = sys.modules["__main__"].__dict__
+    hidden = {name: script.pop(name) for name in ("__file__", "__spec__") if name in script}
+    script["__spec__"] = None
     try:
         yield
     finally:
-        script.__file__, script.__spec__ = file, spec
+        del script["__spec__"]
+        script.update(hidden)
+
+
+def needs_script(*sent) -> bool:
+    """Whether something of the script itself is among what a process is sent."""
+    return b"__main__" in pickle.dumps(sent)
