@@ -137,6 +137,19 @@ def test_settings_that_differ_are_named(tmp_path, capsys, known):
     assert status == 0 and "settings that differ: rl.lr 0.001 (golden 0.0001)\n" in said
 
 
+def test_newer_settings_and_those_of_memory_do_not_differ(tmp_path, capsys, known):
+    """A golden run of before a setting was made was run as the default keeps it."""
+    for path in known:
+        config = json.loads((Path(path) / "config.json").read_text(encoding="utf-8"))
+        del config["corpus"]["writer"]
+        (Path(path) / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    status, said = judged(capsys, write(tmp_path / "run", rows_of(9), 0.75, rl__train_tokens=99), known)
+    assert status == 0 and "differ" not in said
+    _, said = judged(capsys, write(tmp_path / "other", rows_of(9), 0.75, corpus__writer="minir1.variants.goal_directed"), known)
+    assert "differ: corpus.writer minir1.variants.goal_directed (golden minir1.tasks.countdown)" in said
+    assert "one golden run only" not in said and "one golden run only" in judged(capsys, tmp_path / "run", known[:1])[1]
+
+
 def test_a_single_golden_run_has_a_wider_band():
     figure = next(f for f in FIGURES if f.name == "accuracy" and f.phase == "rl")
     run = rows_of(20)

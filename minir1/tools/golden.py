@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minir1.config import UserError
+from minir1.config import Config, UserError, to_json
 from minir1.tools import cli
 from minir1.tools.golden_figures import FIGURES, Figure
 from minir1.tools.report import read_metrics, read_summary
@@ -25,7 +25,7 @@ from minir1.tools.words import column, entry, phase, table
 WINDOW = 9  # steps of a moving mean
 STAY = WINDOW + 1  # steps outside that count as leaving: more than one outlier moves; of validations two
 FEWEST = 10  # RL steps before which nothing can be said
-FREE = {"seed", "out", "device", "dtype", "kernels", "compile", "threads", "corpus.workers", "eval"}  # settings that may differ
+FREE = {"seed", "out", "device", "dtype", "kernels", "compile", "threads", "corpus.workers", "rl.train_tokens", "eval"}  # settings that may differ
 
 
 @dataclass
@@ -139,7 +139,10 @@ def golden_runs(preset: str, run: Path) -> list[Path]:
 
 
 def differing(config: dict, golden: dict) -> list[str]:
-    """Settings that are not the golden ones, as "rl.lr 0.001 (golden 0.0001)"."""
+    """Settings that are not the golden ones, as "rl.lr 0.001 (golden 0.0001)". What a run knows nothing of is newer than the run,
+    and was as the default keeps it."""
+    default = flat(json.loads(to_json(Config())))
+    config, golden = default | config, default | golden
     names = [n for n in {**golden, **config} if n not in FREE and n.split(".")[0] not in FREE]
     return [f"{n} {config.get(n)} (golden {golden.get(n)})" for n in names if config.get(n) != golden.get(n)]
 
