@@ -25,7 +25,8 @@ from minir1.tools.words import column, entry, phase, table
 WINDOW = 9  # steps of a moving mean
 STAY = WINDOW + 1  # steps outside that count as leaving: more than one outlier moves; of validations two
 FEWEST = 10  # RL steps before which nothing can be said
-FREE = {"seed", "out", "device", "dtype", "kernels", "compile", "threads", "corpus.workers", "rl.train_tokens", "eval"}  # settings that may differ
+# settings that may differ
+FREE = {"seed", "out", "device", "dtype", "kernels", "compile", "threads", "corpus.workers", "rl.train_tokens", "eval"}
 
 
 @dataclass
