@@ -15,6 +15,7 @@ from torch import Tensor
 
 from minir1.config import ModelConfig
 from minir1.fast.decoder import Decoder, Layer, can_fuse, fuse
+from minir1.fast.norms import scale_of
 from minir1.model import Transformer
 
 
@@ -49,11 +50,14 @@ def plan(layer: Layer, c: ModelConfig) -> Plan:
 class CoreDecoder(Decoder):
     """A decoder whose step also wants the keys."""
 
+    def __init__(self, model: Transformer, dtype: torch.dtype):
+        self.eps, self.place_S = torch.tensor(model.config.norm_eps), torch.arange(model.config.positions)
+        super().__init__(model, dtype)
+
     @torch.no_grad()
     def refresh(self, model: Transformer) -> None:
         self.plans = [plan(fuse(block, self.c), self.c) for block in model.blocks]
         self.embed, self.head = model.embed.weight.detach().clone(), (model.head.weight * model.norm.weight).T.contiguous()
-        self.eps, self.place_S = torch.tensor(self.c.norm_eps), torch.arange(self.c.positions)
 
     def step(self, token_B: Tensor, store_LBSW: Tensor, position_B: Tensor, keys_LBSW: Tensor) -> Tensor:
         """As `Decoder.step`; the keys hold what the store holds."""
@@ -95,6 +99,5 @@ class CoreDecoder(Decoder):
 
 
 def normal(x: Tensor, eps: Tensor) -> Tensor:
-    """Rows divided by their root mean square. (eps as a tensor: a Python number is made one anew each time.)"""
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return x * torch.addcmul(eps, norm, norm, value=1 / x.shape[-1]).rsqrt_()
+    """Rows divided by their root mean square."""
+    return x * scale_of(x, eps)

@@ -194,8 +194,8 @@ def grouped_experts_compiled(x_ND, expert_NK, weight_NK, gate_EFD, up_EFD, down_
 
 
 def use(model, compute) -> None:
-    """Let every expert layer of the model compute its experts with `compute`; grouped ones are closed to the compiler (here, for
-    as a decorator that would import the compiler everywhere)."""
+    """Let every expert layer of the model compute its experts with `compute`. Grouped ones are closed to the compiler: here, not
+    by a decorator, which would import the compiler everywhere."""
     if compute in (grouped_experts, grouped_experts_compiled):
         compute = torch.compiler.disable(compute)
     for layer in model.expert_layers():

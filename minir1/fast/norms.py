@@ -14,13 +14,18 @@ from torch.autograd.function import once_differentiable
 from minir1.model import RMSNorm, Transformer
 
 
+def scale_of(x: Tensor, eps: Tensor) -> Tensor:
+    """What RMSNorm multiplies rows by, in three operations (eps as a tensor: a Python number would be made one anew)."""
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return torch.addcmul(eps, norm, norm, value=1 / x.shape[-1]).rsqrt_()
+
+
 class Normal(torch.autograd.Function):
     """`F.rms_norm` over the last dimension, in float32."""
 
     @staticmethod
     def forward(ctx, x, weight_D, eps):
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        scale = (norm * norm).mul_(1 / x.shape[-1]).add_(eps).rsqrt_()
+        scale = scale_of(x, torch.tensor(eps))
         ctx.save_for_backward(x, weight_D, scale)
         return (x * scale).mul_(weight_D)
 

@@ -21,9 +21,10 @@ COMPILES = ("cuda",)  # where compiled blocks pay
 @contextmanager
 def accelerate(model: Transformer, device: Device, compiled: bool = False, learner: Learner | None = None, cudnn: bool = True,
                early: bool = False):  # fmt: skip
-    """While training: grouped or batched experts. `compiled`, where all batches have one shape (CUDA): compiled blocks, of which
-    all of a kind share one compilation, cuDNN's attention, planned once, and the `learner`'s gradients from a CUDA graph. `early`:
-    begin without compiled blocks, and change over when another process has filled the compiler's cache (fast/warm.py)."""
+    """While training: grouped or batched experts, and on CPU cores norms by hand. `compiled`, where all batches have one shape
+    (CUDA): compiled blocks, of which all of a kind share one compilation, cuDNN's attention, planned once, and the `learner`'s
+    gradients from a CUDA graph. `early`: begin without compiled blocks, and change over when another process has filled the
+    compiler's cache (fast/warm.py)."""
     compiled, before = compiled and device.name in COMPILES, torch.backends.cuda.cudnn_sdp_enabled()
     portable = looped_experts if device.name == "cpu" else batched_experts  # without launches to save, fewer operations win
     kernels = {"grouped": grouped_experts, "portable": portable, "plain": looped_experts}

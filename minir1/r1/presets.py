@@ -151,7 +151,7 @@ _CPU = R1Config(  # 25 minutes on two cores, scoreboard included: README
 )
 _GPU_ZERO = ZERO_PRESETS["gpu"]
 _GPU_TASKS = ("countdown:3to4=0.3", "countdown:sos4=0.6", "arithmetic:5d+=0.03", "arithmetic:5d-=0.03", "arithmetic:2dx=0.04")
-_GPU_RL = replace(_GPU_ZERO.rl, steps=170, format_reward=0.0, max_tokens=2048, early_tokens=768, tasks=_GPU_TASKS)
+_GPU_RL = replace(_GPU_ZERO.rl, steps=170, max_tokens=2048, early_tokens=768, tasks=_GPU_TASKS)
 _GPU_LATER = replace(_GPU_RL, early_tokens=1024, language_reward=0.5, format_reward=1.0)
 _GPU = R1Config(
     preset="gpu",
@@ -160,9 +160,8 @@ _GPU = R1Config(
     compile=True,
     model=replace(_GPU_ZERO.model, vocab_size=1024, positions=2176),
     corpus=replace(
-        BILINGUAL, countdown="3to4", writer="minir1.variants.goal_directed", sums="minir1.variants.careful_sums",
-        pairs=0.1, direct=0.4, arithmetic_direct=0.5,
-        habits_zh=replace(ZERO_PRESETS["best"].corpus.habits, switching=0.02),
+        _GPU_ZERO.corpus, languages=BILINGUAL.languages, vocab_size=BILINGUAL.vocab_size, habits=BILINGUAL.habits,
+        habits_zh=replace(_GPU_ZERO.corpus.habits, switching=0.02),
     ),
     pretrain=replace(_GPU_ZERO.pretrain, tokens=400_000_000, batch_tokens=131_072, row_tokens=2048),
     zero_rl=_GPU_RL,
