@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import train_zero
+
 ROOT = Path(__file__).parent.parent
 CLOCKS = ("seconds", "tokens_s", "seconds_rollout", "seconds_update")
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
@@ -113,6 +115,15 @@ def test_what_the_user_can_put_right_is_one_line_and_status_2(tmp_path, argument
     status, _, err = finish(*arguments, *out, cwd=ROOT)
     assert status == 2
     assert message in err.splitlines()[-1] and "Traceback" not in err
+
+
+def test_the_sampler_is_compiled_once_the_first_step_is_done(tmp_path, monkeypatch):
+    """Before, it would delay that step; never, and RL would begin with waiting."""
+    events, step = [], train_zero.PretrainWatch.step
+    monkeypatch.setattr(train_zero.PretrainWatch, "step", lambda watch, done: events.append("step") or step(watch, done))
+    monkeypatch.setattr(train_zero.Lab, "warm_sampler", lambda lab, model: events.append("sampler"))
+    train_zero.main(["--preset", "smoke", "--rl.steps", "0", "--out", str(tmp_path / "run")])
+    assert events[:2] == ["step", "sampler"] and events.count("step") > 2
 
 
 def test_a_run_is_never_overwritten(whole):
