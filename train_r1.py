@@ -12,14 +12,23 @@ import sys
 from functools import partial
 
 from minir1.config import replace
-from minir1.r1.curate import emphasise
-from minir1.r1.draws import general_lines, mixed, reasoning_only
-from minir1.r1.pipeline import Pipeline
-from minir1.r1.rewarding import PreferenceJudge, by_core
-from minir1.r1.scoreboard import write_scoreboard
-from minir1.r1.stages import collect, fine_tune, learned_preference, made, pretrain, read_lines, reinforce, write_lines
-from minir1.r1.students import SIZES, by_rl, by_sft, by_teacher, lesson, student
-from minir1.tools.cli import guard
+from minir1.console.errors import guard
+from minir1.r1.data.curate import emphasise
+from minir1.r1.pipeline.pipeline import Pipeline
+from minir1.r1.pipeline.prompts import general_lines, mixed, reasoning_only
+from minir1.r1.pipeline.stages import (
+    collect,
+    fine_tune,
+    learned_preference,
+    load_or_make,
+    pretrain,
+    read_lines,
+    reinforce,
+    write_lines,
+)
+from minir1.r1.preference.rewards import PreferenceJudge, by_core
+from minir1.r1.scoreboard.scoreboard import write_scoreboard
+from minir1.r1.students.stage import SIZES, by_rl, by_sft, by_teacher, lesson, student
 
 # ---------------------------------------------------------------- stage 0
 
@@ -28,11 +37,11 @@ def base(pipeline: Pipeline) -> None:
     """The bilingual base: given, shipped with the package, or pretrained here."""
     config = pipeline.config
     if config.from_scratch:
-        lab = pipeline.lab("base")
-        model = made(lab, "pretrain", lambda: pretrain(lab, config, config.model))
+        session = pipeline.session("base")
+        model = load_or_make(session, "pretrain", lambda: pretrain(session, config, config.model))
     else:
-        model, lab = pipeline.given(config.base), None
-    pipeline.finish("base", model, lab)
+        model, session = pipeline.given(config.base), None
+    pipeline.finish("base", model, session)
 
 
 def zero(pipeline: Pipeline) -> None:
@@ -40,9 +49,9 @@ def zero(pipeline: Pipeline) -> None:
     config = pipeline.config
     if config.zero:
         return pipeline.finish("zero", pipeline.given(config.zero), None)
-    start, lab = pipeline.model("base", "0"), pipeline.lab("0", config.zero_rl)
+    start, session = pipeline.model("base", "0"), pipeline.session("0", config.zero_rl)
     draw = reasoning_only(config, config.zero_rl, "zero")
-    pipeline.finish("zero", made(lab, "rl", lambda: reinforce(lab, config, start, config.zero_rl, draw, by_core)), lab)
+    pipeline.finish("zero", load_or_make(session, "rl", lambda: reinforce(session, config, start, config.zero_rl, draw, by_core)), session)
 
 
 def untaught(pipeline: Pipeline) -> None:
@@ -51,11 +60,11 @@ def untaught(pipeline: Pipeline) -> None:
     pipeline.model("base", "students")  # its tokenizer is theirs
     for size in SIZES:
         name = config.students.bases.format(size=size)
-        if pipeline.kin(name) and not config.from_scratch:
+        if pipeline.shares_tokenizer(name) and not config.from_scratch:
             pipeline.finish(f"untaught-{size}", pipeline.given(name), None)
         else:
-            lab = pipeline.lab("students", tokens=config.students.tokens)
-            pipeline.finish(f"untaught-{size}", student(lab, config, size), lab, f"pretrain_{size}")
+            session = pipeline.session("students", tokens=config.students.tokens)
+            pipeline.finish(f"untaught-{size}", student(session, config, size), session, f"pretrain_{size}")
 
 
 # ---------------------------------------------------------------- stages 1 to 4
@@ -64,43 +73,43 @@ def untaught(pipeline: Pipeline) -> None:
 def cold_start(pipeline: Pipeline) -> None:
     """Stage 1: R1-Zero's right, single-language, non-repeating answers, rewritten with a summary; SFT of the base -> Dev1."""
     config, policy, start = pipeline.config, pipeline.model("zero", "1"), pipeline.model("base", "1")
-    lab = pipeline.lab("1")
-    lab.once("collect", lambda: len(collect(lab, config, policy, "zero.pt", config.cold, config.zero_rl.max_tokens)))
-    lines = emphasise(read_lines(lab.run.path / "data" / "kept.jsonl"), config.cold.long)
-    pipeline.finish("dev1", made(lab, "sft", lambda: fine_tune(lab, config, start, lines, config.cold_sft)), lab)
+    session = pipeline.session("1")
+    session.once("collect", lambda: len(collect(session, config, policy, "zero.pt", config.cold, config.zero_rl.max_tokens)))
+    lines = emphasise(read_lines(session.run.path / "data" / "kept.jsonl"), config.cold.long)
+    pipeline.finish("dev1", load_or_make(session, "sft", lambda: fine_tune(session, config, start, lines, config.cold_sft)), session)
 
 
 def reasoning_rl(pipeline: Pipeline) -> None:
     """Stage 2: RL with accuracy, readable format and language (Eq. 7) -> Dev2; and, as a control, without the last."""
     config, start, rl = pipeline.config, pipeline.model("dev1", "2"), pipeline.config.reasoning
-    lab, draw = pipeline.lab("2", rl), reasoning_only(config, rl, "reasoning")
-    pipeline.finish("dev2", made(lab, "rl", lambda: reinforce(lab, config, start, rl, draw)), lab, "rl")
+    session, draw = pipeline.session("2", rl), reasoning_only(config, rl, "reasoning")
+    pipeline.finish("dev2", load_or_make(session, "rl", lambda: reinforce(session, config, start, rl, draw)), session, "rl")
     if config.control:
         plain = replace(rl, language_reward=0.0)
-        work = partial(reinforce, lab, config, start, plain, draw, phase="rl_plain")
-        pipeline.finish("dev2-plain", made(lab, "rl_plain", work), lab, "rl_plain")
+        work = partial(reinforce, session, config, start, plain, draw, phase="rl_plain")
+        pipeline.finish("dev2-plain", load_or_make(session, "rl_plain", work), session, "rl_plain")
 
 
 def rejection_sampling(pipeline: Pipeline) -> None:
     """Stage 3: Dev2's right and readable answers, several samples a prompt, and general data; SFT of the base again -> Dev3."""
     config, policy, start = pipeline.config, pipeline.model("dev2", "3"), pipeline.model("base", "3")
-    lab = pipeline.lab("3")
-    lab.once("collect", lambda: len(collect(lab, config, policy, "dev2.pt", config.rejection, config.reasoning.max_tokens)))
-    data = lab.run.path / "data"
+    session = pipeline.session("3")
+    session.once("collect", lambda: len(collect(session, config, policy, "dev2.pt", config.rejection, config.reasoning.max_tokens)))
+    data = session.run.path / "data"
     lines = read_lines(data / "kept.jsonl") + general_lines(config)
     write_lines(data / "sft.jsonl", lines)
     lines = emphasise(lines, config.rejection.long)
-    pipeline.finish("dev3", made(lab, "sft", lambda: fine_tune(lab, config, start, lines, config.rejection_sft)), lab)
+    pipeline.finish("dev3", load_or_make(session, "sft", lambda: fine_tune(session, config, start, lines, config.rejection_sft)), session)
 
 
 def all_scenarios(pipeline: Pipeline) -> None:
     """Stage 4: RL over all scenarios -> R1. Rules for reasoning; general prompts come in the last part only, judged by a learned
     preference model: helpfulness on the final summary, harmlessness on the whole response."""
     config, start, rl = pipeline.config, pipeline.model("dev3", "4"), pipeline.config.scenarios
-    lab = pipeline.lab("4", rl)
-    judge = PreferenceJudge(learned_preference(lab, config, pipeline.model("base", "4")), config.preference)
-    work = partial(reinforce, lab, config, start, rl, mixed(config, rl, "scenarios"), judge)
-    pipeline.finish("r1", made(lab, "rl", work), lab)
+    session = pipeline.session("4", rl)
+    judge = PreferenceJudge(learned_preference(session, config, pipeline.model("base", "4")), config.preference)
+    work = partial(reinforce, session, config, start, rl, mixed(config, rl, "scenarios"), judge)
+    pipeline.finish("r1", load_or_make(session, "rl", work), session)
 
 
 # ---------------------------------------------------------------- stage 5
@@ -112,11 +121,11 @@ def distillation(pipeline: Pipeline) -> None:
     config, teacher = pipeline.config, pipeline.model("r1", "5")
     lines = lesson(config, read_lines(pipeline.data("3") / "sft.jsonl"))
     students = {size: pipeline.model(f"untaught-{size}", "5") for size in SIZES}
-    lab = pipeline.lab("5", config.scenarios)
+    session = pipeline.session("5", config.scenarios)
     for size in SIZES:
-        pipeline.finish(f"student-{size}", by_sft(lab, config, students[size], lines, size), lab, f"distil-{size}")
-    pipeline.finish("student-direct", by_rl(lab, config, students["small"]), lab, "direct")
-    pipeline.finish("student-on-policy", by_teacher(lab, config, teacher, lines), lab, "on-policy")
+        pipeline.finish(f"student-{size}", by_sft(session, config, students[size], lines, size), session, f"distil-{size}")
+    pipeline.finish("student-direct", by_rl(session, config, students["small"]), session, "direct")
+    pipeline.finish("student-on-policy", by_teacher(session, config, teacher, lines), session, "on-policy")
 
 
 # ---------------------------------------------------------------- putting it together

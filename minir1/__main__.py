@@ -4,24 +4,24 @@ import sys
 from importlib import import_module
 
 from minir1.config import UserError
-from minir1.tools.cli import guard
+from minir1.console.errors import guard
 
 # command: (module, function, one line of help); imported only when asked for
 COMMANDS = {
-    "evaluate": ("minir1.tools.evaluate", "main", "score a checkpoint, or answers from elsewhere, on a problem file"),
-    "play": ("minir1.tools.play", "main", "ask a checkpoint in the terminal and watch it think"),
-    "report": ("minir1.tools.report", "main", "plots, a page and the result of a run, or of several"),
-    "corpus": ("minir1.tools.behaviours", "main_corpus", "measure the habits in the pretraining corpus"),
-    "failures": ("minir1.tools.failures", "main", "known ways to break R1-Zero, each run beside its fix"),
-    "bench": ("minir1.tools.bench", "main", "measure speed beside others and beside the machine's limits"),
-    "study": ("minir1.tools.study", "main", "controls, habits, ablations: variants of the default run, with bands over seeds"),
-    "golden": ("minir1.tools.golden", "main", "is a run as it should be? its curves beside those of known-good runs"),
-    "tables": ("minir1.tools.tables", "main", "a policy's results beside the published ones, and what they cost"),
-    "evolution": ("minir1.tools.evolution", "main", "how a policy changed over RL, beside what its base has read"),
-    "hack": ("minir1.r1.hacking", "main", "optimise a learned reward for too long, and look"),
-    "calculator": ("minir1.r1.lessons", "main", "teach a checkpoint to call a calculator while it thinks"),
-    "pack": ("minir1.tools.pack", "main", "write a checkpoint at a quarter of its size, to be shipped"),
-    "export": ("minir1.tools.export", "main", "write a checkpoint as a Hugging Face directory"),
+    "evaluate": ("minir1.measure.evaluate", "main", "score a checkpoint, or answers from elsewhere, on a problem file"),
+    "play": ("minir1.play.command", "main", "ask a checkpoint in the terminal and watch it think"),
+    "report": ("minir1.report.command", "main", "plots, a page and the result of a run, or of several"),
+    "corpus": ("minir1.measure.behaviours", "main_corpus", "measure the habits in the pretraining corpus"),
+    "failures": ("minir1.experiments.failures.command", "main", "known ways to break R1-Zero, each run beside its fix"),
+    "bench": ("minir1.experiments.bench.command", "main", "measure speed beside others and beside the machine's limits"),
+    "study": ("minir1.experiments.studies.command", "main", "controls, habits, ablations: variants of the default run, with bands over seeds"),
+    "golden": ("minir1.report.golden", "main", "is a run as it should be? its curves beside those of known-good runs"),
+    "tables": ("minir1.experiments.tables.command", "main", "a policy's results beside the published ones, and what they cost"),
+    "evolution": ("minir1.experiments.evolution.command", "main", "how a policy changed over RL, beside what its base has read"),
+    "hack": ("minir1.experiments.hacking.command", "main", "optimise a learned reward for too long, and look"),
+    "calculator": ("minir1.experiments.calculator.command", "main", "teach a checkpoint to call a calculator while it thinks"),
+    "pack": ("minir1.hub.pack", "main", "write a checkpoint at a quarter of its size, to be shipped"),
+    "export": ("minir1.hub.export", "main", "write a checkpoint as a Hugging Face directory"),
 }
 
 

@@ -44,7 +44,7 @@ def read(path: str | Path) -> dict:
 
 
 def save_checkpoint(path: str | Path, model: Transformer, tokenizer: Tokenizer, pack=lambda name, weight: weight, **extra) -> None:
-    """`pack(name, weight)` may shrink what is written (minir1/tools/pack.py): a tensor, or int8 values and their scale."""
+    """`pack(name, weight)` may shrink what is written (minir1/hub/pack.py): a tensor, or int8 values and their scale."""
     weights = {name: pack(name, value.detach().cpu()) for name, value in model.state_dict().items()}
     whole = {"format": FORMAT, "config": asdict(model.config), "tokenizer": tokenizer.to_text(), "weights": weights}
     write_whole(Path(path), whole | extra)

@@ -1,4 +1,4 @@
-"""Every knob, with its unit. minir1/presets.py fills them in, minir1/tools/flags.py makes the command line from them.
+"""Every knob, with its unit. minir1/presets.py fills them in, minir1/console/flags.py makes the command line from them.
 
 Configuration is frozen. Derived values are properties. Unknown settings fail with one line.
 
@@ -77,8 +77,8 @@ class CorpusConfig:
     """The mini-web: shares of documents, and what they hold."""
 
     countdown: str = knob("cpu", "distributions of the Countdown documents, by commas; named twice, drawn twice as often", True)
-    writer: str = knob("minir1.tasks.countdown", "module whose write_trace writes the thoughts; minir1.variants.goal_directed")
-    sums: str = knob("minir1.tasks.arithmetic", "module whose working writes how a sum is done; minir1.variants.careful_sums")
+    writer: str = knob("plain", "who writes the thoughts: plain or goal_directed (minir1/corpus/writers)")
+    sums: str = knob("plain_sums", "who writes how a sum is done: plain_sums or careful_sums")
     share_countdown: float = knob(0.6, "share of Countdown documents")
     share_arithmetic: float = knob(0.2, "share of arithmetic questions")
     share_equations: float = knob(0.15, "share of documents that list true equations")

@@ -85,7 +85,7 @@ class Context(NamedTuple):
     table_BT2C: Tensor
     position_BT: Tensor
     cache: Cache | None
-    hidden_BTS: Tensor | None  # with a cache: keys behind a query's own position, which it must not see
+    future_BTS: Tensor | None  # with a cache: keys behind a query's own position, which it must not see
 
 
 # ---------------------------------------------------------------- attention
@@ -134,7 +134,7 @@ class LatentAttention(nn.Module):
         query = torch.cat([torch.einsum("bthc,hcr->bthr", q_BTHC, up_HCR[:, : c.nope_width]), qr_BTHC], dim=-1)
         B, T = query.shape[:2]
         score = (query.flatten(1, 2) @ stored_BSW.mT).unflatten(1, (T, c.heads)).float() * self.scale
-        score = score.masked_fill(context.hidden_BTS[:, :, None], -torch.inf)
+        score = score.masked_fill(context.future_BTS[:, :, None], -torch.inf)
         weight = score.softmax(-1).to(query.dtype).flatten(1, 2)
         mixed_BTHR = (weight @ stored_BSW[..., : c.kv_rank]).unflatten(1, (T, c.heads))
         return torch.einsum("bthr,hcr->bthc", mixed_BTHR, up_HCR[:, c.nope_width :])
@@ -163,7 +163,7 @@ class GroupedAttention(nn.Module):
         if context.cache is not None:
             stored = context.cache.write(layer, torch.cat([k, v], dim=2).flatten(-2), context.position_BT)
             k, v = stored.unflatten(-1, (2 * c.kv_heads, -1)).to(q.dtype).chunk(2, dim=2)
-            mask = ~context.hidden_BTS[:, None]
+            mask = ~context.future_BTS[:, None]
         k, v = (t.repeat_interleave(c.heads // c.kv_heads, dim=2) for t in (k, v))
         q, k, v = (t.transpose(1, 2) for t in (q, k, v))
         return self.out(F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None).transpose(1, 2).flatten(-2))
@@ -312,8 +312,8 @@ class Transformer(nn.Module):
             return Context(self.table[position_BT], position_BT, None, None)
         position_BT = cache.positions(T)
         cache.span += T
-        hidden_BTS = torch.arange(cache.span, device=ids_BT.device) > position_BT[:, :, None]
-        return Context(self.table[position_BT], position_BT, cache, hidden_BTS)
+        future_BTS = torch.arange(cache.span, device=ids_BT.device) > position_BT[:, :, None]
+        return Context(self.table[position_BT], position_BT, cache, future_BTS)
 
     def mtp_logits(self, hidden_BTD: Tensor, next_ids_BT: Tensor) -> Tensor:
         """Predict the token after the next (V3 Eq. 21-23): position t sees hidden t and token t+1."""

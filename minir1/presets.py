@@ -1,7 +1,7 @@
 """The presets: cpu (a laptop), gpu (one card from Ampere on), best (the same, longer), t4 (a free Colab), smoke (for tests).
 
 `cpu` and `t4` start from shipped bases that have read the plain writers of minir1/tasks. Most thoughts that `gpu` and `best` read
-are by goal-directed writers (minir1/variants/goal_directed.py), their sums by careful ones (minir1/variants/careful_sums.py). And
+are by goal-directed writers (corpus/writers/goal_directed.py), their sums by careful ones (corpus/writers/careful_sums.py). And
 a well-formed wrong answer earns them nothing: where a whole group fails, form alone would decide the advantages, divided by the
 group's deviation to full size (measured: results/LOG.md). `best` has room for 2,048 tokens, reads more, and reads and practises
 larger puzzles too, and GPT-3's ten tasks.
@@ -13,8 +13,8 @@ from minir1.config import Config, CorpusConfig, EvalConfig, Habits, ModelConfig,
 from minir1.tasks.arithmetic import GPT3_TASKS
 from minir1.tasks.countdown import DISTRIBUTIONS
 
-WRITERS = ("minir1.tasks.countdown", "minir1.variants.goal_directed")
-SUMS = ("minir1.tasks.arithmetic", "minir1.variants.careful_sums")
+WRITERS = ("plain", "goal_directed")
+SUMS = ("plain_sums", "careful_sums")
 _GPU = Config(
     preset="gpu",
     from_scratch=True,
@@ -24,7 +24,7 @@ _GPU = Config(
         dense_width=768, experts=8, top_k=2, expert_width=160, positions=1280,
     ),
     corpus=CorpusConfig(
-        countdown="3to4", vocab_size=768, writer="minir1.variants.goal_directed", sums="minir1.variants.careful_sums",
+        countdown="3to4", vocab_size=768, writer="goal_directed", sums="careful_sums",
         direct=0.4, pairs=0.1, arithmetic_direct=0.5, habits=Habits(systematic=0.9, persistence=0.5, most_attempts=130),
     ),
     pretrain=PretrainConfig(tokens=170_000_000, batch_tokens=65_536, row_tokens=1024),

@@ -1,7 +1,7 @@
 """One cross-entropy loop, for pretraining and for supervised fine-tuning, and the Learner that steps.
 
 The Learner is the only place where weights change. Its autocast() and backward() are plain float32
-here; minir1/fast/precision.py gives the bfloat16 and float16 twins.
+here; minir1/fast/device.py gives the bfloat16 and float16 twins.
 """
 
 import math
@@ -94,7 +94,7 @@ def language_loss(model: Transformer, ids_BT: Tensor, mask_BT: Tensor | None, co
     return loss, cross_entropy.detach(), load_LE
 
 
-def fit(model: Transformer, learner: Learner, batches: Iterable[tuple[Tensor, Tensor | None]], config: PretrainConfig, steps: int,
+def train_supervised(model: Transformer, learner: Learner, batches: Iterable[tuple[Tensor, Tensor | None]], config: PretrainConfig, steps: int,
         on_step: Callable[[Step], None], first: int = 0) -> None:  # fmt: skip
     """Minimise cross entropy over `batches` of (ids_BT, mask_BT or None), from step `first` to `steps`."""
     model.train()

@@ -2,5 +2,8 @@
 press Ctrl-C and would wait in vain."""
 
 import signal
+import sys
+from pathlib import Path
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.path.insert(0, str(Path(__file__).parent.parent / "notebooks"))  # the notebooks' grader

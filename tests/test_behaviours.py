@@ -11,14 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minir1.config import CorpusConfig, Habits, UserError
-from minir1.corpus import sample_text
+from minir1.corpus.mixture import sample_text
+from minir1.corpus.writers import plain_sums
+from minir1.corpus.writers.plain import planned_attempt, write_trace
+from minir1.measure.behaviours import attempts_of, corpus_rates, main_corpus, observe, read_document, summarise, table, thought_of
 from minir1.presets import PRESETS
 from minir1.rewards import score
 from minir1.rollout import Rollouts
 from minir1.tasks import arithmetic
 from minir1.tasks.arithmetic import Arithmetic
-from minir1.tasks.countdown import Countdown, planned_attempt, write_trace
-from minir1.tools.behaviours import attempts_of, corpus_rates, main_corpus, observe, read_document, summarise, table, thought_of
+from minir1.tasks.countdown import Countdown
 from minir1.transcript import render
 
 PUZZLE = Countdown((19, 36, 55, 7), 65)
@@ -205,7 +207,7 @@ def test_agrees_with_written_working():
     for kind in arithmetic.KINDS:
         for _ in range(50):
             problem, parts = arithmetic.sample_with_parts(rng, kind, "train", "en")
-            working = arithmetic.working(parts)
+            working = plain_sums.working(parts)
             seen = observe(problem, think(working))
             assert seen.steps == working.count(" = ") and seen.wrong_steps == 0, working
 

@@ -10,13 +10,11 @@ import torch
 
 from minir1.checkpoint import read
 from minir1.config import ModelConfig, RLConfig
-from minir1.corpus import sample_text
-from minir1.fast.engine import Engine
-from minir1.grpo import advantages, grpo_loss, update
-from minir1.model import Transformer, token_logp
-from minir1.presets import PRESETS
-from minir1.r1 import calculator, lessons
-from minir1.r1.calculator import (
+from minir1.corpus.mixture import sample_text
+from minir1.experiments.calculator import command as lessons
+from minir1.experiments.calculator import rollout as calculator
+from minir1.experiments.calculator.command import batches, document, encode, outcome
+from minir1.experiments.calculator.rollout import (
     ERRORS,
     calls_in,
     judge_by_rule,
@@ -26,7 +24,10 @@ from minir1.r1.calculator import (
     roll_out_with_calculator,
     without_calls,
 )
-from minir1.r1.lessons import batches, document, encode, outcome
+from minir1.fast.engine import Engine
+from minir1.grpo import advantages, grpo_loss, update
+from minir1.model import Transformer, token_logp
+from minir1.presets import PRESETS
 from minir1.rollout import roll_out, to_batch
 from minir1.sampler import Samples, Sampling, sample
 from minir1.supervised import Learner

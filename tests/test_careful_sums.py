@@ -7,14 +7,14 @@ from random import Random
 import pytest
 
 from minir1.config import CorpusConfig, UserError, apply
-from minir1.corpus import sample_text
+from minir1.corpus.mixture import sample_text
+from minir1.corpus.writers.careful_sums import working
+from minir1.measure.behaviours import observe, read_document
 from minir1.presets import PRESETS, check
-from minir1.r1.curate import readable, reason_to_drop, rewrite
+from minir1.r1.data.curate import readable, reason_to_drop, rewrite
 from minir1.tasks import arithmetic
 from minir1.tasks.arithmetic import KINDS, expression, value_of
-from minir1.tools.behaviours import observe, read_document
 from minir1.transcript import render
-from minir1.variants.careful_sums import working
 
 EQUATION = re.compile(r"(?<![-+*] )\b([0-9]+(?: [-+*] [0-9]+)*) = ([0-9]+)")
 
@@ -76,7 +76,7 @@ def test_observer_and_curation_read_them():
 
 def test_a_corpus_may_hold_them_and_only_the_workings_differ():
     plain = replace(CorpusConfig(), share_countdown=0.0, share_arithmetic=1.0, arithmetic_direct=0.5)
-    careful = replace(plain, sums="minir1.variants.careful_sums")
+    careful = replace(plain, sums="careful_sums")
     pairs = list(zip(sample_text(plain, 0, 300), sample_text(careful, 0, 300)))
     assert all(a.partition("<think>")[0] == b.partition("<think>")[0] for a, b in pairs)
     assert sum(a != b for a, b in pairs) > 60

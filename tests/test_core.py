@@ -96,7 +96,7 @@ def test_run_time_packages_are_the_five_allowed_ones():
                 assert name.split(".")[0] in allowed | optional, f"{path.name} imports {name}"
 
 
-@pytest.mark.parametrize("module", ["train_zero", "train_r1", "minir1.tools.play"])
+@pytest.mark.parametrize("module", ["train_zero", "train_r1", "minir1.play.command"])
 def test_a_start_does_not_wait_for_the_compiler(module):
     """Importing it takes as long as everything else together; who compiles or trains pays for it later."""
     code = f"import sys, {module}; print([name for name in ('torch._dynamo', 'matplotlib') if name in sys.modules])"

@@ -20,8 +20,8 @@ from test_arithmetic import content_key, equations_in, expression_in, value_of
 from test_countdown import check_attempt, check_systematic, read_equation, read_thought
 
 from minir1.config import CorpusConfig, Habits
-from minir1.corpus import batches, sample_text, shard
-from minir1.fast.parallel import ordered, script_hidden
+from minir1.corpus.mixture import batches, sample_text, shard
+from minir1.fast.parallel import parallel_map, script_hidden
 from minir1.tasks.countdown import Countdown
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import parse
@@ -388,14 +388,14 @@ def test_shards_are_functions_of_seed_and_index(tokenizer):
 def test_two_spawned_workers_write_the_same_shards_in_the_same_order(tokenizer):
     """Seven shards through a window of four, in processes whose string hashes differ from ours."""
     keys = [(SMALL, tokenizer.to_text(), 3, index) for index in range(5, 12)]
-    plain, spawned = list(ordered(shard, keys, workers=1)), list(ordered(shard, keys, workers=2))
+    plain, spawned = list(parallel_map(shard, keys, workers=1)), list(parallel_map(shard, keys, workers=2))
     assert len(plain) == len(spawned) == 7
     assert all(np.array_equal(a, b) for a, b in zip(plain, spawned))
     assert all(np.array_equal(a, shard(SMALL, tokenizer.to_text(), 3, 5 + i)) for i, a in enumerate(plain))
 
 
 def test_workers_end_when_the_reader_stops_early(tokenizer):
-    reader = ordered(shard, ((SMALL, tokenizer.to_text(), 3, index) for index in range(500)), workers=2)
+    reader = parallel_map(shard, ((SMALL, tokenizer.to_text(), 3, index) for index in range(500)), workers=2)
     assert len(next(reader)) == 4000
     start = time.monotonic()
     reader.close()
@@ -407,7 +407,7 @@ import os, sys
 from functools import partial
 from operator import add, call as apply
 sys.path.insert(0, {root!r})
-from minir1.fast.parallel import ordered
+from minir1.fast.parallel import parallel_map
 
 os.write(1, f"imported as {{__name__}}\\n".encode())  # whole lines, for all processes write here
 
@@ -419,7 +419,7 @@ def own(a, b):
 if __name__ == "__main__":
     functions = {{"module": add, "own": own, "part": partial(own, 1), "argument": apply}}
     pairs = [(own, 1, 2), (own, 3, 4)] if sys.argv[1] == "argument" else [(2,), (4,)] if sys.argv[1] == "part" else [(1, 2), (3, 4)]
-    found = list(ordered(functions[sys.argv[1]], pairs, 2))
+    found = list(parallel_map(functions[sys.argv[1]], pairs, 2))
     os.write(1, f"{{found}} {{os.path.basename(__file__)}} {{__spec__}}\\n".encode())
 """
 

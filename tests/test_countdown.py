@@ -16,8 +16,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from minir1.config import Habits
-from minir1.tasks import countdown
-from minir1.tasks.countdown import DISTRIBUTIONS, Countdown, Step, compose, evaluate, sample, solve, split_of, steps_of, write_trace
+from minir1.corpus.writers import plain
+from minir1.corpus.writers.plain import write_trace
+from minir1.tasks.countdown import DISTRIBUTIONS, Countdown, Step, compose, evaluate, sample, solve, split_of, steps_of
 
 # ---------------------------------------------------------------- the oracle: Python's own parser
 
@@ -404,7 +405,7 @@ def test_planned_attempts_reach_the_target(name):
     kind, rng = DISTRIBUTIONS[name], Random(7)
     for _ in range(200):
         count, target = rng.choice(kind.counts), rng.randint(*kind.targets)
-        planned = countdown.planned_attempt(rng, count, kind.highest, target)
+        planned = plain.planned_attempt(rng, count, kind.highest, target)
         assert planned is not None, "every target of a distribution has a plan"
         numbers, steps = planned
         assert len(numbers) == count and all(1 <= n <= kind.highest for n in numbers)
@@ -414,8 +415,8 @@ def test_planned_attempts_reach_the_target(name):
 
 def test_a_plan_that_does_not_exist_is_none():
     """97 is a prime: no two numbers up to 30 make it. The search must end."""
-    assert countdown.planned_attempt(Random(0), 2, 30, 97) is None
-    numbers, steps = countdown.planned_attempt(Random(0), 2, 30, 60)
+    assert plain.planned_attempt(Random(0), 2, 30, 97) is None
+    numbers, steps = plain.planned_attempt(Random(0), 2, 30, 60)
     assert check_steps(numbers, steps) == 60
 
 
@@ -425,7 +426,7 @@ def test_random_attempts_are_valid_and_aimed_ones_hit_more():
         numbers = tuple(rng.randint(1, 30) for _ in range(rng.choice((3, 4))))
         target = rng.randint(10, 99)
         for goal in (None, target):
-            steps = countdown.random_attempt(rng, numbers, goal)
+            steps = plain.random_attempt(rng, numbers, goal)
             value = check_steps(numbers, steps)
             assert Countdown(numbers, value).verify(compose(numbers, steps))
             hits[goal is None] += value == target
@@ -436,7 +437,7 @@ def test_random_attempts_use_every_operator_and_order():
     """Blind search must be able to find what it is compared with."""
     rng, seen = Random(9), Counter()
     for _ in range(2000):
-        for step in countdown.random_attempt(rng, (12, 4, 3, 2)):
+        for step in plain.random_attempt(rng, (12, 4, 3, 2)):
             seen[step.operator] += 1
     assert set(seen) == set("+-*/") and min(seen.values()) > 100
 
@@ -654,7 +655,7 @@ def traces(habits: Habits, lang: str, n: int, seed: int = 15, planned: float = 0
         count, target, plan = rng.choice(counts), rng.randint(10, 99), None
         numbers = tuple(rng.randint(1, 30) for _ in range(count))
         if rng.random() < planned:
-            numbers, plan = countdown.planned_attempt(rng, count, 30, target)
+            numbers, plan = plain.planned_attempt(rng, count, 30, target)
         yield numbers, target, plan, write_trace(rng, numbers, target, habits, lang, plan)
 
 
@@ -746,7 +747,7 @@ def test_systematic_attempts_visit_every_pair_once_and_look_round():
     for seed in range(40):
         rng = Random(seed)
         numbers, target = tuple(rng.randint(1, 30) for _ in range(rng.choice((3, 4)))), rng.randint(10, 99)
-        found = list(countdown.systematic_attempts(rng, numbers, target, set()))
+        found = list(plain.systematic_attempts(rng, numbers, target, set()))
         pairs = [tuple(sorted((steps[-1].value, other))) for steps, other, _ in found]
         assert len(pairs) == len(set(pairs)) and set(pairs) == pairs_left(numbers, target)
         for steps, other, last in found:
@@ -760,7 +761,7 @@ def test_small_first_steps_come_first_and_nothing_is_left_out():
     firsts, later = [], []
     for seed in range(40):
         numbers, target = tuple(Random(seed).sample(range(1, 100), 4)), 50
-        found = list(countdown.systematic_attempts(Random(seed), numbers, target, set(), True))
+        found = list(plain.systematic_attempts(Random(seed), numbers, target, set(), True))
         pairs = {tuple(sorted((steps[-1].value, other))) for steps, other, _ in found}
         assert pairs == pairs_left(numbers, target) and len(pairs) == len(found)
         order = list(dict.fromkeys(steps[0].value for steps, *_ in found))

@@ -13,22 +13,23 @@ import torch.nn.functional as F
 
 from minir1.checkpoint import load_checkpoint
 from minir1.config import apply
-from minir1.corpus import sample_text
-from minir1.fast.precision import pick_device
+from minir1.console.errors import guard
+from minir1.corpus.mixture import sample_text
+from minir1.fast.device import pick_device
 from minir1.model import Transformer
 from minir1.presets import PRESETS
-from minir1.r1 import distill, students
-from minir1.r1.distill import SIZES, direct_rl, distil, on_policy, operations, pretrain_student, reverse_kl, student_config
+from minir1.r1.preference.rewards import rescore
 from minir1.r1.presets import PRESETS as R1_PRESETS
-from minir1.r1.rewarding import rescore
+from minir1.r1.students import distill
+from minir1.r1.students import stage as students
+from minir1.r1.students.distill import SIZES, direct_rl, distil, on_policy, operations, pretrain_student, reverse_kl, student_config
 from minir1.rewards import Reward
+from minir1.run.folder import Run
+from minir1.run.session import Session
+from minir1.run.summary import parameter_counts
 from minir1.supervised import Learner
 from minir1.tasks import countdown
 from minir1.tokenizer import Tokenizer
-from minir1.tools.cli import guard
-from minir1.tools.lab import Lab
-from minir1.tools.run import Run
-from minir1.tools.summary import parameter_counts
 
 CONFIG = apply(PRESETS["smoke"], {
     "rl.steps": 3, "rl.tasks": ("countdown:cpu=1",), "pretrain.tokens": 8192, "pretrain.batch_tokens": 2048,
@@ -43,8 +44,8 @@ def tokenizer():
 
 
 @pytest.fixture
-def lab(tmp_path, tokenizer):
-    return Lab(Run.start(tmp_path / "run", CONFIG), pick_device(CONFIG), tokenizer)
+def session(tmp_path, tokenizer):
+    return Session(Run.start(tmp_path / "run", CONFIG), pick_device(CONFIG), tokenizer)
 
 
 @pytest.fixture
@@ -58,8 +59,8 @@ def puzzles(step: int, count: int = 8):
     return [countdown.sample(rng, "cpu", "train", "en") for _ in range(count)]
 
 
-def rows(lab: Lab, phase: str) -> list[dict]:
-    found = [json.loads(line) for line in (lab.run.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+def rows(session: Session, phase: str) -> list[dict]:
+    found = [json.loads(line) for line in (session.run.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     return [row for row in found if row["phase"] == phase]
 
 
@@ -128,52 +129,52 @@ def test_only_sampled_tokens_are_pulled(student, tokenizer):
 # ---------------------------------------------------------------- the ways to teach
 
 
-def test_a_student_reads_the_corpus_and_goes_on_after_a_stop(lab, tmp_path, monkeypatch):
+def test_a_student_reads_the_corpus_and_goes_on_after_a_stop(session, tmp_path, monkeypatch):
     monkeypatch.setattr(distill, "_SHAPES", {"cpu": {"small": (32, 2, 8)}})
-    whole = pretrain_student(lab, "small", tmp_path / "a.pt")
+    whole = pretrain_student(session, "small", tmp_path / "a.pt")
     assert whole["steps"] == 4 and whole["tokens_trained"] == 8192
-    state = lab.run.load_state("pretrain_small")
+    state = session.run.load_state("pretrain_small")
     assert state["step"] == 2  # the last one kept
-    again = pretrain_student(lab, "small", tmp_path / "b.pt")  # takes up that state: two more steps
+    again = pretrain_student(session, "small", tmp_path / "b.pt")  # takes up that state: two more steps
     same = {key: whole[key] for key in ("steps", "tokens_trained", "flops")}
     assert same == {key: again[key] for key in same}
     (a, _), (b, _) = load_checkpoint(tmp_path / "a.pt"), load_checkpoint(tmp_path / "b.pt")
     assert all(torch.allclose(x, y, atol=1e-6) for x, y in zip(a.state_dict().values(), b.state_dict().values()))
 
 
-def test_distilling_learns_the_lines_and_leaves_the_given_student_alone(lab, student, tmp_path):
+def test_distilling_learns_the_lines_and_leaves_the_given_student_alone(session, student, tmp_path):
     before = copy.deepcopy(student.state_dict())
-    figures = distil(lab, student, LINES, tmp_path / "s.pt", epochs=8, rows=8, lr=4e-3)
-    losses = [row["loss"] for row in rows(lab, "distil")]
+    figures = distil(session, student, LINES, tmp_path / "s.pt", epochs=8, rows=8, lr=4e-3)
+    losses = [row["loss"] for row in rows(session, "distil")]
     assert figures["steps"] == 40 and losses[-1] < 0.3 * losses[0]
     assert all(torch.equal(before[name], value) for name, value in student.state_dict().items())
 
 
-def test_direct_rl_spends_the_budget_of_the_other_way(lab, student, tmp_path):
-    budget = distil(lab, student, LINES * 4, tmp_path / "s.pt", epochs=6, rows=8)["flops"]
-    spent = direct_rl(lab, student, tmp_path / "r.pt", flops=budget)
-    steps = [row["flops"] for row in rows(lab, "direct_rl")]
+def test_direct_rl_spends_the_budget_of_the_other_way(session, student, tmp_path):
+    budget = distil(session, student, LINES * 4, tmp_path / "s.pt", epochs=6, rows=8)["flops"]
+    spent = direct_rl(session, student, tmp_path / "r.pt", flops=budget)
+    steps = [row["flops"] for row in rows(session, "direct_rl")]
     largest = max(b - a for a, b in zip([0, *steps], steps))
     assert spent["steps"] >= 2 and abs(spent["flops"] - budget) <= 0.6 * largest
     one = operations(student, spent["tokens_sampled"], spent["tokens_trained"])
     assert spent["flops"] == one and spent["tokens_trained"] > spent["tokens_sampled"] > 0
 
 
-def test_direct_rl_takes_steps_problems_and_rewards(lab, student, tmp_path):
+def test_direct_rl_takes_steps_problems_and_rewards(session, student, tmp_path):
     seen = []
 
     def judge(step, rollouts):
         seen.append(step)
         return [Reward(float(row % 2), 0.0, 0.0) for row in range(len(rollouts.rewards))]
 
-    figures = direct_rl(lab, student, tmp_path / "r.pt", steps=2, draw=lambda step: puzzles(step, 4), judge=judge)
+    figures = direct_rl(session, student, tmp_path / "r.pt", steps=2, draw=lambda step: puzzles(step, 4), judge=judge)
     assert figures["steps"] == 2 and seen == [0, 1]
-    assert all(row["reward"] == pytest.approx(0.5) for row in rows(lab, "direct_rl"))
+    assert all(row["reward"] == pytest.approx(0.5) for row in rows(session, "direct_rl"))
     trained, _ = load_checkpoint(tmp_path / "r.pt")
     assert any(not torch.equal(a, b) for a, b in zip(trained.state_dict().values(), student.state_dict().values()))
 
 
-def test_on_policy_distillation_brings_the_student_to_the_teacher(lab, student, tmp_path):
+def test_on_policy_distillation_brings_the_student_to_the_teacher(session, student, tmp_path):
     torch.manual_seed(1)
     teacher = copy.deepcopy(student)
     with torch.no_grad():
@@ -181,10 +182,10 @@ def test_on_policy_distillation_brings_the_student_to_the_teacher(lab, student, 
     judge = lambda step, rollouts: [SimpleNamespace(accuracy=step % 2) for _ in rollouts.rewards]  # noqa: E731
     said = "<think>3 + 5 = 8, yes</think><answer>3 + 5</answer><|end|>"
     lines = [{"question": p.question(), "response": said} for p in puzzles(0)]
-    figures = on_policy(lab, student, teacher, lines, puzzles, 20, tmp_path / "o.pt", lr=3e-3, judge=judge)
-    kl, curated = ([row[name] for row in rows(lab, "on_policy")] for name in ("reverse_kl", "reverse_kl_curated"))
+    figures = on_policy(session, student, teacher, lines, puzzles, 20, tmp_path / "o.pt", lr=3e-3, judge=judge)
+    kl, curated = ([row[name] for row in rows(session, "on_policy")] for name in ("reverse_kl", "reverse_kl_curated"))
     assert curated[-1] < 0.5 * curated[0] and curated != kl
-    assert [row["accuracy"] for row in rows(lab, "on_policy")] == 10 * [0, 1]
+    assert [row["accuracy"] for row in rows(session, "on_policy")] == 10 * [0, 1]
     assert figures["steps"] == 20 and kl[-1] < 0.5 * kl[0]
     assert figures["flops"] > operations(student, figures["tokens_sampled"], figures["tokens_trained"])  # the teacher's share
     assert Path(tmp_path / "o.pt").is_file()
@@ -210,29 +211,29 @@ def test_students_are_taught_a_random_part_of_the_lines_and_never_more_than_ther
     assert len(students.lesson(config, lines)) == 50
 
 
-def test_each_way_to_teach_shows_how_far_it_is(lab, student, tmp_path, capsys):
+def test_each_way_to_teach_shows_how_far_it_is(session, student, tmp_path, capsys):
     said = "<think>3 + 5 = 8, yes</think><answer>3 + 5</answer><|end|>"
     lines = [{"question": p.question(), "response": said} for p in puzzles(0)]
-    distil(lab, student, lines, tmp_path / "d.pt", epochs=2, rows=4, phase="distil-tiny")
+    distil(session, student, lines, tmp_path / "d.pt", epochs=2, rows=4, phase="distil-tiny")
     err = capsys.readouterr().err
     assert "distil-tiny: 100%" in err and "4/4" in err and "loss " in err
-    one = direct_rl(lab, student, tmp_path / "one.pt", steps=1, draw=lambda step: puzzles(step, 4), phase="one")["flops"]
+    one = direct_rl(session, student, tmp_path / "one.pt", steps=1, draw=lambda step: puzzles(step, 4), phase="one")["flops"]
     capsys.readouterr()
-    direct_rl(lab, student, tmp_path / "r.pt", flops=2.2 * one, draw=lambda step: puzzles(step, 4), phase="by-budget")
+    direct_rl(session, student, tmp_path / "r.pt", flops=2.2 * one, draw=lambda step: puzzles(step, 4), phase="by-budget")
     err = capsys.readouterr().err
     assert "by-budget: 100%" in err and "2/2" in err and "right " in err  # the number of steps was not known beforehand
 
 
 @pytest.mark.parametrize("way", ["fit", "train", "roll_out"])
-def test_an_interruption_while_teaching_is_told_on_the_last_line(lab, student, tmp_path, capsys, monkeypatch, way):
+def test_an_interruption_while_teaching_is_told_on_the_last_line(session, student, tmp_path, capsys, monkeypatch, way):
     def stop(*given, **how):
         raise KeyboardInterrupt("go on with: this")
 
     monkeypatch.setattr(distill, way, stop)  # what each way to teach calls in its loop
     teach = {
-        "fit": lambda arguments: distil(lab, student, LINES, tmp_path / "s.pt", rows=8),
-        "train": lambda arguments: direct_rl(lab, student, tmp_path / "s.pt", steps=2),
-        "roll_out": lambda arguments: on_policy(lab, student, student, LINES, puzzles, 2, tmp_path / "s.pt"),
+        "fit": lambda arguments: distil(session, student, LINES, tmp_path / "s.pt", rows=8),
+        "train": lambda arguments: direct_rl(session, student, tmp_path / "s.pt", steps=2),
+        "roll_out": lambda arguments: on_policy(session, student, student, LINES, puzzles, 2, tmp_path / "s.pt"),
     }[way]
     assert guard(teach, []) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "minir1: go on with: this"

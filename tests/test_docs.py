@@ -9,9 +9,9 @@ import pytest
 
 from minir1.__main__ import COMMANDS
 from minir1.config import UserError
+from minir1.console.flags import parse_command_line
+from minir1.experiments.failures.gallery import FAILURES
 from minir1.presets import PRESETS
-from minir1.tools.failure_gallery import FAILURES
-from minir1.tools.flags import parse_command_line
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

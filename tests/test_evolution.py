@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from minir1.__main__ import main as command
+from minir1.experiments.evolution import command as evolution
+from minir1.experiments.evolution import decomposition
 from minir1.tasks.countdown import Countdown
-from minir1.tools import decomposition, evolution
 from minir1.transcript import render
 
 ROOT = Path(__file__).parent.parent

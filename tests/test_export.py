@@ -14,11 +14,11 @@ import torch
 
 from minir1.checkpoint import save_checkpoint
 from minir1.config import CorpusConfig, ModelConfig, UserError
-from minir1.corpus import sample_text
+from minir1.corpus.mixture import sample_text
+from minir1.hub.export import export, main
 from minir1.model import Cache, Transformer
 from minir1.presets import PRESETS
 from minir1.tokenizer import Tokenizer
-from minir1.tools.export import export, main
 from minir1.transcript import SPECIAL_TOKENS, prompt, render
 
 transformers = pytest.importorskip("transformers")

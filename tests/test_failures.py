@@ -8,18 +8,17 @@ import torch
 
 from minir1.__main__ import main
 from minir1.config import Config
+from minir1.experiments.failures import bases, gallery
+from minir1.experiments.failures.command import compare, describe, fix, jobs_of, judge, table
+from minir1.experiments.failures.gallery import ACCURACY, FAILURES
+from minir1.experiments.failures.plot import draw
+from minir1.experiments.failures.runs import Arm, Job, last_figures, run_arm, shipped_base
+from minir1.measure.evaluator import draw_problems, sampling
 from minir1.model import token_logp
 from minir1.rewards import score
 from minir1.rollout import roll_out, to_batch
 from minir1.sampler import sample
 from minir1.tasks.countdown import Countdown
-from minir1.tools import failure_bases as bases
-from minir1.tools import failure_gallery as gallery
-from minir1.tools.failure_gallery import ACCURACY, FAILURES
-from minir1.tools.failure_plot import draw
-from minir1.tools.failure_runs import Arm, Job, last_figures, run_arm, shipped_base
-from minir1.tools.failures import compare, describe, fix, jobs_of, judge, table
-from minir1.tools.measure import draw_problems, sampling
 
 SMALL = {"rl.group_size": 2, "rl.max_tokens": 16}
 
@@ -228,8 +227,8 @@ def test_last_figures_average_the_last_steps_and_keep_the_examination():
 
 
 def test_every_symptom_is_a_figure_of_a_run_and_every_curve_is_drawn(monkeypatch):
-    monkeypatch.setattr("minir1.tools.failure_runs.EXAM", 4)
-    monkeypatch.setattr("minir1.tools.failure_runs.LAST_EXAM", 4)
+    monkeypatch.setattr("minir1.experiments.failures.runs.EXAM", 4)
+    monkeypatch.setattr("minir1.experiments.failures.runs.LAST_EXAM", 4)
     result = run_arm(Job(Arm(), SMALL, SMALL, 0, 2, 2))
     assert [row["step"] for row in result["rows"]] == [1, 2] and [exam["step"] for exam in result["exams"]] == [0, 2]
     assert result["last"]["overpaid"] == 0 and result["last"]["padding"] == 0 and result["last"]["gap"] < 1e-4
@@ -252,8 +251,8 @@ def test_the_command_lists_and_refuses(capsys):
 
 
 def test_the_command_runs_both_arms_and_writes_figure_numbers_and_table(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("minir1.tools.failure_runs.EXAM", 4)
-    monkeypatch.setattr("minir1.tools.failure_runs.LAST_EXAM", 8)
+    monkeypatch.setattr("minir1.experiments.failures.runs.EXAM", 4)
+    monkeypatch.setattr("minir1.experiments.failures.runs.LAST_EXAM", 8)
     small = replace(FAILURES["truncation"], fixed=Arm({"rl.max_tokens": 32}))
     monkeypatch.setitem(FAILURES, "truncation", small)
     size = ["--seeds", "0,1", "--steps", "2", "--prompts", "2", "--workers", "1"]

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minir1 import transcript
-from minir1.r1 import facts, general
-from minir1.r1.base import FACTS, LANGUAGES, SPLITS, WORDINGS
-from minir1.r1.facts import ROWS, Dialogue, Fact, subject_and_answers
-from minir1.r1.general import CLASSES, KINDS, canonical, corrupt, documents, register, sample
-from minir1.r1.manners import HARMFUL, HARMLESS, SELF, Decline, Self
-from minir1.r1.writing import Instruction, Json, strict_object
+from minir1.r1.tasks import facts, general
+from minir1.r1.tasks.base import FACTS, LANGUAGES, SPLITS, WORDINGS
+from minir1.r1.tasks.facts import ROWS, Dialogue, Fact, subject_and_answers
+from minir1.r1.tasks.general import CLASSES, KINDS, canonical, corrupt, documents, register, sample
+from minir1.r1.tasks.identity_refusals import HARMFUL, HARMLESS, SELF, Decline, Self
+from minir1.r1.tasks.instructions import Instruction, Json, strict_object
 from minir1.rewards import language_share, score
 from minir1.tasks.countdown import split_of
 from minir1.tokenizer import Tokenizer

@@ -8,19 +8,20 @@ import pytest
 
 from minir1.__main__ import main as command
 from minir1.config import CorpusConfig, Habits, UserError, apply
-from minir1.corpus import sample_text
+from minir1.corpus.mixture import sample_text
+from minir1.corpus.writers import plain
+from minir1.corpus.writers.goal_directed import LARGE, NEED, VALUE, looks, needed, plans, write_trace
+from minir1.measure.behaviours import attempts_of, observe, read_document
+from minir1.measure.lookahead import last_step, states
+from minir1.measure.perfect_writer import TIRELESS, perfect_writer
 from minir1.presets import PRESETS, check
-from minir1.r1.curate import readable, reason_to_drop, rewrite
+from minir1.r1.data.curate import readable, reason_to_drop, rewrite
 from minir1.tasks import countdown
 from minir1.tasks.countdown import Countdown, sample, steps_of
 from minir1.tokenizer import Tokenizer
-from minir1.tools.behaviours import attempts_of, observe, read_document
-from minir1.tools.lookahead import last_step, states
-from minir1.tools.perfect_writer import TIRELESS, perfect_writer
 from minir1.transcript import render
-from minir1.variants.goal_directed import LARGE, NEED, VALUE, looks, needed, plans, write_trace
 
-WRITER = "minir1.variants.goal_directed"
+WRITER = "goal_directed"
 NAMES = ("3to4", "sos4", "rg-easy", "rg-hard")
 
 
@@ -196,7 +197,7 @@ def test_other_thoughts_are_the_cores_and_so_are_puzzles_of_two_numbers():
         ours, theirs = Random(seed), Random(seed)
         theirs.random()  # ours has asked first whether this writer is goal-directed
         arguments = (problem.numbers, problem.target, habits, "en", None)
-        assert write_trace(ours, *arguments) == countdown.write_trace(theirs, *arguments)
+        assert write_trace(ours, *arguments) == plain.write_trace(theirs, *arguments)
     assert "keep" not in write_trace(Random(1), (20_000, 42_910, 90_001), 5, Habits(systematic=1.0), "en", None).thought
     pair = write_trace(Random(1), (3, 5), 8, replace(habits, systematic=1.0), "en", None)
     assert "keep" not in pair.thought

@@ -10,9 +10,9 @@ import pytest
 
 from minir1.__main__ import main as command
 from minir1.config import Config, to_json
-from minir1.tools import golden
-from minir1.tools.golden import compare, moving
-from minir1.tools.golden_figures import FIGURES
+from minir1.report import golden
+from minir1.report.golden import compare, moving
+from minir1.report.golden_figures import FIGURES
 
 NAMES = ("accuracy", "length", "attempts", "entropy", "signal", "grad_norm", "gap", "format", "truncated", "hit_rate")
 
@@ -145,8 +145,8 @@ def test_newer_settings_and_those_of_memory_do_not_differ(tmp_path, capsys, know
         (Path(path) / "config.json").write_text(json.dumps(config), encoding="utf-8")
     status, said = judged(capsys, write(tmp_path / "run", rows_of(9), 0.75, rl__train_tokens=99), known)
     assert status == 0 and "differ" not in said
-    _, said = judged(capsys, write(tmp_path / "other", rows_of(9), 0.75, corpus__writer="minir1.variants.goal_directed"), known)
-    assert "differ: corpus.writer minir1.variants.goal_directed (golden minir1.tasks.countdown)" in said
+    _, said = judged(capsys, write(tmp_path / "other", rows_of(9), 0.75, corpus__writer="goal_directed"), known)
+    assert "differ: corpus.writer goal_directed (golden plain)" in said
     assert "one golden run only" not in said and "one golden run only" in judged(capsys, tmp_path / "run", known[:1])[1]
 
 

@@ -9,15 +9,15 @@ import torch
 
 from minir1.checkpoint import save_checkpoint
 from minir1.config import ModelConfig, RLConfig, UserError
-from minir1.corpus import sample_text
-from minir1.fast.precision import pick_device
+from minir1.corpus.mixture import sample_text
+from minir1.experiments.hacking.command import PLANS, Bench, Hacked, auc, chase, draw_of, main, preference_experiment, truth
+from minir1.experiments.hacking.plot import curve, draw_figure, read_runs
+from minir1.fast.device import pick_device
 from minir1.grpo import advantages
 from minir1.model import Transformer
 from minir1.presets import PRESETS
-from minir1.r1 import general
-from minir1.r1.hacking import PLANS, Bench, Hacked, auc, chase, draw_of, main, preference_experiment, truth
-from minir1.r1.hacking_plot import curve, draw_figure, read_runs
-from minir1.r1.preference import PreferenceModel, final_summary
+from minir1.r1.preference.model import PreferenceModel, final_summary
+from minir1.r1.tasks import general
 from minir1.rewards import Reward
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import render

@@ -7,9 +7,9 @@ from random import Random
 import pytest
 
 from minir1.checkpoint import load_checkpoint
+from minir1.measure.evaluator import blind
+from minir1.measure.lookahead import EVERYTHING, chance, in_order, last_step, limit_of, lookahead, states
 from minir1.tasks.countdown import Countdown, sample, solve
-from minir1.tools.lookahead import EVERYTHING, chance, in_order, last_step, limit_of, lookahead, states
-from minir1.tools.measure import blind
 
 
 @pytest.fixture(scope="module")

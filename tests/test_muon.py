@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from minir1.config import ModelConfig
-from minir1.fast.precision import Device, HalfLearner, make_learner
+from minir1.fast.device import Device, HalfLearner, make_learner
 from minir1.model import Transformer
 from minir1.variants.muon import Muon, orthogonalise
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
+from grader.check import check, first_fault
+from grader.specs import PUZZLES
 
 from minir1.config import ModelConfig, RLConfig, UserError
 from minir1.grpo import Total
 from minir1.rewards import language_share
-from minir1.tools.puzzle_specs import PUZZLES
-from minir1.tools.puzzles import check, first_fault
 from minir1.transcript import parse
 
 ROOT = Path(__file__).parent.parent
@@ -196,9 +196,9 @@ def test_expert_puzzles_ask_what_the_package_does():
 
 
 def test_base_model_puzzles_ask_what_the_package_does():
+    from minir1.measure.behaviours import attempts_of, observe
+    from minir1.measure.evaluate import pass_at_k
     from minir1.tasks.countdown import Countdown
-    from minir1.tools.behaviours import attempts_of, observe
-    from minir1.tools.evaluate import pass_at_k
 
     agree("03.pass_at_k", pass_at_k)
     agree("03.count_attempts", lambda thought: len(attempts_of(Countdown((3, 5), 9), thought)))
@@ -332,8 +332,8 @@ def test_grpo_puzzles_ask_what_the_package_does():
 
 def test_training_puzzles_ask_what_the_package_does():
     from minir1.grpo import advantages, learning_rate
+    from minir1.measure.behaviours import observe
     from minir1.tasks.countdown import Countdown
-    from minir1.tools.behaviours import observe
 
     config = lambda steps, lr, warmup, end: RLConfig(steps=steps, lr=lr, warmup=warmup, lr_end=end)  # noqa: E731
     agree("07.learning_rate", lambda step, *settings: learning_rate(step, config(*settings)))
@@ -348,13 +348,13 @@ def test_training_puzzles_ask_what_the_package_does():
 
 def test_pipeline_puzzles_ask_what_the_package_does():
     from minir1.model import Transformer
-    from minir1.r1.costs import cost
-    from minir1.r1.curate import reason_to_drop
-    from minir1.r1.distill import reverse_kl
-    from minir1.r1.preference import bradley_terry
+    from minir1.r1.data.curate import reason_to_drop
+    from minir1.r1.pipeline.costs import cost
+    from minir1.r1.preference.model import bradley_terry
+    from minir1.r1.students.distill import reverse_kl
     from minir1.rewards import Reward
+    from minir1.run.summary import parameter_counts
     from minir1.tasks.countdown import Countdown
-    from minir1.tools.summary import parameter_counts
 
     agree("08.preference_loss", bradley_terry)
     agree("08.reverse_kl", lambda s_V, t_V: reverse_kl(s_V[None, None], t_V[None, None])[0, 0])
@@ -379,12 +379,12 @@ def test_pipeline_puzzles_ask_what_the_package_does():
 
 
 def test_reading_puzzles_ask_what_the_package_does():
+    from minir1.measure.evaluator import outcome
     from minir1.model import Routing, expert_load
+    from minir1.report.words import trend
     from minir1.rewards import Reward
     from minir1.rollout import Rollouts
     from minir1.tasks.countdown import Countdown
-    from minir1.tools.measure import outcome
-    from minir1.tools.words import trend
 
     def measured(right_PG):
         P, G = right_PG.shape

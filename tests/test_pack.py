@@ -6,10 +6,10 @@ import torch
 from minir1.__main__ import main
 from minir1.checkpoint import load_checkpoint, save_checkpoint
 from minir1.config import CorpusConfig, ModelConfig
-from minir1.corpus import sample_text
+from minir1.corpus.mixture import sample_text
+from minir1.hub.pack import pack
 from minir1.model import Transformer
 from minir1.tokenizer import Tokenizer
-from minir1.tools.pack import pack
 
 
 @pytest.mark.parametrize("shape", [(6, 40), (3, 6, 40)])

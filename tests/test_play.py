@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 from minir1.__main__ import COMMANDS
 from minir1.checkpoint import save_checkpoint
 from minir1.config import ModelConfig, UserError
-from minir1.corpus import sample_text
+from minir1.corpus.mixture import sample_text
 from minir1.model import Transformer
+from minir1.play import command as play
+from minir1.play.command import Session
+from minir1.play.questions import Asked, Draw, Response, judge, open_voice, recognise, spell, stream
+from minir1.play.screen import Painter, tally, visible, why
 from minir1.presets import PRESETS
 from minir1.sampler import Sampling, sample
 from minir1.tasks.arithmetic import Arithmetic
 from minir1.tasks.countdown import Countdown
 from minir1.tokenizer import Tokenizer
-from minir1.tools import play
-from minir1.tools.asking import Asked, Draw, Response, judge, open_voice, recognise, spell, stream
-from minir1.tools.play import Session
-from minir1.tools.screen import Painter, tally, visible, why
 from minir1.transcript import prompt
 
 torch.set_num_threads(1)
@@ -351,7 +351,7 @@ def test_the_default_checkpoint(shipped, checkpoint, tmp_path, monkeypatch, caps
 
 
 def test_the_command_is_listed():
-    assert COMMANDS["play"][:2] == ("minir1.tools.play", "main")
+    assert COMMANDS["play"][:2] == ("minir1.play.command", "main")
 
 
 def test_through_a_pipe_all_is_utf8_and_plain(checkpoint):

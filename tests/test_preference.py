@@ -7,8 +7,7 @@ import torch
 
 from minir1.config import ModelConfig, UserError
 from minir1.model import Transformer
-from minir1.r1 import general
-from minir1.r1.preference import (
+from minir1.r1.preference.model import (
     FLIPPED,
     LONGEST,
     Pair,
@@ -22,6 +21,7 @@ from minir1.r1.preference import (
     train_preference,
     validate,
 )
+from minir1.r1.tasks import general
 from minir1.supervised import Learner
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import parse, render

@@ -14,9 +14,9 @@ import pytest
 
 import train_r1
 from minir1.checkpoint import read
-from minir1.r1 import general
-from minir1.r1.flags import parse
+from minir1.r1.pipeline.flags import parse
 from minir1.r1.presets import PRESETS, CollectConfig
+from minir1.r1.tasks import general
 from minir1.transcript import problem_from_json
 
 ROOT = Path(__file__).parent.parent
@@ -180,7 +180,7 @@ WRONG = [
 @pytest.mark.parametrize(("arguments", "message"), WRONG)
 def test_wrong_input_is_one_clear_line(arguments, message, tmp_path, monkeypatch, capsys):
     import train_r1
-    from minir1.tools.cli import guard
+    from minir1.console.errors import guard
 
     monkeypatch.chdir(tmp_path)
     assert guard(train_r1.main, list(arguments), "train_r1.py") == 2
@@ -226,10 +226,10 @@ def test_long_thoughts_are_read_more_often_in_both_fine_tunings(stage, tmp_path,
     (tmp_path / "data").mkdir()
     lines = [{"response": f"<think>{thought}</think>"} for thought in ("a", "a\nb\nc\nd")]
     (tmp_path / "data" / "kept.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    monkeypatch.setattr(train_r1, "made", lambda lab, phase, work: work())
-    learn = lambda lab, config, start, lines, how: seen.extend(line["response"] for line in lines)  # noqa: E731
+    monkeypatch.setattr(train_r1, "made", lambda session, phase, work: work())
+    learn = lambda session, config, start, lines, how: seen.extend(line["response"] for line in lines)  # noqa: E731
     monkeypatch.setattr(train_r1, "fine_tune", learn)
-    lab = SimpleNamespace(once=lambda *_: None, run=SimpleNamespace(path=tmp_path))
+    session = SimpleNamespace(once=lambda *_: None, run=SimpleNamespace(path=tmp_path))
     config = replace(PRESETS["smoke"], cold=how, rejection=how)
-    stage(SimpleNamespace(config=config, model=lambda *_: None, lab=lambda *_: lab, finish=lambda *_: None))
+    stage(SimpleNamespace(config=config, model=lambda *_: None, session=lambda *_: session, finish=lambda *_: None))
     assert [len(text) for text in seen] == [16, 22, 22, 22]

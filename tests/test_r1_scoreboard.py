@@ -8,24 +8,26 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from minir1.fast.precision import pick_device
+from minir1.fast.device import pick_device
 from minir1.model import Transformer
-from minir1.r1 import general, scoreboard, stages
-from minir1.r1.compare import shares
-from minir1.r1.costs import cost
-from minir1.r1.curate import readable
-from minir1.r1.draws import begins, draw_both, general_lines, mixed
-from minir1.r1.facts import Fact
-from minir1.r1.measuring import mixing, spoken
+from minir1.r1.data.bilingual_corpus import ReadingConfig, batches, page, train_tokenizer
+from minir1.r1.data.curate import readable
+from minir1.r1.pipeline import stages
+from minir1.r1.pipeline.costs import cost
+from minir1.r1.pipeline.prompts import begins, draw_both, general_lines, mixed
+from minir1.r1.preference.rewards import PreferenceJudge, judge, plain
 from minir1.r1.presets import PRESETS
-from minir1.r1.reading import ReadingConfig, batches, page, train_tokenizer
-from minir1.r1.rewarding import PreferenceJudge, judge, plain
-from minir1.r1.scoreboard import Board, consensus, majority, puzzle_figures
+from minir1.r1.scoreboard import scoreboard
+from minir1.r1.scoreboard.compare import shares
+from minir1.r1.scoreboard.language import mixing, spoken
+from minir1.r1.scoreboard.scoreboard import Board, consensus, majority, puzzle_figures
+from minir1.r1.tasks import general
+from minir1.r1.tasks.facts import Fact
 from minir1.rollout import Rollouts
+from minir1.run.folder import Run
+from minir1.run.session import Session
+from minir1.run.summary import parameter_counts
 from minir1.tasks.countdown import Countdown, compose, solve
-from minir1.tools.lab import Lab
-from minir1.tools.run import Run
-from minir1.tools.summary import parameter_counts
 from minir1.transcript import END, prompt
 
 EN, ZH = Countdown((3, 5, 2), 4), Countdown((3, 5, 2), 4, "zh")
@@ -155,13 +157,13 @@ def test_costs_are_two_and_six_operations_a_parameter():
 
 
 @pytest.fixture
-def lab(tmp_path):
+def session(tmp_path):
     config = PRESETS["smoke"]
-    run = Run.start(tmp_path / "stage", config.world())
-    return Lab(run, pick_device(run.config), train_tokenizer(config.corpus, 0, 400))
+    run = Run.start(tmp_path / "stage", config.stage_config())
+    return Session(run, pick_device(run.config), train_tokenizer(config.corpus, 0, 400))
 
 
-def test_collecting_keeps_what_is_right_and_says_where_it_is_from(lab, monkeypatch):
+def test_collecting_keeps_what_is_right_and_says_where_it_is_from(session, monkeypatch):
     """The policy is a script: of three answers to a puzzle one is right, one wrong, one in the other language."""
     config = replace(PRESETS["smoke"], cold=replace(PRESETS["smoke"].cold, prompts=8, samples=3))
     config = replace(config, reasoning=replace(config.reasoning, tasks=("countdown:cpu=1",)))
@@ -180,24 +182,24 @@ def test_collecting_keeps_what_is_right_and_says_where_it_is_from(lab, monkeypat
 
     monkeypatch.setattr(stages, "roll_out", roll_out)
     model = Transformer(replace(config.model, vocab_size=512))
-    lines = stages.collect(lab, config, model, "zero.pt", config.cold, 32)
-    counts = json.loads((lab.run.path / "data" / "counts.json").read_text(encoding="utf-8"))
+    lines = stages.collect(session, config, model, "zero.pt", config.cold, 32)
+    counts = json.loads((session.run.path / "data" / "counts.json").read_text(encoding="utf-8"))
     assert counts["responses"] == 3 * len(asked) == 24
     assert counts["kept"] == len({p.question() for p in asked}) and counts["wrong"] == 8 and counts["other language"] == 8
     assert len(lines) == counts["written"] and all(p.split() == "train" for p in asked)
     assert {line["source"] for line in lines} == {"zero.pt"}
-    assert lines == stages.read_lines(lab.run.path / "data" / "kept.jsonl")
+    assert lines == stages.read_lines(session.run.path / "data" / "kept.jsonl")
 
 
-def test_fine_tuning_learns_its_lines(lab):
+def test_fine_tuning_learns_its_lines(session):
     config = PRESETS["smoke"]
     torch.manual_seed(0)
     start = Transformer(replace(config.model, vocab_size=512))
     lines = general_lines(config)[:2] * 8
-    model = stages.fine_tune(lab, config, start, lines, replace(config.cold_sft, epochs=30, lr=5e-3))
-    rows = stages.read_lines(lab.run.path / "metrics.jsonl")
+    model = stages.fine_tune(session, config, start, lines, replace(config.cold_sft, epochs=30, lr=5e-3))
+    rows = stages.read_lines(session.run.path / "metrics.jsonl")
     assert rows[-1]["loss"] < 0.2 < rows[0]["loss"] and rows[0]["tokens_trained"] > 0
-    assert stages.spent(lab)["sft"]["tokens_trained"] == sum(row["tokens_trained"] for row in rows)
+    assert stages.spent(session)["sft"]["tokens_trained"] == sum(row["tokens_trained"] for row in rows)
     assert model is not start
 
 

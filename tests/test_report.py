@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from minir1.config import UserError
-from minir1.tools import fonts, plots, report, words
+from minir1.report import command as report
+from minir1.report import fonts, plots, words
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -334,7 +335,7 @@ def test_verdict_seldom_takes_noise_for_learning():
 
 def test_verdict_is_quick_and_needs_no_plots():
     code = (
-        "import sys, time; from minir1.tools.report import verdict; "
+        "import sys, time; from minir1.report.command import verdict; "
         "rows = [{'accuracy': i / 1e4, 'length': 9} for i in range(5000)]; "
         "t = time.perf_counter(); verdict(rows); print(time.perf_counter() - t, 'matplotlib' in sys.modules)"
     )

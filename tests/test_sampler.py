@@ -20,24 +20,24 @@ from hypothesis import strategies as st
 
 from minir1 import fast as fast_twins
 from minir1.config import Config, ModelConfig, PretrainConfig, apply
-from minir1.corpus import sample_text
+from minir1.corpus.mixture import sample_text
 from minir1.fast import decoder, experts
 from minir1.fast import engine as engines
-from minir1.fast.cores import CoreDecoder
+from minir1.fast.accelerate import accelerate, make_sampler
+from minir1.fast.cpu_decoder import CoreDecoder
 from minir1.fast.decoder import Decoder, attend_plain, can_fuse, mask
+from minir1.fast.device import Device
 from minir1.fast.engine import Engine
-from minir1.fast.experts import batched_experts, grouped_experts, grouped_experts_compiled, pieces, use
+from minir1.fast.experts import batched_experts, grouped_experts, grouped_experts_compiled, pieces, set_expert_kernel
 from minir1.fast.graphs import Replayed
 from minir1.fast.norms import norms_by_hand
-from minir1.fast.precision import Device
-from minir1.fast.setup import accelerate, make_sampler
+from minir1.measure.evaluator import sampling
 from minir1.model import Cache, RMSNorm, Transformer, looped_experts, token_logp
 from minir1.presets import PRESETS
+from minir1.run import session as session
 from minir1.sampler import Sampling, choose, pad, prefill, restrict, sample
 from minir1.supervised import Learner, language_loss
 from minir1.tokenizer import Tokenizer
-from minir1.tools import lab
-from minir1.tools.measure import sampling
 
 torch.set_num_threads(1)
 
@@ -777,7 +777,7 @@ def test_an_experts_rows_are_cut_into_pieces_of_eight():
 def test_a_model_computes_the_same_with_either_twin():
     model, ids = tiny(), torch.randint(0, V, (3, 20), generator=generator(0))
     slow = model(ids)
-    use(model, batched_experts)
+    set_expert_kernel(model, batched_experts)
     assert all(layer.compute is batched_experts for layer in model.expert_layers())
     torch.testing.assert_close(model(ids), slow, rtol=1e-4, atol=1e-4)
 
@@ -851,7 +851,7 @@ def test_what_is_compiled_on_cuda_is_taken_out_again(monkeypatch):
     """Blocks compiled, gradients replayed, cuDNN's attention; afterwards, even after a fault, nothing of it is left."""
     monkeypatch.setattr(torch, "compile", lambda f: ("compiled", f))
     model, device = tiny(), Device("cuda", "card", torch.bfloat16, "grouped")
-    learner, state = Learner(model), {"on": False}  # as Lab leaves it
+    learner, state = Learner(model), {"on": False}  # as Session leaves it
     monkeypatch.setattr(torch.backends.cuda, "cudnn_sdp_enabled", lambda: state["on"])
     monkeypatch.setattr(torch.backends.cuda, "enable_cudnn_sdp", lambda on: state.update(on=on))
     for taught in (learner, None):
@@ -870,11 +870,11 @@ def test_what_compiles_ahead_samples_as_reinforcement_learning_will(monkeypatch)
     """It runs in a process whose failure nobody would see: only the time would be lost."""
     asked = []
     make = lambda model, device, config: lambda *how: asked.append((how, make_sampler(model, device, config)(*how)))  # noqa: E731
-    monkeypatch.setattr(lab, "make_sampler", make)
+    monkeypatch.setattr(session, "make_sampler", make)
     config = apply(PRESETS["smoke"], {"rl.max_tokens": 40, "eval.batch": 8})
     tokenizer = Tokenizer.train(sample_text(config.corpus, 0, 300), config.corpus.vocab_size)
     shape = replace(config.model, vocab_size=-(-len(tokenizer) // 64) * 64)
-    lab.compile_sampler(shape, tokenizer.to_text(), Device("cpu", "CPU", torch.float32, "portable"), config)
+    session.compile_sampler(shape, tokenizer.to_text(), Device("cpu", "CPU", torch.float32, "portable"), config)
     ((model, prompts, group, settings_), samples) = asked[0]
     assert (len(prompts), group) == (config.rl.prompts, config.rl.group_size) and model.config == shape
     assert replace(settings_, max_tokens=0) == replace(sampling(tokenizer, 9, config.rl.temperature), max_tokens=0)
@@ -883,19 +883,19 @@ def test_what_compiles_ahead_samples_as_reinforcement_learning_will(monkeypatch)
 
 def test_the_sampler_is_compiled_ahead_once(monkeypatch):
     started = []
-    monkeypatch.setattr(lab, "get_context", lambda kind: SimpleNamespace(Process=lambda **how: started.append(how) or Mock()))
+    monkeypatch.setattr(session, "get_context", lambda kind: SimpleNamespace(Process=lambda **how: started.append(how) or Mock()))
     run, device = SimpleNamespace(config=replace(Config(), compile=True)), Device("cpu", "CPU", torch.float32, "grouped")
-    where = lab.Lab(run, device, SimpleNamespace(to_text=lambda: "{}"))
+    where = session.Session(run, device, SimpleNamespace(to_text=lambda: "{}"))
     for _ in range(3):
         where.warm_sampler(tiny())
-    assert [how["target"] for how in started] == [lab.compile_sampler]
+    assert [how["target"] for how in started] == [session.compile_sampler]
 
 
 def test_nothing_is_compiled_ahead_where_nothing_is_compiled(monkeypatch):
-    monkeypatch.setattr(lab, "get_context", lambda kind: pytest.fail("a process was started"))
+    monkeypatch.setattr(session, "get_context", lambda kind: pytest.fail("a process was started"))
     for compiled, kernels in ((False, "grouped"), (True, "portable")):
         run = SimpleNamespace(config=replace(Config(), compile=compiled))
-        lab.Lab(run, Device("cpu", "CPU", torch.float32, kernels), None).warm_sampler(tiny())
+        session.Session(run, Device("cpu", "CPU", torch.float32, kernels), None).warm_sampler(tiny())
 
 
 @pytest.mark.slow

@@ -13,24 +13,28 @@ import pytest
 import torch
 
 import train_zero
-from minir1 import corpus, grpo
+from minir1 import grpo
 from minir1.checkpoint import load_checkpoint
 from minir1.config import CorpusConfig, ModelConfig, RLConfig, UserError, apply
-from minir1.fast.parallel import ordered
+from minir1.console.flags import parse_command_line
+from minir1.corpus import mixture as corpus
+from minir1.experiments.studies import command as study
+from minir1.experiments.studies import corpora as study_corpus
+from minir1.experiments.studies import hooks as study_hooks
+from minir1.experiments.studies.figures import curves_of, over_seeds
+from minir1.experiments.studies.plans import BASES, DOSES, STUDIES, flags_of
+from minir1.fast.parallel import parallel_map
 from minir1.grpo import Total
+from minir1.measure import evaluator as measure
+from minir1.measure.behaviours import corpus_rates
 from minir1.model import Transformer
 from minir1.presets import PRESETS
 from minir1.rewards import Reward
 from minir1.rollout import Rollouts, roll_out
+from minir1.run.summary import parameter_counts
 from minir1.sampler import Sampling, sample
 from minir1.supervised import Learner
 from minir1.tasks.countdown import Countdown
-from minir1.tools import measure, study, study_corpus, study_hooks
-from minir1.tools.behaviours import corpus_rates
-from minir1.tools.flags import parse_command_line
-from minir1.tools.study_figures import curves_of, over_seeds
-from minir1.tools.study_plans import BASES, DOSES, STUDIES, flags_of
-from minir1.tools.summary import parameter_counts
 from minir1.transcript import END, THINK
 
 ROOT = Path(__file__).parent.parent
@@ -120,7 +124,7 @@ def test_false_checks_are_false_at_their_rate():
 
 
 def test_thoughts_of_other_writers_are_not_rewritten():
-    with pytest.raises(UserError, match="not those of minir1.variants.goal_directed"):
+    with pytest.raises(UserError, match="not those of goal_directed"):
         study_corpus.sample({"dose": 0.5}, PRESETS["gpu"].corpus, 0, 1)
 
 
@@ -129,7 +133,7 @@ def test_a_patched_shard_holds_the_other_corpus_and_the_patch_ends():
     tokenizer = load_checkpoint(ROOT / "minir1/data/base-cpu.pt")[1]
     with study_hooks.hooked({"corpus": {"dose": 0.0}}):
         rows = next(corpus.batches(config, tokenizer, 0, 40, 256, 0, 1))
-        spawned = next(corpus.batches(config, tokenizer, 0, 40, 256, 0, 1, partial(ordered, workers=2)))
+        spawned = next(corpus.batches(config, tokenizer, 0, 40, 256, 0, 1, partial(parallel_map, workers=2)))
         assert (rows == spawned).all()  # other processes write it, too
         assert train_zero.sample_text(config, 0, 50) == study_corpus.sample({"dose": 0.0}, config, 0, 50)
     assert corpus.document is before and corpus.shard is study_corpus.shard_as_ever

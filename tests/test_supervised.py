@@ -11,7 +11,7 @@ import torch
 from minir1.config import ModelConfig, PretrainConfig
 from minir1.fast.graphs import Replayed
 from minir1.model import Transformer, balance_loss, expert_load, move_router_bias
-from minir1.supervised import Learner, Step, cosine, fit, language_loss
+from minir1.supervised import Learner, Step, cosine, language_loss, train_supervised
 
 torch.set_num_threads(1)
 
@@ -222,7 +222,7 @@ def test_fit_moves_the_bias_until_the_last_tenth_of_the_steps():
         loads.append(step.load_LE)
 
     batches = [(random_ids(seed), None) for seed in range(10)]
-    fit(model, Learner(model), batches, PretrainConfig(balance_rate=0.01), 10, on_step)
+    train_supervised(model, Learner(model), batches, PretrainConfig(balance_rate=0.01), 10, on_step)
     for step in range(9):
         change = biases[step + 1] - biases[step]
         torch.testing.assert_close(change, 0.01 * torch.sign(0.25 - loads[step]), rtol=1e-4, atol=1e-7)
@@ -236,7 +236,7 @@ def test_the_bias_balances_experts_that_began_out_of_balance():
         for layer in model.expert_layers():
             layer.bias_E += torch.tensor([0.5, 0.0, 0.0, -0.5])
     batches = [(random_ids(seed, B=8, T=20), None) for seed in range(60)]
-    fit(model, Learner(model), batches, PretrainConfig(balance_rate=0.03, lr=1e-4), 60, lambda step: loads.append(step.load_LE))
+    train_supervised(model, Learner(model), batches, PretrainConfig(balance_rate=0.03, lr=1e-4), 60, lambda step: loads.append(step.load_LE))
     assert loads[0].max() > 0.45 and loads[-1].max() < 0.35 and loads[-1].min() > 0.15
 
 
@@ -250,7 +250,7 @@ def test_a_tiny_model_memorises_a_small_text(config):
     """From ln 24 = 3.2 nats a token to almost none; what it has learned is the text."""
     model, losses = tiny(replace(config, init_std=0.02)), []
     c = PretrainConfig(lr=1e-2, weight_decay=0.0)
-    fit(model, Learner(model), [(TEXT[None], None)] * 100, c, 100, lambda step: losses.append(step.loss.item()))
+    train_supervised(model, Learner(model), [(TEXT[None], None)] * 100, c, 100, lambda step: losses.append(step.loss.item()))
     assert losses[0] == pytest.approx(math.log(V), abs=0.1)
     assert losses[-1] < 0.1
     assert (model(TEXT[None, :-1]).argmax(-1) == TEXT[1:]).float().mean() > 0.95
@@ -260,7 +260,7 @@ def test_masked_tokens_are_not_learned():
     """Trained on the second half only, the first half stays as good as unknown."""
     model = tiny(replace(DENSE, init_std=0.02))
     mask = (torch.arange(31) >= 15)[None]
-    fit(model, Learner(model), [(TEXT[None], mask)] * 100, PretrainConfig(lr=1e-2, weight_decay=0.0), 100, lambda step: None)
+    train_supervised(model, Learner(model), [(TEXT[None], mask)] * 100, PretrainConfig(lr=1e-2, weight_decay=0.0), 100, lambda step: None)
     each = torch.nn.functional.cross_entropy(model(TEXT[None, :-1])[0], TEXT[1:], reduction="none").detach()
     assert each[15:].mean() < 0.1 and each[:15].mean() > 2
 
@@ -273,7 +273,7 @@ def test_every_step_is_reported_with_what_the_optimizer_received():
         assert step.lr == learner.optimizer.param_groups[0]["lr"] == learner.optimizer.param_groups[1]["lr"]
         seen.append(step)
 
-    fit(model, learner, ((random_ids(seed), None) for seed in range(99)), c, 5, on_step)
+    train_supervised(model, learner, ((random_ids(seed), None) for seed in range(99)), c, 5, on_step)
     assert [s.step for s in seen] == [0, 1, 2, 3, 4]
     assert [s.lr for s in seen] == pytest.approx([cosine(step, 5, 1e-3, 0.1, 0.4) for step in range(5)])
     before = tiny()  # the first report is about the weights before the step
@@ -283,7 +283,7 @@ def test_every_step_is_reported_with_what_the_optimizer_received():
 
 def test_fit_reads_no_more_batches_than_it_has_steps():
     model, batches = tiny(DENSE), iter([(random_ids(seed), None) for seed in range(5)])
-    fit(model, Learner(model), batches, PretrainConfig(), 3, lambda step: None)
+    train_supervised(model, Learner(model), batches, PretrainConfig(), 3, lambda step: None)
     assert len(list(batches)) == 2
 
 
@@ -292,7 +292,7 @@ def test_a_resumed_run_is_the_same_run_bit_by_bit(mtp):
     config, c = replace(TINY, mtp=mtp), PretrainConfig(lr=1e-2, balance_rate=0.01)
     batches = [(random_ids(seed), None) for seed in range(6)]
     straight, reports = tiny(config), []
-    fit(straight, Learner(straight, 0.1), batches, c, 6, lambda step: reports.append(step.loss.item()))
+    train_supervised(straight, Learner(straight, 0.1), batches, c, 6, lambda step: reports.append(step.loss.item()))
 
     first = tiny(config)
     learner = Learner(first, 0.1)
@@ -303,20 +303,20 @@ def test_a_resumed_run_is_the_same_run_bit_by_bit(mtp):
         if step.step == 2:
             torch.save({"model": first.state_dict(), "learner": learner.state()}, disk)
 
-    fit(first, learner, batches[:3], c, 6, on_step)
+    train_supervised(first, learner, batches[:3], c, 6, on_step)
     second = tiny(config, seed=9)  # other weights, to be replaced
     second_learner = Learner(second, 0.1)
     state = torch.load(io.BytesIO(disk.getvalue()), weights_only=True)
     second.load_state_dict(state["model"])
     second_learner.restore(state["learner"])
-    fit(second, second_learner, batches[3:], c, 6, lambda step: again.append(step.loss.item()), first=3)
+    train_supervised(second, second_learner, batches[3:], c, 6, lambda step: again.append(step.loss.item()), first=3)
     assert again == reports
     assert all(torch.equal(a, b) for a, b in zip(straight.state_dict().values(), second.state_dict().values(), strict=True))
     assert not torch.equal(first.head.weight, second.head.weight)
 
     forgetful = tiny(config)  # the test notices a Learner that forgets its moments
     forgetful.load_state_dict(state["model"])
-    fit(forgetful, Learner(forgetful, 0.1), batches[3:], c, 6, lambda step: None, first=3)
+    train_supervised(forgetful, Learner(forgetful, 0.1), batches[3:], c, 6, lambda step: None, first=3)
     assert not torch.equal(forgetful.head.weight, straight.head.weight)
 
 
@@ -367,8 +367,8 @@ def test_gradients_from_a_graph_train_the_same_model(config, monkeypatch):
     monkeypatch.setattr(torch.cuda, "graph", capture)
     graphed._capture = captured
     learner.gradients = graphed
-    fit(plain, Learner(plain), batches, settings, len(batches), lambda step: losses[0].append(step.loss))
-    fit(fast, learner, batches, settings, len(batches), lambda step: losses[1].append(step.loss))
+    train_supervised(plain, Learner(plain), batches, settings, len(batches), lambda step: losses[0].append(step.loss))
+    train_supervised(fast, learner, batches, settings, len(batches), lambda step: losses[1].append(step.loss))
     assert torch.stack(losses[0]).tolist() == torch.stack(losses[1]).tolist()
     assert [ids.tolist() for ids in replays] == [batches[i][0].tolist() for i in (3, 4, 6, 7)]
     assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), fast.parameters()))

@@ -9,15 +9,17 @@ from types import SimpleNamespace
 import pytest
 
 from minir1.__main__ import main as command
-from minir1.corpus import sample_text
+from minir1.corpus.mixture import sample_text
+from minir1.experiments.tables import command as tables
+from minir1.experiments.tables import page as tables_page
+from minir1.experiments.tables import problems
+from minir1.measure.evaluator import blind
+from minir1.measure.lookahead import lookahead
+from minir1.measure.perfect_writer import perfect_writer
 from minir1.presets import PRESETS
 from minir1.tasks.arithmetic import GPT3_TASKS, Arithmetic
 from minir1.tasks.countdown import Countdown, evaluate, solve
 from minir1.tokenizer import Tokenizer
-from minir1.tools import problems, tables, tables_page
-from minir1.tools.lookahead import lookahead
-from minir1.tools.measure import blind
-from minir1.tools.perfect_writer import perfect_writer
 
 ROOT = Path(__file__).parent.parent
 

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from minir1.config import CorpusConfig
-from minir1.corpus import sample_text
+from minir1.corpus.mixture import sample_text
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import SPECIAL_TOKENS, prompt, render
 

@@ -121,7 +121,7 @@ def test_the_sampler_is_compiled_once_the_first_step_is_done(tmp_path, monkeypat
     """Before, it would delay that step; never, and RL would begin with waiting."""
     events, step = [], train_zero.PretrainWatch.step
     monkeypatch.setattr(train_zero.PretrainWatch, "step", lambda watch, done: events.append("step") or step(watch, done))
-    monkeypatch.setattr(train_zero.Lab, "warm_sampler", lambda lab, model: events.append("sampler"))
+    monkeypatch.setattr(train_zero.Session, "warm_sampler", lambda session, model: events.append("sampler"))
     train_zero.main(["--preset", "smoke", "--rl.steps", "0", "--out", str(tmp_path / "run")])
     assert events[:2] == ["step", "sampler"] and events.count("step") > 2
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minir1.measure import evaluate
 from minir1.tasks.arithmetic import Arithmetic
 from minir1.tasks.countdown import Countdown
-from minir1.tools import evaluate
 from minir1.transcript import SPECIAL_TOKENS, Transcript, parse, problem_from_json, prompt, render
 
 # ---------------------------------------------------------------- render and parse

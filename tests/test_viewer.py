@@ -14,17 +14,18 @@ from browser import Browser, find_chromium
 from test_report import HOSTILE, folder, full, healthy, summary
 
 from minir1.config import ModelConfig, RLConfig
-from minir1.fast.precision import Device
+from minir1.fast.device import Device
 from minir1.grpo import advantages
+from minir1.measure.evaluator import Evaluator
 from minir1.model import Transformer, token_logp
+from minir1.report import command as report
+from minir1.report.page.marks import find_marks
 from minir1.rewards import Reward
 from minir1.rollout import Rollouts, roll_out
+from minir1.run import recorder
 from minir1.sampler import Sampling, sample
 from minir1.tasks.countdown import Countdown
 from minir1.tokenizer import Tokenizer
-from minir1.tools import recorder, report
-from minir1.tools.measure import Examiner
-from minir1.tools.viewer_marks import find_marks
 from minir1.transcript import prompt
 
 CHROMIUM = find_chromium()
@@ -51,12 +52,12 @@ def test_rows_hold_what_the_trainer_sees(tokenizer):
     model, base, rl = small(tokenizer, 0), small(tokenizer, 1), RLConfig(group_size=3, temperature=0.7)
     cpu, settings = Device("cpu", "cpu", torch.float32, "plain"), Sampling(20, (tokenizer.end,), 0.7)
 
-    examiner = Examiner(tokenizer, sample, settings, 64, "cpu")
+    evaluator = Evaluator(tokenizer, sample, settings, 64, "cpu")
     seen = roll_out(model, tokenizer, PUZZLES * 3, 1, settings, torch.Generator().manual_seed(1))
-    rows = recorder.Recorder(base, rl, cpu).rows(7, examiner, model, seen, settings, "")
+    rows = recorder.Recorder(base, rl, cpu).rows(7, evaluator, model, seen, settings, "")
     assert [row["id"] for row in rows] == [i for i in "0125" for _ in range(3)] + list("34678")
     assert all(row["step"] == 7 and len(row["cuts"]) == row["tokens"] for row in rows[:12]) and "cuts" not in rows[12]
-    again = examiner.roll(model, [PUZZLES[i % 3] for i in (0, 1, 2, 5)], 3, 7, settings)
+    again = evaluator.roll(model, [PUZZLES[i % 3] for i in (0, 1, 2, 5)], 3, 7, settings)
     assert [row["response"] for row in rows[:12]] == again.texts
     for i, row in enumerate(rows[:12]):
         start = again.prompt_ids[i // 3]

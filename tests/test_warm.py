@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from minir1.config import ModelConfig, PretrainConfig
-from minir1.fast import experts, setup, warm
+from minir1.fast import accelerate as setup
+from minir1.fast import experts, warm
+from minir1.fast.accelerate import accelerate
+from minir1.fast.device import Device, make_learner
 from minir1.fast.experts import grouped_experts, grouped_experts_compiled
 from minir1.fast.graphs import WARM, Replayed
-from minir1.fast.precision import Device, make_learner
-from minir1.fast.setup import accelerate
 from minir1.model import Transformer, looped_experts
-from minir1.supervised import fit
+from minir1.supervised import train_supervised
 
 torch.set_num_threads(1)
 
@@ -71,7 +72,7 @@ def train(model, taught, steps: int, **how) -> list[str]:
     """What stands for `learner.gradients` after each step."""
     seen, losses = [], []
     with accelerate(model, CPU, **how):
-        fit(model, taught, batches(steps), SETTINGS, steps,
+        train_supervised(model, taught, batches(steps), SETTINGS, steps,
             lambda step: (seen.append(type(vars(taught).get("gradients")).__name__), losses.append(step.loss)))  # fmt: skip
     assert all(loss.isfinite() for loss in losses)
     return seen
@@ -157,16 +158,16 @@ def test_the_parents_compiler_finds_all_that_the_child_made(monkeypatch, tmp_pat
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(setup, "COMPILES", ("cpu",))
     monkeypatch.setattr(warm, "has_room", lambda: True)
-    code = "import sys; from minir1.fast import setup, warm; setup.COMPILES = ('cpu',); warm.main(sys.argv[1])"
+    code = "import sys; from minir1.fast import accelerate as setup, warm; setup.COMPILES = ('cpu',); warm.main(sys.argv[1])"
     monkeypatch.setattr(warm, "COMMAND", (sys.executable, "-c", code))
     (model, learner), counters = tiny(), torch._dynamo.utils.counters
     torch._dynamo.reset()
     counters.clear()
     with accelerate(model, CPU, True, learner, early=True):
         waiting = learner.gradients
-        fit(model, learner, batches(2), SETTINGS, 2, lambda step: None)
+        train_supervised(model, learner, batches(2), SETTINGS, 2, lambda step: None)
         assert waiting.child.wait(300) == 0 and not counters["inductor"]
-        worker = threading.Thread(target=fit, args=(model, learner, batches(WARM), SETTINGS, WARM, lambda step: None))
+        worker = threading.Thread(target=train_supervised, args=(model, learner, batches(WARM), SETTINGS, WARM, lambda step: None))
         worker.start()
         worker.join()
         assert learner.gradients.calls == WARM

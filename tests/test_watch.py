@@ -3,10 +3,10 @@
 import pytest
 
 from minir1.config import PretrainConfig
+from minir1.console.errors import guard
 from minir1.presets import PRESETS
-from minir1.tools.cli import guard
-from minir1.tools.run import Run
-from minir1.tools.watch import PretrainWatch
+from minir1.run.folder import Run
+from minir1.run.progress import PretrainWatch
 
 
 @pytest.mark.parametrize("updates", [0, 1, 9])

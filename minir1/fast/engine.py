@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from minir1.fast.cores import CoreDecoder, on_cores
+from minir1.fast.cpu_decoder import CoreDecoder, on_cores
 from minir1.fast.decoder import Decoder, can_fuse
-from minir1.fast.experts import batched_experts, use
+from minir1.fast.experts import batched_experts, set_expert_kernel
 from minir1.model import Cache, Transformer
 from minir1.sampler import Samples, Sampling, choose, prefill, sample
 
@@ -70,7 +70,7 @@ class Engine:
         self.policy = copy.deepcopy(model).requires_grad_(False).eval()
         for name, weight in self.policy.named_parameters():
             weight.data = weight.data.to(torch.float32 if name.endswith("router") else dtype)
-        use(self.policy, batched_experts)
+        set_expert_kernel(self.policy, batched_experts)
         cores = on_cores(model, dtype, compiled)
         self.decoder = CoreDecoder(model, dtype) if cores else Decoder(model, dtype, compiled) if can_fuse(model) else None
         self.draw = torch.compile(draw) if compiled else draw

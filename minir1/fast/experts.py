@@ -193,7 +193,7 @@ def grouped_experts_compiled(x_ND, expert_NK, weight_NK, gate_EFD, up_EFD, down_
     return Grouped.apply(x_ND, expert_NK, weight_NK, gate_EFD, up_EFD, down_EDF)
 
 
-def use(model, compute) -> None:
+def set_expert_kernel(model, compute) -> None:
     """Let every expert layer of the model compute its experts with `compute`. Grouped ones are closed to the compiler: here, not
     by a decorator, which would import the compiler everywhere."""
     if compute in (grouped_experts, grouped_experts_compiled):

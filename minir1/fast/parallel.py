@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
 
 
-def ordered(function: Callable, arguments: Iterable[tuple], workers: int = 0) -> Iterator:
+def parallel_map(function: Callable, arguments: Iterable[tuple], workers: int = 0) -> Iterator:
     """function(*a) for each a, in order, computed ahead by spawned processes (0: one per core, less one). Functions and classes
     of the script that calls this may be among them from the first a on, or not at all."""
     workers = workers or max(1, (os.cpu_count() or 2) - 1)

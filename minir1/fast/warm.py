@@ -14,7 +14,8 @@ from dataclasses import asdict
 import torch
 
 from minir1.config import ModelConfig, PretrainConfig, from_dict
-from minir1.fast.precision import Device, make_learner
+from minir1.fast.accelerate import accelerate
+from minir1.fast.device import Device, make_learner
 from minir1.model import Transformer
 from minir1.supervised import Learner, language_loss
 
@@ -59,8 +60,6 @@ def start(model: Transformer, config: PretrainConfig, shape: torch.Size, device:
 
 def main(task: str) -> None:
     """Two compiled gradients of a new model. All that the compiler's key depends on is made as in pretraining."""
-    from minir1.fast.setup import accelerate  # here, because it builds on this module
-
     given = json.loads(task)
     torch.set_num_threads(given["threads"])
     torch.backends.cuda.enable_cudnn_sdp(given["cudnn"])

@@ -23,7 +23,7 @@ from minir1.config import (
 )
 from minir1.presets import PRESETS as ZERO_PRESETS
 from minir1.presets import check
-from minir1.r1.reading import ReadingConfig
+from minir1.r1.data.bilingual_corpus import ReadingConfig
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class R1Config:
     students: StudentConfig = field(default_factory=StudentConfig)
     score: ScoreConfig = field(default_factory=ScoreConfig)
 
-    def world(self, rl: RLConfig | None = None) -> Config:
+    def stage_config(self, rl: RLConfig | None = None) -> Config:
         """The core's configuration of one stage, so that its parts (run folder, device, sampler) serve here too."""
         return Config(
             preset=self.preset, out=self.out, seed=self.seed, device=self.device, dtype=self.dtype, kernels=self.kernels,
@@ -218,7 +218,7 @@ def check_r1(config: R1Config) -> R1Config:
     """Raises UserError for settings that cannot work together."""
     for name in ("zero_rl", "reasoning", "scenarios"):
         try:
-            check(config.world(getattr(config, name)))
+            check(config.stage_config(getattr(config, name)))
         except UserError as fault:
             raise UserError(str(fault).replace("--rl.", f"--{name}.")) from None
     parse_stages(config.stages)

@@ -18,10 +18,10 @@ from minir1.checkpoint import load_checkpoint
 from minir1.config import RLConfig, UserError, replace
 from minir1.rollout import roll_out
 from minir1.supervised import Learner
-from minir1.tools import cli
-from minir1.tools.drawing import BLUE, RED, save, smooth
-from minir1.tools.measure import draw_problems, outcome, sampling
-from minir1.tools.words import column, phase
+from minir1.console import errors as cli
+from minir1.report.drawing import BLUE, RED, save, smooth
+from minir1.measure.evaluator import draw_problems, outcome, sampling
+from minir1.report.words import column, phase
 
 HERE = Path(__file__).parent
 GOLDEN = HERE.parents[1] / "results" / "cpu-seed0" / "metrics.jsonl"

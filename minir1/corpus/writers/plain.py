@@ -1,0 +1,211 @@
+"""The plain writer of Countdown thoughts: --corpus.writer plain.
+
+Random attempts, some of them aimed or planned backwards from the target, and a systematic writer who
+goes through the combinations. How often each habit shows is `config.Habits`.
+"""
+
+from collections.abc import Iterator
+from random import Random
+from typing import NamedTuple
+
+from minir1.tasks.countdown import Step, compose, moves, steps_of
+
+# ---------------------------------------------------------------- attempts
+
+
+def systematic_attempts(rng: Random | None, numbers: tuple[int, ...], target: int, seen: set, small_first=False) -> Iterator[tuple]:
+    """Depth first (the first step in random order or, roughly, by its value, the others in fixed order), each pair of numbers that
+    can be left once: (the steps that leave it, the number beside the last value, all last steps up to one that hits). Values
+    stay small. Small first steps first: they leave the target in reach more often, so the same tokens solve more."""
+    options, useful = moves(numbers), range(1, max(300, 3 * target))
+    options = sorted(options, key=lambda move: move[0].value * (0.3 + rng.random())) if small_first else options
+    for step, left in rng.sample(options, len(options)) if rng and not small_first else options:
+        last = [s for s in steps_of(*left) if s.value in useful] if len(left) == 2 else []
+        if step.value not in useful or tuple(sorted(left)) in seen or len(left) == 2 and not last:
+            continue
+        if len(left) > 2:
+            yield from (([step, *more], n, last) for more, n, last in systematic_attempts(None, left, target, seen))
+        else:
+            seen.add(tuple(sorted(left)))
+            yield [step], left[0], last[: next((i for i, s in enumerate(last, 1) if s.value == target), None)]
+
+
+def random_attempt(rng: Random, numbers: tuple[int, ...], target: int | None = None) -> list[Step]:
+    """Combine random pairs by random operators until one number is left (blind search's unit).
+
+    With a target, the last step is aimed: if one operator on the last two numbers hits, it is taken.
+    """
+    left, steps = list(numbers), []
+    while len(left) > 1:
+        x = left.pop(int(rng.random() * len(left)))
+        y = left.pop(int(rng.random() * len(left)))
+        step = None
+        if target is not None and not left:
+            step = next((s for s in steps_of(x, y) if s.value == target), None)
+        step = step or _random_step(rng, x, y)
+        steps.append(step)
+        left.append(step.value)
+    return steps
+
+
+def _random_step(rng: Random, x: int, y: int) -> Step:
+    """Sums and differences twice as often as products and quotients, which seldom lead anywhere."""
+    operator = "++--*/"[int(rng.random() * 6)]
+    a, b = (x, y) if x >= y else (y, x)
+    if (operator == "/" and (b == 0 or a % b)) or (operator == "*" and a * b > 1000):
+        operator = "-"
+    a, b = (x, y) if operator in "+*" else (a, b)
+    value = {"+": a + b, "-": a - b, "*": a * b, "/": a // (b or 1)}[operator]
+    return Step(a, operator, b, value)
+
+
+def planned_attempt(rng: Random, count: int, highest: int, target: int) -> tuple[tuple[int, ...], list[Step]] | None:
+    """Numbers and steps that reach `target`, grown backwards from it: problems with a known solution.
+
+    None if a thousand tries found none (two numbers up to 30 cannot make 97).
+    """
+    for _ in range(1000):
+        steps: list[Step] = []
+        numbers = _grow(rng, count, highest, target, steps)
+        if numbers is not None:
+            rng.shuffle(numbers)
+            return tuple(numbers), steps
+    return None
+
+
+def _grow(rng: Random, count: int, highest: int, value: int, steps: list[Step]) -> list[int] | None:
+    if count == 1:
+        return [value] if 1 <= value <= highest else None
+    if value > 20 * highest:
+        return None
+    right = 2 if count == 4 and rng.random() < 0.2 else 1
+    b, operator = 1 + int(rng.random() * highest), "++--*/"[int(rng.random() * 6)]
+    if operator == "*":
+        divisors = [d for d in range(2, min(highest, value) + 1) if value % d == 0]
+        if not divisors:
+            return None
+        b = divisors[int(rng.random() * len(divisors))]
+    a = {"+": value - b, "-": value + b, "*": value // b, "/": value * b}[operator]
+    if a < 0:
+        return None
+    left_numbers = _grow(rng, count - right, highest, a, steps)
+    right_numbers = left_numbers and _grow(rng, right, highest, b, steps)
+    if not right_numbers:
+        return None
+    steps.append(Step(a, operator, b, value))
+    return left_numbers + right_numbers
+
+
+# ---------------------------------------------------------------- thoughts
+
+_UNDO = {"+": "-", "-": "+", "*": "/", "/": "*"}
+
+WORDS = {
+    "en": {"yes": ", yes", "no": ", not ", "none": ", no", "with": ", with ", "need": ", need ", "make": ", make ", "colon": ": "},
+    "zh": {"yes": "，对", "no": "，不是", "none": "，不行", "with": "，配", "need": "，还差", "make": "，先凑", "colon": "："},
+}
+RETRY = {"en": ("\nwait, ", "\ntry ", "\nbut ", "\nor ", "\n"), "zh": ("\n等等，", "\n再试", "\n但是", "\n或者", "\n")}
+
+
+class Trace(NamedTuple):
+    thought: str
+    answer: str
+    attempts: int
+    solved: bool
+
+
+def backward_plan(rng: Random, numbers: tuple[int, ...], target: int) -> tuple[Step, Step, tuple[int, ...]] | None:
+    """Set one number aside: (the step back from the target, the last step forward, the rest).
+
+    >>> backward_plan(Random(1), (5, 3), 65)
+    (Step(a=65, operator='/', b=5, value=13), Step(a=13, operator='*', b=5, value=65), (3,))
+    """
+    index = int(rng.random() * len(numbers))
+    n = numbers[index]
+    operators = "+-//" if n > 1 and target % n == 0 else "+-+-+-*"
+    operator = operators[int(rng.random() * len(operators))]
+    if operator == "-" and n > target:
+        return None
+    value = {"+": target + n, "-": target - n, "*": target * n, "/": target // (n or 1)}[operator]
+    rest = numbers[:index] + numbers[index + 1 :]
+    return Step(target, operator, n, value), Step(value, _UNDO[operator], n, target), rest
+
+
+def write_trace(rng: Random, numbers: tuple[int, ...], target: int, habits, lang: str, plan: list[Step] | None) -> Trace:
+    """A chain of thought with habits at the rates of `habits` (config.Habits), and its answer.
+
+    `plan`, when given, is a known solution: it becomes the last attempt (a systematic writer has none). Without it the
+    trace ends when an attempt hits by chance, or gives up and answers with its last attempt.
+    """
+    words, text, attempts = WORDS[lang], [], 0
+    persistent = rng.random() < habits.persistence and habits.backtracking
+    if rng.random() < habits.systematic and len(numbers) > 2:
+        return _systematic_trace(rng, numbers, target, habits, lang, 0.985 if persistent else habits.backtracking)
+    go_on = 0.95 if persistent else habits.backtracking
+    while True:
+        if attempts:
+            opener, lang = _opener(rng, habits, lang)
+            text.append(opener)
+            words = WORDS[lang]
+        attempts += 1
+        stop = attempts >= habits.most_attempts or rng.random() >= go_on
+        line, steps, goal = _attempt(rng, numbers, target, habits, words, plan if stop else None)
+        text.append(line)
+        hit = steps[-1].value == target
+        if rng.random() < habits.verification:
+            text.append(words["yes"] if hit else f"{words['no']}{goal}")
+        if hit or stop:
+            return Trace("".join(text), compose(numbers, steps), attempts, hit)
+
+
+def _opener(rng: Random, habits, lang: str) -> tuple[str, str]:
+    """How a new line begins, and the language it goes on in."""
+    opener = RETRY[lang][int(rng.random() * len(RETRY[lang]))]
+    return opener, {"en": "zh", "zh": "en"}[lang] if rng.random() < habits.switching else lang
+
+
+def _systematic_trace(rng: Random, numbers: tuple[int, ...], target: int, habits, lang: str, go_on: float) -> Trace:
+    """Goes through the combinations one by one and looks round before the last step: what the two numbers left can make.
+
+    "36 + 55 = 91, with 19: 110, 72, yes". With more than three numbers the attempts after one first step share a line:
+    "36 + 55 = 91: 91 + 19 = 110, with 7: 117, 103, no; 91 - 19 = 72, with 7: 79, 65, yes".
+    """
+    text, attempts, head, small_first = [], 0, None, habits.small_first and rng.random() < habits.small_first
+    for steps, other, last in systematic_attempts(rng, numbers, target, set(), small_first):
+        hit, attempts, opener = last[-1].value == target, attempts + 1, "; "
+        if len(numbers) == 3 or steps[0] != head:
+            opener, lang = _opener(rng, habits, lang) if text else ("", lang)
+            opener += f"{steps[0]}: " if len(numbers) > 3 else ""
+        head, words = steps[0], WORDS[lang]
+        made = ", ".join(map(str, steps[len(numbers) > 3 :])) + words["with"] + str(other) + words["colon"]
+        verdict = words["yes" if hit else "none"] if habits.verification else ""
+        text.append(opener + made + ", ".join(str(s.value) for s in last) + verdict)
+        if hit or attempts >= habits.most_attempts or rng.random() >= go_on:
+            break
+    return Trace("".join(text), compose(numbers, [*steps, last[-1]]), attempts, hit)
+
+
+def _attempt(rng, numbers, target, habits, words, given: list[Step] | None) -> tuple[str, list[Step], int]:
+    """One attempt, `given` or made up: (its text, its steps in forward order, the value that was aimed at)."""
+    draw = rng.random()
+    if given is None and draw < habits.backward_chaining + habits.subgoals and len(numbers) > 2:
+        planned = backward_plan(rng, numbers, target)
+        if planned is not None:
+            back, last, rest = planned
+            inner = random_attempt(rng, rest, back.value if rng.random() < habits.aim else None)
+            value = inner[-1].value
+            working = ", ".join(map(str, inner))
+            if draw < habits.backward_chaining:
+                line = f"{back}{words['need']}{back.value}{words['colon']}{working}"
+            else:
+                line = f"{last}{words['make']}{last.a}{words['colon']}{working}"
+            end = last if value == last.a else _replay(value, last)
+            return line, [*inner, end], back.value
+    steps = given or random_attempt(rng, numbers, target if rng.random() < habits.aim else None)
+    return ", ".join(map(str, steps)), steps, target
+
+
+def _replay(value: int, last: Step) -> Step:
+    """What the planned last step gives when the subgoal was missed (so that it never hits)."""
+    result = {"+": value + last.b, "-": value - last.b, "*": value * last.b, "/": -1}[last.operator]
+    return Step(value, last.operator, last.b, result)

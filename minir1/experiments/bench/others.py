@@ -1,0 +1,101 @@
+"""The others in `minir1 bench`: transformers' generate and TRL's GRPOTrainer, on the exported same weights."""
+
+import tempfile
+import time
+from importlib.util import find_spec
+
+import torch
+
+from minir1.checkpoint import save_checkpoint
+from minir1.config import replace
+from minir1.fast.device import Device
+from minir1.hub.export import export
+from minir1.model import Transformer
+from minir1.tokenizer import Tokenizer
+
+
+def share_of_digits(texts: list[str]) -> list[float]:
+    """A reward that differs within every group, even for random weights: ours and TRL's alike."""
+    return [sum(c.isdigit() for c in text) / max(1, len(text)) for text in texts]
+
+
+def missing(*packages: str) -> str:
+    """Which of the packages is not installed, in words; "" if all are."""
+    absent = [p for p in packages if find_spec(p) is None]
+    return f"{', '.join(absent)} not installed" if absent else ""
+
+
+def exported(model: Transformer, tokenizer: Tokenizer, folder: str):
+    """transformers' twin of the model, and its tokenizer."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    save_checkpoint(f"{folder}/model.pt", model, tokenizer)
+    export(f"{folder}/model.pt", f"{folder}/hub")
+    hub = AutoTokenizer.from_pretrained(f"{folder}/hub")
+    return AutoModelForCausalLM.from_pretrained(f"{folder}/hub", dtype=torch.float32), hub
+
+
+def llama_of(model: Transformer) -> Transformer:
+    """A dense model of the same width and depth, Llama's shape."""
+    c = model.config
+    dense = replace(c, experts=0, dense_layers=c.layers, attention="gqa", kv_heads=c.heads, head_width=c.width // c.heads)
+    return Transformer(dense).to(model.embed.weight.device)
+
+
+def generate(model: Transformer, tokenizer: Tokenizer, prompts: list[list[int]], tokens: int, clock) -> dict[str, dict]:
+    """transformers' generate on `prompts`, `tokens` each."""
+    name = "transformers, DeepseekV3"
+    if why := missing("transformers", "safetensors"):
+        return {name: {"left_out": why}}
+    device, width = model.embed.weight.device, max(map(len, prompts))
+    with tempfile.TemporaryDirectory() as folder:
+        twin, _ = exported(model, tokenizer, folder)
+    twin = twin.to(device, torch.bfloat16 if device.type == "cuda" else torch.float32).eval()
+    ids_BT = torch.tensor([[tokenizer.pad] * (width - len(p)) + p for p in prompts], device=device)
+    mask_BT = (ids_BT != tokenizer.pad).long()
+    how = {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": True, "top_k": 0, "pad_token_id": tokenizer.pad}
+    with torch.no_grad():
+        seconds = clock(lambda: twin.generate(ids_BT, attention_mask=mask_BT, **how), 1)
+    return {name: {"tokens_s": len(prompts) * tokens / seconds}}
+
+
+def trl_steps(
+    model: Transformer, tokenizer: Tokenizer, prompts: list[str], group: int, tokens: int, device: Device
+) -> dict[str, dict]:
+    """TRL's GRPOTrainer end to end on the same shape: the exported model, and a dense Llama."""
+    if why := missing("trl", "datasets", "transformers", "safetensors"):
+        return {"TRL": {"left_out": why}}
+    rows = {}
+    for name, ours in (("TRL, DeepseekV3", model), ("TRL, Llama", llama_of(model))):
+        with tempfile.TemporaryDirectory() as folder:
+            twin, hub = exported(ours, tokenizer, folder)
+            seconds = _trl_seconds(twin, hub, prompts, group, tokens, device, folder)
+        n = len(prompts) * group
+        rows[name] = {"seconds": seconds, "samples_s": n / seconds, "tokens_s": n * tokens / seconds}
+    return rows
+
+
+def _trl_seconds(twin, hub, prompts: list[str], group: int, tokens: int, device: Device, folder: str, steps: int = 4) -> float:
+    """Median seconds of a step (rollout, reward, update), the first left out."""
+    from datasets import Dataset
+    from transformers import TrainerCallback
+    from trl import GRPOConfig, GRPOTrainer
+
+    ends: list[float] = []
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, *_, **__):
+            if device.name == "cuda":
+                torch.cuda.synchronize()
+            ends.append(time.perf_counter())
+
+    config = GRPOConfig(
+        output_dir=folder, per_device_train_batch_size=len(prompts) * group, num_generations=group, max_completion_length=tokens,
+        max_steps=steps, learning_rate=1e-4, temperature=1.0, bf16=device.name == "cuda", use_cpu=device.name == "cpu",
+        report_to="none", save_strategy="no", logging_strategy="no", disable_tqdm=True, gradient_checkpointing=False,
+        generation_kwargs={"min_new_tokens": tokens, "top_k": 0},
+    )  # fmt: skip
+    reward = lambda completions, **_: share_of_digits(completions)  # noqa: E731
+    data = Dataset.from_dict({"prompt": prompts * steps})
+    GRPOTrainer(twin, reward, config, data, processing_class=hub, callbacks=[Clock()]).train()
+    return sorted(b - a for a, b in zip(ends, ends[1:]))[(len(ends) - 1) // 2]

@@ -1,0 +1,161 @@
+"""A calculator inside the thinking, which R1 lacked by its own account: `<tool>12345 * 67890</tool>838102050`.
+
+The model writes a call; the sampler pauses; our own exact evaluator (minir1.tasks.countdown.evaluate: total, never evaluates
+code) computes; the output re-enters as forced tokens, up to the end of the line, and the row goes on. Forced tokens are no
+actions: Rollouts.actions keeps them out of the loss, and they count towards the token budget.
+
+The tags are plain text, spelt in a few tokens each. A call ends where the model writes `</`: the sampler pauses at tokens that
+begin with a slash (a slash elsewhere costs a pause and nothing more; " / " is a token of its own in the shipped tokenizers), and
+the rest of the tag ("tool>") is forced like the output. A malformed call, or one too many, gets an error in its
+context; nothing is refused silently. A call that is never closed is never made: lessons.outcome counts these as unclosed.
+
+>>> reply("12345 * 67890", "en"), reply("12 ** 2", "en"), reply("1 / 0", "zh")
+('838102050', 'error: not an expression', '错误：不是算式')
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from minir1.model import Transformer
+from minir1.r1.data.curate import without_summary
+from minir1.rewards import Reward, score
+from minir1.rollout import Rollouts, Sampler
+from minir1.sampler import Sampling, sample
+from minir1.tasks.countdown import evaluate
+from minir1.tokenizer import Tokenizer
+from minir1.transcript import THINK, THINK_END, Problem, prompt
+
+OPEN, CLOSE = "<tool>", "</tool>"
+ERRORS = {
+    "expression": {"en": "error: not an expression", "zh": "错误：不是算式"},
+    "closed": {"en": "error: no call is open", "zh": "错误：没有算式"},
+    "outside": {"en": "error: only while thinking", "zh": "错误：只在思考时用"},
+    "many": {"en": "error: no calls are left", "zh": "错误：次数用完"},
+}
+_CALL = re.compile(r"<tool>((?:(?!</?tool>).)*)</tool>([^\n]*)\n?", re.DOTALL)
+_ERROR = tuple(text for texts in ERRORS.values() for text in texts.values())
+
+# ---------------------------------------------------------------- calls in text
+
+
+def reply(expression: str, lang: str) -> str:
+    """What the calculator says: an integer, a fraction in lowest terms, or an error in the prompt's language."""
+    found = evaluate(expression)
+    return ERRORS["expression"][lang] if found is None else str(found[0])
+
+
+def pending(text: str, lang: str, calls: int, most_calls: int) -> str | None:
+    """The reply to a response that ends in `</`; None if it does not, and so makes no call. `calls`: those made before."""
+    if not text.endswith("</"):
+        return None
+    before, opened, expression = text.removesuffix("</").rpartition(OPEN)
+    if not opened or CLOSE in expression:
+        return ERRORS["closed"][lang]
+    if THINK not in before or THINK_END in text:
+        return ERRORS["outside"][lang]
+    return ERRORS["many"][lang] if calls >= most_calls else reply(expression, lang)
+
+
+def calls_in(text: str) -> list[tuple[str, str]]:
+    """(expression, output) of each call of a response.
+
+    >>> calls_in("<think><tool>3 * 5</tool>15\\nso 15</think><answer>15</answer>")
+    [('3 * 5', '15')]
+    """
+    return _CALL.findall(text)
+
+
+def without_calls(text: str) -> str:
+    """The response without its calls and their outputs: what its language is judged on."""
+    return _CALL.sub("", text)
+
+
+def judge_by_rule(problem: Problem, response: str) -> Reward:
+    """The core's rewards; calls and the summary behind the thought are allowed."""
+    return score(problem, without_summary(without_calls(response)))
+
+
+# ---------------------------------------------------------------- sampling with calls
+
+
+def pause_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """Tokens that may complete `</`. (`</think>` and `</answer>` are single tokens that begin with `<`.)"""
+    return tuple(i for i in tokenizer.ids_holding("/") if tokenizer.decode([i]).startswith("/"))
+
+
+@dataclass
+class _Row:
+    """One response while it grows."""
+
+    problem: Problem
+    prompt_ids: list[int]
+    ids: list[int] = field(default_factory=list)
+    logp: list[float] = field(default_factory=list)
+    actions: list[bool] = field(default_factory=list)
+    calls: int = 0
+    running: bool = True
+    stopped: bool = False
+
+    def take(self, ids: list[int], logp: list[float], forced: bool, most: int) -> None:
+        """Append tokens, up to `most` in all."""
+        room = most - len(self.ids)
+        self.ids += ids[:room]
+        self.logp += logp[:room]
+        self.actions += [not forced] * len(ids[:room])
+        self.running = len(self.ids) < most
+
+
+def roll_out_with_calculator(
+    model: Transformer, tokenizer: Tokenizer, problems: list[Problem], group: int, settings: Sampling, generator:
+    torch.Generator | None = None, sampler: Sampler = sample, most_calls: int = 6, prefix: str = "",
+    judge: Callable[[Problem, str], Reward] = judge_by_rule
+) -> Rollouts:
+    """rollout.roll_out with a calculator: `group` scored responses to each problem, forced tokens marked in `actions`.
+
+    Works with any sampler of the core's signature. The settings may hold no banned tokens (ValueError): a row that is
+    re-entered would forget that they have been freed.
+    """
+    if settings.ban_ids:
+        raise ValueError("no banned tokens together with a calculator")
+    pauses, prompt_ids = pause_ids(tokenizer), [tokenizer.encode(prompt(p.question()) + prefix) for p in problems]
+    rows = [_Row(p, ids) for p, ids in zip(problems, prompt_ids) for _ in range(group)]
+    paused = replace(settings, stop_ids=settings.stop_ids + pauses)
+    _sample_into(rows, sampler(model, prompt_ids, group, paused, generator), settings)
+    while running := [row for row in rows if row.running]:
+        for row in running:
+            _answer(row, tokenizer, prefix, settings.max_tokens, most_calls)
+        if running := [row for row in running if row.running]:
+            again = [row.prompt_ids + row.ids for row in running]
+            budget = _budget(running, again, settings.max_tokens, model.config.positions)
+            _sample_into(running, sampler(model, again, 1, replace(paused, max_tokens=budget), generator), settings)
+    texts = [prefix + text for text in tokenizer.decode_batch([row.ids for row in rows])]
+    rewards = [judge(row.problem, text) for row, text in zip(rows, texts)]
+    logp, actions, stopped = [torch.tensor(row.logp) for row in rows], [row.actions for row in rows], [row.stopped for row in rows]
+    return Rollouts(problems, group, prompt_ids, [row.ids for row in rows], logp, texts, stopped, rewards, actions)
+
+
+def _sample_into(rows: list[_Row], samples, settings: Sampling) -> None:
+    """Append what was sampled; a row that neither stopped nor paused has used up its budget."""
+    lengths = samples.length_B.tolist()
+    for row, ids, logp, n in zip(rows, samples.ids_BT.tolist(), samples.logp_BT.tolist(), lengths):
+        row.take(ids[:n], logp[:n], False, settings.max_tokens)
+        row.stopped = row.ids[-1] in settings.stop_ids
+        row.running &= not row.stopped
+
+
+def _answer(row: _Row, tokenizer: Tokenizer, prefix: str, most: int, most_calls: int) -> None:
+    """Run the call that a paused row has made, if it has, and force the rest of the tag and the output into it."""
+    said = pending(prefix + tokenizer.decode(row.ids), row.problem.lang, row.calls, most_calls)
+    if said is not None:
+        forced = tokenizer.encode(f"{CLOSE.removeprefix('</')}{said}\n")
+        row.take(forced, [0.0] * len(forced), True, most)
+        row.calls += 1
+
+
+def _budget(rows: list[_Row], prompts: list[list[int]], most: int, positions: int) -> int:
+    """Tokens for the next round: what the shortest row may still write, in steps of 64 (an engine prepares for each budget)."""
+    left = max(most - len(row.ids) for row in rows)
+    return min(most, -(-left // 64) * 64, positions - max(map(len, prompts)))

@@ -1,0 +1,215 @@
+"""The playground: ask a checkpoint in the terminal and watch it think, token by token.
+
+    python -m minir1 play runs/cpu-0/checkpoints/zero.pt
+"""
+
+import argparse
+import contextlib
+import os
+import re
+import sys
+from pathlib import Path
+
+from minir1.config import Config, UserError
+from minir1.console import errors as cli
+from minir1.fast.device import pick_device
+from minir1.play.questions import Asked, Draw, Voice, judge, open_voice, recognise, spell, stream
+from minir1.play.screen import BOLD, DIM, Painter, short, tally, visible, why
+
+DATA = Path(__file__).parents[1] / "data"
+HELP = """\
+  19 36 55 7 = 65       a Countdown puzzle: make 65 of these numbers
+  what is 4821 + 977?   arithmetic, worded or bare; both kinds are checked
+  anything else         asked as it is, in English or Chinese
+  /samples N            N responses at once, to the last question and those to come; 1 streams again
+  /temperature T        0 is greedy
+  /budget N             tokens in a response at most
+  /base [CHECKPOINT]    show the base model's answer too; again: no longer
+  /why [all] [PAGE]     the last streamed response's tokens, the least likely first (all: in order)
+  /seed N               start the random numbers afresh
+  /help, /quit          Ctrl-C stops a response, Ctrl-D (Windows: Ctrl-Z, Enter) leaves"""
+
+# ---------------------------------------------------------------- the conversation
+
+
+def whole(text: str, low: int, high: int, name: str) -> int:
+    """Raises UserError with one line for anything but a whole number from low to high."""
+    if not re.fullmatch("[0-9]{1,18}", text) or not low <= int(text) <= high:
+        raise UserError(f"{name} takes a whole number from {low} to {high}")
+    return int(text)
+
+
+class Session:
+    """The settings, the last question, and what each line of input does."""
+
+    def __init__(self, voice: Voice, colour: bool = False):
+        self.voice, self.colour, self.base, self.seed = voice, colour, None, 0
+        positions = voice.model.config.positions
+        self.budget = min(1024, max(positions // 2, positions - 128))  # as evaluate's: there is room for a prompt
+        self.samples, self.temperature = 1, 0.6
+        self.asked: Asked | None = None
+        self.draws: list[Draw] = []  # of the response streamed last
+        self.commands = {
+            "/samples": self.set_samples, "/temperature": self.set_temperature, "/budget": self.set_budget, "/base": self.set_base,
+            "/why": self.show_why, "/seed": self.set_seed, "/help": self.show_help, "/quit": self.leave,
+        }  # fmt: skip
+
+    def run(self) -> None:
+        """Until Ctrl-D. What Ctrl-C or a fault leaves to say is said inside the try: Ctrl-C may strike there, too."""
+        note = ""
+        while True:
+            try:
+                print(end=note, flush=True)
+                note = "\n(Ctrl-D or /quit leaves)\n"
+                line = input("> " if sys.stdin.isatty() else "")
+                note = "\n(stopped)\n"
+                self.handle(line)
+                note = ""
+            except EOFError:
+                print()
+                return
+            except (UserError, RuntimeError, MemoryError) as fault:
+                note = f"{cli.describe(fault)}\n"
+            except KeyboardInterrupt:
+                pass
+
+    def handle(self, line: str) -> None:
+        """One line of input. Raises UserError if it is wrong, EOFError for /quit."""
+        line = line.strip("\ufeff \t\r\n")
+        name, *rest = line.split(maxsplit=1) or [""]
+        if name in self.commands:
+            self.commands[name](rest[0] if rest else "")
+        elif line.startswith("/"):
+            raise UserError(f"no command {visible(name, '')}; /help lists them")
+        elif line:
+            self.ask(recognise(line))
+
+    # ---------------------------------------------------------------- asking
+
+    def ask(self, asked: Asked) -> None:
+        for voice in self.voices():  # before anything is shown
+            voice.prepare(asked, self.budget, self.temperature)
+        self.asked = asked
+        print(Painter(self.colour).paint(f"User: {visible(asked.question)}", DIM))
+        if self.samples == 1:
+            self.stream_one(asked)
+        else:
+            found = {v.name: v.answers(asked, self.samples, self.budget, self.temperature) for v in self.voices()}
+            print(tally(found, Painter(self.colour)))
+
+    def voices(self) -> list[Voice]:
+        return [self.voice, self.base] if self.base else [self.voice]
+
+    def stream_one(self, asked: Asked) -> None:
+        """The response as it is drawn, its verdict, and the base's answer if it is wanted."""
+        painter, tokenizer, text = Painter(self.colour), self.voice.tokenizer, ""
+        ids, settings = self.voice.prepare(asked, self.budget, self.temperature)
+        self.draws = []
+        for piece in spell(tokenizer, map(self.note, stream(self.voice.model, ids, settings, self.voice.generator))):
+            text += piece
+            painter.write(piece)
+        found = judge(asked.problem, text, len(self.draws), self.draws[-1].id == tokenizer.end)
+        print(f"\n{painter.verdict(found)}")
+        if self.base:
+            [other] = self.base.answers(asked, 1, self.budget, self.temperature)
+            print(f"{self.base.name}: {painter.paint(short(other.answer), BOLD)}  {painter.verdict(other)}")
+
+    def note(self, draw: Draw) -> int:
+        """Kept as it comes, so that /why can be asked about a response that was stopped."""
+        self.draws.append(draw)
+        return draw.id
+
+    # ---------------------------------------------------------------- commands
+
+    def set_samples(self, text: str) -> None:
+        self.samples = whole(text, 1, 1024, "/samples")
+        if self.samples == 1:
+            print("one response, streamed")
+        elif self.asked:
+            self.ask(self.asked)
+        else:
+            print(f"{self.samples} responses to each question")
+
+    def set_temperature(self, text: str) -> None:
+        value = float(text) if re.fullmatch(r"[0-9]{1,2}(\.[0-9]{0,6})?|\.[0-9]{1,6}", text) else -1
+        if value != 0 and not 0.01 <= value <= 10:  # colder than that, logits overflow
+            raise UserError("/temperature takes 0 (greedy) or a number from 0.01 to 10")
+        self.temperature = value
+        print(f"temperature {value:g}" + (" (greedy)" if value == 0 else ""))
+
+    def set_budget(self, text: str) -> None:
+        self.budget = whole(text, 1, self.voice.model.config.positions - 1, "/budget")
+        print(f"at most {self.budget} tokens a response")
+
+    def set_base(self, text: str) -> None:
+        if self.base and not text:
+            self.base = None
+            print("the base is no longer shown")
+            return
+        path = Path(text).expanduser() if text else DATA / "base-cpu.pt"
+        if path.exists() and path.samefile(self.voice.path):
+            raise UserError("that is the model you are talking to; /base CHECKPOINT shows another beside it")
+        base = open_voice(path, self.voice.generator.device.type, self.seed)
+        self.base = base._replace(name=str(path)) if base.name == self.voice.name else base
+        print(f"{path} is shown, too")
+
+    def set_seed(self, text: str) -> None:
+        self.seed = whole(text, 0, 2**53, "/seed")
+        for voice in self.voices():
+            voice.generator.manual_seed(self.seed)
+        print(f"seed {self.seed}")
+
+    def show_why(self, text: str) -> None:
+        match = re.fullmatch(r"(all)?\s*([1-9][0-9]{0,5})?", text)
+        if not match or not self.draws:
+            raise UserError("/why takes all, a page, or both" if self.draws else "/why follows a streamed response")
+        print(why(self.draws, self.voice.tokenizer, Painter(self.colour), bool(match[1]), int(match[2] or 1)))
+
+    def show_help(self, text: str) -> None:
+        print(HELP)
+
+    def leave(self, text: str) -> None:
+        raise EOFError
+
+
+# ---------------------------------------------------------------- the command
+
+
+def introduce(voice: Voice) -> str:
+    """One line on who is asked."""
+    size = f"{sum(w.numel() for w in voice.model.parameters()) / 1e6:.1f} M parameters"
+    kind = "the shipped R1-Zero" if voice.path == DATA / "zero-cpu.pt" else "a base, which only sometimes thinks"
+    known = voice.path.parent == DATA or voice.name == "base"
+    return f"{voice.path}: {f'{kind}, ' if known else ''}{size}. /help says what can be asked."
+
+
+def terminal() -> bool:
+    """UTF-8 whatever the locale says, line editing where there is any; returns whether to use colours."""
+    for file in (sys.stdin, sys.stdout):
+        if hasattr(file, "reconfigure"):
+            file.reconfigure(encoding="utf-8", errors="replace")
+    with contextlib.suppress(ImportError):  # Windows has none
+        import readline  # noqa: F401
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    if colour and os.name == "nt":
+        os.system("")  # makes an older console obey colours
+    return colour
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("minir1 play", description="Ask a checkpoint, in the terminal.", allow_abbrev=False)
+    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, f"then type:\n{HELP}"
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", type=Path, help="default: the shipped one")
+    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda or mps (default: cpu, quick enough for one response)")
+    return parser
+
+
+def main(arguments: list[str]) -> None:
+    """`[CHECKPOINT]`: a conversation until Ctrl-D."""
+    given = cli.parse(build_parser(), arguments)
+    zero = DATA / "zero-cpu.pt"
+    path = given.checkpoint or (zero if zero.exists() else DATA / "base-cpu.pt")
+    voice = open_voice(path, pick_device(Config(device=given.device)).name)
+    session = Session(voice, terminal())
+    print(introduce(voice))
+    session.run()

@@ -1,0 +1,209 @@
+"""What the stages share: the run folder and its sub-folders, the checkpoints by name, the costs, and how to go on after a stop.
+
+RUN/config.json       every setting
+RUN/checkpoints/      base.pt zero.pt dev1.pt dev2.pt dev2-plain.pt dev3.pt r1.pt, students
+RUN/0-zero/ ...       one run folder a stage (metrics.jsonl, progress.json, samples/, data/)
+RUN/scoreboard.json   and .md, .png; prompts.md: the same five prompts answered by every stage
+"""
+
+import json
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from minir1.checkpoint import load_checkpoint, save_checkpoint
+from minir1.config import RLConfig, UserError, replace
+from minir1.console.files import write_text
+from minir1.fast.device import pick_device
+from minir1.measure.evaluator import parse_tasks
+from minir1.model import Transformer
+from minir1.r1.pipeline.costs import add_costs, cost
+from minir1.r1.pipeline.flags import PROGRAM, read_arguments, settle
+from minir1.r1.pipeline.stages import spent
+from minir1.r1.presets import STAGES, R1Config, from_text, parse_stages, to_text
+from minir1.r1.tasks import general
+from minir1.run.folder import Run
+from minir1.run.session import Session
+from minir1.tokenizer import Tokenizer
+
+SHIPPED = Path(__file__).parents[2] / "data"
+FOLDERS = {
+    "base": "0-base", "students": "0-students", "0": "0-zero", "1": "1-cold-start", "2": "2-reasoning-rl",
+    "3": "3-rejection-sampling", "4": "4-all-scenarios", "5": "5-distillation", "score": "scoreboard",
+}  # fmt: skip
+
+MAKES = {
+    "base": ("base",), "students": ("untaught-small", "untaught-medium", "untaught-large"),
+    "0": ("zero",), "1": ("dev1",), "2": ("dev2", "dev2-plain"), "3": ("dev3",), "4": ("r1",),
+    "5": ("student-small", "student-medium", "student-large", "student-direct", "student-on-policy"),
+}  # fmt: skip
+
+
+class Pipeline:
+    def __init__(self, root: Path, config: R1Config, stages: list[str]):
+        self.root, self.config, self.stages = root, config, stages
+        self.device = pick_device(config.stage_config())
+        self._tokenizer: Tokenizer | None = None
+
+    @classmethod
+    def open(cls, arguments: list[str]) -> "Pipeline":
+        """A new run from the command line, or an old one with --resume RUN [--stages ...]."""
+        given = read_arguments(arguments)
+        if "resume" in given:
+            root, config = Path(given.pop("resume")), None
+            stages = given.pop("stages", None)
+            if given:
+                raise UserError("--resume takes a run folder and perhaps --stages: its settings are in the folder")
+            config = _read_config(root)
+            pipeline = cls(root, config, parse_stages(stages or config.stages))
+        else:
+            config = settle(given, "gpu" if torch.cuda.is_available() else "cpu")
+            root = Path(config.out)
+            if (root / "config.json").exists():
+                raise UserError(f"{root} holds a run: go on with --resume {root}, or choose another --out")
+            pipeline = cls(root, config, parse_stages(config.stages))
+            pipeline.check_source()
+            write_text(root / "config.json", to_text(config))
+        general.register()
+        torch.set_num_threads(config.threads or torch.get_num_threads())
+        torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for every shape, and ours vary
+        print(f"minir1: R1, preset {config.preset}, seed {config.seed}, {pipeline.device}; run folder {root}", flush=True)
+        return pipeline
+
+    def check_source(self) -> None:
+        """A wrong --from, --base, --zero or --*.tasks is told before anything is computed."""
+        config = self.config
+        for name in ("zero_rl", "reasoning", "scenarios"):
+            try:
+                parse_tasks(getattr(config, name).tasks)
+            except UserError as fault:
+                raise UserError(str(fault).replace("--rl.", f"--{name}.")) from None
+        if config.source and not (Path(config.source) / "checkpoints").is_dir():
+            raise UserError(f"--from {config.source}: no run there (no checkpoints folder)")
+        for flag, given in (("base", config.base if not config.from_scratch else ""), ("zero", config.zero)):
+            if given and not config.source and shipped(given) is None:
+                raise UserError(f"--{flag}: no checkpoint {given}, here or in minir1/data")
+
+    # ------------------------------------------------------------ stages
+
+    def session(self, stage: str, rl: RLConfig | None = None, tokens: int | None = None) -> Session:
+        """The stage's own run folder, new or as it was left, with everything train_zero's parts need."""
+        path, world = self.root / FOLDERS[stage], self.config.stage_config(rl)
+        if tokens:  # that students read
+            world = replace(world, pretrain=replace(world.pretrain, tokens=tokens))
+        run = Run.resume(path) if (path / "config.json").exists() else Run.start(path, world)
+        torch.manual_seed(self.config.seed)
+        return Session(run, self.device, self._tokenizer)
+
+    @contextmanager
+    def resumable(self):
+        """Say how to go on when the user or a fault stops the work."""
+        how = f"go on with: python {PROGRAM} --resume {self.root}"
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"interrupted; {how}") from None
+        except OSError as fault:
+            raise OSError(f"{fault}; then {how}") from fault
+
+    def missing(self) -> list[str]:
+        """The stages to be done now: those asked for that have not ended, and the base and the students if there are none."""
+        done = self.costs()
+        left = [stage for stage in self.stages if not all(name in done for name in self.makes(stage))]
+        if "5" in left and "students" not in left and not all(map(self.has, MAKES["students"])):
+            left.insert(left.index("5"), "students")
+        return left if "base" in left or self.has("base") else ["base", *left]
+
+    def makes(self, stage: str) -> tuple[str, ...]:
+        """The checkpoints that a stage makes."""
+        plain = ("dev2-plain",) if self.config.control else ()
+        return {**MAKES, "2": ("dev2", *plain)}[stage]
+
+    # ------------------------------------------------------------ checkpoints
+
+    def path(self, name: str) -> Path:
+        return self.root / "checkpoints" / f"{name}.pt"
+
+    def has(self, name: str) -> bool:
+        """Whether a checkpoint is there, or can be taken from the run given with --from."""
+        path, other = self.path(name), Path(self.config.source or ".") / "checkpoints" / f"{name}.pt"
+        if not path.exists() and self.config.source and other.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(other, path.with_suffix(".part"))
+            path.with_suffix(".part").replace(path)
+        return path.exists()
+
+    def model(self, name: str, needed_by: str = "") -> Transformer:
+        """A checkpoint by name. Raises UserError if no stage has made it and no run was given that holds it."""
+        if not self.has(name):
+            told = f"stage {needed_by} needs {name}.pt" if needed_by else f"there is no {name}.pt"
+            raise UserError(f"{told}: run the stage that makes it, or give --from RUN")
+        model, self._tokenizer = load_checkpoint(self.path(name), self.device.name)
+        return model
+
+    def given(self, name: str) -> Transformer:
+        """A checkpoint by path or shipped name; its tokenizer becomes the run's. Raises UserError if it is not the base's."""
+        model, tokenizer = load_checkpoint(shipped(name) or name, self.device.name)
+        if self.has("base") and tokenizer.to_text() != self.tokenizer.to_text():
+            raise UserError(f"{name} does not descend from this run's base: their tokenizers differ")
+        self._tokenizer = tokenizer
+        return model
+
+    def shares_tokenizer(self, name: str) -> bool:
+        """Whether a shipped checkpoint is there that shares the base's tokenizer."""
+        path = shipped(name)
+        return path is not None and load_checkpoint(path)[1].to_text() == self.tokenizer.to_text()
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        if self._tokenizer is None:
+            self.model("base")
+        return self._tokenizer
+
+    def finish(self, name: str, model: Transformer, session: Session | None, *phases: str) -> None:
+        """Keep a stage's model under its name, and what its phases (all of them if none is named) have cost."""
+        tokenizer = self._tokenizer = (session and session.tokenizer) or self.tokenizer
+        save_checkpoint(self.path(name), model, tokenizer)
+        found = spent(session) if session else {}
+        parts = [cost(model, **found[phase]) for phase in phases or found if phase in found]
+        costs = self.costs() | {name: add_costs(*parts)}
+        write_text(self.root / "costs.json", json.dumps(costs, indent=1))
+
+    def costs(self, root: Path | None = None) -> dict[str, dict[str, float]]:
+        path = (root or self.root) / "costs.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def line(self) -> dict[str, dict[str, float]]:
+        """The checkpoints that belong together, with their costs: those made here, and of the run given with --from those
+        that came before them. What that run made later does not descend from this one."""
+        own, order = self.costs(), list(STAGES)
+        first = min((order.index(stage) for stage in order if stage.isdigit() and set(MAKES[stage]) & set(own)), default=len(order))
+        before = [name for stage in order[:first] for name in MAKES[stage] if self.has(name)]
+        taken = self.costs(Path(self.config.source)) if self.config.source else {}
+        return {name: taken.get(name, {}) for name in before} | own
+
+    def data(self, stage: str) -> Path:
+        """A stage's data folder, in this run or in the one given with --from. Raises UserError if neither has it."""
+        for root in (self.root, Path(self.config.source or self.root)):
+            if (root / FOLDERS[stage] / "data").is_dir():
+                return root / FOLDERS[stage] / "data"
+        raise UserError(f"there is no data of stage {stage}: run it, or give --from RUN")
+
+
+def shipped(name: str) -> Path | None:
+    """A checkpoint by path, or by the name it is shipped under."""
+    return next((path for path in (SHIPPED / name, Path(name)) if path.is_file()), None)
+
+
+def _read_config(root: Path) -> R1Config:
+    path = root / "config.json"
+    if not path.is_file():
+        raise UserError(f"nothing to resume: {root} holds no config.json")
+    try:
+        return from_text(path.read_text(encoding="utf-8"))
+    except (ValueError, TypeError) as fault:
+        raise UserError(f"{path} cannot be read ({fault})") from fault
+    except UserError as fault:
+        raise UserError(f"{path} is not a run of {PROGRAM} ({fault})") from fault

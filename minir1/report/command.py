@@ -1,0 +1,120 @@
+"""The report of a run: plots, one self-contained page, the result in words, and "is it learning?".
+
+    python -m minir1 report runs/gpu-0                 RUN/plots/*.png, RUN/report.html, the summary
+    python -m minir1 report runs/gpu-0 runs/gpu-1      the same for each; seeds.png and compare.html over all of them
+
+Reads what is there: a run that was killed, or still goes on, or lacks some metrics, gets a shorter report.
+metrics.md defines every metric.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from minir1.config import UserError
+from minir1.report import plots
+from minir1.report.page.groups import visible
+from minir1.report.page.page import build_page
+from minir1.report.words import summary_text, verdict
+
+__all__ = ["draw", "draw_seeds", "main", "read_metrics", "summary_text", "verdict", "write_comparison", "write_html"]
+
+# ---------------------------------------------------------------- reading
+
+
+def read_lines(path: Path) -> list[dict]:
+    """The JSON objects of a file, one a line; anything else (a torn last line, say) is passed over."""
+    found = []
+    for line in path.read_bytes().decode("utf-8", "replace").split("\n") if path.is_file() else ():
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            found.append(value)
+    return found
+
+
+def read_metrics(run: Path) -> list[dict]:
+    """The rows of RUN/metrics.jsonl, also of a run that was killed in the middle of a line."""
+    return read_lines(Path(run) / "metrics.jsonl")
+
+
+def read_summary(run: Path) -> dict:
+    """RUN/summary.json; {} while there is none."""
+    try:
+        value = json.loads((Path(run) / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+# ---------------------------------------------------------------- plots and page
+
+
+def draw(run: Path) -> list[Path]:
+    """RUN/plots/*.png: those that have data."""
+    rows, summary, written = read_metrics(run), read_summary(run), []
+    for name, (_, _, make) in plots.PLOTS.items():
+        figure = make(rows, summary)
+        if figure is not None:
+            written.append(plots.save(figure, Path(run) / "plots" / f"{name}.png"))
+    return written
+
+
+def draw_seeds(runs: list[Path], out: Path) -> Path | None:
+    """Accuracy and length of several runs in one picture, `out` (a .png, or a folder for seeds.png). None without data."""
+    figure = plots.seeds_plot([read_metrics(run) for run in runs], [Path(run).resolve().name for run in runs])
+    out = Path(out)
+    return None if figure is None else plots.save(figure, out if out.suffix == ".png" else out / "seeds.png")
+
+
+def read_run(run: Path) -> tuple[str, list[dict], dict, list[dict]]:
+    """(name, metrics, summary, samples) of a run folder: what its page is made of."""
+    run = Path(run)
+    places = [*sorted((run / "samples").glob("*.jsonl")), run / "transcripts.jsonl"]  # the latter in results/
+    samples = [row for path in places for row in read_lines(path)]
+    return visible(run.resolve().name, 200), read_metrics(run), read_summary(run), samples
+
+
+def write_html(run: Path) -> Path:
+    """RUN/report.html from the metrics, the summary and the samples."""
+    path = Path(run) / "report.html"
+    path.write_bytes(build_page([read_run(run)]))
+    return path
+
+
+def write_comparison(runs: list[Path], out: Path) -> Path:
+    """One page over several runs, their curves in the same panels."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_bytes(build_page([read_run(run) for run in runs]))
+    return out
+
+
+# ---------------------------------------------------------------- command line
+
+
+def main(arguments: list[str]) -> None:
+    """`RUN [RUN2 ...]`. Raises UserError; prints help and raises SystemExit(0) for --help."""
+    parser = argparse.ArgumentParser("minir1 report", description="Draw a run, write its page, print the result.")
+    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="a run folder such as runs/cpu-0")
+    parser.add_argument("--out", metavar="PNG", type=Path, help="the picture of several runs (its page: the same name, .html); "
+                        "else seeds.png and compare.html beside the first")
+    parser.error = lambda message: (_ for _ in ()).throw(UserError(f"{message} (see minir1 report --help)"))
+    given = parser.parse_args(arguments)
+    if given.out and len(given.runs) == 1:
+        raise UserError("--out is for the picture of several runs; what is drawn of one stands in its folder")
+    for run in given.runs:
+        if not run.is_dir():
+            raise UserError(f"no folder {run}")
+        if not (run / "metrics.jsonl").is_file():
+            raise UserError(f"{run} is not a run folder: it holds no metrics.jsonl")
+    for run in given.runs:
+        pictures, summary = draw(run), read_summary(run)
+        print(f"{summary_text(summary)}\n" if summary else f"{run}: no summary yet")
+        print(f"during training: {verdict(read_metrics(run))}\nwrote {len(pictures)} plots and {write_html(run)}")
+    if len(given.runs) > 1:
+        folder = given.runs[0].resolve().parent
+        together = draw_seeds(given.runs, given.out or folder)
+        print(f"wrote {together}" if together else "no reinforcement learning step in these runs: nothing to draw together")
+        print(f"wrote {write_comparison(given.runs, given.out.with_suffix('.html') if given.out else folder / 'compare.html')}")

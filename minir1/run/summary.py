@@ -1,0 +1,36 @@
+"""The end of a run: summary.json, plots, report.html, and the result in words."""
+
+import json
+import os
+import time
+
+from minir1.console.files import write_text
+from minir1.model import Transformer
+from minir1.report import command as report
+from minir1.run.folder import Run
+
+
+def parameter_counts(model: Transformer) -> tuple[int, int]:
+    """(all, used per token): a token passes through top_k of the routed experts only."""
+    c, everything = model.config, sum(p.numel() for p in model.parameters())
+    return everything, everything - sum(3 * c.width * c.expert_width * (c.experts - c.top_k) for _ in model.expert_layers())
+
+
+def finish(run: Run, device, parameters: tuple[int, int], command: list[str]) -> str:
+    """Write the summary, the plots and the page; returns what to print."""
+    done = run.progress
+    phases = {name: value["seconds"] for name, value in done.items() if isinstance(value, dict) and "seconds" in value}
+    summary = {
+        "preset": run.config.preset,
+        "seed": run.config.seed,
+        "device": str(device),
+        "date": time.strftime("%Y-%m-%d"),
+        "command": "python " + " ".join([os.path.basename(command[0]), *command[1:]]),
+        "parameters": {"all": parameters[0], "used_per_token": parameters[1]},
+        "seconds": phases | {"total": sum(phases.values())},
+        **done["test"]["result"],
+    }
+    write_text(run.path / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False))
+    report.draw(run.path)
+    page = report.write_html(run.path)
+    return f"{report.summary_text(summary)}\n\nopen {page}"

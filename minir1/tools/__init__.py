@@ -1,1 +1,0 @@
-"""What surrounds a run: its folder, measurements, plots, evaluation, export."""

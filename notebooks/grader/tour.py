@@ -1,0 +1,90 @@
+"""What the puzzles of notebook 00 ask for (the tour), as obvious loops. (Spoilers.)"""
+
+import math
+from random import Random
+
+import torch
+from torch import Tensor
+
+from grader.draw import Puzzle, normal
+
+
+def replay(numbers: tuple[int, ...], steps: list[tuple[int, str, int]], target: int) -> bool:
+    there = list(numbers)
+    for a, operator, b in steps:
+        for n in (a, b):
+            if n not in there:
+                return False
+            there.remove(n)
+        there.append({"+": a + b, "-": a - b, "*": a * b}[operator])
+    return there == [target]
+
+
+def response_probability(logp_T: Tensor) -> float:
+    product = 1.0
+    for logp in logp_T.tolist():
+        product *= math.exp(logp)
+    return product
+
+
+def push(reward_G: Tensor) -> list[int]:
+    rewards, total = reward_G.tolist(), 0.0
+    for reward in rewards:
+        total += reward
+    signs = []
+    for reward in rewards:
+        above = reward - total / len(rewards)
+        signs.append(0 if abs(above) < 1e-6 else 1 if above > 0 else -1)
+    return signs
+
+
+def majority(answers: list[str | None]) -> str | None:
+    best, most = None, 0
+    for answer in answers:
+        count = 0
+        for other in answers:
+            if answer is not None and answer == other:
+                count += 1
+        if count > most:
+            best, most = answer, count
+    return best
+
+
+def _draw_replay(rng: Random) -> tuple:
+    """Steps that are sound, and in half of the cases one fault: a number from elsewhere, a step too few, another target."""
+    numbers = tuple(rng.randint(1, 9) for _ in range(rng.randint(2, 4)))
+    there, steps = list(numbers), []
+    while len(there) > 1:
+        rng.shuffle(there)
+        a, b, operator = there.pop(), there.pop(), rng.choice("+-*")
+        steps.append((a, operator, b))
+        there.append({"+": a + b, "-": a - b, "*": a * b}[operator])
+    target, fault = there[0], rng.choice(("none", "none", "none", "other", "short", "target", "reused"))
+    if fault == "other":
+        a, operator, b = steps[0]
+        steps[0] = (a + rng.choice((-1, 1)), operator, b + rng.choice((-1, 0, 1)))
+    elif fault == "short":
+        steps.pop()
+    elif fault == "target":
+        target += 1
+    elif fault == "reused":  # a number that was used up is added once more
+        steps.append((target, "+", numbers[0]))
+        target += numbers[0]
+    return numbers, steps, target
+
+
+def _draw_rewards(rng: Random) -> tuple:
+    levels = (0.0, 0.1, 1.1) if rng.random() < 0.8 else (rng.choice((0.0, 0.1, 1.1)),)
+    return (torch.tensor(rng.choices(levels, k=rng.randint(2, 8))),)
+
+
+def _draw_answers(rng: Random) -> tuple:
+    return (rng.choices(("3 + 5", "8 * 2", "9 - 1", None, None), k=rng.randint(1, 7)),)
+
+
+PUZZLES = {
+    "00.replay": Puzzle(replay, _draw_replay),
+    "00.response_probability": Puzzle(response_probability, lambda rng: (-normal(rng, rng.randint(1, 5)).abs(),)),
+    "00.push": Puzzle(push, _draw_rewards),
+    "00.majority": Puzzle(majority, _draw_answers),
+}
