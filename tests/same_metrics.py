@@ -5,8 +5,9 @@
     python tests/same_metrics.py ../before . cpu r1   some of them
 
 What a clock or a machine decides (seconds, tokens per second, memory, dates) is left out, everything
-else in metrics.jsonl, summaries, samples, boards and results must be equal to the last digit. Runs of
-a checkout are kept beside it in CHECKOUT.same-metrics/, so that the first one is computed only once.
+else in metrics.jsonl, summaries, samples, boards and results must be equal to the last digit; figures
+that only the second checkout has are ignored. Runs of the first one are kept beside it, in
+CHECKOUT.same-metrics/, so that they are computed only once.
 """
 
 import json
@@ -14,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 MINIR1 = ("-m", "minir1")
@@ -42,9 +44,9 @@ CLOCK = ("seconds", "tokens_s", "date", "dollars", "memory", "device", "command"
 READ = ("*.jsonl", "*.json")
 
 
-def run(checkout: Path, name: str) -> Path:
+def run(checkout: Path, name: str, folder: Path) -> Path:
     """The folder with a run's files, computed unless it is there."""
-    out = checkout.resolve().parent / f"{checkout.resolve().name}.same-metrics" / name
+    out = folder / name
     if (out / "done").exists():
         return out
     shutil.rmtree(out, ignore_errors=True)
@@ -78,25 +80,35 @@ def figures(folder: Path) -> dict[str, list]:
     return found
 
 
+def holds(x, y) -> bool:
+    """Whether `y` has all that `x` has, with the same values."""
+    if isinstance(x, dict) and isinstance(y, dict):
+        return all(k in y and holds(v, y[k]) for k, v in x.items())
+    if isinstance(x, list) and isinstance(y, list):
+        return len(x) == len(y) and all(map(holds, x, y))
+    return x == y
+
+
 def differences(first: Path, second: Path) -> list[str]:
     a, b = figures(first), figures(second)
-    found = [f"{name}: in one checkout only" for name in sorted(set(a) ^ set(b))]
+    found = [f"{name}: in the first checkout only" for name in sorted(set(a) - set(b))]
     for name in sorted(set(a) & set(b)):
         if len(a[name]) != len(b[name]):
             found.append(f"{name}: {len(a[name])} against {len(b[name])} lines")
         for number, (x, y) in enumerate(zip(a[name], b[name]), 1):
-            if x != y:
-                keys = [k for k in x if x[k] != y.get(k)] if isinstance(x, dict) else ["..."]
-                found.append(f"{name}, line {number}: {', '.join(keys) or 'more keys'} differ")
+            keys = [k for k in x if not holds(x[k], y.get(k))] if isinstance(x, dict) else []
+            if not holds(x, y):
+                found.append(f"{name}, line {number}: {', '.join(keys) or 'values'} differ")
                 break
     return found
 
 
 def main(arguments: list[str]) -> int:
     before, after, *names = arguments
-    wrong = 0
+    wrong, old = 0, Path(before).resolve()
+    kept, new = old.parent / f"{old.name}.same-metrics", Path(tempfile.mkdtemp())
     for name in names or RUNS:
-        first, second = run(Path(before), name), run(Path(after), name)
+        first, second = run(old, name, kept), run(Path(after).resolve(), name, new)
         found = differences(first, second)
         rows = sum(map(len, figures(first).values()))
         print(f"{name}: {'; '.join(found) if found else f'{rows} lines equal'}", flush=True)

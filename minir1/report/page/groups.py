@@ -32,7 +32,7 @@ def embedded(value) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
-def train_supervised(samples: list[dict], budget: int) -> dict:
+def fit(samples: list[dict], budget: int) -> dict:
     """`{"steps", "problems": [{"id", "question", "groups": {step: [response, ...]}}], "note"}`, as JSON below `budget` bytes.
 
     Steps are thinned first, then groups, then texts; `note` says so. Whole groups come before single responses.

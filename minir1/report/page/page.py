@@ -116,7 +116,7 @@ def run_data(name: str, rows: list[dict], summary: dict, samples: list[dict], bu
         "lines": lines_of(summary),
         "blind": entry(found.get("blind_hit_rates")) if isinstance(found, dict) else {},
         "zero": {k: v for k, v in entry(summary.get("zero")).items() if k in ("accuracy", "stderr")},
-        "samples": train_supervised(samples, budget),
+        "samples": fit(samples, budget),
     }
 
 
