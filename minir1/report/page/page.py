@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from minir1.report import plots
-from minir1.report.page.groups import embedded
+from minir1.report.page.groups import embedded, fit
 from minir1.report.words import BEFORE_AND_AFTER, REFERENCES, column, entry, phase, references_of, summary_blocks, verdict
 
 FOLDER = Path(__file__).parent
