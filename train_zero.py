@@ -4,153 +4,110 @@
     python train_zero.py --preset gpu --seed 1
     python train_zero.py --resume runs/gpu-1   go on after an interruption
 
-Reads like section 2 of the R1 report: a base model, a template, rule rewards, GRPO; no fine-tuning in between.
-Beside the trained policy stand the lines it must beat: blind search with the same tokens and with as many
-attempts, the base forced to go on until it says yes, and a policy that may only answer,
-trained by the same rules for fewer steps.
+Reads like section 2 of the R1 report: a base model, a template, rule rewards, GRPO; no fine-tuning in
+between. Beside the trained policy stand the baselines that it must beat: blind search with the same
+tokens and with as many attempts, the base that may not stop before it says yes, and a policy that may
+only answer, trained by the same rules.
 """
 
-import copy
 import sys
 from functools import partial
-from pathlib import Path
 
 import torch
 
-from minir1.checkpoint import load_checkpoint, save_checkpoint
-from minir1.config import replace
+from minir1.checkpoint import load_checkpoint
+from minir1.config import RLConfig, replace
 from minir1.console.errors import guard
-from minir1.corpus.mixture import batches, sample_text
-from minir1.fast.accelerate import accelerate, make_sampler
-from minir1.fast.device import make_learner
-from minir1.fast.parallel import parallel_map
+from minir1.data import find_checkpoint
+from minir1.fast.accelerate import make_sampler
 from minir1.fast.warm import Waiting
-from minir1.grpo import train
-from minir1.measure.evaluator import draw_problems, sampling
 from minir1.model import Transformer
-from minir1.rollout import Rollouts, roll_out
-from minir1.run.progress import PretrainWatch, RLWatch
+from minir1.rollout import to_batch
+from minir1.run.costs import parameter_counts
+from minir1.run.phases import Draw, MiniWeb, Parts, RLPhase, pretrain
 from minir1.run.session import Session
-from minir1.run.summary import finish, parameter_counts
-from minir1.supervised import train_supervised
-from minir1.tokenizer import Tokenizer
+from minir1.run.summary import finish
 from minir1.transcript import ANSWER
-from minir1.variants.losses import LOSSES
-from minir1.variants.reference import Reference
-
-SHIPPED = Path(__file__).parent / "minir1" / "data"
-
-# ---------------------------------------------------------------- the base model
-
-
-def base_model(session: Session) -> Transformer:
-    """The base: given, shipped with the package, or pretrained here on the mini-web."""
-    config, path = session.config, session.run.checkpoints / "base.pt"
-    if not path.exists():
-        if config.from_scratch:
-            pretrain(session, path)
-        else:
-            shipped = SHIPPED / config.base
-            model, session.tokenizer = load_checkpoint(shipped if shipped.is_file() else config.base)
-            save_checkpoint(path, model, session.tokenizer)
-    model, session.tokenizer = load_checkpoint(path, session.device.name)
-    return model
-
-
-def pretrain(session: Session, path: Path) -> None:
-    config, p = session.config, session.config.pretrain
-    session.tokenizer = Tokenizer.train(sample_text(config.corpus, config.seed, 5000), config.corpus.vocab_size)
-    torch.manual_seed(config.seed)
-    model = Transformer(replace(config.model, vocab_size=-(-len(session.tokenizer) // 64) * 64)).to(session.device.name)
-    learner, steps = make_learner(model, p.weight_decay, p.clip, session.device, p.optimizer), p.tokens // p.batch_tokens
-    first = session.restore("pretrain", model, learner)
-    session.announce_pretraining(model)
-    run, rows = partial(parallel_map, workers=config.corpus.workers), p.batch_tokens // p.row_tokens
-    source = batches(config.corpus, session.tokenizer, config.seed, rows, p.row_tokens, first, steps - first, run)
-    ids = ((torch.from_numpy(rows).to(session.device.name, non_blocking=True), None) for rows in source)
-    watch = PretrainWatch(session.run, p, config.model.experts, steps, first)
-
-    def on_step(step) -> None:
-        watch.step(step)
-        session.warm_sampler(model)  # once a first step is done, which it would delay
-        if step.step % p.checkpoint_every == p.checkpoint_every - 1 and step.step + 1 < steps:
-            session.keep("pretrain", step.step + 1, model, learner)
-
-    with watch, accelerate(model, session.device, config.compile, learner, early=Waiting):
-        train_supervised(model, learner, ids, p, steps, on_step, first)
-    save_checkpoint(path, model, session.tokenizer)
-
 
 # ---------------------------------------------------------------- reinforcement learning
 
 
-def reinforce(session: Session, base: Transformer, phase: str, think: bool, steps: int) -> Transformer:
-    """R1-Zero: GRPO on the base with rule rewards. Without `think` the answer tag is prefilled (a control)."""
-    config, rl = session.config, replace(session.config.rl, steps=steps)
-    model, tokenizer, device = copy.deepcopy(base), session.tokenizer, session.device
-    learner = make_learner(model, 0.0, rl.clip, device)
-    first = session.restore(phase, model, learner)
-    reference = Reference(copy.deepcopy(base), model, rl)
-    if first and rl.kl > 0:
-        reference.held.load_state_dict(session.run.load_state(phase)["held"])
-    prefix, settings = "" if think else ANSWER, sampling(tokenizer, rl.max_tokens if think else 64, rl.temperature)
-    sampler = make_sampler(model, device, config)
-    evaluator, validation = session.evaluator(sampler), session.problems("validation", config.eval.validation)
-    keys = ((rl.tasks, config.corpus.languages, "train", f"{config.seed} {phase} {s}", rl.prompts) for s in range(first, steps))
-    problems = parallel_map(draw_problems, keys, 1 if device.name == "cpu" else 4)
-    watch = RLWatch(session, phase, rl, steps, first, base)
+def reinforce(
+    session: Session, start: Transformer, phase: str, rl: RLConfig, draw: Draw | None = None,
+    parts: Parts = Parts(), validate: bool = False, budget: float | None = None,
+) -> Transformer:  # fmt: skip
+    """The algorithm: sample groups, compare within each group, move towards the better ones.
 
-    def generate(step: int) -> Rollouts:
-        watch.begin()
-        generator = torch.Generator(device.name).manual_seed(config.seed * 1_000_003 + step)
-        early = think and rl.early_tokens and step < steps // 2
-        budget = replace(settings, max_tokens=rl.early_tokens) if early else settings
-        rollouts = roll_out(model, tokenizer, next(problems), rl.group_size, budget, generator, sampler, prefix)
-        watch.rolled()
-        return rollouts
+    R1 report, section 2.1, Eq. 1-3. Every RL of this project is this loop: R1-Zero, the stages of R1,
+    students, reward hacking, studies. minir1/run/phases.py says what the arguments mean.
+    """
+    rl_phase = RLPhase(session, start, phase, rl, draw, parts, validate, budget)
+    model, learner = rl_phase.model, rl_phase.learner
+    with rl_phase:
+        for step in rl_phase.steps():
+            rollouts = rl_phase.roll_out(step)  # G judged responses to each question
+            learned = parts.revise(model, rollouts) if parts.revise else rollouts
 
-    def on_step(step: int, rollouts: Rollouts, adv_B, stats) -> None:
-        watch.step(step, rollouts, stats)
-        if (step + 1) % rl.evaluate_every == 0 or step + 1 == steps:
-            watch.validate(step + 1, evaluator, model, validation, settings, prefix)
-        if (step + 1) % rl.checkpoint_every == 0 and step + 1 < steps:
-            session.keep(phase, step + 1, model, learner, held=reference.held.state_dict() if rl.kl > 0 else None)
+            reward_B = torch.tensor([reward.total(rl) for reward in learned.rewards])
+            adv_PG = parts.advantages(reward_B.view(-1, learned.group), rl.scale)  # Eq. 3
 
-    with watch:
-        if first == 0:
-            watch.validate(0, evaluator, model, validation, settings, prefix)
-        with accelerate(model, device):
-            train(model, learner, range(first, steps), rl, tokenizer.pad, generate, on_step, LOSSES[rl.loss], reference)
-    return model
+            batch = to_batch(learned, session.tokenizer.pad, session.device.name)
+            adv_B = adv_PG.flatten().to(session.device.name)
+            lr, reference = rl_phase.learning_rate(step), rl_phase.reference(step)
+            stats = parts.update(model, learner, batch, adv_B, rl, lr, rl_phase.loss, reference)  # Eq. 1
+
+            rl_phase.finish_step(step, learned, stats)
+    return model.eval()
 
 
 # ---------------------------------------------------------------- putting it together
 
 
-def policy(session: Session, base: Transformer, name: str, think: bool, steps: int) -> Transformer:
-    path = session.run.checkpoints / f"{'zero' if think else name}.pt"
-    session.once(name, lambda: save_checkpoint(path, reinforce(session, base, name, think, steps), session.tokenizer))
-    return load_checkpoint(path, session.device.name)[0]
+def base_model(session: Session, reader: MiniWeb | None = None) -> Transformer:
+    """The base: pretrained here on the mini-web, or a checkpoint, given or shipped."""
+    config = session.config
+    if config.from_scratch:
+        return pretrain(session, config.model, reader or MiniWeb(config), early=Waiting)
+    model, session.tokenizer = load_checkpoint(find_checkpoint(config.base) or config.base)
+    return model
+
+
+def r1_zero(session: Session, base: Transformer, parts: Parts = Parts()) -> Transformer:
+    """GRPO on the base with rule rewards, nothing else."""
+    return reinforce(session, base, "rl", session.config.rl, parts=parts, validate=True)
+
+
+def answer_only(session: Session, base: Transformer, steps: int) -> Transformer:
+    """A control: the same RL on a policy that may not think, for the answer tag is prefilled."""
+    rl = replace(session.config.rl, steps=steps, max_tokens=64, early_tokens=0)
+    return reinforce(session, base, "answer_only", rl, parts=Parts(prefix=ANSWER), validate=True)
+
+
+def zero(session: Session) -> str:
+    """All phases, each done once; returns the result in words."""
+    config = session.config
+    base = session.load_or_make("pretrain", lambda: base_model(session), "base")
+    if config.rl.steps == 0:
+        return f"the base model is {session.run.checkpoints / 'base.pt'}"
+    models = {"base": base}
+    models["zero"] = session.load_or_make("rl", lambda: r1_zero(session, base), "zero")
+    if steps := config.eval.answer_only_steps:
+        work = partial(answer_only, session, base, steps)
+        models["answer_only"] = session.load_or_make("answer_only", work)
+    session.once("test", lambda: test(session, models))
+    return finish(session.run, session.device, parameter_counts(base), sys.argv)
+
+
+def test(session: Session, models: dict[str, Transformer]) -> dict:
+    """The test set, used once: every policy and every baseline on the same held-out problems."""
+    sampler = make_sampler(models["base"], session.device, session.config)
+    return session.evaluator(sampler).compare(models, session.problems, session.config)
 
 
 def main(arguments: list[str]) -> None:
     session = Session.open(arguments)
     with session.resumable("train_zero.py"):
         print(zero(session))
-
-
-def zero(session: Session) -> str:
-    """All phases, each done once; returns the result in words."""
-    config = session.config
-    session.once("pretrain", lambda: base_model(session) and None)
-    base = base_model(session)
-    if config.rl.steps == 0:
-        return f"the base model is {session.run.checkpoints / 'base.pt'}"
-    models = {"base": base, "zero": policy(session, base, "rl", True, config.rl.steps)}
-    if config.eval.answer_only_steps:
-        models["answer_only"] = policy(session, base, "answer_only", False, config.eval.answer_only_steps)
-    session.once("test", lambda: session.evaluator(make_sampler(base, session.device, config)).compare(models, session.problems, config))
-    return finish(session.run, session.device, parameter_counts(base), sys.argv)
 
 
 if __name__ == "__main__":

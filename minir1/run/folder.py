@@ -1,4 +1,6 @@
-"""The run folder: configuration, metrics, samples, checkpoints; written so that a kill loses nothing before the last checkpoint.
+"""The run folder: configuration, metrics, samples, checkpoints.
+
+It is written so that a kill loses nothing before the last checkpoint.
 
     config.json         every setting
     metrics.jsonl       one object a step; metrics.md defines the names
@@ -9,13 +11,14 @@
 """
 
 import json
+import os
 from pathlib import Path
 
 import torch
 
-from minir1.checkpoint import read, write_whole
+from minir1.checkpoint import FORMAT, read, write_whole
 from minir1.config import Config, UserError, from_dict, to_json
-from minir1.console.files import write_text
+from minir1.console.files import read_settings, write_text
 from minir1.presets import check
 
 
@@ -41,10 +44,16 @@ class Run:
     def start(cls, path: Path, config: Config) -> "Run":
         """A new folder. Raises UserError if it holds a run already."""
         if (path / "config.json").exists():
-            raise UserError(f"{path} holds a run: go on with --resume {path}, or choose another --out")
+            how = f"go on with --resume {path}, or choose another --out"
+            raise UserError(f"{path} holds a run: {how}")
         path.mkdir(parents=True, exist_ok=True)
         write_text(path / "config.json", to_json(config))
         return cls(path, config)
+
+    @classmethod
+    def nowhere(cls, config: Config) -> "Run":
+        """A run that writes nothing."""
+        return Unwritten(Path(os.devnull), config)
 
     @classmethod
     def resume(cls, path: Path) -> "Run":
@@ -52,7 +61,7 @@ class Run:
         if not (path / "config.json").is_file():
             raise UserError(f"nothing to resume: {path} holds no config.json")
         try:
-            config = check(from_dict(Config, json.loads((path / "config.json").read_text(encoding="utf-8"))))
+            config = check(from_dict(Config, read_settings(path / "config.json")))
         except (ValueError, TypeError) as fault:
             raise UserError(f"{path / 'config.json'} cannot be read ({fault})") from fault
         run = cls(path, config)
@@ -63,8 +72,9 @@ class Run:
         if state is not None and state["phase"] not in run.progress:
             run.lines = state["lines"]
         metrics = path / "metrics.jsonl"
-        kept = metrics.read_text(encoding="utf-8").split("\n")[: run.lines] if metrics.is_file() else []
-        write_text(metrics, "".join(line + "\n" for line in kept))
+        text = metrics.read_text(encoding="utf-8") if metrics.is_file() else ""
+        kept = text.split("\n")[: run.lines]
+        write_text(metrics, "".join(line + "\n" for line in kept if line))
         return run
 
     def log(self, phase: str, **row) -> None:
@@ -74,12 +84,13 @@ class Run:
 
     def samples(self, phase: str, step: int, rows: list[dict]) -> None:
         """Replace the transcripts of one validation; recorder.py defines the rows."""
-        text = "".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n" for row in rows)
+        dense = {"ensure_ascii": False, "separators": (",", ":")}
+        text = "".join(json.dumps(row, **dense) + "\n" for row in rows)
         write_text(self.path / "samples" / f"{phase}-{step:05d}.jsonl", text)
 
     def save_state(self, phase: str, step: int, **state) -> None:
         """What it takes to go on with `phase` from `step`."""
-        value = {"format": "minir1-1", "phase": phase, "step": step, "lines": self.lines, **state}
+        value = {"format": FORMAT, "phase": phase, "step": step, "lines": self.lines, **state}
         write_whole(self.checkpoints / "state.pt", value)
 
     def load_state(self, phase: str | None = None) -> dict | None:
@@ -93,3 +104,22 @@ class Run:
         """Record a phase's result; a resumed run will not repeat the phase."""
         self.progress |= {phase: _clean(result), "lines": self.lines}
         write_text(self.path / "progress.json", json.dumps(self.progress, indent=1, ensure_ascii=False))
+
+
+class Unwritten(Run):
+    """A run without a folder: results are kept in memory, everything else is forgotten."""
+
+    def log(self, phase: str, **row) -> None:
+        pass
+
+    def samples(self, phase: str, step: int, rows: list[dict]) -> None:
+        pass
+
+    def save_state(self, phase: str, step: int, **state) -> None:
+        pass
+
+    def load_state(self, phase: str | None = None) -> None:
+        return None
+
+    def finish(self, phase: str, result) -> None:
+        self.progress[phase] = result

@@ -1,30 +1,37 @@
-"""What a person sees of a running phase, and what metrics.jsonl keeps of it. (metrics.md defines the names.)"""
+"""What a person sees of a running phase, and what metrics.jsonl keeps of it (metrics.md defines the names)."""
 
 import time
+from collections.abc import Callable
 from typing import Self
 
 from tqdm import tqdm
 
-from minir1.config import PretrainConfig, RLConfig
+from minir1.config import RLConfig
 from minir1.grpo import learning_rate
-from minir1.measure.evaluator import Evaluator, outcome
+from minir1.measure.diagnosis import diagnosis
+from minir1.measure.evaluator import outcome
 from minir1.model import Transformer
-from minir1.report.words import verdict
-from minir1.run.folder import Run
+from minir1.rollout import Rollouts, sampling
+from minir1.run.costs import operations, spent
 from minir1.run.recorder import Recorder
 from minir1.run.session import Session
-from minir1.sampler import Sampling
 from minir1.supervised import Step
 
+SHOWN = {"loss": "loss {:.3f}", "kept": "kept {:.0f}", "dropped": "dropped {:.0f}"}
 
-class Watch:
-    """A progress bar with the figure that matters, and a clock. Leaving its block, by a fault too, draws the bar for the last
-    time: what is said after it (how to go on, say) stays the last line."""
 
-    def __init__(self, run: Run, phase: str, steps: int | None, first: int):
-        self.run, self.phase, self.steps, self.first = run, phase, steps, first  # steps None: not known beforehand
+class Progress:
+    """A progress bar with the figure that matters, a clock, and a row of metrics per step.
+
+    Leaving its block, by a fault too, draws the bar for the last time: what is said after it (how to
+    go on, say) stays the last line. `steps` is None where their number is not known beforehand.
+    """
+
+    def __init__(self, session: Session, phase: str, steps: int | None, first: int = 0):
+        self.run, self.phase, self.steps, self.first = session.run, phase, steps, first
+        self.flops = spent(session.run).get(phase, {}).get("flops", 0)  # of the steps before a stop
         self.bar = tqdm(total=steps, initial=first, desc=phase, unit="step", dynamic_ncols=True)
-        self.start = time.time()
+        self.start = self.last = time.time()
 
     def __enter__(self) -> Self:
         return self
@@ -32,65 +39,124 @@ class Watch:
     def __exit__(self, *fault) -> None:
         self.bar.close()
 
+    def row(self, step: int, shown: str = "", **figures) -> None:
+        """Log one step, and what it took since the last one."""
+        now = time.time()
+        self.run.log(self.phase, step=step + 1, seconds_step=now - self.last, **figures)
+        self.last = now
+        self.bar.update(step + 1 - self.bar.n)
+        words = [text.format(float(figures[k])) for k, text in SHOWN.items() if k in figures]
+        self.bar.set_postfix_str(shown or ", ".join(words), refresh=False)
 
-class PretrainWatch(Watch):
-    def __init__(self, run: Run, config: PretrainConfig, experts: int, steps: int, first: int):
-        super().__init__(run, "pretrain", steps, first)
-        self.config, self.experts = config, experts
 
-    def step(self, s: Step) -> None:
-        self.bar.update()
-        if s.step % 20 != 19 and s.step != self.steps - 1:
+class SupervisedProgress(Progress):
+    """Pretraining and fine-tuning. `every`: steps between two rows of metrics."""
+
+    def __init__(self, session: Session, phase: str, model: Transformer, steps: int, first: int, every: int):
+        super().__init__(session, phase, steps, first)
+        self.model, self.every = model, every
+        self.seen = self.pending = 0  # tokens since the start, and since the last row
+
+    def step(self, s: Step, tokens: int) -> None:
+        self.seen += tokens
+        self.pending += tokens
+        if s.step % self.every != self.every - 1 and s.step != self.steps - 1:
+            self.bar.update()
             return
-        passed, seen = time.time() - self.start, (s.step + 1 - self.first) * self.config.batch_tokens
-        row = {"tokens": (s.step + 1) * self.config.batch_tokens, "tokens_s": seen / passed, "seconds": passed}
+        self.flops += operations(self.model, trained=self.pending)
+        passed = time.time() - self.start
+        row = {"loss": s.loss, "grad_norm": s.grad_norm, "lr": s.lr, "tokens_s": self.seen / passed}
         if s.load_LE is not None:
-            row["load_max"] = s.load_LE.max() * self.experts
-        self.run.log("pretrain", step=s.step + 1, loss=s.loss, grad_norm=s.grad_norm, lr=s.lr, **row)
-        self.bar.set_postfix_str(f"loss {float(s.loss):.3f}, {seen / passed / 1e3:.0f} k tokens/s")
+            row["load_max"] = s.load_LE.max() * self.model.config.experts
+        row |= {"tokens_sampled": 0, "tokens_trained": self.pending, "flops": self.flops}
+        if self.every > 1:  # all batches are of one size
+            row |= {"tokens": (s.step + 1) * tokens, "seconds": passed}
+        speed = f"loss {float(s.loss):.3f}, {self.seen / passed / 1e3:.0f} k tokens/s"
+        self.row(s.step, speed, **row)
+        self.pending = 0
 
 
-class RLWatch(Watch):
-    """`base`: the policy before this phase, which the recorder compares with."""
+Describe = Callable[[Rollouts, RLConfig], dict[str, float]]
 
-    def __init__(self, session: Session, phase: str, config: RLConfig, steps: int, first: int, base: Transformer):
-        super().__init__(session.run, phase, steps, first)
-        self.config, self.history = config, []
-        self.recorder = Recorder(base, config, session.device)
+
+def describe(rollouts: Rollouts, rl: RLConfig) -> dict[str, float]:
+    """The metrics of one step's responses: accuracy, length, habits, and the mean reward."""
+    n = len(rollouts.rewards)
+    return outcome(rollouts) | {
+        "reward": sum(r.total(rl) for r in rollouts.rewards) / n,
+        "language": sum(r.language for r in rollouts.rewards) / n,
+        "tokens": sum(rollouts.lengths()),
+    }
+
+
+class RLProgress(Progress):
+    """Reinforcement learning. `describe(rollouts, rl)` gives the metrics of a step's responses."""
+
+    def __init__(
+        self, session: Session, phase: str, rl: RLConfig, steps: int | None, first: int, describe: Describe
+    ):
+        super().__init__(session, phase, steps, first)
+        self.rl, self.describe = rl, describe
+        self.history: list[dict] = []
         self.begun = self.sampled = self.start
 
     def begin(self) -> None:
+        """A step begins."""
         self.begun = time.time()
 
-    def rolled(self) -> None:
+    def rolled_out(self) -> None:
+        """Its responses are sampled and judged."""
         self.sampled = time.time()
 
-    def step(self, step: int, rollouts, stats: dict[str, float]) -> None:
-        now, n = time.time(), len(rollouts.rewards)
-        row = outcome(rollouts) | stats
+    def step(self, step: int, model: Transformer, rollouts: Rollouts, stats: dict[str, float]) -> None:
+        """Log a step. `stats` may hold `tokens_trained` and `flops_more` (a teacher's) of its own."""
+        sampled = sum(rollouts.lengths())
+        prompts = rollouts.group * sum(map(len, rollouts.prompt_ids))
+        row = self.describe(rollouts, self.rl)
+        row |= {"tokens_sampled": sampled, "tokens_trained": sampled + prompts}
+        row |= {name: value for name, value in stats.items() if name != "flops_more"}
+        self.flops += operations(model, row["tokens_sampled"], row["tokens_trained"])
+        self.flops += stats.get("flops_more", 0)
+        now = time.time()
         row |= {
-            "reward": sum(r.total(self.config) for r in rollouts.rewards) / n,
-            "language": sum(r.language for r in rollouts.rewards) / n,
-            "tokens": sum(rollouts.lengths()),
-            "tokens_s": sum(rollouts.lengths()) / (now - self.begun),
-            "lr": learning_rate(step, self.config),
+            "flops": self.flops,
+            "lr": learning_rate(step, self.rl),
+            "tokens_s": sampled / (now - self.begun),
             "seconds_rollout": self.sampled - self.begun,
             "seconds_update": now - self.sampled,
             "seconds": now - self.start,
         }
         self.history.append(row)
-        self.run.log(self.phase, step=step + 1, **row)
-        self.bar.update()
-        figures = f"right {100 * row['accuracy']:.0f}%, length {row['length']:.0f}, signal {100 * row['signal']:.0f}%"
-        self.bar.set_postfix_str(figures)
+        figures = {"accuracy": "right {:.0%}", "readable": "readable {:.0%}", "length": "length {:.0f}"}
+        figures |= {"signal": "signal {:.0%}", "reverse_kl": "KL {:.3f}"}
+        words = [text.format(row[name]) for name, text in figures.items() if name in row]
+        self.row(step, ", ".join(words), **row)
 
-    def validate(self, step: int, evaluator: Evaluator, model: Transformer, problems, settings: Sampling, prefix: str) -> None:
-        """Measure on fixed held-out problems; R1-Zero's whole groups for a few of them are kept for the viewer."""
-        rollouts = evaluator.roll(model, problems, seed=step, settings=settings, prefix=prefix)
+
+class Validation:
+    """Accuracy on fixed held-out problems while a phase of RL goes on.
+
+    Of R1-Zero's own phase whole groups of responses to a few problems are kept for the viewer;
+    `base` is the policy before the phase, which they are compared with.
+    """
+
+    def __init__(self, session: Session, progress: RLProgress, base: Transformer, sampler, prefix: str):
+        self.session, self.progress, self.prefix = session, progress, prefix
+        self.evaluator = session.evaluator(sampler)
+        self.problems = session.problems("validation", session.config.eval.validation)
+        rl = progress.rl
+        self.settings = sampling(session.tokenizer, rl.max_tokens, rl.temperature)
+        self.recorder = Recorder(base, rl, session.device)
+
+    def __call__(self, step: int, model: Transformer) -> None:
+        phase, run = self.progress.phase, self.session.run
+        how = (self.settings, self.prefix)
+        rollouts = self.evaluator.roll(model, self.problems, 1, step, *how)
         result = outcome(rollouts)
-        self.run.log("validate" if self.phase == "rl" else f"validate_{self.phase}", step=step, **result)
-        if self.phase == "rl":
-            self.run.samples("rl", step, self.recorder.rows(step, evaluator, model, rollouts, settings, prefix))
-        figure = f"{100 * result['accuracy']:.1f}% ± {100 * result['stderr']:.1f} right, {result['length']:.0f} tokens"
-        said = f"; {verdict(self.history)}" if self.history else " (the base)"
-        tqdm.write(f"  {self.phase} step {step:4d}: validation {figure}{said}")
+        run.log("validate" if phase == "rl" else f"validate_{phase}", step=step, **result)
+        if phase == "rl":
+            run.samples("rl", step, self.recorder.rows(step, self.evaluator, model, rollouts, *how))
+        accuracy = f"{100 * result['accuracy']:.1f}% ± {100 * result['stderr']:.1f} right"
+        history = self.progress.history
+        said = f"; {diagnosis(history)}" if history else " (the base)"
+        tqdm.write(f"  {phase} step {step:4d}: validation {accuracy}, {result['length']:.0f} tokens{said}")

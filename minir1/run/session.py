@@ -1,4 +1,7 @@
-"""What every stage of a training script needs: the run folder, the device, the tokenizer, and how to go on after a stop."""
+"""What every stage of a training script needs: the run folder, the device, the tokenizer.
+
+It also says how to go on after a stop.
+"""
 
 import time
 from collections.abc import Callable
@@ -9,16 +12,42 @@ from pathlib import Path
 
 import torch
 
+from minir1.checkpoint import load_checkpoint, save_checkpoint
 from minir1.config import Config, ModelConfig, UserError
 from minir1.console.flags import parse_command_line
 from minir1.fast.accelerate import make_sampler
 from minir1.fast.device import Device, pick_device
-from minir1.measure.evaluator import Evaluator, many_problems, parse_tasks, sampling
+from minir1.measure.evaluator import Evaluator, many_problems
 from minir1.model import Transformer
+from minir1.rollout import sampling
+from minir1.run.costs import parameter_counts
 from minir1.run.folder import Run
-from minir1.run.summary import parameter_counts
 from minir1.supervised import Learner
+from minir1.tasks import parse_tasks
 from minir1.tokenizer import Tokenizer
+
+PATIENCE = """\
+this takes about {minutes:.0f} minutes here. The shipped base has read 250 M tokens: a base that cannot
+compute reliably gains nothing from checking itself, and RL then makes its responses shorter, not longer."""
+
+
+@contextmanager
+def resumable(script: str, folder: Path):
+    """Say how to go on when the user or a fault stops the work."""
+    how = f"go on with: python {script} --resume {folder}"
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted; {how}") from None
+    except OSError as fault:
+        raise OSError(f"{fault}; then {how}") from fault
+
+
+def set_up_torch(config) -> None:
+    """Threads, and no cuDNN attention: it plans anew for every shape, and ours vary."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 @dataclass
@@ -37,71 +66,72 @@ class Session:
         """A new run from the command line, or an old one with --resume RUN. Says where it computes."""
         if "--resume" in arguments:
             if len(arguments) != 2 or arguments[0] != "--resume":
-                raise UserError("--resume takes a run folder and nothing else: its settings are in the folder")
+                say = "--resume takes a run folder and nothing else: its settings are in the folder"
+                raise UserError(say)
             run = Run.resume(Path(arguments[1]))
         else:
-            config = parse_command_line(arguments, default="gpu" if torch.cuda.is_available() else "cpu")
+            default = "gpu" if torch.cuda.is_available() else "cpu"
+            config = parse_command_line(arguments, default)
             parse_tasks(config.rl.tasks)
             pick_device(config)
             run = Run.start(Path(config.out or f"runs/{config.preset}-{config.seed}"), config)
-        if run.config.threads:
-            torch.set_num_threads(run.config.threads)
-        torch.manual_seed(run.config.seed)
-        torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for every shape, and ours vary
-        session = cls(run, pick_device(run.config))
-        print(f"minir1: preset {run.config.preset}, seed {run.config.seed}, {session.device}; run folder {run.path}", flush=True)
+        config = run.config
+        set_up_torch(config)
+        torch.manual_seed(config.seed)
+        session = cls(run, pick_device(config))
+        where = f"{session.device}; run folder {run.path}"
+        print(f"minir1: preset {config.preset}, seed {config.seed}, {where}", flush=True)
         return session
+
+    @classmethod
+    def unsaved(cls, config: Config, device: Device, tokenizer: Tokenizer) -> "Session":
+        """A session without a run folder: nothing is logged or saved, nothing can be resumed."""
+        return cls(Run.nowhere(config), device, tokenizer)
+
+    def resumable(self, script: str):
+        return resumable(script, self.run.path)
 
     def evaluator(self, sampler) -> Evaluator:
         settings = sampling(self.tokenizer, self.config.rl.max_tokens)
-        return Evaluator(self.tokenizer, sampler, settings, self.config.eval.batch, self.device.name)
+        batch = self.config.eval.batch
+        return Evaluator(self.tokenizer, sampler, settings, batch, self.device.name)
 
     def problems(self, split: str, count: int) -> list:
         """Of the first task, the same for every seed."""
-        return many_problems(self.config.rl.tasks[:1], self.config.corpus.languages, split, split, count)
+        tasks, languages = self.config.rl.tasks[:1], self.config.corpus.languages
+        return many_problems(tasks, languages, split, split, count)
 
-    def once(self, name: str, work: Callable) -> object:
-        """Do a phase once: a resumed run takes its recorded result."""
-        if name not in self.run.progress:
+    # ------------------------------------------------------------ phases
+
+    def once(self, phase: str, work: Callable) -> object:
+        """Do a phase once and record its result: a resumed run takes the recorded one."""
+        if phase not in self.run.progress:
             start = time.time()
             result = work()
-            self.run.finish(name, {"seconds": time.time() - start, "result": result})
-        return self.run.progress[name]["result"]
+            self.run.finish(phase, {"seconds": time.time() - start, "result": result})
+        return self.run.progress[phase]["result"]
 
-    @contextmanager
-    def resumable(self, script: str):
-        """Say how to go on when the user or a fault stops the work."""
-        try:
-            yield
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"interrupted; go on with: python {script} --resume {self.run.path}") from None
-        except OSError as fault:
-            raise OSError(f"{fault}; then go on with: python {script} --resume {self.run.path}") from fault
+    def load_or_make(
+        self, phase: str, work: Callable[[], Transformer], name: str = "", result: Callable = lambda: None
+    ) -> Transformer:
+        """The model that a phase makes, made once and kept as checkpoints/NAME.pt.
 
-    def announce_pretraining(self, model: Transformer) -> None:
-        """What is about to be trained and, without a GPU, how long it takes and what too little of it leads to."""
-        (everything, used), tokens = parameter_counts(model), self.config.pretrain.tokens
-        print(f"pretraining {everything / 1e6:.1f} M parameters ({used / 1e6:.1f} M used per token) on {tokens / 1e6:.1f} M tokens")
-        if self.device.name == "cpu" and tokens > 1_000_000:
-            ids, start = torch.zeros(8, 256, dtype=torch.long), time.time()
-            for _ in range(2):
-                model(ids).sum().backward()
-            model.zero_grad(set_to_none=True)
-            minutes = (time.time() - start) / (2 * ids.numel()) * tokens / 60
-            print(f"this takes about {minutes:.0f} minutes here. The shipped base has read 250 M tokens: a base that cannot")
-            print("compute reliably gains nothing from checking itself, and RL then makes its responses shorter, not longer.")
+        `result()` gives what is recorded beside it.
+        """
+        path = self.run.checkpoints / f"{name or phase}.pt"
 
-    def warm_sampler(self, model: Transformer) -> None:
-        """The first time, let another process compile the sampler's steps while this one pretrains: the compiler keeps its
-        results on disk."""
-        before, self.warmed = self.warmed, True
-        if not before and self.config.compile and self.device.kernels == "grouped":
-            how = (model.config, self.tokenizer.to_text(), self.device, self.config)
-            get_context("spawn").Process(target=compile_sampler, args=how, daemon=True).start()
+        def make() -> object:
+            save_checkpoint(path, work(), self.tokenizer)
+            return result()
+
+        self.once(phase, make)
+        model, self.tokenizer = load_checkpoint(path, self.device.name)
+        return model
 
     def keep(self, phase: str, step: int, model: Transformer, learner: Learner, **more) -> None:
         """Save what it takes to go on with a phase from `step`."""
-        self.run.save_state(phase, step, model=model.state_dict(), learner=learner.state(), **more)
+        state = {"model": model.state_dict(), "learner": learner.state()}
+        self.run.save_state(phase, step, **state, **more)
 
     def restore(self, phase: str, model: Transformer, learner: Learner) -> int:
         """Take up the last saved state of a phase; returns the step to go on from."""
@@ -112,9 +142,39 @@ class Session:
         learner.restore(state["learner"])
         return state["step"]
 
+    # ------------------------------------------------------------ pretraining
+
+    def announce_pretraining(self, model: Transformer) -> None:
+        """What is about to be trained and, without a GPU, how long that takes."""
+        everything, used = parameter_counts(model)
+        tokens = self.config.pretrain.tokens
+        size = f"{everything / 1e6:.1f} M parameters ({used / 1e6:.1f} M used per token)"
+        print(f"pretraining {size} on {tokens / 1e6:.1f} M tokens")
+        if self.device.name == "cpu" and tokens > 1_000_000:
+            minutes = seconds_per_token(model) * tokens / 60
+            print(PATIENCE.format(minutes=minutes))
+
+    def warm_sampler(self, model: Transformer) -> None:
+        """The first time, let another process compile the sampler's steps while this one pretrains:
+        the compiler keeps its results on disk."""
+        before, self.warmed = self.warmed, True
+        if not before and self.config.compile and self.device.kernels == "grouped":
+            how = (model.config, self.tokenizer.to_text(), self.device, self.config)
+            get_context("spawn").Process(target=compile_sampler, args=how, daemon=True).start()
+
+
+def seconds_per_token(model: Transformer) -> float:
+    """Of a forward and backward pass on this machine, from two small batches."""
+    ids_BT, start = torch.zeros(8, 256, dtype=torch.long), time.time()
+    for _ in range(2):
+        model(ids_BT).sum().backward()
+    model.zero_grad(set_to_none=True)
+    return (time.time() - start) / (2 * ids_BT.numel())
+
 
 def compile_sampler(shape: ModelConfig, tokenizer: str, device: Device, config: Config) -> None:
     """Sample a little with a model of this shape, as RL will."""
-    model, tokens, rl = Transformer(shape).to(device.name), Tokenizer.from_text(tokenizer), config.rl
-    prompts = [tokens.encode("Make 9 from 3, 6.")] * rl.prompts
-    make_sampler(model, device, config)(model, prompts, rl.group_size, sampling(tokens, 32, rl.temperature))
+    model, codec, rl = Transformer(shape).to(device.name), Tokenizer.from_text(tokenizer), config.rl
+    prompts = [codec.encode("Make 9 from 3, 6.")] * rl.prompts
+    settings = sampling(codec, 32, rl.temperature)
+    make_sampler(model, device, config)(model, prompts, rl.group_size, settings)

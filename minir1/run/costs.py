@@ -1,0 +1,69 @@
+"""What training costs: tokens, seconds, floating-point operations, dollars.
+
+A token that is sampled or read costs 2 N operations and one that is trained on 6 N, N the parameters
+that a token uses. The products of attention itself are left out, for every model alike.
+"""
+
+import json
+
+from minir1.model import Transformer
+from minir1.run.folder import Run
+
+DOLLARS_PER_HOUR = 2.0  # of one H100; minutes of a CPU are counted at the same rate, to compare
+
+
+def parameter_counts(model: Transformer) -> tuple[int, int]:
+    """(all, used per token): a token passes through top_k of the routed experts only."""
+    c = model.config
+    everything = sum(p.numel() for p in model.parameters())
+    idle = 3 * c.width * c.expert_width * (c.experts - c.top_k) * len(model.expert_layers())
+    return everything, everything - idle
+
+
+def operations(model: Transformer, read: int = 0, trained: int = 0) -> int:
+    """Floating-point operations of so many tokens read (or sampled) and trained on."""
+    return parameter_counts(model)[1] * (2 * read + 6 * trained)
+
+
+def spent(run: Run) -> dict[str, dict]:
+    """Steps, seconds, tokens (and operations, where they are logged) of each phase so far.
+
+    Read from metrics.jsonl, which a resumed run cuts back to its last checkpoint: what was computed
+    twice is counted once.
+    """
+    totals: dict[str, dict] = {}
+    path = run.path / "metrics.jsonl"
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        row = json.loads(line)
+        if "seconds_step" in row:
+            total = totals.setdefault(row["phase"], dict.fromkeys(SPENT, 0))
+            total["steps"] = row["step"]
+            total["seconds"] += row["seconds_step"]
+            total["tokens_sampled"] += row["tokens_sampled"]
+            total["tokens_trained"] += row["tokens_trained"]
+            total["flops"] = row.get("flops", 0)
+    return totals
+
+
+SPENT = ("steps", "seconds", "tokens_sampled", "tokens_trained", "flops")
+
+
+def cost(model: Transformer, phase: dict) -> dict[str, float]:
+    """A phase's `spent` figures with its operations and dollars."""
+    sampled, trained = phase["tokens_sampled"], phase["tokens_trained"]
+    return {
+        "seconds": phase["seconds"],
+        "tokens_sampled": sampled,
+        "tokens_trained": trained,
+        "flops": operations(model, sampled, trained),
+        "dollars": phase["seconds"] / 3600 * DOLLARS_PER_HOUR,
+    }
+
+
+def add_costs(*costs: dict[str, float]) -> dict[str, float]:
+    """
+    >>> add_costs({"seconds": 1.0, "flops": 2}, {"seconds": 2.0})
+    {'seconds': 3.0, 'flops': 2}
+    """
+    keys = dict.fromkeys(key for c in costs for key in c)
+    return {key: sum(c.get(key, 0) for c in costs) for key in keys}

@@ -1,0 +1,269 @@
+"""Everything around the two loops: models, samplers, prompts, progress, checkpoints.
+
+    RLPhase            what the loop of train_zero.reinforce needs at each step
+    supervised_phase   the loop of minir1.supervised with progress and checkpoints: fine-tuning
+    pretrain           the same on a corpus, from random weights
+
+Each phase goes on from where a stopped run left it.
+"""
+
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from minir1 import grpo
+from minir1.config import Config, ModelConfig, PretrainConfig, RLConfig, replace
+from minir1.corpus import mixture
+from minir1.fast.accelerate import accelerate, make_sampler
+from minir1.fast.device import make_learner
+from minir1.fast.parallel import parallel_map
+from minir1.model import Transformer
+from minir1.rollout import Rollouts, roll_out, sampling
+from minir1.run.progress import Describe, RLProgress, SupervisedProgress, Validation, describe
+from minir1.run.session import Session
+from minir1.supervised import Step, train_supervised
+from minir1.tasks import draw_problems
+from minir1.tokenizer import Tokenizer
+from minir1.variants.losses import LOSSES
+from minir1.variants.reference import Reference
+
+# ---------------------------------------------------------------- supervised learning
+
+Batches = Iterable[tuple[Tensor, Tensor | None]]  # (ids_BT, mask_BT or None)
+
+
+def supervised_phase(
+    session: Session, model: Transformer, phase: str, config: PretrainConfig, steps: int,
+    batches: Callable[[int], Batches], every: int = 1, compiled: bool = False, early=None,
+    after: Callable[[Step, Transformer], None] | None = None,
+) -> Transformer:
+    """Cross entropy on `batches(first)` for `steps`; trains `model` itself and returns it.
+
+    `every`: steps between two rows of metrics. `compiled`, `early`: see fast/accelerate.py. `after`
+    is called when a step is done.
+    """
+    device, pad = session.device, session.tokenizer.pad
+    learner = make_learner(model, config.weight_decay, config.clip, device, config.optimizer)
+    first = session.restore(phase, model, learner)
+    progress = SupervisedProgress(session, phase, model, steps, first, every)
+    tokens = 0
+
+    def counted() -> Iterator[tuple[Tensor, Tensor | None]]:
+        nonlocal tokens
+        for ids_BT, mask_BT in batches(first):
+            tokens = ids_BT[:, 1:].numel() if mask_BT is None else int((ids_BT != pad).sum())
+            yield ids_BT, mask_BT
+
+    def on_step(step: Step) -> None:
+        progress.step(step, tokens)
+        done = step.step + 1
+        if done % config.checkpoint_every == 0 and done < steps:
+            session.keep(phase, done, model, learner)
+        if after is not None:
+            after(step, model)
+
+    with progress, accelerate(model, device, compiled, learner if compiled else None, early=early):
+        train_supervised(model, learner, counted(), config, steps, on_step, first)
+    return model.eval()
+
+
+class MiniWeb:
+    """The core's corpus as a base reads it. Experiments give other writers of it."""
+
+    def __init__(self, config: Config, sample=mixture.sample_text, shard=mixture.shard):
+        self.corpus, self.seed, self.sample, self.shard = config.corpus, config.seed, sample, shard
+
+    def train_tokenizer(self) -> Tokenizer:
+        return Tokenizer.train(self.sample(self.corpus, self.seed, 5000), self.corpus.vocab_size)
+
+    def batches(self, tokenizer, rows: int, row_tokens: int, first: int, count: int) -> Iterator[np.ndarray]:
+        """`count` id arrays `[rows, row_tokens + 1]` from batch `first` on, written ahead."""
+
+        def run(function, keys):
+            return parallel_map(function, keys, self.corpus.workers)
+
+        size = (rows, row_tokens, first, count)
+        return mixture.batches(self.corpus, tokenizer, self.seed, *size, run, self.shard)
+
+
+def pretrain(
+    session: Session, shape: ModelConfig, reader, phase: str = "pretrain", every: int = 20, early=None
+) -> Transformer:
+    """A model of `shape` from random weights that has read what `reader` gives (such as MiniWeb).
+
+    The first one of a session trains the tokenizer, too.
+    """
+    config = session.config.pretrain
+    if session.tokenizer is None:
+        session.tokenizer = reader.train_tokenizer()
+    torch.manual_seed(session.config.seed)
+    vocabulary = -(-len(session.tokenizer) // 64) * 64
+    model = Transformer(replace(shape, vocab_size=vocabulary)).to(session.device.name)
+    session.announce_pretraining(model)
+    steps, rows = config.tokens // config.batch_tokens, config.batch_tokens // config.row_tokens
+
+    def batches(first: int) -> Batches:
+        size = (rows, config.row_tokens, first, steps - first)
+        for block in reader.batches(session.tokenizer, *size):
+            yield torch.from_numpy(block).to(session.device.name, non_blocking=True), None
+
+    def after(step: Step, model: Transformer) -> None:
+        if early is not None:
+            session.warm_sampler(model)  # once a first step is done, which it would delay
+
+    compiled = session.config.compile
+    return supervised_phase(session, model, phase, config, steps, batches, every, compiled, early, after)
+
+
+# ---------------------------------------------------------------- reinforcement learning
+
+Draw = Callable[[int], tuple[Callable, tuple]]  # step -> (function, arguments) that give its problems
+Judge = Callable[[int, Rollouts], list]  # step, rollouts -> one reward a response
+
+
+def training_problems(config: Config, rl: RLConfig, key: str) -> Draw:
+    """Problems of the training split from the mixture of `rl.tasks`, in the corpus's languages."""
+
+    def draw(step: int) -> tuple:
+        seed = f"{config.seed} {key} {step}"
+        return draw_problems, (rl.tasks, config.corpus.languages, "train", seed, rl.prompts)
+
+    return draw
+
+
+def by_rule(step: int, rollouts: Rollouts) -> list:
+    """The rewards that roll_out gave: accuracy and format, judged by rule."""
+    return rollouts.rewards
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The exchangeable parts of the RL loop; the defaults are R1-Zero's.
+
+    judge        step, rollouts -> rewards
+    advantages   rewards `[P, G]` and rl.scale -> advantages `[P, G]`
+    loss         None: the one that rl.loss names
+    update       the signature of grpo.update
+    rate         step -> learning rate; None: grpo.learning_rate
+    prefix       a forced beginning of every response
+    sampler      model -> sampler; None: the fast one for this device
+    revise       model, rollouts -> rollouts that the update is given
+    after        step, phase, rollouts, statistics: called when a step is done
+    describe     rollouts, rl -> metrics of a step
+    """
+
+    judge: Judge = by_rule
+    advantages: Callable[[Tensor, str], Tensor] = grpo.advantages
+    loss: grpo.Loss | None = None
+    update: Callable[..., dict[str, float]] = grpo.update
+    rate: Callable[[int], float] | None = None
+    prefix: str = ""
+    sampler: Callable | None = None
+    revise: Callable[[Transformer, Rollouts], Rollouts] | None = None
+    after: Callable | None = None
+    describe: Describe = describe
+
+
+class RLPhase:
+    """One phase of reinforcement learning from `start`, which stays as it is.
+
+    `validate`: measure on held-out problems as it goes on. `budget`: operations after which the phase
+    ends, whatever rl.steps says. `with phase:` shows its progress.
+    """
+
+    def __init__(
+        self, session: Session, start: Transformer, name: str, rl: RLConfig, draw: Draw | None = None,
+        parts: Parts = Parts(), validate: bool = False, budget: float | None = None,
+    ):  # fmt: skip
+        self.session, self.name, self.rl, self.parts, self.budget = session, name, rl, parts, budget
+        self.model = copy.deepcopy(start)
+        self.learner = make_learner(self.model, 0.0, rl.clip, session.device)
+        self.first = session.restore(name, self.model, self.learner)
+        self.loss = parts.loss or LOSSES[rl.loss]
+        self.held = Reference(copy.deepcopy(start), self.model, rl) if validate or rl.kl > 0 else None
+        if self.first and rl.kl > 0:
+            self.held.held.load_state_dict(session.run.load_state(name)["held"])
+        how = replace(session.config, rl=rl)
+        self.sampler = (parts.sampler or (lambda m: make_sampler(m, session.device, how)))(self.model)
+        self.settings = sampling(session.tokenizer, rl.max_tokens, rl.temperature)
+        steps = rl.steps if budget is None else None
+        self.progress = RLProgress(session, name, rl, steps, self.first, parts.describe)
+        self.validation = None
+        if validate:
+            self.validation = Validation(session, self.progress, start, self.sampler, parts.prefix)
+        self.problems = self._drawn_ahead(draw or training_problems(session.config, rl, name))
+        self.stack = ExitStack()
+
+    def _drawn_ahead(self, draw: Draw) -> Iterator[list]:
+        numbers = range(self.first, self.rl.steps) if self.budget is None else count(self.first)
+        keys = (draw(step) for step in numbers)
+        return parallel_map(_call, keys, 1 if self.session.device.name == "cpu" else 4)
+
+    def __enter__(self) -> "RLPhase":
+        self.stack.enter_context(self.progress)
+        if self.validation and self.first == 0:
+            self.validation(0, self.model)
+        self.stack.enter_context(accelerate(self.model, self.session.device))
+        return self
+
+    def __exit__(self, *fault) -> None:
+        self.stack.__exit__(*fault)
+
+    def steps(self) -> Iterator[int]:
+        """The steps still to be done. With a budget: until the next one, costing what the last one
+        did, would take the total further from the budget than it is."""
+        if self.budget is None:
+            yield from range(self.first, self.rl.steps)
+            return
+        step, progress = self.first, self.progress
+        last = progress.flops / max(1, step)
+        while progress.flops + last / 2 <= self.budget:
+            before = progress.flops
+            yield step
+            last, step = progress.flops - before, step + 1
+            progress.bar.total = max(step, round(step * self.budget / progress.flops))
+
+    def roll_out(self, step: int) -> Rollouts:
+        """rl.group_size judged responses to each of the step's problems."""
+        rl, config, device = self.rl, self.session.config, self.session.device.name
+        self.progress.begin()
+        generator = torch.Generator(device).manual_seed(config.seed * 1_000_003 + step)
+        early = rl.early_tokens and step < rl.steps // 2
+        settings = replace(self.settings, max_tokens=rl.early_tokens) if early else self.settings
+        rollouts = roll_out(
+            self.model, self.session.tokenizer, next(self.problems), rl.group_size, settings, generator,
+            self.sampler, self.parts.prefix,
+        )  # fmt: skip
+        rollouts = replace(rollouts, rewards=self.parts.judge(step, rollouts))
+        self.progress.rolled_out()
+        return rollouts
+
+    def learning_rate(self, step: int) -> float:
+        return self.parts.rate(step) if self.parts.rate else grpo.learning_rate(step, self.rl)
+
+    def reference(self, step: int) -> Transformer | None:
+        """The policy that the KL term holds on to, where it is needed."""
+        return self.held(step) if self.held else None
+
+    def finish_step(self, step: int, rollouts: Rollouts, stats: dict[str, float]) -> None:
+        """Metrics, validation, checkpoint."""
+        rl, done = self.rl, step + 1
+        last = self.budget is None and done == rl.steps
+        self.progress.step(step, self.model, rollouts, stats)
+        if self.parts.after is not None:
+            self.parts.after(step, self, rollouts, stats)
+        if self.validation and (done % rl.evaluate_every == 0 or last):
+            self.validation(done, self.model)
+        if done % rl.checkpoint_every == 0 and not last:
+            more = {"held": self.held.held.state_dict()} if rl.kl > 0 else {}
+            self.session.keep(self.name, done, self.model, self.learner, **more)
+
+
+def _call(function: Callable, arguments: tuple):
+    return function(*arguments)
