@@ -79,8 +79,10 @@ def r1_zero(session: Session, base: Transformer, parts: Parts = Parts()) -> Tran
 
 def answer_only(session: Session, base: Transformer, steps: int) -> Transformer:
     """A control: the same RL on a policy that may not think, for the answer tag is prefilled."""
-    rl = replace(session.config.rl, steps=steps, max_tokens=64, early_tokens=0)
-    return reinforce(session, base, "answer_only", rl, parts=Parts(prefix=ANSWER), validate=True)
+    config = session.config
+    rl = replace(config.rl, steps=steps, max_tokens=64, early_tokens=0)
+    parts = Parts(prefix=ANSWER, sampler=lambda model: make_sampler(model, session.device, config))
+    return reinforce(session, base, "answer_only", rl, parts=parts, validate=True)
 
 
 def zero(session: Session) -> str:

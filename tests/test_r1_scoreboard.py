@@ -12,6 +12,7 @@ from minir1.fast.device import pick_device
 from minir1.model import Transformer
 from minir1.r1.data.bilingual_corpus import ReadingConfig, batches, page, train_tokenizer
 from minir1.r1.data.curate import readable
+from minir1.r1.data.language import mixing, spoken
 from minir1.r1.pipeline import stages
 from minir1.r1.pipeline.costs import cost
 from minir1.r1.pipeline.prompts import begins, draw_both, general_lines, mixed
@@ -19,7 +20,6 @@ from minir1.r1.preference.rewards import PreferenceJudge, judge, plain
 from minir1.r1.presets import PRESETS
 from minir1.r1.scoreboard import scoreboard
 from minir1.r1.scoreboard.compare import shares
-from minir1.r1.scoreboard.language import mixing, spoken
 from minir1.r1.scoreboard.scoreboard import Board, consensus, majority, puzzle_figures
 from minir1.r1.tasks import general
 from minir1.r1.tasks.facts import Fact

@@ -243,6 +243,6 @@ def to_text(config: R1Config) -> str:
     return json.dumps(asdict(config), indent=2, ensure_ascii=False)
 
 
-def from_text(text: str) -> R1Config:
+def from_dict_r1(values: dict) -> R1Config:
     """Raises UserError or ValueError if it is not a configuration of this version."""
-    return check_r1(from_dict(R1Config, json.loads(text)))
+    return check_r1(from_dict(R1Config, values))

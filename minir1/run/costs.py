@@ -45,6 +45,11 @@ def spent(run: Run) -> dict[str, dict]:
     return totals
 
 
+def costs_of(session, phase: str) -> dict:
+    """What one phase of a session has cost so far."""
+    return spent(session.run)[phase]
+
+
 SPENT = ("steps", "seconds", "tokens_sampled", "tokens_trained", "flops")
 
 

@@ -34,6 +34,8 @@ def _clean(value):
 
 
 class Run:
+    silent = False  # whether progress bars are left out
+
     def __init__(self, path: Path, config: Config):
         self.path, self.config = path, config
         self.checkpoints = path / "checkpoints"
@@ -108,6 +110,8 @@ class Run:
 
 class Unwritten(Run):
     """A run without a folder: results are kept in memory, everything else is forgotten."""
+
+    silent = True
 
     def log(self, phase: str, **row) -> None:
         pass

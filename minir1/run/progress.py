@@ -30,7 +30,10 @@ class Progress:
     def __init__(self, session: Session, phase: str, steps: int | None, first: int = 0):
         self.run, self.phase, self.steps, self.first = session.run, phase, steps, first
         self.flops = spent(session.run).get(phase, {}).get("flops", 0)  # of the steps before a stop
-        self.bar = tqdm(total=steps, initial=first, desc=phase, unit="step", dynamic_ncols=True)
+        self.bar = tqdm(
+            total=steps, initial=first, desc=phase, unit="step", dynamic_ncols=True,
+            disable=session.run.silent,
+        )  # fmt: skip
         self.start = self.last = time.time()
 
     def __enter__(self) -> Self:

@@ -5,21 +5,17 @@ import os
 import time
 
 from minir1.console.files import write_text
-from minir1.model import Transformer
 from minir1.report import command as report
 from minir1.run.folder import Run
-
-
-def parameter_counts(model: Transformer) -> tuple[int, int]:
-    """(all, used per token): a token passes through top_k of the routed experts only."""
-    c, everything = model.config, sum(p.numel() for p in model.parameters())
-    return everything, everything - sum(3 * c.width * c.expert_width * (c.experts - c.top_k) for _ in model.expert_layers())
 
 
 def finish(run: Run, device, parameters: tuple[int, int], command: list[str]) -> str:
     """Write the summary, the plots and the page; returns what to print."""
     done = run.progress
-    phases = {name: value["seconds"] for name, value in done.items() if isinstance(value, dict) and "seconds" in value}
+    phases = {}
+    for name, value in done.items():
+        if isinstance(value, dict) and "seconds" in value:
+            phases[name] = value["seconds"]
     summary = {
         "preset": run.config.preset,
         "seed": run.config.seed,

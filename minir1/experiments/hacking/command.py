@@ -13,7 +13,6 @@ what there is in a folder, so that arms and seeds can run side by side.
 """
 
 import argparse
-import copy
 import json
 import sys
 import time
@@ -26,25 +25,30 @@ from typing import NamedTuple
 import torch
 
 from minir1.checkpoint import load_checkpoint
-from minir1.config import Config, PretrainConfig, RLConfig
+from minir1.config import Config, EvalConfig, PretrainConfig, RLConfig
 from minir1.console.errors import guard, parse
 from minir1.console.files import write_text
 from minir1.experiments.hacking.plot import draw_figure
-from minir1.fast.accelerate import accelerate
-from minir1.fast.device import Device, make_learner, pick_device
+from minir1.fast.device import make_learner, pick_device
 from minir1.fast.engine import Engine
-from minir1.grpo import score_tokens, train
-from minir1.measure.evaluator import sampling
+from minir1.grpo import score_tokens
 from minir1.model import Transformer
 from minir1.r1.data import curate
-from minir1.r1.preference.model import POINTS_A_STEP, PreferenceModel, final_summary, response_of, train_points, train_preference
+from minir1.r1.preference.model import (
+    POINTS_A_STEP,
+    PreferenceModel,
+    final_summary,
+    response_of,
+    train_points,
+    train_preference,
+)
 from minir1.r1.tasks import general
 from minir1.rewards import score
-from minir1.rollout import Rollouts, roll_out, to_batch
-from minir1.supervised import train_supervised
-from minir1.tasks import countdown
-from minir1.tokenizer import Tokenizer
-from minir1.transcript import Problem
+from minir1.rollout import Rollouts, roll_out, sampling, to_batch
+from minir1.run.phases import Parts, RLPhase, supervised_phase
+from minir1.run.session import Session
+from minir1.tasks import Problem, countdown
+from train_zero import reinforce
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,8 @@ class Plan:
     judge_steps: int = 100  # that train the reward model
     every: int = 10  # steps between measurements
     problems: int = 256  # measured, of the validation split
-    format: float = 0.5  # weight of a well-formed response beside the proxy, which lies in -1..1 (R_general = R_RM + R_format)
+    # weight of a well-formed response beside the proxy in -1..1 (R_general = R_RM + R_format)
+    format: float = 0.5
     countdown: str = "cpu"
     languages: tuple[str, ...] = ("en",)
 
@@ -81,31 +86,50 @@ class Hacked(NamedTuple):
         return self.proxy + self.weight * self.format
 
 
-Proxy = Callable[[Rollouts], list[float]]  # one number a response, in -1..1
-Draw = Callable[[Random, str], Problem]  # a problem of a split
+Proxy = Callable[[Rollouts], list[float]]  # one number per response, in -1..1
 
 
 @dataclass(frozen=True)
 class Bench:
     """What both experiments share: where and how, and the problems they ask."""
 
-    tokenizer: Tokenizer
-    device: Device
+    session: Session
+    kind: str
     plan: Plan
-    seed: int
-    draw: Draw
     arms: tuple[str, ...] = ARMS
 
-    def problems(self, split: str, key: object, count: int) -> list[Problem]:
-        rng = Random(f"hacking {split} {key}")
-        return [self.draw(rng, split) for _ in range(count)]
+    @property
+    def seed(self) -> int:
+        return self.session.config.seed
 
-    def roll(self, model: Transformer, sampler, problems: list[Problem], group: int, seed: int) -> Rollouts:
-        settings = sampling(self.tokenizer, self.plan.max_tokens)
-        generator = torch.Generator(self.device.name).manual_seed(seed)
-        rollouts = roll_out(model, self.tokenizer, problems, group, settings, generator, sampler)
-        rewards = [score(rollouts.problem(row), curate.without_summary(text)) for row, text in enumerate(rollouts.texts)]
-        return replace(rollouts, rewards=rewards)
+    def problems(self, split: str, key: object, count: int) -> list[Problem]:
+        return draw_problems(self.kind, self.plan, split, key, count)
+
+    def judge(self, step: int, rollouts: Rollouts) -> list:
+        """The core's rewards; a summary is none of its business."""
+        texts = enumerate(rollouts.texts)
+        return [score(rollouts.problem(i), curate.without_summary(text)) for i, text in texts]
+
+    def roll(self, model, sampler, problems: list[Problem], group: int, seed: int) -> Rollouts:
+        tokenizer, device = self.session.tokenizer, self.session.device.name
+        settings = sampling(tokenizer, self.plan.max_tokens)
+        generator = torch.Generator(device).manual_seed(seed)
+        rollouts = roll_out(model, tokenizer, problems, group, settings, generator, sampler)
+        return replace(rollouts, rewards=self.judge(0, rollouts))
+
+
+def draw_problems(kind: str, plan: Plan, split: str, key: object, count: int) -> list[Problem]:
+    """Puzzles for the neural judge of reasoning, general prompts for the preference model."""
+    rng = Random(f"hacking {split} {key}")
+    problems = []
+    for _ in range(count):
+        if kind == "reasoning":
+            lang = rng.choice(plan.languages)
+            problems.append(countdown.sample(rng, plan.countdown, split, lang))
+        else:
+            what = general.draw_kind(rng)
+            problems.append(general.sample(rng, what, split, rng.choice(plan.languages)))
+    return problems
 
 
 def truth(rollouts: Rollouts) -> list[float]:
@@ -116,32 +140,40 @@ def truth(rollouts: Rollouts) -> list[float]:
 # ---------------------------------------------------------------- climbing a reward
 
 
-def chase(bench: Bench, start: Transformer, proxy: Proxy, reward: Proxy, say: str) -> list[dict]:
-    """GRPO from `start` with `reward`; every few steps both `proxy` and truth, measured on the same held-out problems."""
-    plan, model = bench.plan, copy.deepcopy(start)
-    rl = RLConfig(steps=plan.steps, prompts=plan.prompts, group_size=plan.group, lr=plan.lr, lr_end=1.0, max_tokens=plan.max_tokens)
-    learner, held = make_learner(model, 0.0, rl.clip, bench.device), bench.problems("validation", "", plan.problems)
-    sampler = Engine(model, bench.device.dtype, max(plan.prompts * plan.group, 128), plan.max_tokens).sample
-    rows: list[dict] = []
+def chase(bench: Bench, start: Transformer, proxy: Proxy, reward: Proxy, arm: str) -> list[dict]:
+    """GRPO from `start` with `reward`.
 
-    def look(step: int) -> None:
+    Every few steps both `proxy` and truth, measured on the same held-out problems.
+    """
+    plan, session = bench.plan, bench.session
+    held, rows = bench.problems("validation", "", plan.problems), []
+
+    def look(step: int, model: Transformer, sampler) -> None:
         rows.append(measure(bench, model, start, sampler, held, proxy, step))
-        figures = (f"{name} {rows[-1][name]:.3f}" for name in ("proxy", "truth", "format", "length", "kl", "correlation"))
-        print(f"{say} step {step}: {', '.join(figures)}", flush=True)
+        names = ("proxy", "truth", "format", "length", "kl", "correlation")
+        figures = ", ".join(f"{name} {rows[-1][name]:.3f}" for name in names)
+        print(f"{arm} step {step}: {figures}", flush=True)
 
-    def generate(step: int) -> Rollouts:
-        problems = bench.problems("train", f"{bench.seed} {step}", plan.prompts)
-        rollouts = bench.roll(model, sampler, problems, plan.group, bench.seed * 1_000_003 + step)
-        given = zip(reward(rollouts), rollouts.rewards)
-        return replace(rollouts, rewards=[Hacked(value, *judged, plan.format) for value, judged in given])
+    def draw(step: int) -> tuple:
+        key = f"{bench.seed} {step}"
+        return draw_problems, (bench.kind, plan, "train", key, plan.prompts)
 
-    def on_step(step: int, rollouts: Rollouts, adv_B, stats) -> None:
+    def judge(step: int, rollouts: Rollouts) -> list[Hacked]:
+        judged = replace(rollouts, rewards=bench.judge(step, rollouts))
+        pairs = zip(reward(judged), judged.rewards)
+        return [Hacked(value, *true, plan.format) for value, true in pairs]
+
+    def after(step: int, phase: RLPhase, rollouts: Rollouts, stats) -> None:
         if (step + 1) % plan.every == 0:
-            look(step + 1)
+            look(step + 1, phase.model, phase.sampler)
 
-    look(0)
-    with accelerate(model, bench.device):
-        train(model, learner, range(plan.steps), rl, bench.tokenizer.pad, generate, on_step)
+    def sampler(model: Transformer):
+        rows = max(plan.prompts * plan.group, 128)
+        return Engine(model, session.device.dtype, rows, plan.max_tokens).sample
+
+    look(0, start, sampler(start))
+    parts = Parts(judge=judge, after=after, sampler=sampler)
+    reinforce(session, start, arm, session.config.rl, draw, parts)
     return rows
 
 
@@ -152,8 +184,9 @@ def measure(bench: Bench, model, start, sampler, held: list[Problem], proxy: Pro
     """
     rollouts = bench.roll(model, sampler, held, 1, seed=step)
     values, right = torch.tensor(proxy(rollouts)), torch.tensor([reward.accuracy for reward in rollouts.rewards])
-    batch = to_batch(rollouts, bench.tokenizer.pad, bench.device.name)
-    learner = make_learner(start, 0.0, 1.0, bench.device)  # only for its number format
+    session = bench.session
+    batch = to_batch(rollouts, session.tokenizer.pad, session.device.name)
+    learner = make_learner(start, 0.0, 1.0, session.device)  # only for its number format
     now_BT, then_BT = (score_tokens(m, learner, batch, RLConfig()) for m in (model, start))
     together = torch.corrcoef(torch.stack([values, right]))[0, 1].nan_to_num().item()
     return {
@@ -176,11 +209,13 @@ def measure(bench: Bench, model, start, sampler, held: list[Problem], proxy: Pro
 
 def preference_experiment(bench: Bench, start: Transformer, saved: str | None = None) -> dict:
     """General prompts under the preference model, a saved one or one trained here; it sees the final summary only."""
-    plan, device = bench.plan, bench.device.name
+    plan, device = bench.plan, bench.session.device.name
     if saved:
         judge = PreferenceModel.load(saved, device)
     else:
-        judge = train_preference(start, bench.tokenizer, bench.seed, plan.judge_steps, device, plan.languages)
+        judge = train_preference(
+            start, bench.session.tokenizer, bench.seed, plan.judge_steps, device, plan.languages
+        )
 
     def proxy(rollouts: Rollouts) -> list[float]:
         questions = [rollouts.problem(row).question() for row in range(len(rollouts.texts))]
@@ -191,20 +226,22 @@ def preference_experiment(bench: Bench, start: Transformer, saved: str | None = 
 
 def reasoning_experiment(bench: Bench, start: Transformer) -> dict:
     """Countdown under a neural judge of whole responses, trained on what `start` wrote and whether it was right."""
-    sampler = Engine(start, bench.device.dtype, 256, bench.plan.max_tokens).sample
-    counts = {"train": POINTS_A_STEP * bench.plan.judge_steps, "validation": 1024}
-    told = {split: _graded(bench, start, sampler, split, n) for split, n in counts.items()}
-    judge = train_points(start, bench.tokenizer, told["train"], bench.seed, bench.device.name)
+    session, plan = bench.session, bench.plan
+    sampler = Engine(start, session.device.dtype, 256, plan.max_tokens).sample
+    counts = {"train": POINTS_A_STEP * plan.judge_steps, "validation": 1024}
+    graded = {split: _graded(bench, start, sampler, split, n) for split, n in counts.items()}
+    how = (bench.seed, session.device.name)
+    judge = train_points(start, session.tokenizer, graded["train"], *how)
     whole = lambda questions, responses: judge.harmless_score(questions, responses)  # noqa: E731
-    value_N = whole([q for q, *_ in told["validation"]], [r for _, r, _ in told["validation"]])
-    right_N = torch.tensor([right for *_, right in told["validation"]])
+    value_N = whole([q for q, *_ in graded["validation"]], [r for _, r, _ in graded["validation"]])
+    right_N = torch.tensor([right for *_, right in graded["validation"]])
     figures = {"accuracy": ((value_N > 0) == right_N).float().mean().item(), "auc": auc(value_N, right_N)}
 
     def proxy(rollouts: Rollouts) -> list[float]:
         questions = [rollouts.problem(row).question() for row in range(len(rollouts.texts))]
         return whole(questions, rollouts.texts).tolist()
 
-    return {"judge": figures | {"read": len(told["train"])}} | _arms(bench, start, proxy)
+    return {"judge": figures | {"read": len(graded["train"])}} | _arms(bench, start, proxy)
 
 
 def _graded(bench: Bench, start: Transformer, sampler, split: str, count: int) -> list[tuple[str, str, bool]]:
@@ -238,22 +275,20 @@ def _arms(bench: Bench, start: Transformer, proxy: Proxy) -> dict[str, list[dict
 
 
 def warm_up(bench: Bench, model: Transformer, steps: int, rows: int = 32) -> None:
-    """Fine-tune on general questions and answers for a while: a base that has never met them has nothing to be judged."""
-    rng, plan = Random(f"hacking warm {bench.seed}"), bench.plan
-    asked = (general.documents(rng, rng.choice(plan.languages)) for _ in range(steps * rows))
-    lines = [(question, response_of(answer)) for question, answer in asked]
-    learner = make_learner(model, 0.0, 1.0, bench.device, "muon")
-    batches = curate.batches(lines, bench.tokenizer, rows, 1, bench.seed, bench.device.name)
-    with accelerate(model, bench.device):
-        train_supervised(model, learner, batches, PretrainConfig(lr=1e-3, warmup=0.05), steps, lambda step: None)
-    model.eval()
+    """Fine-tune on general questions and answers: a base that has never met them has nothing to be
+    judged."""
+    rng, plan, session = Random(f"hacking warm {bench.seed}"), bench.plan, bench.session
+    lines = []
+    for _ in range(steps * rows):
+        question, answer = general.documents(rng, rng.choice(plan.languages))
+        lines.append((question, response_of(answer)))
 
+    def batches(first: int):
+        device = session.device.name
+        return curate.batches(lines, session.tokenizer, rows, 1, bench.seed, device)
 
-def draw_of(kind: str, plan: Plan) -> Draw:
-    if kind == "reasoning":
-        return lambda rng, split: countdown.sample(rng, plan.countdown, split, rng.choice(plan.languages))
-    kinds, shares = list(general.KINDS), [share for _, share in general.KINDS.values()]
-    return lambda rng, split: general.sample(rng, rng.choices(kinds, shares)[0], split, rng.choice(plan.languages))
+    config = PretrainConfig(lr=1e-3, warmup=0.05, weight_decay=0.0)
+    supervised_phase(session, model, "warm up", config, steps, batches)
 
 
 def main(arguments: list[str]) -> None:
@@ -275,20 +310,29 @@ def main(arguments: list[str]) -> None:
     given = parse(parser, arguments)
     changes = {name: getattr(given, name) for name in ("steps", "judge_steps", "lr", "max_tokens") if getattr(given, name)}
     plan = replace(PLANS[given.kind], languages=tuple(given.languages.split(",")), countdown=given.countdown, **changes)
-    general.register()
     torch.manual_seed(given.seed)
-    device, start = pick_device(Config(device=given.device)), time.time()
+    rl = RLConfig(
+        steps=plan.steps, prompts=plan.prompts, group_size=plan.group, lr=plan.lr, lr_end=1.0,
+        max_tokens=plan.max_tokens,
+    )  # fmt: skip
+    config = Config(seed=given.seed, device=given.device, rl=rl, eval=EvalConfig(batch=128))
+    device, start = pick_device(config), time.time()
     model, tokenizer = load_checkpoint(given.checkpoint, device.name)
-    bench = Bench(tokenizer, device, plan, given.seed, draw_of(given.kind, plan), (given.arm,) if given.arm else ARMS)
+    session = Session.unsaved(config, device, tokenizer)
+    bench = Bench(session, given.kind, plan, (given.arm,) if given.arm else ARMS)
     if given.warm:
         warm_up(bench, model, given.warm)
-    found = preference_experiment(bench, model, given.judge) if given.kind == "preference" else reasoning_experiment(bench, model)
-    told = {"kind": given.kind, "seed": given.seed, "command": " ".join(arguments), "device": str(device), "plan": asdict(plan)}
-    told |= {"seconds": time.time() - start, "judge": found["judge"]}
+    if given.kind == "preference":
+        results = preference_experiment(bench, model, given.judge)
+    else:
+        results = reasoning_experiment(bench, model)
+    head = {"kind": given.kind, "seed": given.seed, "command": " ".join(arguments)}
+    head |= {"device": str(device), "plan": asdict(plan)}
+    head |= {"seconds": time.time() - start, "judge": results["judge"]}
     for arm in bench.arms:
-        whole = json.dumps(told | {"arm": arm, "rows": found[arm]}, indent=1, ensure_ascii=False)
+        whole = json.dumps(head | {"arm": arm, "rows": results[arm]}, indent=1, ensure_ascii=False)
         write_text(given.out / f"{given.kind}-{given.seed}-{arm}.json", whole)
-    print(f"judge: {found['judge']}; see {draw_figure(given.kind, given.out)}")
+    print(f"judge: {results['judge']}; see {draw_figure(given.kind, given.out)}")
 
 
 if __name__ == "__main__":

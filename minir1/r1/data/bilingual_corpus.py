@@ -4,7 +4,7 @@ The core's corpus knows no facts. The R1 pipeline needs a base that has met them
 answering: so a share of the documents are general tasks (general.py, training wordings only) whose answer is right at a stated
 rate and otherwise a plausible wrong one. What the base then knows is measured, in the first row of the scoreboard.
 
-batches() has corpus.batches' signature plus the mixture; each batch is a function of its index alone: a run can go on anywhere.
+Each batch is a function of its index alone: a run can go on anywhere.
 """
 
 from collections.abc import Iterator
@@ -41,13 +41,6 @@ def page(rng: Random, corpus: CorpusConfig, reading: ReadingConfig) -> str:
     return render(problem.question(), answer)
 
 
-def train_tokenizer(corpus: CorpusConfig, seed: int, documents: int = 8000) -> Tokenizer:
-    """Learned from both kinds of text in equal parts: general words are rare in the mixture, but should not fall apart to bytes."""
-    rng = Random(f"reading tokenizer {seed}")
-    halves = (ReadingConfig(general=0.0), ReadingConfig(general=1.0, right=1.0))
-    return Tokenizer.train([page(rng, corpus, halves[i % 2]) for i in range(documents)], corpus.vocab_size)
-
-
 _tokenizer = lru_cache(2)(Tokenizer.from_text)
 
 
@@ -63,17 +56,31 @@ def batch(
     return np.lib.stride_tricks.sliding_window_view(block, row_tokens + 1)[::row_tokens].copy()
 
 
-def batches(
-    corpus: CorpusConfig,
-    reading: ReadingConfig,
-    tokenizer: Tokenizer,
-    seed: int,
-    rows: int,
-    row_tokens: int,
-    first: int,
-    count: int,
-) -> Iterator[np.ndarray]:
-    """`count` batches from batch `first` on, written ahead by other processes."""
-    text = tokenizer.to_text()
-    keys = ((corpus, reading, text, seed, index, rows, row_tokens) for index in range(first, first + count))
-    return parallel_map(batch, keys, corpus.workers)
+@dataclass(frozen=True)
+class BilingualCorpus:
+    """What run.phases.pretrain asks of a corpus."""
+
+    corpus: CorpusConfig
+    reading: ReadingConfig
+    seed: int
+
+    @classmethod
+    def of(cls, config) -> "BilingualCorpus":
+        """Of an R1Config."""
+        return cls(config.corpus, config.reading, config.seed)
+
+    def train_tokenizer(self, documents: int = 8000) -> Tokenizer:
+        """Learned from both kinds of text in equal parts: general words are rare in the mixture, but
+        should not fall apart to bytes."""
+        rng = Random(f"reading tokenizer {self.seed}")
+        halves = (ReadingConfig(general=0.0), ReadingConfig(general=1.0, right=1.0))
+        texts = [page(rng, self.corpus, halves[i % 2]) for i in range(documents)]
+        return Tokenizer.train(texts, self.corpus.vocab_size)
+
+    def batches(
+        self, tokenizer: Tokenizer, rows: int, row_tokens: int, first: int, count: int
+    ) -> Iterator[np.ndarray]:
+        """`count` batches from batch `first` on, written ahead by other processes."""
+        text, numbers = tokenizer.to_text(), range(first, first + count)
+        keys = ((self.corpus, self.reading, text, self.seed, i, rows, row_tokens) for i in numbers)
+        return parallel_map(batch, keys, self.corpus.workers)

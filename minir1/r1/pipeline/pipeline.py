@@ -1,44 +1,59 @@
-"""What the stages share: the run folder and its sub-folders, the checkpoints by name, the costs, and how to go on after a stop.
+"""What the stages share: run folders, checkpoints by name, costs, and how to go on after a stop.
 
 RUN/config.json       every setting
 RUN/checkpoints/      base.pt zero.pt dev1.pt dev2.pt dev2-plain.pt dev3.pt r1.pt, students
-RUN/0-zero/ ...       one run folder a stage (metrics.jsonl, progress.json, samples/, data/)
+RUN/0-zero/ ...       one run folder per stage (metrics.jsonl, progress.json, samples/, data/)
 RUN/scoreboard.json   and .md, .png; prompts.md: the same five prompts answered by every stage
 """
 
 import json
 import shutil
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from minir1.checkpoint import load_checkpoint, save_checkpoint
 from minir1.config import RLConfig, UserError, replace
-from minir1.console.files import write_text
+from minir1.console.files import read_settings, write_text
+from minir1.data import find_checkpoint
 from minir1.fast.device import pick_device
-from minir1.measure.evaluator import parse_tasks
 from minir1.model import Transformer
-from minir1.r1.pipeline.costs import add_costs, cost
-from minir1.r1.pipeline.flags import PROGRAM, read_arguments, settle
-from minir1.r1.pipeline.stages import spent
-from minir1.r1.presets import STAGES, R1Config, from_text, parse_stages, to_text
-from minir1.r1.tasks import general
+from minir1.r1.pipeline.flags import TRAIN_R1, read, settle
+from minir1.r1.presets import STAGES, R1Config, from_dict_r1, parse_stages, to_text
+from minir1.run.costs import add_costs, cost, spent
 from minir1.run.folder import Run
-from minir1.run.session import Session
+from minir1.run.session import Session, resumable, set_up_torch
+from minir1.tasks import parse_tasks
 from minir1.tokenizer import Tokenizer
 
-SHIPPED = Path(__file__).parents[2] / "data"
 FOLDERS = {
-    "base": "0-base", "students": "0-students", "0": "0-zero", "1": "1-cold-start", "2": "2-reasoning-rl",
-    "3": "3-rejection-sampling", "4": "4-all-scenarios", "5": "5-distillation", "score": "scoreboard",
-}  # fmt: skip
+    "base": "0-base",
+    "students": "0-students",
+    "0": "0-zero",
+    "1": "1-cold-start",
+    "2": "2-reasoning-rl",
+    "3": "3-rejection-sampling",
+    "4": "4-all-scenarios",
+    "5": "5-distillation",
+    "score": "scoreboard",
+}
 
 MAKES = {
-    "base": ("base",), "students": ("untaught-small", "untaught-medium", "untaught-large"),
-    "0": ("zero",), "1": ("dev1",), "2": ("dev2", "dev2-plain"), "3": ("dev3",), "4": ("r1",),
-    "5": ("student-small", "student-medium", "student-large", "student-direct", "student-on-policy"),
-}  # fmt: skip
+    "base": ("base",),
+    "students": ("untaught-small", "untaught-medium", "untaught-large"),
+    "0": ("zero",),
+    "1": ("dev1",),
+    "2": ("dev2", "dev2-plain"),
+    "3": ("dev3",),
+    "4": ("r1",),
+    "5": (
+        "student-small",
+        "student-medium",
+        "student-large",
+        "student-direct",
+        "student-on-policy",
+    ),
+}
 
 
 class Pipeline:
@@ -50,26 +65,26 @@ class Pipeline:
     @classmethod
     def open(cls, arguments: list[str]) -> "Pipeline":
         """A new run from the command line, or an old one with --resume RUN [--stages ...]."""
-        given = read_arguments(arguments)
-        if "resume" in given:
-            root, config = Path(given.pop("resume")), None
-            stages = given.pop("stages", None)
-            if given:
-                raise UserError("--resume takes a run folder and perhaps --stages: its settings are in the folder")
+        values = read(arguments)
+        if "resume" in values:
+            root, stages = Path(values.pop("resume")), values.pop("stages", None)
+            if values:
+                say = "--resume takes a run folder and perhaps --stages: its settings are in the folder"
+                raise UserError(say)
             config = _read_config(root)
             pipeline = cls(root, config, parse_stages(stages or config.stages))
         else:
-            config = settle(given, "gpu" if torch.cuda.is_available() else "cpu")
+            config = settle(values, "gpu" if torch.cuda.is_available() else "cpu")
             root = Path(config.out)
             if (root / "config.json").exists():
-                raise UserError(f"{root} holds a run: go on with --resume {root}, or choose another --out")
+                how = f"go on with --resume {root}, or choose another --out"
+                raise UserError(f"{root} holds a run: {how}")
             pipeline = cls(root, config, parse_stages(config.stages))
             pipeline.check_source()
             write_text(root / "config.json", to_text(config))
-        general.register()
-        torch.set_num_threads(config.threads or torch.get_num_threads())
-        torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for every shape, and ours vary
-        print(f"minir1: R1, preset {config.preset}, seed {config.seed}, {pipeline.device}; run folder {root}", flush=True)
+        set_up_torch(config)
+        where = f"{pipeline.device}; run folder {root}"
+        print(f"minir1: R1, preset {config.preset}, seed {config.seed}, {where}", flush=True)
         return pipeline
 
     def check_source(self) -> None:
@@ -83,30 +98,28 @@ class Pipeline:
         if config.source and not (Path(config.source) / "checkpoints").is_dir():
             raise UserError(f"--from {config.source}: no run there (no checkpoints folder)")
         for flag, given in (("base", config.base if not config.from_scratch else ""), ("zero", config.zero)):
-            if given and not config.source and shipped(given) is None:
+            if given and not config.source and find_checkpoint(given) is None:
                 raise UserError(f"--{flag}: no checkpoint {given}, here or in minir1/data")
 
     # ------------------------------------------------------------ stages
 
     def session(self, stage: str, rl: RLConfig | None = None, tokens: int | None = None) -> Session:
-        """The stage's own run folder, new or as it was left, with everything train_zero's parts need."""
-        path, world = self.root / FOLDERS[stage], self.config.stage_config(rl)
-        if tokens:  # that students read
-            world = replace(world, pretrain=replace(world.pretrain, tokens=tokens))
-        run = Run.resume(path) if (path / "config.json").exists() else Run.start(path, world)
+        """The stage's own run folder, new or as it was left, as a session.
+
+        `tokens`: that students read. Samplers are compiled for no stage: too short a use.
+        """
+        path, config = self.root / FOLDERS[stage], self.config.stage_config(rl)
+        if stage not in ("base", "students"):
+            config = replace(config, compile=False)
+        if tokens:
+            config = replace(config, pretrain=replace(config.pretrain, tokens=tokens))
+        resumed = (path / "config.json").exists()
+        run = Run.resume(path) if resumed else Run.start(path, config)
         torch.manual_seed(self.config.seed)
         return Session(run, self.device, self._tokenizer)
 
-    @contextmanager
     def resumable(self):
-        """Say how to go on when the user or a fault stops the work."""
-        how = f"go on with: python {PROGRAM} --resume {self.root}"
-        try:
-            yield
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"interrupted; {how}") from None
-        except OSError as fault:
-            raise OSError(f"{fault}; then {how}") from fault
+        return resumable(TRAIN_R1.name, self.root)
 
     def missing(self) -> list[str]:
         """The stages to be done now: those asked for that have not ended, and the base and the students if there are none."""
@@ -143,17 +156,20 @@ class Pipeline:
         model, self._tokenizer = load_checkpoint(self.path(name), self.device.name)
         return model
 
-    def given(self, name: str) -> Transformer:
-        """A checkpoint by path or shipped name; its tokenizer becomes the run's. Raises UserError if it is not the base's."""
-        model, tokenizer = load_checkpoint(shipped(name) or name, self.device.name)
+    def from_file(self, name: str) -> Transformer:
+        """A checkpoint by path or shipped name; its tokenizer becomes the run's.
+
+        Raises UserError if it does not descend from this run's base.
+        """
+        model, tokenizer = load_checkpoint(find_checkpoint(name) or name, self.device.name)
         if self.has("base") and tokenizer.to_text() != self.tokenizer.to_text():
             raise UserError(f"{name} does not descend from this run's base: their tokenizers differ")
         self._tokenizer = tokenizer
         return model
 
     def shares_tokenizer(self, name: str) -> bool:
-        """Whether a shipped checkpoint is there that shares the base's tokenizer."""
-        path = shipped(name)
+        """Whether a checkpoint of this name is there and has the base's tokenizer."""
+        path = find_checkpoint(name)
         return path is not None and load_checkpoint(path)[1].to_text() == self.tokenizer.to_text()
 
     @property
@@ -163,11 +179,11 @@ class Pipeline:
         return self._tokenizer
 
     def finish(self, name: str, model: Transformer, session: Session | None, *phases: str) -> None:
-        """Keep a stage's model under its name, and what its phases (all of them if none is named) have cost."""
-        tokenizer = self._tokenizer = (session and session.tokenizer) or self.tokenizer
-        save_checkpoint(self.path(name), model, tokenizer)
-        found = spent(session) if session else {}
-        parts = [cost(model, **found[phase]) for phase in phases or found if phase in found]
+        """Keep a stage's model under its name, and what its phases (all, if none is named) cost."""
+        self._tokenizer = (session and session.tokenizer) or self.tokenizer
+        save_checkpoint(self.path(name), model, self._tokenizer)
+        totals = spent(session.run) if session else {}
+        parts = [cost(model, totals[phase]) for phase in phases or totals if phase in totals]
         costs = self.costs() | {name: add_costs(*parts)}
         write_text(self.root / "costs.json", json.dumps(costs, indent=1))
 
@@ -192,18 +208,13 @@ class Pipeline:
         raise UserError(f"there is no data of stage {stage}: run it, or give --from RUN")
 
 
-def shipped(name: str) -> Path | None:
-    """A checkpoint by path, or by the name it is shipped under."""
-    return next((path for path in (SHIPPED / name, Path(name)) if path.is_file()), None)
-
-
 def _read_config(root: Path) -> R1Config:
     path = root / "config.json"
     if not path.is_file():
         raise UserError(f"nothing to resume: {root} holds no config.json")
     try:
-        return from_text(path.read_text(encoding="utf-8"))
+        return from_dict_r1(read_settings(path))
     except (ValueError, TypeError) as fault:
         raise UserError(f"{path} cannot be read ({fault})") from fault
     except UserError as fault:
-        raise UserError(f"{path} is not a run of {PROGRAM} ({fault})") from fault
+        raise UserError(f"{path} is not a run of {TRAIN_R1.name} ({fault})") from fault

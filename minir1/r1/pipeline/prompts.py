@@ -1,34 +1,31 @@
-"""What is asked in each stage: problems by step, drawn ahead, and the general lines of stage 3. Training split only.
+"""What is asked in each stage: problems by step, and the general lines of stage 3. Training split only.
 
 A draw is `draw(step) -> (function, arguments)`: plain data, so that other processes can do the work.
 """
 
-from collections.abc import Callable
 from random import Random
 
 from minir1.config import RLConfig
-from minir1.measure.evaluator import draw_problems
 from minir1.r1.data.curate import render_response
 from minir1.r1.presets import R1Config
 from minir1.r1.tasks import general
-from minir1.transcript import Problem
+from minir1.run.phases import Draw, training_problems
+from minir1.tasks import Problem, draw_problems
 
 
-def reasoning_only(config: R1Config, rl: RLConfig, phase: str) -> Callable[[int], tuple]:
+def reasoning_only(config: R1Config, rl: RLConfig, key: str) -> Draw:
     """Problems with a rule: the mixture of `rl.tasks`, both languages."""
-
-    def draw(step: int) -> tuple:
-        return draw_problems, (rl.tasks, config.corpus.languages, "train", f"{config.seed} {phase} {step}", rl.prompts)
-
-    return draw
+    return training_problems(config, rl, key)
 
 
-def mixed(config: R1Config, rl: RLConfig, phase: str) -> Callable[[int], tuple]:
+def mixed(config: R1Config, rl: RLConfig, key: str) -> Draw:
     """The same, and from `begins(...)` on a share of general prompts."""
+    first = begins(rl.steps, config.preference.last)
 
     def draw(step: int) -> tuple:
-        share = config.preference.share if step >= begins(rl.steps, config.preference.last) else 0.0
-        return draw_both, (rl.tasks, config.corpus.languages, f"{config.seed} {phase} {step}", rl.prompts, share)
+        share = config.preference.share if step >= first else 0.0
+        seed = f"{config.seed} {key} {step}"
+        return draw_both, (rl.tasks, config.corpus.languages, seed, rl.prompts, share)
 
     return draw
 
@@ -42,20 +39,33 @@ def begins(steps: int, last: float) -> int:
     return steps - round(last * steps)
 
 
-def draw_both(tasks: tuple[str, ...], languages: tuple[str, ...], key: str, count: int, share: float) -> list[Problem]:
+def draw_both(
+    tasks: tuple[str, ...], languages: tuple[str, ...], key: str, count: int, share: float
+) -> list[Problem]:
+    """`count` problems, `share` of them general."""
     rng, some = Random(f"general {key}"), round(share * count)
-    asked = draw_problems(tasks, languages, "train", key, count - some) if some < count else []
-    return asked + [general.sample(rng, general.draw_kind(rng), "train", rng.choice(languages)) for _ in range(some)]
+    problems = draw_problems(tasks, languages, "train", key, count - some) if some < count else []
+    for _ in range(some):
+        kind = general.draw_kind(rng)
+        problems.append(general.sample(rng, kind, "train", rng.choice(languages)))
+    return problems
 
 
 def general_lines(config: R1Config) -> list[dict]:
-    """Stage 3's non-reasoning data, with its provenance. Such a response has no thought: the answer is the summary."""
+    """Stage 3's non-reasoning data, with its provenance. Such a response has no thought: the answer is
+    the summary."""
     rng, lines = Random(f"general lines {config.seed}"), []
     for i in range(config.rejection.general):
         lang = config.corpus.languages[i % len(config.corpus.languages)]
         problem = general.sample(rng, general.draw_kind(rng), "train", lang)
-        response = plain_answer(general.canonical(problem))
-        lines.append({"question": problem.question(), "response": response, "problem": problem.to_json(), "source": "general.py"})
+        lines.append(
+            {
+                "question": problem.question(),
+                "response": plain_answer(general.canonical(problem)),
+                "problem": problem.to_json(),
+                "source": "general.py",
+            }
+        )
     return lines
 
 

@@ -18,10 +18,10 @@ import torch
 from minir1.console.files import write_text
 from minir1.measure.evaluator import draw_problems, many_problems, sampling
 from minir1.r1.data.curate import readable, without_summary
+from minir1.r1.data.language import foreign_share, mixing
 from minir1.r1.pipeline.pipeline import Pipeline
 from minir1.r1.pipeline.stages import sampler_for
 from minir1.r1.preference.rewards import plain
-from minir1.r1.scoreboard.language import foreign_share, mixing
 from minir1.r1.scoreboard.page import draw_scoreboard, prompts_page, table_text
 from minir1.r1.tasks import general
 from minir1.rollout import Rollouts, roll_out

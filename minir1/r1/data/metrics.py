@@ -1,0 +1,35 @@
+"""The metrics of a stage's responses."""
+
+from collections.abc import Callable
+
+from minir1.config import RLConfig
+from minir1.r1.data.curate import readable
+from minir1.r1.data.language import mixing
+from minir1.r1.tasks.base import General
+from minir1.rollout import Rollouts
+
+
+def describe_stage(rollouts: Rollouts, rl: RLConfig) -> dict[str, float]:
+    """reward, length, truncated: of all responses. accuracy, readable, mixed words and switches: of
+    those to reasoning problems. general_...: of the others."""
+    rewards, texts, rows = rollouts.rewards, rollouts.texts, range(len(rollouts.rewards))
+    general = [row for row in rows if isinstance(rollouts.problem(row), General)]
+    reasoning = [row for row in rows if not isinstance(rollouts.problem(row), General)]
+
+    def mean(rows, value: Callable[[int], float]) -> float:
+        return sum(map(value, rows)) / len(rows)
+
+    metrics = {
+        "reward": mean(rows, lambda row: rewards[row].total(rl)),
+        "length": sum(rollouts.lengths()) / len(rewards),
+        "truncated": 1 - sum(rollouts.stopped) / len(rewards),
+    }
+    if reasoning:
+        metrics["accuracy"] = mean(reasoning, lambda row: rewards[row].accuracy)
+        metrics["readable"] = mean(reasoning, lambda row: readable(rollouts.problem(row), texts[row]))
+        metrics |= mixing([(rollouts.problem(row), texts[row]) for row in reasoning])
+    if general:
+        metrics["general_accuracy"] = mean(general, lambda row: rewards[row].accuracy)
+        preference = lambda row: getattr(rewards[row], "preference", 0.0)  # noqa: E731
+        metrics["general_preference"] = mean(general, preference)
+    return metrics
