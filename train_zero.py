@@ -24,7 +24,7 @@ from minir1.fast.warm import Waiting
 from minir1.model import Transformer
 from minir1.rollout import to_batch
 from minir1.run.costs import parameter_counts
-from minir1.run.phases import Draw, MiniWeb, Parts, RLPhase, pretrain
+from minir1.run.phases import R1_ZERO, Draw, MiniWeb, Parts, RLPhase, pretrain
 from minir1.run.session import Session
 from minir1.run.summary import finish
 from minir1.transcript import ANSWER
@@ -34,7 +34,7 @@ from minir1.transcript import ANSWER
 
 def reinforce(
     session: Session, start: Transformer, phase: str, rl: RLConfig, draw: Draw | None = None,
-    parts: Parts = Parts(), validate: bool = False, budget: float | None = None,
+    parts: Parts = R1_ZERO, validate: bool = False, budget: float | None = None,
 ) -> Transformer:  # fmt: skip
     """The algorithm: sample groups, compare within each group, move towards the better ones.
 
@@ -72,7 +72,7 @@ def base_model(session: Session, reader: MiniWeb | None = None) -> Transformer:
     return model
 
 
-def r1_zero(session: Session, base: Transformer, parts: Parts = Parts()) -> Transformer:
+def r1_zero(session: Session, base: Transformer, parts: Parts = R1_ZERO) -> Transformer:
     """GRPO on the base with rule rewards, nothing else."""
     return reinforce(session, base, "rl", session.config.rl, parts=parts, validate=True)
 

@@ -80,3 +80,9 @@ def to_batch(rollouts: Rollouts, pad_id: int, device) -> Batch:
     if rollouts.actions:
         mask_BT[mask_BT.clone()] = torch.tensor([action for row in rollouts.actions for action in row])
     return Batch(ids_BT.to(device), mask_BT.to(device), logp_BT.to(device), length_B.to(device))
+
+
+def sampling(tokenizer: Tokenizer, max_tokens: int, temperature: float = 1.0, top_p: float = 1.0) -> Sampling:
+    return Sampling(max_tokens, (tokenizer.end,), temperature, top_p)
+
+

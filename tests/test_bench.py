@@ -12,7 +12,7 @@ from minir1.experiments.bench import command as bench
 from minir1.experiments.bench import others as bench_others
 from minir1.model import Transformer
 from minir1.presets import PRESETS
-from minir1.run.summary import parameter_counts
+from minir1.run.costs import parameter_counts
 
 
 def test_operations_are_twice_the_parameters_used_and_attention():

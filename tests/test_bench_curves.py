@@ -11,7 +11,7 @@ from minir1.experiments.bench import command as bench
 from minir1.experiments.bench import curves as bench_curves
 from minir1.model import Transformer
 from minir1.presets import PRESETS
-from minir1.run.summary import parameter_counts
+from minir1.run.costs import parameter_counts
 
 PARTS = {"batch": 2, "length": 2, "long": 1, "size": 2, "pretraining": 2}  # points in the tiny plan
 TINY = bench_curves.Plan((2, 4), 6, (4, 8), 2, (4, 12), ((16, 2, 4), (32, 2, 4)), 4, 2, 1)

@@ -24,9 +24,9 @@ from minir1.r1.students import distill
 from minir1.r1.students import stage as students
 from minir1.r1.students.distill import SIZES, direct_rl, distil, on_policy, operations, pretrain_student, reverse_kl, student_config
 from minir1.rewards import Reward
+from minir1.run.costs import parameter_counts
 from minir1.run.folder import Run
 from minir1.run.session import Session
-from minir1.run.summary import parameter_counts
 from minir1.supervised import Learner
 from minir1.tasks import countdown
 from minir1.tokenizer import Tokenizer

@@ -13,11 +13,11 @@ from minir1.experiments.failures.command import compare, describe, fix, jobs_of,
 from minir1.experiments.failures.gallery import ACCURACY, FAILURES
 from minir1.experiments.failures.plot import draw
 from minir1.experiments.failures.runs import Arm, Job, last_figures, run_arm, shipped_base
-from minir1.measure.evaluator import draw_problems, sampling
 from minir1.model import token_logp
 from minir1.rewards import score
-from minir1.rollout import roll_out, to_batch
+from minir1.rollout import roll_out, sampling, to_batch
 from minir1.sampler import sample
+from minir1.tasks import draw_problems
 from minir1.tasks.countdown import Countdown
 
 SMALL = {"rl.group_size": 2, "rl.max_tokens": 16}

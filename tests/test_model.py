@@ -23,7 +23,7 @@ from minir1.model import (
     token_logp,
 )
 from minir1.presets import PRESETS
-from minir1.run.summary import parameter_counts
+from minir1.run.costs import parameter_counts
 
 SMALL = ModelConfig(
     vocab_size=80, width=32, layers=3, heads=4, kv_rank=16, nope_width=12, rope_width=8, value_width=10,

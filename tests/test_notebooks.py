@@ -353,7 +353,7 @@ def test_pipeline_puzzles_ask_what_the_package_does():
     from minir1.r1.preference.model import bradley_terry
     from minir1.r1.students.distill import reverse_kl
     from minir1.rewards import Reward
-    from minir1.run.summary import parameter_counts
+    from minir1.run.costs import parameter_counts
     from minir1.tasks.countdown import Countdown
 
     agree("08.preference_loss", bradley_terry)

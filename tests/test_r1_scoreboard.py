@@ -24,9 +24,9 @@ from minir1.r1.scoreboard.scoreboard import Board, consensus, majority, puzzle_f
 from minir1.r1.tasks import general
 from minir1.r1.tasks.facts import Fact
 from minir1.rollout import Rollouts
+from minir1.run.costs import parameter_counts
 from minir1.run.folder import Run
 from minir1.run.session import Session
-from minir1.run.summary import parameter_counts
 from minir1.tasks.countdown import Countdown, compose, solve
 from minir1.transcript import END, prompt
 

@@ -31,9 +31,9 @@ from minir1.fast.engine import Engine
 from minir1.fast.experts import batched_experts, grouped_experts, grouped_experts_compiled, pieces, set_expert_kernel
 from minir1.fast.graphs import Replayed
 from minir1.fast.norms import norms_by_hand
-from minir1.measure.evaluator import sampling
 from minir1.model import Cache, RMSNorm, Transformer, looped_experts, token_logp
 from minir1.presets import PRESETS
+from minir1.rollout import sampling
 from minir1.run import session as session
 from minir1.sampler import Sampling, choose, pad, prefill, restrict, sample
 from minir1.supervised import Learner, language_loss

@@ -31,7 +31,7 @@ from minir1.model import Transformer
 from minir1.presets import PRESETS
 from minir1.rewards import Reward
 from minir1.rollout import Rollouts, roll_out
-from minir1.run.summary import parameter_counts
+from minir1.run.costs import parameter_counts
 from minir1.sampler import Sampling, sample
 from minir1.supervised import Learner
 from minir1.tasks.countdown import Countdown

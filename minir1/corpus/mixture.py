@@ -128,7 +128,7 @@ _tokenizer = lru_cache(2)(Tokenizer.from_text)  # one per worker process: its ca
 
 
 def batches(
-    config: CorpusConfig, tokenizer: Tokenizer, seed: int, rows: int, row_tokens: int, first: int, count: int, run=starmap
+    config: CorpusConfig, tokenizer: Tokenizer, seed: int, rows: int, row_tokens: int, first: int, count: int, run=starmap, shard=shard
 ) -> Iterator[np.ndarray]:
     """`count` batches `[rows, row_tokens + 1]` from batch `first` on: neighbours share one token, documents run on.
 

@@ -1,57 +1,23 @@
 """Measuring a policy, and the reference lines that every accuracy is shown beside."""
 
-from random import Random
 
 import torch
 
-from minir1.config import Config, UserError
-from minir1.corpus.writers import plain
+from minir1.config import Config
 from minir1.fast.parallel import parallel_map
+from minir1.measure.baselines import blind, blind_hit_rates
 from minir1.measure.behaviours import summarise
 from minir1.rollout import Rollouts, roll_out
 from minir1.sampler import Sampling
-from minir1.tasks import arithmetic, countdown
+from minir1.tasks import draw_problems, parse_tasks
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import ANSWER, THINK, Problem
-
-
-def parse_tasks(tasks: tuple[str, ...]) -> list[tuple[str, str, float]]:
-    """("countdown:3to4=0.8", ...) as (task, kind, share). Raises UserError for anything else."""
-    parsed = []
-    for text in tasks:
-        name, _, share = text.partition("=")
-        task, _, kind = name.partition(":")
-        known = {"countdown": countdown.DISTRIBUTIONS, "arithmetic": arithmetic.KINDS}.get(task, ())
-        try:
-            parsed.append((task, kind, float(share or 1)))
-        except ValueError:
-            raise UserError(f"--rl.tasks: {text!r} should read like countdown:3to4=0.8") from None
-        if kind not in known:
-            names = "|".join(countdown.DISTRIBUTIONS)
-            raise UserError(f"--rl.tasks: no task {name!r}; there are countdown:{names} and arithmetic:KIND")
-    return parsed
-
-
-def draw_problems(tasks: tuple[str, ...], languages: tuple[str, ...], split: str, key: str, count: int) -> list[Problem]:
-    """`count` problems of a mixture; `key` is the seed."""
-    rng, parsed = Random(key), parse_tasks(tasks)
-    weights = [share for _, _, share in parsed]
-    problems = []
-    for _ in range(count):
-        task, kind, _ = rng.choices(parsed, weights)[0]
-        module = countdown if task == "countdown" else arithmetic
-        problems.append(module.sample(rng, kind, split, rng.choice(languages)))
-    return problems
 
 
 def many_problems(tasks, languages, split: str, key: str, count: int) -> list[Problem]:
     """draw_problems over all cores (harder problems take milliseconds each)."""
     parts = ((tasks, languages, split, f"{key} {i}", 64) for i in range(-(-count // 64)))
     return [problem for part in parallel_map(draw_problems, parts, 1 if count <= 512 else 0) for problem in part][:count]
-
-
-def sampling(tokenizer: Tokenizer, max_tokens: int, temperature: float = 1.0, top_p: float = 1.0) -> Sampling:
-    return Sampling(max_tokens, (tokenizer.end,), temperature, top_p)
 
 
 def outcome(rollouts: Rollouts) -> dict[str, float]:
@@ -131,41 +97,3 @@ class Evaluator:
         return found | {"references": references}
 
 
-def blind(problems: list[Problem], tokenizer: Tokenizer, budget: int, attempts: dict[int, float] | None = None) -> dict[str, float]:
-    """Blind search: random attempts, written and checked as the corpus writes them, until one hits.
-
-    Stops after `budget` tokens or, when given, after `attempts[how many numbers]` attempts. Needs no training.
-    """
-    rng, right, tokens, tried, hits, by_count = Random("blind"), [], [], 0, 0, {}
-    puzzles = [p for p in problems if isinstance(p, countdown.Countdown)]
-    for problem in puzzles:
-        used, solved, n = 3, False, 0
-        limit = (attempts or {}).get(len(problem.numbers), float("inf"))
-        while not solved and n < limit:
-            steps = plain.random_attempt(rng, problem.numbers)
-            line = f"\nwait, {', '.join(map(str, steps))}, not {problem.target}"
-            used += len(tokenizer.encode(line))
-            if used > budget:
-                break
-            n, solved = n + 1, steps[-1].value == problem.target
-        tried, hits = tried + n, hits + solved
-        right.append(solved)
-        tokens.append(min(used, budget))
-        by_count.setdefault(len(problem.numbers), []).append(solved)
-    return {
-        "accuracy": sum(right) / max(1, len(right)),
-        "n": len(right),
-        "length": sum(tokens) / max(1, len(tokens)),
-        "hit_rate": hits / max(1, tried),
-        **{f"accuracy_{k}": sum(v) / len(v) for k, v in sorted(by_count.items())},
-    }
-
-
-def blind_hit_rates(problems: list[Problem], repeats: int = 40) -> dict[str, float]:
-    """Chance that one random attempt hits, by count of numbers."""
-    rng, found = Random("blind hits"), {}
-    for p in problems:
-        if isinstance(p, countdown.Countdown):
-            hits = sum(plain.random_attempt(rng, p.numbers)[-1].value == p.target for _ in range(repeats))
-            found.setdefault(len(p.numbers), []).append(hits / repeats)
-    return {f"hit_rate_{k}": sum(v) / len(v) for k, v in sorted(found.items())}

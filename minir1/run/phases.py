@@ -170,6 +170,9 @@ class Parts:
     describe: Describe = describe
 
 
+R1_ZERO = Parts()
+
+
 class RLPhase:
     """One phase of reinforcement learning from `start`, which stays as it is.
 
@@ -179,7 +182,7 @@ class RLPhase:
 
     def __init__(
         self, session: Session, start: Transformer, name: str, rl: RLConfig, draw: Draw | None = None,
-        parts: Parts = Parts(), validate: bool = False, budget: float | None = None,
+        parts: Parts = R1_ZERO, validate: bool = False, budget: float | None = None,
     ):  # fmt: skip
         self.session, self.name, self.rl, self.parts, self.budget = session, name, rl, parts, budget
         self.model = copy.deepcopy(start)

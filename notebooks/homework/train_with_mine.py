@@ -20,7 +20,9 @@ from minir1.rollout import roll_out
 from minir1.supervised import Learner
 from minir1.console import errors as cli
 from minir1.report.drawing import BLUE, RED, save, smooth
-from minir1.measure.evaluator import draw_problems, outcome, sampling
+from minir1.tasks import draw_problems
+from minir1.measure.evaluator import outcome
+from minir1.rollout import sampling
 from minir1.report.words import column, phase
 
 HERE = Path(__file__).parent

@@ -30,13 +30,13 @@ from minir1.fast.accelerate import accelerate, make_sampler
 from minir1.fast.device import Device, make_learner, pick_device
 from minir1.fast.engine import Engine
 from minir1.grpo import advantages, update
-from minir1.measure.evaluator import draw_problems
 from minir1.model import Transformer
 from minir1.presets import PRESETS
 from minir1.rollout import roll_out, to_batch
-from minir1.run.summary import parameter_counts
+from minir1.run.costs import parameter_counts
 from minir1.sampler import Sampling, sample
 from minir1.supervised import train_supervised
+from minir1.tasks import draw_problems
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import prompt
 

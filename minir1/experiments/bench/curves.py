@@ -23,7 +23,7 @@ from minir1.experiments.bench.command import Bench, about, decode_bytes, operati
 from minir1.fast.accelerate import make_sampler
 from minir1.model import Transformer
 from minir1.report.drawing import BLUE, GREY, INK, ORANGE, RED, dress, figure_of, save
-from minir1.run.summary import parameter_counts
+from minir1.run.costs import parameter_counts
 
 PROMPT = 256  # positions kept for a prompt
 

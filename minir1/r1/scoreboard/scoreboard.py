@@ -16,7 +16,7 @@ from random import Random
 import torch
 
 from minir1.console.files import write_text
-from minir1.measure.evaluator import draw_problems, many_problems, sampling
+from minir1.measure.evaluator import many_problems
 from minir1.r1.data.curate import readable, without_summary
 from minir1.r1.data.language import foreign_share, mixing
 from minir1.r1.pipeline.pipeline import Pipeline
@@ -24,7 +24,8 @@ from minir1.r1.pipeline.stages import sampler_for
 from minir1.r1.preference.rewards import plain
 from minir1.r1.scoreboard.page import draw_scoreboard, prompts_page, table_text
 from minir1.r1.tasks import general
-from minir1.rollout import Rollouts, roll_out
+from minir1.rollout import Rollouts, roll_out, sampling
+from minir1.tasks import draw_problems
 from minir1.tasks.countdown import Countdown, evaluate
 from minir1.transcript import parse
 
