@@ -3,33 +3,42 @@
 import copy
 import json
 from dataclasses import replace
-from pathlib import Path
 from random import Random
-from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from minir1.checkpoint import load_checkpoint
 from minir1.config import apply
 from minir1.console.errors import guard
 from minir1.corpus.mixture import sample_text
 from minir1.fast.device import pick_device
 from minir1.model import Transformer
 from minir1.presets import PRESETS
+from minir1.r1.data.fine_tuning import fine_tune
 from minir1.r1.preference.rewards import rescore
 from minir1.r1.presets import PRESETS as R1_PRESETS
-from minir1.r1.students import distill
-from minir1.r1.students import stage as students
-from minir1.r1.students.distill import SIZES, direct_rl, distil, on_policy, operations, pretrain_student, reverse_kl, student_config
+from minir1.r1.students import distillation
+from minir1.r1.students.distillation import (
+    SIZES,
+    direct_rl,
+    lesson,
+    on_policy,
+    pull,
+    reverse_kl,
+    student_config,
+)
 from minir1.rewards import Reward
-from minir1.run.costs import parameter_counts
+from minir1.rollout import Batch
+from minir1.run import phases
+from minir1.run.costs import costs_of, operations, parameter_counts
 from minir1.run.folder import Run
+from minir1.run.phases import MiniWeb, Parts, pretrain
 from minir1.run.session import Session
 from minir1.supervised import Learner
 from minir1.tasks import countdown
 from minir1.tokenizer import Tokenizer
+from train_zero import reinforce
 
 CONFIG = apply(PRESETS["smoke"], {
     "rl.steps": 3, "rl.tasks": ("countdown:cpu=1",), "pretrain.tokens": 8192, "pretrain.batch_tokens": 2048,
@@ -115,13 +124,13 @@ def test_only_sampled_tokens_are_pulled(student, tokenizer):
     ids_BT = torch.randint(7, 300, (2, 12))
     mask_BT = torch.zeros(2, 11, dtype=torch.bool)
     mask_BT[:, 4:9] = True
-    batch = distill.Batch(ids_BT, mask_BT, torch.zeros(2, 11), torch.tensor([12, 12]))
+    batch = Batch(ids_BT, mask_BT, torch.zeros(2, 11), torch.tensor([12, 12]))
     with torch.no_grad():
         expected = reverse_kl(student(ids_BT[:, :-1]), teacher(ids_BT[:, :-1]))[mask_BT].mean()
-    whole = distill._pull(student, teacher, learner, batch, 10_000)
+    whole = pull(student, teacher, learner, batch, 10_000)
     gradient = [p.grad.clone() for p in learner.parameters]
     learner.optimizer.zero_grad()
-    parts = distill._pull(student, teacher, learner, batch, 12)  # a row at a time adds up to the same
+    parts = pull(student, teacher, learner, batch, 12)  # a row at a time adds up to the same
     assert whole == pytest.approx(expected.item(), rel=1e-5) and parts == pytest.approx(whole, rel=1e-5)
     assert all(torch.allclose(a, p.grad, atol=1e-7) for a, p in zip(gradient, learner.parameters))
 
@@ -129,111 +138,150 @@ def test_only_sampled_tokens_are_pulled(student, tokenizer):
 # ---------------------------------------------------------------- the ways to teach
 
 
-def test_a_student_reads_the_corpus_and_goes_on_after_a_stop(session, tmp_path, monkeypatch):
-    monkeypatch.setattr(distill, "_SHAPES", {"cpu": {"small": (32, 2, 8)}})
-    whole = pretrain_student(session, "small", tmp_path / "a.pt")
+def again(session: Session) -> Session:
+    """The same run, resumed from its last checkpoint."""
+    return Session(Run.resume(session.run.path), session.device, session.tokenizer)
+
+
+def test_a_student_reads_the_corpus_and_goes_on_after_a_stop(session, monkeypatch):
+    monkeypatch.setattr(distillation, "_SHAPES", {"cpu": {"small": (32, 2, 8)}})
+    shape, phase = student_config("small", 320), "pretrain_small"
+    a = pretrain(session, shape, MiniWeb(CONFIG), phase, every=1)
+    whole = costs_of(session, phase)
     assert whole["steps"] == 4 and whole["tokens_trained"] == 8192
-    state = session.run.load_state("pretrain_small")
+    state = session.run.load_state(phase)
     assert state["step"] == 2  # the last one kept
-    again = pretrain_student(session, "small", tmp_path / "b.pt")  # takes up that state: two more steps
-    same = {key: whole[key] for key in ("steps", "tokens_trained", "flops")}
-    assert same == {key: again[key] for key in same}
-    (a, _), (b, _) = load_checkpoint(tmp_path / "a.pt"), load_checkpoint(tmp_path / "b.pt")
-    assert all(torch.allclose(x, y, atol=1e-6) for x, y in zip(a.state_dict().values(), b.state_dict().values()))
+    resumed = again(session)
+    b = pretrain(resumed, shape, MiniWeb(CONFIG), phase, every=1)  # two more steps
+    same = ("steps", "tokens_trained", "flops")
+    assert [whole[key] for key in same] == [costs_of(resumed, phase)[key] for key in same]
+    pairs = zip(a.state_dict().values(), b.state_dict().values())
+    assert all(torch.allclose(x, y, atol=1e-6) for x, y in pairs)
 
 
-def test_distilling_learns_the_lines_and_leaves_the_given_student_alone(session, student, tmp_path):
+def test_distilling_learns_the_lines_and_leaves_the_given_student_alone(session, student):
     before = copy.deepcopy(student.state_dict())
-    figures = distil(session, student, LINES, tmp_path / "s.pt", epochs=8, rows=8, lr=4e-3)
+    fine_tune(session, student, LINES, "distil", epochs=8, rows=8, lr=4e-3)
     losses = [row["loss"] for row in rows(session, "distil")]
-    assert figures["steps"] == 40 and losses[-1] < 0.3 * losses[0]
+    assert costs_of(session, "distil")["steps"] == 40 and losses[-1] < 0.3 * losses[0]
     assert all(torch.equal(before[name], value) for name, value in student.state_dict().items())
 
 
-def test_direct_rl_spends_the_budget_of_the_other_way(session, student, tmp_path):
-    budget = distil(session, student, LINES * 4, tmp_path / "s.pt", epochs=6, rows=8)["flops"]
-    spent = direct_rl(session, student, tmp_path / "r.pt", flops=budget)
-    steps = [row["flops"] for row in rows(session, "direct_rl")]
+def test_without_lines_the_model_stays_as_it_is(session, student, capsys):
+    model = fine_tune(session, student, [], "distil", epochs=1, rows=8, lr=1e-3)
+    pairs = zip(model.state_dict().values(), student.state_dict().values())
+    assert all(torch.equal(a, b) for a, b in pairs)
+    assert "no response was worth keeping" in capsys.readouterr().out
+
+
+def test_direct_rl_spends_the_budget_of_the_other_way(session, student):
+    fine_tune(session, student, LINES * 4, "distil", epochs=6, rows=8, lr=1e-3)
+    budget = costs_of(session, "distil")["flops"]
+    direct_rl(session, student, CONFIG.rl, budget)
+    cost = costs_of(session, "direct")
+    steps = [row["flops"] for row in rows(session, "direct")]
     largest = max(b - a for a, b in zip([0, *steps], steps))
-    assert spent["steps"] >= 2 and abs(spent["flops"] - budget) <= 0.6 * largest
-    one = operations(student, spent["tokens_sampled"], spent["tokens_trained"])
-    assert spent["flops"] == one and spent["tokens_trained"] > spent["tokens_sampled"] > 0
+    assert cost["steps"] >= 2 and abs(cost["flops"] - budget) <= 0.6 * largest
+    one = operations(student, cost["tokens_sampled"], cost["tokens_trained"])
+    assert cost["flops"] == one and cost["tokens_trained"] > cost["tokens_sampled"] > 0
 
 
-def test_direct_rl_takes_steps_problems_and_rewards(session, student, tmp_path):
+def drawn(count: int):
+    return lambda step: (puzzles, (step, count))
+
+
+def test_rl_takes_steps_problems_and_rewards(session, student):
     seen = []
 
     def judge(step, rollouts):
         seen.append(step)
         return [Reward(float(row % 2), 0.0, 0.0) for row in range(len(rollouts.rewards))]
 
-    figures = direct_rl(session, student, tmp_path / "r.pt", steps=2, draw=lambda step: puzzles(step, 4), judge=judge)
-    assert figures["steps"] == 2 and seen == [0, 1]
+    rl = replace(CONFIG.rl, steps=2)
+    trained = reinforce(session, student, "direct_rl", rl, drawn(4), Parts(judge=judge))
+    assert costs_of(session, "direct_rl")["steps"] == 2 and seen == [0, 1]
     assert all(row["reward"] == pytest.approx(0.5) for row in rows(session, "direct_rl"))
-    trained, _ = load_checkpoint(tmp_path / "r.pt")
-    assert any(not torch.equal(a, b) for a, b in zip(trained.state_dict().values(), student.state_dict().values()))
+    pairs = zip(trained.state_dict().values(), student.state_dict().values())
+    assert any(not torch.equal(a, b) for a, b in pairs)
 
 
-def test_on_policy_distillation_brings_the_student_to_the_teacher(session, student, tmp_path):
+def test_on_policy_distillation_brings_the_student_to_the_teacher(session, student):
     torch.manual_seed(1)
     teacher = copy.deepcopy(student)
     with torch.no_grad():
         teacher.head.weight.add_(0.05 * torch.randn_like(teacher.head.weight))
-    judge = lambda step, rollouts: [SimpleNamespace(accuracy=step % 2) for _ in rollouts.rewards]  # noqa: E731
+
+    def judge(step, rollouts):
+        return [Reward(float(step % 2), 0.0, 0.0) for _ in rollouts.rewards]
+
     said = "<think>3 + 5 = 8, yes</think><answer>3 + 5</answer><|end|>"
     lines = [{"question": p.question(), "response": said} for p in puzzles(0)]
-    figures = on_policy(session, student, teacher, lines, puzzles, 20, tmp_path / "o.pt", lr=3e-3, judge=judge)
-    kl, curated = ([row[name] for row in rows(session, "on_policy")] for name in ("reverse_kl", "reverse_kl_curated"))
+    rl = replace(CONFIG.rl, steps=20)
+    on_policy(session, student, teacher, lines, rl, judge, 3e-3, drawn(8), "on_policy")
+    taken = rows(session, "on_policy")
+    kl, curated = ([row[name] for row in taken] for name in ("reverse_kl", "reverse_kl_curated"))
     assert curated[-1] < 0.5 * curated[0] and curated != kl
-    assert [row["accuracy"] for row in rows(session, "on_policy")] == 10 * [0, 1]
-    assert figures["steps"] == 20 and kl[-1] < 0.5 * kl[0]
-    assert figures["flops"] > operations(student, figures["tokens_sampled"], figures["tokens_trained"])  # the teacher's share
-    assert Path(tmp_path / "o.pt").is_file()
+    assert [row["accuracy"] for row in taken] == 10 * [0, 1]
+    cost = costs_of(session, "on_policy")
+    assert cost["steps"] == 20 and kl[-1] < 0.5 * kl[0]
+    own = operations(student, cost["tokens_sampled"], cost["tokens_trained"])
+    assert cost["flops"] > own  # the teacher's share
 
 
-def test_the_pipeline_judges_on_policy_answers_by_its_own_rules(monkeypatch):
-    """The core's reward does not know summaries: every answer of a taught student would count as wrong."""
+def test_the_pipeline_judges_on_policy_answers_by_its_own_rules(session, student, monkeypatch):
+    """The core's reward does not know summaries: every answer of a taught student would be wrong."""
     asked = []
-    monkeypatch.setattr(students, "load_checkpoint", lambda path, device: (None, None))
-    monkeypatch.setattr(distill, "on_policy", lambda *given, **how: asked.append(how))
-    run = SimpleNamespace(checkpoints=Path("nowhere"))
-    where = SimpleNamespace(run=run, config=PRESETS["smoke"], device=SimpleNamespace(name="cpu"), once=lambda name, work: work())
-    students.by_teacher(where, R1_PRESETS["smoke"], None, [])
-    assert [how["judge"] for how in asked] == [rescore]
+
+    def stop(session, start, phase, rl, draw, parts):
+        asked.append((phase, rl.steps, parts.judge))
+        return start
+
+    monkeypatch.setattr(distillation, "reinforce", stop)
+    session.run.log("on-policy", step=1, seconds_step=0.0, tokens_sampled=0, tokens_trained=0)
+    config = R1_PRESETS["smoke"]
+    distillation.by_teacher(session, config, student, student, LINES)
+    assert asked == [("on-policy", config.students.on_policy_steps, rescore)]
 
 
 def test_students_are_taught_a_random_part_of_the_lines_and_never_more_than_there_are():
     lines, config = [{"question": str(n)} for n in range(50)], R1_PRESETS["smoke"]
     few = replace(config, students=replace(config.students, lines=20))
-    taught = students.lesson(few, lines)
-    assert len(taught) == 20 and all(line in lines for line in taught) and len({line["question"] for line in taught}) == 20
-    assert taught != lines[:20] and taught == students.lesson(few, lines) != students.lesson(replace(few, seed=1), lines)
-    assert len(students.lesson(config, lines)) == 50
+    part = lesson(few, lines)
+    assert len(part) == 20 and all(line in lines for line in part)
+    assert len({line["question"] for line in part}) == 20
+    assert part != lines[:20]
+    assert part == lesson(few, lines) != lesson(replace(few, seed=1), lines)
+    assert len(lesson(config, lines)) == 50
 
 
-def test_each_way_to_teach_shows_how_far_it_is(session, student, tmp_path, capsys):
+def test_each_way_to_teach_shows_how_far_it_is(session, student, capsys):
     said = "<think>3 + 5 = 8, yes</think><answer>3 + 5</answer><|end|>"
     lines = [{"question": p.question(), "response": said} for p in puzzles(0)]
-    distil(session, student, lines, tmp_path / "d.pt", epochs=2, rows=4, phase="distil-tiny")
+    fine_tune(session, student, lines, "distil-tiny", epochs=2, rows=4, lr=1e-3)
     err = capsys.readouterr().err
     assert "distil-tiny: 100%" in err and "4/4" in err and "loss " in err
-    one = direct_rl(session, student, tmp_path / "one.pt", steps=1, draw=lambda step: puzzles(step, 4), phase="one")["flops"]
+    reinforce(session, student, "one", replace(CONFIG.rl, steps=1, lr_end=1.0), drawn(4))
+    one = costs_of(session, "one")["flops"]
     capsys.readouterr()
-    direct_rl(session, student, tmp_path / "r.pt", flops=2.2 * one, draw=lambda step: puzzles(step, 4), phase="by-budget")
-    err = capsys.readouterr().err
-    assert "by-budget: 100%" in err and "2/2" in err and "right " in err  # the number of steps was not known beforehand
+    rl = replace(CONFIG.rl, lr_end=1.0)
+    reinforce(session, student, "by-budget", rl, drawn(4), budget=2.2 * one)
+    err = capsys.readouterr().err  # the number of steps was not known beforehand
+    assert "by-budget: 100%" in err and "2/2" in err and "right " in err
 
 
-@pytest.mark.parametrize("way", ["fit", "train", "roll_out"])
-def test_an_interruption_while_teaching_is_told_on_the_last_line(session, student, tmp_path, capsys, monkeypatch, way):
-    def stop(*given, **how):
+@pytest.mark.parametrize("way", ["supervised", "rl"])
+def test_an_interruption_while_teaching_is_told_on_the_last_line(
+    session, student, capsys, monkeypatch, way
+):
+    def stop(*arguments, **how):
         raise KeyboardInterrupt("go on with: this")
 
-    monkeypatch.setattr(distill, way, stop)  # what each way to teach calls in its loop
+    monkeypatch.setattr(phases, "train_supervised", stop)
+    monkeypatch.setattr(phases, "roll_out", stop)  # what the two loops call
+    rl = replace(CONFIG.rl, steps=2)
     teach = {
-        "fit": lambda arguments: distil(session, student, LINES, tmp_path / "s.pt", rows=8),
-        "train": lambda arguments: direct_rl(session, student, tmp_path / "s.pt", steps=2),
-        "roll_out": lambda arguments: on_policy(session, student, student, LINES, puzzles, 2, tmp_path / "s.pt"),
+        "supervised": lambda _: fine_tune(session, student, LINES, epochs=1, rows=8, lr=1e-3),
+        "rl": lambda _: reinforce(session, student, "rl", rl),
     }[way]
     assert guard(teach, []) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "minir1: go on with: this"

@@ -10,7 +10,7 @@ import torch
 from minir1.checkpoint import save_checkpoint
 from minir1.config import ModelConfig, RLConfig, UserError
 from minir1.corpus.mixture import sample_text
-from minir1.experiments.hacking.command import PLANS, Bench, Hacked, auc, chase, draw_of, main, preference_experiment, truth
+from minir1.experiments.hacking.command import PLANS, Bench, Hacked, auc, chase, main, preference_experiment, truth
 from minir1.experiments.hacking.plot import curve, draw_figure, read_runs
 from minir1.fast.device import pick_device
 from minir1.grpo import advantages
@@ -19,6 +19,7 @@ from minir1.presets import PRESETS
 from minir1.r1.preference.model import PreferenceModel, final_summary
 from minir1.r1.tasks import general
 from minir1.rewards import Reward
+from minir1.run.session import Session
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import render
 
@@ -38,7 +39,12 @@ def start():
 
 def bench(tokenizer, kind="preference", **changes) -> Bench:
     plan = replace(PLANS[kind], **{"steps": 4, "prompts": 4, "group": 4, "max_tokens": 8, "every": 2, "problems": 32} | changes)
-    return Bench(tokenizer, pick_device(PRESETS["smoke"]), plan, 0, draw_of(kind, plan))
+    rl = RLConfig(
+        steps=plan.steps, prompts=plan.prompts, group_size=plan.group, lr=plan.lr, lr_end=1.0,
+        max_tokens=plan.max_tokens,
+    )  # fmt: skip
+    config = replace(PRESETS["smoke"], seed=0, rl=rl)
+    return Bench(Session.unsaved(config, pick_device(config), tokenizer), kind, plan)
 
 
 def test_the_truth_never_counts_in_a_hacked_reward():

@@ -10,7 +10,7 @@ import torch
 
 from minir1.fast.device import pick_device
 from minir1.model import Transformer
-from minir1.r1.data.bilingual_corpus import ReadingConfig, batches, page, train_tokenizer
+from minir1.r1.data.bilingual_corpus import BilingualCorpus, ReadingConfig, page
 from minir1.r1.data.curate import readable
 from minir1.r1.data.language import mixing, spoken
 from minir1.r1.pipeline import stages
@@ -160,7 +160,7 @@ def test_costs_are_two_and_six_operations_a_parameter():
 def session(tmp_path):
     config = PRESETS["smoke"]
     run = Run.start(tmp_path / "stage", config.stage_config())
-    return Session(run, pick_device(run.config), train_tokenizer(config.corpus, 0, 400))
+    return Session(run, pick_device(run.config), BilingualCorpus(config.corpus, config.reading, 0).train_tokenizer(400))
 
 
 def test_collecting_keeps_what_is_right_and_says_where_it_is_from(session, monkeypatch):
@@ -226,8 +226,9 @@ def test_the_base_reads_general_questions_at_the_stated_rates_and_none_that_is_h
 
 def test_batches_of_reading_are_the_same_wherever_they_begin():
     config = PRESETS["smoke"]
-    tokenizer = train_tokenizer(config.corpus, 0, 400)
-    all_four = list(batches(config.corpus, config.reading, tokenizer, 0, 4, 64, 0, 4))
-    last_two = list(batches(config.corpus, config.reading, tokenizer, 0, 4, 64, 2, 2))
+    tokenizer = BilingualCorpus(config.corpus, config.reading, 0).train_tokenizer(400)
+    corpus = BilingualCorpus(config.corpus, config.reading, 0)
+    all_four = list(corpus.batches(tokenizer, 4, 64, 0, 4))
+    last_two = list(corpus.batches(tokenizer, 4, 64, 2, 2))
     assert all((a == b).all() for a, b in zip(all_four[2:], last_two)) and all_four[0].shape == (4, 65)
     assert all((block[1:, 0] == block[:-1, -1]).all() for block in all_four)  # neighbours share one token

@@ -5,14 +5,13 @@ import os
 import re
 import subprocess
 import sys
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 import torch
 
-import train_zero
 from minir1 import grpo
 from minir1.checkpoint import load_checkpoint
 from minir1.config import CorpusConfig, ModelConfig, RLConfig, UserError, apply
@@ -22,8 +21,10 @@ from minir1.experiments.studies import command as study
 from minir1.experiments.studies import corpora as study_corpus
 from minir1.experiments.studies import hooks as study_hooks
 from minir1.experiments.studies.figures import curves_of, over_seeds
+from minir1.experiments.studies.hooks import parts_of
 from minir1.experiments.studies.plans import BASES, DOSES, STUDIES, flags_of
-from minir1.fast.parallel import parallel_map
+from minir1.experiments.studies.worker import reader
+from minir1.fast.device import pick_device
 from minir1.grpo import Total
 from minir1.measure import evaluator as measure
 from minir1.measure.behaviours import corpus_rates
@@ -32,8 +33,10 @@ from minir1.presets import PRESETS
 from minir1.rewards import Reward
 from minir1.rollout import Rollouts, roll_out
 from minir1.run.costs import parameter_counts
+from minir1.run.folder import Run
+from minir1.run.phases import MiniWeb, RLPhase
+from minir1.run.session import Session
 from minir1.sampler import Sampling, sample
-from minir1.supervised import Learner
 from minir1.tasks.countdown import Countdown
 from minir1.transcript import END, THINK
 
@@ -128,18 +131,24 @@ def test_thoughts_of_other_writers_are_not_rewritten():
         study_corpus.sample({"dose": 0.5}, PRESETS["gpu"].corpus, 0, 1)
 
 
-def test_a_patched_shard_holds_the_other_corpus_and_the_patch_ends():
-    config, before = apply(CorpusConfig(), {"shard_tokens": 20_000}), corpus.document
+def test_a_variants_reader_gives_the_other_corpus_and_the_normal_one_is_untouched(tmp_path):
+    config = apply(PRESETS["smoke"], {"corpus.shard_tokens": 20_000})
+    before = corpus.document
     tokenizer = load_checkpoint(ROOT / "minir1/data/base-cpu.pt")[1]
-    with study_hooks.hooked({"corpus": {"dose": 0.0}}):
-        rows = next(corpus.batches(config, tokenizer, 0, 40, 256, 0, 1))
-        spawned = next(corpus.batches(config, tokenizer, 0, 40, 256, 0, 1, partial(parallel_map, workers=2)))
-        assert (rows == spawned).all()  # other processes write it, too
-        assert train_zero.sample_text(config, 0, 50) == study_corpus.sample({"dose": 0.0}, config, 0, 50)
+    session = Session(Run.start(tmp_path / "run", config), pick_device(config), tokenizer)
+    plan = {"dose": 0.0}
+    web = reader(session, {"hooks": {"corpus": plan}})
+    rows = next(web.batches(tokenizer, 40, 256, 0, 1))
+    two = apply(config, {"corpus.workers": 2})
+    spawned = MiniWeb(two, web.sample, web.shard).batches(tokenizer, 40, 256, 0, 1)
+    assert (rows == next(spawned)).all()  # other processes write it, too
+    assert web.sample(config.corpus, 0, 50) == study_corpus.sample(plan, config.corpus, 0, 50)
     assert corpus.document is before and corpus.shard is study_corpus.shard_as_ever
+    assert reader(session, {"hooks": {}}).sample is corpus.sample_text
     text = tokenizer.decode(rows.flatten().tolist())
     puzzles = [d for d in text.split(END) if study_corpus.is_countdown(d.strip())]
-    assert len(puzzles) > 30 and all(len(study_corpus.attempts_in(d)) <= 1 for d in puzzles if "</think>" in d)
+    assert len(puzzles) > 30
+    assert all(len(study_corpus.attempts_in(d)) <= 1 for d in puzzles if "</think>" in d)
 
 
 # ---------------------------------------------------------------- hooks
@@ -154,75 +163,85 @@ def rolled(base, count: int = 6) -> Rollouts:
     model, tokenizer = base
     problems = [Countdown((3, 5, 7 + i), 15 + i) for i in range(count)]
     generator = torch.Generator().manual_seed(1)
-    return train_zero.roll_out(model, tokenizer, problems, 4, Sampling(48, (tokenizer.end,)), generator, sample, "")
+    return roll_out(model, tokenizer, problems, 4, Sampling(48, (tokenizer.end,)), generator, sample, "")
+
+
+def judged(rollouts: Rollouts, hooks: dict) -> list:
+    return parts_of(hooks).judge(0, rollouts)
 
 
 def test_a_random_reward_is_a_coin_and_leaves_the_metrics_true(base):
     honest = rolled(base)
-    with study_hooks.hooked({"random_reward": 0.5}):
-        lied, again = rolled(base), rolled(base)
-    assert lied.texts == honest.texts and [tuple(r) for r in lied.rewards] == [tuple(r) for r in honest.rewards]
-    paid = [r.total(RLConfig()) for r in lied.rewards]
-    assert paid == [r.total(RLConfig()) for r in again.rewards] and set(paid) == {0.0, 1.0}
+    lies, again = (judged(honest, {"random_reward": 0.5}) for _ in range(2))
+    assert [tuple(r) for r in lies] == [tuple(r) for r in honest.rewards]
+    paid = [r.total(RLConfig()) for r in lies]
+    assert paid == [r.total(RLConfig()) for r in again] and set(paid) == {0.0, 1.0}
+    lied = replace(honest, rewards=lies)
     assert measure.outcome(lied)["accuracy"] == measure.outcome(honest)["accuracy"]
-    assert [type(r) for r in rolled(base).rewards] == [Reward] * 24
+    assert judged(honest, {}) is honest.rewards and [type(r) for r in honest.rewards] == [Reward] * 24
 
 
-def test_the_coin_does_not_know_what_is_right(base):
+def test_the_coin_does_not_know_what_is_right():
     flips = []
     for i in range(300):
-        texts, rewards = [f"{i} {row}" for row in range(8)], [Reward(float(row < 4), 1, 1) for row in range(8)]
+        texts = [f"{i} {row}" for row in range(8)]
+        rewards = [Reward(float(row < 4), 1, 1) for row in range(8)]
         rollouts = Rollouts([], 1, [], [[1]] * 8, [], texts, [True] * 8, rewards)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(study_hooks, "roll_out", lambda *a, found=rollouts, **k: found)
-            with study_hooks.hooked({"random_reward": 0.5}):
-                flips.append([r.total(RLConfig()) for r in train_zero.roll_out().rewards])
+        coins = judged(rollouts, {"random_reward": 0.5})
+        flips.append([r.total(RLConfig()) for r in coins])
     right, wrong = (sum(sum(f[part]) for f in flips) / 1200 for part in (slice(4), slice(4, 8)))
     assert abs(right - 0.5) < 0.06 and abs(wrong - 0.5) < 0.06  # four standard errors
 
 
-def test_a_prefilled_tag_begins_every_response_and_yields_to_a_forced_one(base):
-    with study_hooks.hooked({"prefix": THINK}):
-        assert all(text.startswith(THINK) for text in rolled(base).texts)
-        model, tokenizer = base
-        forced = measure.roll_out(
-            model, tokenizer, [Countdown((3, 5), 8)], 1, Sampling(8, (tokenizer.end,)), None, prefix="<answer>"
-        )
-        assert forced.texts[0].startswith("<answer>")
-    assert measure.roll_out is roll_out and train_zero.roll_out is roll_out
+def practised(base, tmp_path, hooks: dict, **changes):
+    """A phase of RL on the shipped base with a variant's parts, ready to begin."""
+    changes = {"rl.prompts": 6, "rl.group_size": 4, "rl.minibatches": 1, "rl.steps": 1} | changes
+    config = apply(PRESETS["cpu"], {"rl.max_tokens": 48, "device": "cpu"} | changes)
+    session = Session(Run.start(tmp_path / "run", config), pick_device(config), base[1])
+    return RLPhase(session, base[0], "rl", config.rl, parts=parts_of(hooks))
+
+
+def test_a_prefilled_tag_begins_every_response_and_yields_to_a_forced_one(base, tmp_path):
+    phase = practised(base, tmp_path, {"prefix": THINK})
+    with phase:
+        assert all(text.startswith(THINK) for text in phase.roll_out(0).texts)
+    model, tokenizer = base
+    settings = Sampling(8, (tokenizer.end,))
+    forced = roll_out(model, tokenizer, [Countdown((3, 5), 8)], 1, settings, prefix="<answer>")
+    assert forced.texts[0].startswith("<answer>")
+    assert parts_of({}).prefix == ""
 
 
 def test_imitation_is_the_cross_entropy_of_the_right_rows():
-    logp, mask = torch.tensor([[-1.0, -2.0], [-3.0, -4.0]], requires_grad=True), torch.tensor([[True, True], [True, False]])
-    with study_hooks.hooked({"imitate": True}):
-        adv = grpo.advantages(torch.tensor([[1.1, 0.1]])).flatten()
-        loss, _ = train_zero.LOSSES["grpo"](logp, logp.detach() - 5, adv, mask, Total(3, 2), RLConfig())
+    logp = torch.tensor([[-1.0, -2.0], [-3.0, -4.0]], requires_grad=True)
+    mask = torch.tensor([[True, True], [True, False]])
+    parts = parts_of({"imitate": True})
+    adv = parts.advantages(torch.tensor([[1.1, 0.1]]), "group").flatten()
+    loss, _ = parts.loss(logp, logp.detach() - 5, adv, mask, Total(3, 2), RLConfig())
     loss.backward()
     assert adv.tolist() == [1, 0] and loss.item() == pytest.approx(1.0)  # (1 + 2) / 3 tokens
     assert torch.equal(logp.grad, torch.tensor([[-1 / 3, -1 / 3], [0, 0]]))
-    assert grpo.advantages is not study_hooks.right_ones
+    assert parts_of({}).advantages is grpo.advantages
 
 
-def test_the_router_moves_away_from_busy_experts_and_padding_does_not_count(base):
+def test_the_router_moves_away_from_busy_experts_and_padding_does_not_count(base, tmp_path):
     model, tokenizer = base
-    model = type(model)(model.config).eval()
-    model.load_state_dict(base[0].state_dict())
-    rollouts = rolled((model, tokenizer))
+    rollouts = rolled(base)
     load = study_hooks.router_load(model, rollouts, tokenizer.pad)
     assert load.shape == (3, 4) and torch.allclose(load.sum(-1), torch.ones(3))
-    one_by_one = sum(
-        torch.stack([torch.bincount(r.expert_BTK.flatten(), minlength=4) for r in model.trunk(torch.tensor([p + ids]))[1]])
-        for p, ids in ((rollouts.prompt_ids[row // 4], rollouts.response_ids[row]) for row in range(24))
-    )
+    one_by_one = 0
+    for row in range(24):
+        ids = torch.tensor([rollouts.prompt_ids[row // 4] + rollouts.response_ids[row]])
+        chosen = [layer.expert_BTK.flatten() for layer in model.trunk(ids)[1]]
+        one_by_one = one_by_one + torch.stack([torch.bincount(c, minlength=4) for c in chosen])
     assert torch.allclose(load, one_by_one / one_by_one.sum(-1, keepdim=True), atol=1e-6)
-    before = [layer.bias_E.clone() for layer in model.expert_layers()]
-    seen = []
-    with study_hooks.hooked({"router": 0.25}), pytest.MonkeyPatch.context() as patch:
+    phase = practised(base, tmp_path, {"router": 0.25})
+    before = [layer.bias_E.clone() for layer in phase.model.expert_layers()]
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study_hooks, "router_load", lambda *_: load)
-        config = apply(RLConfig(), {"group_size": 4, "prompts": 6, "minibatches": 1})
-        train_zero.train(model, Learner(model), range(1), config, tokenizer.pad, lambda _: rollouts, lambda *a: seen.append(a[0]))
-    moved = torch.stack([layer.bias_E - b for layer, b in zip(model.expert_layers(), before)])
-    assert seen == [0] and torch.allclose(moved, 0.25 * torch.sign(load.mean(-1, keepdim=True) - load))
+        phase.parts.after(0, phase, rollouts, {})
+    moved = torch.stack([m.bias_E - b for m, b in zip(phase.model.expert_layers(), before)])
+    assert torch.allclose(moved, 0.25 * torch.sign(load.mean(-1, keepdim=True) - load))
 
 
 # ---------------------------------------------------------------- plans
@@ -235,7 +254,7 @@ def test_every_variant_is_a_valid_run(name, scale, device):
         flags = flags_of(variant, scale, device, {})
         config = parse_command_line([text for key, value in flags.items() for text in (f"--{key}", str(value))])
         assert config.from_scratch == (variant.pretrained or scale == "smoke")
-        assert set(variant.hooks) <= set(study_hooks.HOOKS) | {"budget", "dense_twin"}
+        assert set(variant.hooks) <= set(study_hooks.HOOKS) | {"budget", "dense_twin", "corpus"}
 
 
 def test_names_of_variants_are_folders_and_unlike():

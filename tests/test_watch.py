@@ -1,12 +1,12 @@
-"""What a person sees of a running phase: the last line after an interruption says how to go on, wherever it came."""
+"""What a person sees of a running phase: after an interruption the last line says how to go on."""
 
 import pytest
 
-from minir1.config import PretrainConfig
 from minir1.console.errors import guard
 from minir1.presets import PRESETS
 from minir1.run.folder import Run
-from minir1.run.progress import PretrainWatch
+from minir1.run.progress import Progress
+from minir1.run.session import Session
 
 
 @pytest.mark.parametrize("updates", [0, 1, 9])
@@ -14,7 +14,7 @@ def test_an_interruption_is_told_on_the_last_line(tmp_path, capsys, updates):
     run = Run.start(tmp_path / "run", PRESETS["smoke"])
 
     def work(arguments):
-        watch = PretrainWatch(run, PretrainConfig(), 0, 9, 0)
+        watch = Progress(Session(run, None), "pretrain", 9)
         with watch:
             for _ in range(updates):
                 watch.bar.update()

@@ -4,7 +4,8 @@
 >>> fact.verify("paris."), fact.verify("Rome"), fact.verify("Paris or Rome")
 (True, False, False)
 
-A dialogue's text holds the earlier turn in the transcript's own form, so that prompt() reads as one conversation:
+A dialogue's text holds the earlier turn in the transcript's own form, so that prompt() reads as one
+conversation:
 
 >>> from minir1.transcript import prompt
 >>> print(prompt(Dialogue(text=turns("2 + 2 =", "4", "Add 5 to it."), answers=("9",)).question()))
@@ -19,7 +20,15 @@ from dataclasses import dataclass
 from random import Random
 from typing import ClassVar
 
-from minir1.r1.tasks.base import FACTS, LANGUAGES, WORDINGS, General, forms_of, pick, wording
+from minir1.r1.tasks.general_problem import (
+    FACTS,
+    LANGUAGES,
+    WORDINGS,
+    GeneralProblem,
+    forms_of,
+    join_wording,
+    pick,
+)
 from minir1.r1.tasks.instructions import WORDS
 from minir1.tasks import arithmetic
 
@@ -31,7 +40,7 @@ ROWS = [(relation, row) for relation, table in FACTS.items() for row in table["r
 
 
 def accepted(cell: str, lang: str) -> tuple[str, ...]:
-    """The right answers of a table's cell, the canonical one first. Small numbers may be written as words.
+    """The right answers of a table's cell, the canonical one first. Small numbers may be words.
 
     >>> accepted("gray|grey", "en"), accepted("6", "zh")
     (('gray', 'grey'), ('6', '六'))
@@ -44,8 +53,8 @@ def accepted(cell: str, lang: str) -> tuple[str, ...]:
 
 def subject_and_answers(row: list[str], lang: str) -> tuple[str, tuple[str, ...]]:
     """A row is [English subject, English answers, Chinese subject, Chinese answers]."""
-    at = 2 * LANGUAGES.index(lang)
-    return row[at], accepted(row[at + 1], lang)
+    column = 2 * LANGUAGES.index(lang)
+    return row[column], accepted(row[column + 1], lang)
 
 
 def normal(text: str, exact: bool) -> str:
@@ -55,37 +64,43 @@ def normal(text: str, exact: bool) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fact(General):
+class Fact(GeneralProblem):
     answers: tuple[str, ...]  # any of them is right; the first is canonical
-    relation: str = ""  # of facts.json; where wrong answers of the same kind are found
+    relation: str = ""  # of facts.json; where wrong answers of the same kind come from
     exact: bool = False  # case counts (chemical symbols)
     task: ClassVar[str] = "fact"
+    longest: ClassVar[int] = 200
 
-    def verify(self, answer: str) -> bool:
-        if not isinstance(answer, str) or len(answer) > 200:
-            return False
-        return normal(answer, self.exact) in {normal(right, self.exact) for right in self.answers}
+    def accepts(self, answer: str) -> bool:
+        right = {normal(text, self.exact) for text in self.answers}
+        return normal(answer, self.exact) in right
 
     def canonical(self) -> str:
         return self.answers[0]
 
     def mistakes(self, rng: Random) -> list[str]:
-        """Answers to other questions of the relation, those of similar length; the right answer in the other language."""
-        rows = FACTS[self.relation]["rows"] if self.relation in FACTS else [row for _, row in ROWS]
-        there = LANGUAGES[1 - LANGUAGES.index(self.lang)]
-        here = [(subject_and_answers(row, self.lang)[1], subject_and_answers(row, there)[1][0]) for row in rows]
-        others = sorted({answers[0] for answers, _ in here if not set(answers) & set(self.answers)})
+        """Answers to other questions of the relation, and the right one in the other language.
+
+        The others are those whose length is closest to the right answer's."""
+        known = self.relation in FACTS
+        rows = FACTS[self.relation]["rows"] if known else [row for _, row in ROWS]
+        others, foreign = set(), []
+        for row in rows:
+            answers = subject_and_answers(row, self.lang)[1]
+            if answers == self.answers:
+                foreign.append(subject_and_answers(row, self.other_language())[1][0])
+            if not set(answers) & set(self.answers):
+                others.add(answers[0])
+        others = sorted(others)
         rng.shuffle(others)
         others.sort(key=lambda other: abs(len(other) - len(self.canonical())))
-        return others[:4] + [foreign for answers, foreign in here if answers == self.answers][:1]
-
-    def own(self) -> dict:
-        return {"answers": list(self.answers), "relation": self.relation, "exact": self.exact}
+        return others[:4] + foreign[:1]
 
     @classmethod
-    def read_own(cls, line: dict) -> dict:
+    def read_fields(cls, line: dict) -> dict:
         answers, relation, exact = line.get("answers"), line.get("relation", ""), line.get("exact", False)
-        if not isinstance(answers, list) or not answers or not all(isinstance(a, str) and a.strip() for a in answers):
+        texts = isinstance(answers, list) and all(isinstance(a, str) and a.strip() for a in answers)
+        if not texts or not answers:
             raise ValueError('"answers" must be a list of texts')
         if not isinstance(relation, str) or not isinstance(exact, bool):
             raise ValueError('"relation" must be a text and "exact" true or false')
@@ -98,8 +113,9 @@ def ask(relation: str, template: str, phrase: str, subject: str, lang: str) -> s
     >>> ask("author", "{Q} is {p}?", "the author of {x}", "Hamlet", "en")
     'Who is the author of Hamlet?'
     """
-    asked, p = FACTS[relation]["ask"][lang], phrase.format(x=subject)
-    return template.format(p=p, P=p[0].upper() + p[1:], q=asked, Q=asked.capitalize(), x=subject)
+    word, p = FACTS[relation]["ask"][lang], phrase.format(x=subject)
+    capital = p[0].upper() + p[1:]
+    return template.format(p=p, P=capital, q=word, Q=word.capitalize(), x=subject)
 
 
 def sample_fact(rng: Random, split: str, lang: str) -> Fact:
@@ -107,11 +123,17 @@ def sample_fact(rng: Random, split: str, lang: str) -> Fact:
     relation, row = rng.choice(ROWS)
     table = FACTS[relation]
     direct = [] if split == "novel" else table["direct"][lang]
-    template, phrase = rng.choice(forms_of(WORDINGS["fact"][lang], split) + direct), rng.choice(table["phrases"][lang])
+    template = rng.choice(forms_of(WORDINGS["fact"][lang], split) + direct)
+    phrase = rng.choice(table["phrases"][lang])
     subject, answers = subject_and_answers(row, lang)
-    text = ask(relation, template, phrase, subject, lang)
-    exact = table.get("exact", False)
-    return Fact(text=text, lang=lang, wording=wording(split, template), answers=answers, relation=relation, exact=exact)
+    return Fact(
+        text=ask(relation, template, phrase, subject, lang),
+        lang=lang,
+        wording=join_wording(split, template),
+        answers=answers,
+        relation=relation,
+        exact=table.get("exact", False),
+    )
 
 
 # ---------------------------------------------------------------- dialogues
@@ -136,30 +158,38 @@ class Dialogue(Fact):
             return [*super().mistakes(rng), earlier]
         if re.fullmatch(r"-?[0-9]{1,9}", right):
             return [earlier, *(str(int(right) + error) for error in (-10, -1, 1, 10))]
-        marks = re.findall(r"[ ,，、]+", right)
-        words = re.split(r"[ ,，、]+", right if marks else earlier)
-        mark = marks[0] if marks else ("、" if self.lang == "zh" else " ")
-        turned = mark.join(words[1:] + words[:1])
-        return [earlier, turned, mark.join(words[:-1]), *([] if marks else words)]
+        commas = re.findall(r"[ ,，、]+", right)  # between words
+        words = re.split(r"[ ,，、]+", right if commas else earlier)
+        comma = commas[0] if commas else ("、" if self.lang == "zh" else " ")
+        turned, cut = words[1:] + words[:1], words[:-1]
+        return [earlier, comma.join(turned), comma.join(cut), *([] if commas else words)]
 
 
-def _fact_turns(rng: Random, split: str, lang: str) -> dict:
+def _fact_turns(rng: Random, split: str, lang: str) -> Dialogue:
     relation = rng.choice([name for name, table in FACTS.items() if table.get("follow")])
     table = FACTS[relation]
-    while True:
-        (subject, answers), (next_subject, right) = (subject_and_answers(row, lang) for row in rng.sample(table["rows"], 2))
-        if not set(answers) & set(right):
-            break
+    answers = right = ()
+    while set(answers) & set(right) or not right:
+        first, second = rng.sample(table["rows"], 2)
+        subject, answers = subject_and_answers(first, lang)
+        next_subject, right = subject_and_answers(second, lang)
     template = pick(rng, WORDINGS["fact"][lang], split)
     follow_up = pick(rng, WORDINGS["dialogue"]["then"]["fact"][lang], split)
     question = ask(relation, template, table["phrases"][lang][0], subject, lang)
-    text = turns(question, answers[0], follow_up.format(x=next_subject))
-    exact = table.get("exact", False)
-    return {"text": text, "answers": right, "relation": relation, "exact": exact, "wording": wording(split, template, follow_up)}
+    return Dialogue(
+        text=turns(question, answers[0], follow_up.format(x=next_subject)),
+        lang=lang,
+        wording=join_wording(split, template, follow_up),
+        answers=right,
+        relation=relation,
+        exact=table.get("exact", False),
+    )
 
 
-def _number_turns(rng: Random, split: str, lang: str) -> dict:
-    """The first turn is a sum of the split's own (arithmetic is held out by content) or a choice of two numbers."""
+def _number_turns(rng: Random, split: str, lang: str) -> Dialogue:
+    """The first turn is a choice of two numbers, or a sum of the split's own.
+
+    Arithmetic is held out by content, not by wording."""
     options, templates = ["plus", "minus"], []
     a, b = rng.sample(range(10, 100), 2)
     if rng.random() < 0.5:
@@ -169,26 +199,36 @@ def _number_turns(rng: Random, split: str, lang: str) -> dict:
     else:
         problem = arithmetic.sample(rng, "2d+", "test" if split == "novel" else split, lang)
         question, value = problem.question(), int(problem.answer)
-    then, n = rng.choice(options + ["double"] * (value != 0)), rng.randint(2, 9)
+    if value != 0:
+        options.append("double")
+    then, n = rng.choice(options), rng.randint(2, 9)
     right = {"plus": value + n, "minus": value - n, "double": 2 * value, "other": min(a, b)}[then]
     follow_up = pick(rng, WORDINGS["dialogue"]["then"][then][lang], split)
     text = turns(question, str(value), follow_up.format(n=n))
-    return {"text": text, "answers": (str(right),), "exact": True, "wording": wording(split, *templates, follow_up)}
+    wording = join_wording(split, *templates, follow_up)
+    return Dialogue(text=text, lang=lang, wording=wording, answers=(str(right),), exact=True)
 
 
-def _word_turns(rng: Random, split: str, lang: str) -> dict:
-    words, mark, comma = rng.sample(WORDS[lang], rng.randint(2, 3)), *((" ", ", ") if lang == "en" else ("、", "，"))
-    then = rng.choice(["reverse", "commas", "head", "tail"] + (["upper"] if lang == "en" else []))
-    right = {
-        "reverse": mark.join(words[::-1]), "commas": comma.join(words), "head": words[0], "tail": words[-1],
-        "upper": mark.join(words).upper(),
-    }[then]  # fmt: skip
+def _word_turns(rng: Random, split: str, lang: str) -> Dialogue:
+    words = rng.sample(WORDS[lang], rng.randint(2, 3))
+    space, comma = (" ", ", ") if lang == "en" else ("、", "，")
+    line = space.join(words)
+    rights = {
+        "reverse": space.join(words[::-1]),
+        "commas": comma.join(words),
+        "head": words[0],
+        "tail": words[-1],
+    }
+    if lang == "en":
+        rights["upper"] = line.upper()
+    then = rng.choice(list(rights))
     template = pick(rng, WORDINGS["dialogue"]["first"]["words"][lang], split)
     follow_up = pick(rng, WORDINGS["dialogue"]["then"][then][lang], split)
-    text = turns(template.format(n=len(words)), mark.join(words), follow_up)
-    return {"text": text, "answers": (right,), "exact": True, "wording": wording(split, template, follow_up)}
+    text = turns(template.format(n=len(words)), line, follow_up)
+    wording = join_wording(split, template, follow_up)
+    return Dialogue(text=text, lang=lang, wording=wording, answers=(rights[then],), exact=True)
 
 
 def sample_dialogue(rng: Random, split: str, lang: str) -> Dialogue:
-    make = rng.choice((_fact_turns, _number_turns, _word_turns))
-    return Dialogue(lang=lang, **make(rng, split, lang))
+    draw = rng.choice((_fact_turns, _number_turns, _word_turns))
+    return draw(rng, split, lang)
