@@ -203,8 +203,8 @@ def patched(place, name: str, value):
 
 def write(plan: dict[str, object], rng: Random, config: CorpusConfig) -> str:
     """In place of corpus.document: one document, or several that belong together. `plan` names one of WRITERS and its setting."""
-    if config.writer != "minir1.tasks.countdown":
-        raise UserError(f"studies rewrite the thoughts of the plain writers (minir1.tasks.countdown), not those of {config.writer}")
+    if config.writer != "plain":
+        raise UserError(f"studies rewrite the thoughts of the plain writers (plain), not those of {config.writer}")
     ((name, setting),) = plan.items()
     return "".join(WRITERS[name](rng, config, setting))
 
