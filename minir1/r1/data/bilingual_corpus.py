@@ -37,7 +37,7 @@ def page(rng: Random, corpus: CorpusConfig, reading: ReadingConfig) -> str:
     if rng.random() >= reading.general:
         return document(rng, corpus)
     problem = general.sample(rng, general.draw_kind(rng), "train", rng.choice(corpus.languages))
-    answer = general.canonical(problem) if rng.random() < reading.right else general.corrupt(rng, problem)
+    answer = problem.canonical() if rng.random() < reading.right else problem.corrupt(rng)
     return render(problem.question(), answer)
 
 

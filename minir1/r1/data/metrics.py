@@ -5,7 +5,7 @@ from collections.abc import Callable
 from minir1.config import RLConfig
 from minir1.r1.data.curate import readable
 from minir1.r1.data.language import mixing
-from minir1.r1.tasks.base import General
+from minir1.r1.tasks.general_problem import GeneralProblem
 from minir1.rollout import Rollouts
 
 
@@ -13,8 +13,8 @@ def describe_stage(rollouts: Rollouts, rl: RLConfig) -> dict[str, float]:
     """reward, length, truncated: of all responses. accuracy, readable, mixed words and switches: of
     those to reasoning problems. general_...: of the others."""
     rewards, texts, rows = rollouts.rewards, rollouts.texts, range(len(rollouts.rewards))
-    general = [row for row in rows if isinstance(rollouts.problem(row), General)]
-    reasoning = [row for row in rows if not isinstance(rollouts.problem(row), General)]
+    general = [row for row in rows if isinstance(rollouts.problem(row), GeneralProblem)]
+    reasoning = [row for row in rows if not isinstance(rollouts.problem(row), GeneralProblem)]
 
     def mean(rows, value: Callable[[int], float]) -> float:
         return sum(map(value, rows)) / len(rows)

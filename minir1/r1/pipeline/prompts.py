@@ -61,7 +61,7 @@ def general_lines(config: R1Config) -> list[dict]:
         lines.append(
             {
                 "question": problem.question(),
-                "response": plain_answer(general.canonical(problem)),
+                "response": plain_answer(problem.canonical()),
                 "problem": problem.to_json(),
                 "source": "general.py",
             }

@@ -29,7 +29,7 @@ from minir1.config import ModelConfig, UserError, from_dict
 from minir1.fast.experts import batched_experts, set_expert_kernel
 from minir1.model import Transformer
 from minir1.r1.tasks import general
-from minir1.r1.tasks.base import WORDINGS
+from minir1.r1.tasks.general_problem import WORDINGS
 from minir1.sampler import pad
 from minir1.supervised import Learner, cosine
 from minir1.tokenizer import Tokenizer
@@ -72,7 +72,7 @@ def draw_pair(rng: Random, split: str, languages: tuple[str, ...]) -> Pair:
     while True:
         (kind,) = rng.choices(list(general.KINDS), [share for _, share in general.KINDS.values()])
         problem = general.sample(rng, kind, split, rng.choice(languages))
-        right, wrong = general.canonical(problem), general.corrupt(rng, problem)
+        right, wrong = problem.canonical(), problem.corrupt(rng)
         if max(len(right), len(wrong)) > LONGEST * min(len(right), len(wrong)):
             continue
         votes = sum(rng.random() >= ERROR for _ in range(JUDGEMENTS))  # for the right answer
@@ -88,7 +88,7 @@ def draw_point(rng: Random, split: str, languages: tuple[str, ...]) -> tuple[str
     """
     kind, lang = rng.choice(list(general.KINDS) + ["decline"] * 5), rng.choice(languages)
     problem = general.sample(rng, kind, split, lang)
-    right, thought = general.canonical(problem), rng.choice(("", *_REFUSALS[lang], *_HARMLESS[lang]))
+    right, thought = problem.canonical(), rng.choice(("", *_REFUSALS[lang], *_HARMLESS[lang]))
     if not (kind == "decline" and problem.harmful()) or rng.random() < 0.5:
         answer = right if kind != "decline" or problem.harmful() or rng.random() < 0.7 else rng.choice(_REFUSALS[lang])
         return problem.question(), response_of(answer, thought), True

@@ -12,7 +12,7 @@ from minir1.config import RLConfig
 from minir1.r1.data.curate import readable, without_summary
 from minir1.r1.preference.model import final_summary
 from minir1.r1.presets import PreferenceConfig
-from minir1.r1.tasks.base import General
+from minir1.r1.tasks.general_problem import GeneralProblem
 from minir1.rewards import Reward, score
 from minir1.rollout import Rollouts
 from minir1.transcript import Problem
@@ -46,7 +46,7 @@ def plain(problem: Problem, response: str) -> Reward:
 def judge(problem: Problem, response: str) -> Judgement:
     """Reasoning: format means right and readable. General tasks: a well-formed answer, and no reward for its being right."""
     reward = plain(problem, response)
-    if isinstance(problem, General):
+    if isinstance(problem, GeneralProblem):
         return Judgement(reward.accuracy, reward.format, reward.language, counts=False)
     return Judgement(reward.accuracy, float(reward.accuracy > 0 and readable(problem, response)), reward.language)
 
@@ -72,7 +72,7 @@ class PreferenceJudge:
 
     def __call__(self, step: int, rollouts: Rollouts) -> list[Judgement]:
         judged = rescore(step, rollouts)
-        rows = [row for row in range(len(judged)) if isinstance(rollouts.problem(row), General)]
+        rows = [row for row in range(len(judged)) if isinstance(rollouts.problem(row), GeneralProblem)]
         if not rows:
             return judged
         questions = [rollouts.problem(row).question() for row in rows]

@@ -98,13 +98,14 @@ class Fact(GeneralProblem):
 
     @classmethod
     def read_fields(cls, line: dict) -> dict:
-        answers, relation, exact = line.get("answers"), line.get("relation", ""), line.get("exact", False)
+        answers = line.get("answers")
+        kind = {"relation": line.get("relation", ""), "exact": line.get("exact", False)}
         texts = isinstance(answers, list) and all(isinstance(a, str) and a.strip() for a in answers)
         if not texts or not answers:
             raise ValueError('"answers" must be a list of texts')
-        if not isinstance(relation, str) or not isinstance(exact, bool):
+        if not isinstance(kind["relation"], str) or not isinstance(kind["exact"], bool):
             raise ValueError('"relation" must be a text and "exact" true or false')
-        return {"answers": tuple(answers), "relation": relation, "exact": exact}
+        return {"answers": tuple(answers), **kind}
 
 
 def ask(relation: str, template: str, phrase: str, subject: str, lang: str) -> str:
@@ -118,6 +119,10 @@ def ask(relation: str, template: str, phrase: str, subject: str, lang: str) -> s
     return template.format(p=p, P=capital, q=word, Q=word.capitalize(), x=subject)
 
 
+def kind_of(relation: str) -> dict:
+    return {"relation": relation, "exact": FACTS[relation].get("exact", False)}
+
+
 def sample_fact(rng: Random, split: str, lang: str) -> Fact:
     """Any fact in any split; the wording is the split's."""
     relation, row = rng.choice(ROWS)
@@ -126,14 +131,9 @@ def sample_fact(rng: Random, split: str, lang: str) -> Fact:
     template = rng.choice(forms_of(WORDINGS["fact"][lang], split) + direct)
     phrase = rng.choice(table["phrases"][lang])
     subject, answers = subject_and_answers(row, lang)
-    return Fact(
-        text=ask(relation, template, phrase, subject, lang),
-        lang=lang,
-        wording=join_wording(split, template),
-        answers=answers,
-        relation=relation,
-        exact=table.get("exact", False),
-    )
+    text = ask(relation, template, phrase, subject, lang)
+    wording = join_wording(split, template)
+    return Fact(text=text, lang=lang, wording=wording, answers=answers, **kind_of(relation))
 
 
 # ---------------------------------------------------------------- dialogues
@@ -168,22 +168,17 @@ class Dialogue(Fact):
 def _fact_turns(rng: Random, split: str, lang: str) -> Dialogue:
     relation = rng.choice([name for name, table in FACTS.items() if table.get("follow")])
     table = FACTS[relation]
-    answers = right = ()
-    while set(answers) & set(right) or not right:
+    right = answers = ("",)
+    while set(answers) & set(right):
         first, second = rng.sample(table["rows"], 2)
         subject, answers = subject_and_answers(first, lang)
         next_subject, right = subject_and_answers(second, lang)
     template = pick(rng, WORDINGS["fact"][lang], split)
     follow_up = pick(rng, WORDINGS["dialogue"]["then"]["fact"][lang], split)
     question = ask(relation, template, table["phrases"][lang][0], subject, lang)
-    return Dialogue(
-        text=turns(question, answers[0], follow_up.format(x=next_subject)),
-        lang=lang,
-        wording=join_wording(split, template, follow_up),
-        answers=right,
-        relation=relation,
-        exact=table.get("exact", False),
-    )
+    text = turns(question, answers[0], follow_up.format(x=next_subject))
+    wording = join_wording(split, template, follow_up)
+    return Dialogue(text=text, lang=lang, wording=wording, answers=right, **kind_of(relation))
 
 
 def _number_turns(rng: Random, split: str, lang: str) -> Dialogue:
@@ -213,12 +208,8 @@ def _word_turns(rng: Random, split: str, lang: str) -> Dialogue:
     words = rng.sample(WORDS[lang], rng.randint(2, 3))
     space, comma = (" ", ", ") if lang == "en" else ("、", "，")
     line = space.join(words)
-    rights = {
-        "reverse": space.join(words[::-1]),
-        "commas": comma.join(words),
-        "head": words[0],
-        "tail": words[-1],
-    }
+    rights = {"reverse": space.join(words[::-1]), "commas": comma.join(words)}
+    rights |= {"head": words[0], "tail": words[-1]}
     if lang == "en":
         rights["upper"] = line.upper()
     then = rng.choice(list(rights))

@@ -11,8 +11,7 @@ A problem without a wording (from somebody's file) is split by a hash of its tex
 """
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from random import Random
 from typing import ClassVar
@@ -124,20 +123,3 @@ class GeneralProblem:
 def as_lists(value):
     """Tuples as JSON has them."""
     return [as_lists(part) for part in value] if isinstance(value, tuple) else value
-
-
-def with_opener(draw: Callable[[Random, str, str], GeneralProblem]) -> Callable[..., GeneralProblem]:
-    """A task's `sample`: draws of one kind behind an opener, until a combination is the split's own."""
-
-    def sample(rng: Random, kind: str, split: str, lang: str) -> GeneralProblem:
-        for value, known in ((split, SPLITS), (lang, LANGUAGES)):
-            if value not in known:
-                raise ValueError(f"unknown {value!r}; choose from {', '.join(known)}")
-        while True:
-            problem = draw(rng, split, lang)
-            opener = pick(rng, WORDINGS["openers"][lang], split)
-            wording = " | ".join(filter(None, (problem.wording, opener.strip())))
-            if fits(wording):
-                return replace(problem, text=opener + problem.text, wording=wording)
-
-    return sample
