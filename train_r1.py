@@ -14,7 +14,7 @@ from functools import partial
 
 from minir1.console.errors import guard
 from minir1.r1.data.bilingual_corpus import BilingualCorpus
-from minir1.r1.data.curate import emphasise
+from minir1.r1.data.curation import emphasise
 from minir1.r1.data.fine_tuning import fine_tune, read_lines, write_lines
 from minir1.r1.pipeline.pipeline import Pipeline
 from minir1.r1.pipeline.prompts import general_lines, mixed, reasoning_only

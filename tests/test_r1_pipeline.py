@@ -16,8 +16,7 @@ import train_r1
 from minir1.checkpoint import read
 from minir1.r1.pipeline.flags import parse
 from minir1.r1.presets import PRESETS, CollectConfig
-from minir1.r1.tasks import general
-from minir1.transcript import problem_from_json
+from minir1.tasks import problem_from_json
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
@@ -72,7 +71,6 @@ def test_a_run_leaves_everything_it_promises(whole):
 
 
 def test_the_data_of_every_stage_says_where_it_is_from_and_holds_no_held_out_problem(whole):
-    general.register()
     seen = 0
     for path in whole.glob("*/data/*.jsonl"):
         for line in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
@@ -226,10 +224,14 @@ def test_long_thoughts_are_read_more_often_in_both_fine_tunings(stage, tmp_path,
     (tmp_path / "data").mkdir()
     lines = [{"response": f"<think>{thought}</think>"} for thought in ("a", "a\nb\nc\nd")]
     (tmp_path / "data" / "kept.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    monkeypatch.setattr(train_r1, "made", lambda session, phase, work: work())
-    learn = lambda session, config, start, lines, how: seen.extend(line["response"] for line in lines)  # noqa: E731
+
+    def learn(session, start, lines, **how):
+        seen.extend(line["response"] for line in lines)
+
     monkeypatch.setattr(train_r1, "fine_tune", learn)
-    session = SimpleNamespace(once=lambda *_: None, run=SimpleNamespace(path=tmp_path))
+    session = SimpleNamespace(
+        once=lambda *_: None, load_or_make=lambda phase, work: work(), run=SimpleNamespace(path=tmp_path)
+    )
     config = replace(PRESETS["smoke"], cold=how, rejection=how)
     stage(SimpleNamespace(config=config, model=lambda *_: None, session=lambda *_: session, finish=lambda *_: None))
     assert [len(text) for text in seen] == [16, 22, 22, 22]

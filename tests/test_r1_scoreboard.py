@@ -11,10 +11,11 @@ import torch
 from minir1.fast.device import pick_device
 from minir1.model import Transformer
 from minir1.r1.data.bilingual_corpus import BilingualCorpus, ReadingConfig, page
-from minir1.r1.data.curate import readable
+from minir1.r1.data.curation import readable
 from minir1.r1.data.language import mixing, spoken
 from minir1.r1.pipeline import stages
-from minir1.r1.pipeline.costs import cost
+from minir1.r1.data.fine_tuning import fine_tune, read_lines
+from minir1.run.costs import cost, costs_of
 from minir1.r1.pipeline.prompts import begins, draw_both, general_lines, mixed
 from minir1.r1.preference.rewards import PreferenceJudge, judge, plain
 from minir1.r1.presets import PRESETS
@@ -188,7 +189,7 @@ def test_collecting_keeps_what_is_right_and_says_where_it_is_from(session, monke
     assert counts["kept"] == len({p.question() for p in asked}) and counts["wrong"] == 8 and counts["other language"] == 8
     assert len(lines) == counts["written"] and all(p.split() == "train" for p in asked)
     assert {line["source"] for line in lines} == {"zero.pt"}
-    assert lines == stages.read_lines(session.run.path / "data" / "kept.jsonl")
+    assert lines == read_lines(session.run.path / "data" / "kept.jsonl")
 
 
 def test_fine_tuning_learns_its_lines(session):
@@ -196,10 +197,10 @@ def test_fine_tuning_learns_its_lines(session):
     torch.manual_seed(0)
     start = Transformer(replace(config.model, vocab_size=512))
     lines = general_lines(config)[:2] * 8
-    model = stages.fine_tune(session, config, start, lines, replace(config.cold_sft, epochs=30, lr=5e-3))
-    rows = stages.read_lines(session.run.path / "metrics.jsonl")
+    model = fine_tune(session, start, lines, epochs=30, rows=config.cold_sft.rows, lr=5e-3)
+    rows = read_lines(session.run.path / "metrics.jsonl")
     assert rows[-1]["loss"] < 0.2 < rows[0]["loss"] and rows[0]["tokens_trained"] > 0
-    assert stages.spent(session)["sft"]["tokens_trained"] == sum(row["tokens_trained"] for row in rows)
+    assert costs_of(session, "sft")["tokens_trained"] == sum(row["tokens_trained"] for row in rows)
     assert model is not start
 
 

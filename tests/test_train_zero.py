@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 import train_zero
+from minir1.run.progress import SupervisedProgress
 
 ROOT = Path(__file__).parent.parent
-CLOCKS = ("seconds", "tokens_s", "seconds_rollout", "seconds_update")
+CLOCKS = ("seconds", "tokens_s", "seconds_rollout", "seconds_update", "seconds_step")
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
 
 
@@ -119,8 +120,13 @@ def test_what_the_user_can_put_right_is_one_line_and_status_2(tmp_path, argument
 
 def test_the_sampler_is_compiled_once_the_first_step_is_done(tmp_path, monkeypatch):
     """Before, it would delay that step; never, and RL would begin with waiting."""
-    events, step = [], train_zero.PretrainWatch.step
-    monkeypatch.setattr(train_zero.PretrainWatch, "step", lambda watch, done: events.append("step") or step(watch, done))
+    events, step = [], SupervisedProgress.step
+
+    def stepped(progress, *done):
+        events.append("step")
+        step(progress, *done)
+
+    monkeypatch.setattr(SupervisedProgress, "step", stepped)
     monkeypatch.setattr(train_zero.Session, "warm_sampler", lambda session, model: events.append("sampler"))
     train_zero.main(["--preset", "smoke", "--rl.steps", "0", "--out", str(tmp_path / "run")])
     assert events[:2] == ["step", "sampler"] and events.count("step") > 2

@@ -53,15 +53,14 @@ def costs_of(session, phase: str) -> dict:
 SPENT = ("steps", "seconds", "tokens_sampled", "tokens_trained", "flops")
 
 
-def cost(model: Transformer, phase: dict) -> dict[str, float]:
-    """A phase's `spent` figures with its operations and dollars."""
-    sampled, trained = phase["tokens_sampled"], phase["tokens_trained"]
+def cost(model: Transformer, seconds: float, tokens_sampled: int, tokens_trained: int) -> dict:
+    """What a phase has cost, with its operations and dollars."""
     return {
-        "seconds": phase["seconds"],
-        "tokens_sampled": sampled,
-        "tokens_trained": trained,
-        "flops": operations(model, sampled, trained),
-        "dollars": phase["seconds"] / 3600 * DOLLARS_PER_HOUR,
+        "seconds": seconds,
+        "tokens_sampled": tokens_sampled,
+        "tokens_trained": tokens_trained,
+        "flops": operations(model, tokens_sampled, tokens_trained),
+        "dollars": seconds / 3600 * DOLLARS_PER_HOUR,
     }
 
 

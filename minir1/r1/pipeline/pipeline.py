@@ -182,8 +182,11 @@ class Pipeline:
         """Keep a stage's model under its name, and what its phases (all, if none is named) cost."""
         self._tokenizer = (session and session.tokenizer) or self.tokenizer
         save_checkpoint(self.path(name), model, self._tokenizer)
-        totals = spent(session.run) if session else {}
-        parts = [cost(model, totals[phase]) for phase in phases or totals if phase in totals]
+        totals, parts = spent(session.run) if session else {}, []
+        for phase in phases or totals:
+            if phase in totals:
+                counted = ("seconds", "tokens_sampled", "tokens_trained")
+                parts.append(cost(model, *(totals[phase][name] for name in counted)))
         costs = self.costs() | {name: add_costs(*parts)}
         write_text(self.root / "costs.json", json.dumps(costs, indent=1))
 

@@ -6,7 +6,7 @@ A draw is `draw(step) -> (function, arguments)`: plain data, so that other proce
 from random import Random
 
 from minir1.config import RLConfig
-from minir1.r1.data.curate import render_response
+from minir1.r1.data.curation import render_response
 from minir1.r1.presets import R1Config
 from minir1.r1.tasks import general
 from minir1.run.phases import Draw, training_problems

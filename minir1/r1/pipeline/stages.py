@@ -17,7 +17,7 @@ from minir1.console.files import write_text
 from minir1.fast.accelerate import make_sampler
 from minir1.measure.evaluator import many_problems
 from minir1.model import Transformer
-from minir1.r1.data import curate
+from minir1.r1.data import curation
 from minir1.r1.data.fine_tuning import write_lines
 from minir1.r1.data.metrics import describe_stage
 from minir1.r1.preference import model as preference
@@ -56,7 +56,7 @@ def collect(
     Kept in data/kept.jsonl, counted in data/counts.json. `source` names the checkpoint in every line.
     Problems are of the training split, both languages, the kinds of stage 2's RL.
     """
-    collection, device = curate.Collection(source), session.device.name
+    collection, device = curation.Collection(source), session.device.name
     tasks, key = remix(config.reasoning.tasks, how.sums), f"collect {source} {config.seed}"
     problems = many_problems(tasks, config.corpus.languages, "train", key, how.prompts)
     sampler = sampler_for(model, session, config, max_tokens)

@@ -21,7 +21,7 @@ from minir1.config import ModelConfig
 from minir1.fast.accelerate import accelerate, make_sampler
 from minir1.grpo import micro_batches
 from minir1.model import Transformer
-from minir1.r1.data import curate
+from minir1.r1.data import curation
 from minir1.r1.data.fine_tuning import fine_tune
 from minir1.r1.data.metrics import describe_stage
 from minir1.r1.preference.rewards import rescore
@@ -169,11 +169,11 @@ def reverse_kl(student_BTV: Tensor, teacher_BTV: Tensor) -> Tensor:
 
 def curated_batches(session: Session, lines: list[dict], rows: int, steps: int) -> Iterator[Batch]:
     """A batch of curated lines for each step."""
-    pairs, pad = curate.pairs_of(lines), session.tokenizer.pad
+    pairs, pad = curation.pairs_of(lines), session.tokenizer.pad
     rows = min(rows, len(lines))
     epochs = -(-steps * rows // (len(pairs) // rows * rows))
     how = (rows, epochs, session.config.seed, session.device.name)
-    for ids_BT, mask_BT in curate.batches(pairs, session.tokenizer, *how):
+    for ids_BT, mask_BT in curation.batches(pairs, session.tokenizer, *how):
         yield Batch(ids_BT, mask_BT, mask_BT.float(), (ids_BT != pad).sum(1))
 
 
