@@ -11,7 +11,7 @@ from minir1.corpus.mixture import sample_text
 from minir1.corpus.writers.careful_sums import working
 from minir1.measure.behaviours import observe, read_document
 from minir1.presets import PRESETS, check
-from minir1.r1.data.curate import readable, reason_to_drop, rewrite
+from minir1.r1.data.curation import readable, reason_to_drop, rewrite
 from minir1.tasks import arithmetic
 from minir1.tasks.arithmetic import KINDS, expression, value_of
 from minir1.transcript import render

@@ -15,7 +15,7 @@ from minir1.measure.behaviours import attempts_of, observe, read_document
 from minir1.measure.lookahead import last_step, states
 from minir1.measure.perfect_writer import TIRELESS, perfect_writer
 from minir1.presets import PRESETS, check
-from minir1.r1.data.curate import readable, reason_to_drop, rewrite
+from minir1.r1.data.curation import readable, reason_to_drop, rewrite
 from minir1.tasks import countdown
 from minir1.tasks.countdown import Countdown, sample, steps_of
 from minir1.tokenizer import Tokenizer

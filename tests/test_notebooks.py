@@ -348,7 +348,7 @@ def test_training_puzzles_ask_what_the_package_does():
 
 def test_pipeline_puzzles_ask_what_the_package_does():
     from minir1.model import Transformer
-    from minir1.r1.data.curate import reason_to_drop
+    from minir1.r1.data.curation import reason_to_drop
     from minir1.r1.pipeline.costs import cost
     from minir1.r1.preference.model import bradley_terry
     from minir1.r1.students.distill import reverse_kl

@@ -29,7 +29,7 @@ from minir1.fast.accelerate import accelerate
 from minir1.fast.device import make_learner, pick_device
 from minir1.fast.engine import Engine
 from minir1.model import Transformer
-from minir1.r1.data.curate import render_response, summary_of
+from minir1.r1.data.curation import render_response, summary_of
 from minir1.rollout import Rollouts, Sampler
 from minir1.sampler import Sampling, pad, sample
 from minir1.supervised import Learner, Step, train_supervised
@@ -117,7 +117,7 @@ def encode(document: Document, tokenizer: Tokenizer) -> tuple[list[int], list[bo
 
 
 def batches(documents: list[Document], tokenizer: Tokenizer, rows: int, seed: int, device) -> Iterator[tuple[Tensor, Tensor]]:
-    """Like curate.batches, one epoch: (ids_BT, mask_BT) with forced spans left out. Lines of other kinds have no such span."""
+    """Like curation.batches, one epoch: (ids_BT, mask_BT) with forced spans left out. Lines of other kinds have no such span."""
     pairs = [(tokenizer.encode(prompt(d.question)), *encode(d, tokenizer)) for d in documents]
     Random(f"lessons {seed}").shuffle(pairs)
     for i in range(0, len(pairs) - rows + 1, rows):

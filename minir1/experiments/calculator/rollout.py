@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from minir1.model import Transformer
-from minir1.r1.data.curate import without_summary
+from minir1.r1.data.curation import without_summary
 from minir1.rewards import Reward, score
 from minir1.rollout import Rollouts, Sampler
 from minir1.sampler import Sampling, sample

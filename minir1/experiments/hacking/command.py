@@ -33,7 +33,7 @@ from minir1.fast.device import make_learner, pick_device
 from minir1.fast.engine import Engine
 from minir1.grpo import score_tokens
 from minir1.model import Transformer
-from minir1.r1.data import curate
+from minir1.r1.data import curation
 from minir1.r1.preference.model import (
     POINTS_A_STEP,
     PreferenceModel,
@@ -108,7 +108,7 @@ class Bench:
     def judge(self, step: int, rollouts: Rollouts) -> list:
         """The core's rewards; a summary is none of its business."""
         texts = enumerate(rollouts.texts)
-        return [score(rollouts.problem(i), curate.without_summary(text)) for i, text in texts]
+        return [score(rollouts.problem(i), curation.without_summary(text)) for i, text in texts]
 
     def roll(self, model, sampler, problems: list[Problem], group: int, seed: int) -> Rollouts:
         tokenizer, device = self.session.tokenizer, self.session.device.name
@@ -285,7 +285,7 @@ def warm_up(bench: Bench, model: Transformer, steps: int, rows: int = 32) -> Non
 
     def batches(first: int):
         device = session.device.name
-        return curate.batches(lines, session.tokenizer, rows, 1, bench.seed, device)
+        return curation.batches(lines, session.tokenizer, rows, 1, bench.seed, device)
 
     config = PretrainConfig(lr=1e-3, warmup=0.05, weight_decay=0.0)
     supervised_phase(session, model, "warm up", config, steps, batches)

@@ -11,7 +11,7 @@ from torch import Tensor
 from minir1.config import PretrainConfig
 from minir1.console.files import write_text
 from minir1.model import Transformer
-from minir1.r1.data import curate
+from minir1.r1.data import curation
 from minir1.run.phases import supervised_phase
 from minir1.run.session import Session
 
@@ -38,11 +38,11 @@ def fine_tune(
         return model
     config = PretrainConfig(lr=lr, optimizer=optimizer, weight_decay=0.0, checkpoint_every=200)
     rows = min(rows, len(lines))
-    pairs, device = curate.pairs_of(lines), session.device.name
+    pairs, device = curation.pairs_of(lines), session.device.name
 
     def batches(first: int) -> Iterator[tuple[Tensor, Tensor]]:
         seed = session.config.seed
-        whole = curate.batches(pairs, session.tokenizer, rows, epochs, seed, device)
+        whole = curation.batches(pairs, session.tokenizer, rows, epochs, seed, device)
         return islice(whole, first, None)
 
     return supervised_phase(session, model, phase, config, epochs * (len(lines) // rows), batches)

@@ -8,7 +8,7 @@ five words; responses without words are counted apart, because to say nothing is
 import re
 
 from minir1.measure.behaviours import thought_of
-from minir1.r1.data.curate import summary_in, without_summary
+from minir1.r1.data.curation import summary_in, without_summary
 from minir1.transcript import Problem
 
 _WORD = re.compile(r"[A-Za-z']+|[一-鿿]")

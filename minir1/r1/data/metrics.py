@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from minir1.config import RLConfig
-from minir1.r1.data.curate import readable
+from minir1.r1.data.curation import readable
 from minir1.r1.data.language import mixing
 from minir1.r1.tasks.general_problem import GeneralProblem
 from minir1.rollout import Rollouts

@@ -1,7 +1,7 @@
 """Rewards of the R1 stages: the core's three, on responses that carry a summary, and the preference reward.
 
 The core's template knows no summary between </think> and <answer>, so it is taken out before the core reads a response. Deviation
-from the R1 report: (1) the format reward of these stages is readability (curate.readable): stopped by itself, no
+from the R1 report: (1) the format reward of these stages is readability (curation.readable): stopped by itself, no
 attempt repeated, every written step true, a summary that states the answer. The report left that to cold-start data and to people.
 (2) Only a right answer earns it: a long search risks a repetition, so that giving up early would pay as much as finding the answer.
 """
@@ -9,7 +9,7 @@ attempt repeated, every written step true, a summary that states the answer. The
 from dataclasses import dataclass, replace
 
 from minir1.config import RLConfig
-from minir1.r1.data.curate import readable, without_summary
+from minir1.r1.data.curation import readable, without_summary
 from minir1.r1.preference.model import final_summary
 from minir1.r1.presets import PreferenceConfig
 from minir1.r1.tasks.general_problem import GeneralProblem

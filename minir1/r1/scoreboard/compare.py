@@ -11,7 +11,7 @@ import torch
 
 from minir1.config import UserError, apply
 from minir1.console.errors import guard, parse
-from minir1.r1.data.curate import readable
+from minir1.r1.data.curation import readable
 from minir1.r1.pipeline.pipeline import Pipeline
 from minir1.r1.pipeline.stages import sampler_for
 from minir1.r1.scoreboard.scoreboard import Board, standard_error

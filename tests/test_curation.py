@@ -9,7 +9,7 @@ import torch
 from minir1.config import CorpusConfig
 from minir1.corpus.mixture import sample_text
 from minir1.corpus.writers.plain import planned_attempt, write_trace
-from minir1.r1.data.curate import Collection, batches, readable, reason_to_drop, rewrite, summary_in, without_summary
+from minir1.r1.data.curation import Collection, batches, readable, reason_to_drop, rewrite, summary_in, without_summary
 from minir1.rewards import score
 from minir1.rollout import Rollouts
 from minir1.tasks.arithmetic import Arithmetic
