@@ -101,7 +101,7 @@ def test_of_a_group_the_first_response_is_shown(tmp_path):
 
 def test_the_page_of_a_golden_run(tmp_path, capsys):
     run = tmp_path / "run"
-    shutil.copytree(ROOT / "results" / "cpu-seed0", run)
+    shutil.copytree(ROOT / "results" / "zero" / "cpu-seed0", run)
     assert command(["evolution", str(run), "--documents", "300"]) == 0, capsys.readouterr().err
     text = (run / "evolution.md").read_text(encoding="utf-8")
     exam = [

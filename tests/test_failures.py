@@ -262,5 +262,5 @@ def test_the_command_runs_both_arms_and_writes_figure_numbers_and_table(tmp_path
     found = json.loads((tmp_path / "failures.json").read_text(encoding="utf-8"))
     assert found["command"].startswith("python -m minir1 failures truncation --seeds 0,1")
     assert found["failures"]["truncation"]["seeds"] == 2
-    assert (tmp_path / "failures" / "truncation.png").read_bytes()[:4] == b"\x89PNG"
+    assert (tmp_path / "truncation.png").read_bytes()[:4] == b"\x89PNG"
     assert "| truncation: " in (tmp_path / "failures.md").read_text(encoding="utf-8")

@@ -184,7 +184,7 @@ def test_a_broken_configuration_and_a_preset_without_golden_runs(tmp_path, capsy
     assert command(["golden", str(run)]) == 2 and "cannot be read" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("run", sorted((Path(__file__).parent.parent / "results").glob("*-seed*")), ids=lambda run: run.name)
+@pytest.mark.parametrize("run", sorted((Path(__file__).parent.parent / "results" / "zero").glob("*-seed*")), ids=lambda run: run.name)
 def test_a_shipped_run_holds_the_configuration_that_it_ran_with(run):
     config, summary = (json.loads((run / name).read_text(encoding="utf-8")) for name in ("config.json", "summary.json"))
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -195,7 +195,7 @@ def test_a_shipped_run_holds_the_configuration_that_it_ran_with(run):
 
 def test_the_shipped_golden_runs_agree_and_a_spoiled_copy_does_not(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(Path(__file__).parent.parent)
-    runs = sorted(Path("results").glob("cpu-seed*"))
+    runs = sorted(Path("results/zero").glob("cpu-seed*"))
     assert len(runs) >= 2
     for run in runs:
         assert run not in golden.golden_runs("cpu", run)

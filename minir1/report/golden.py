@@ -1,7 +1,7 @@
 """Is a run as it should be? Its curves beside those of known-good runs of the same preset.
 
-    python -m minir1 golden runs/cpu-0                              against results/cpu-seed*
-    python -m minir1 golden runs/mine --against results/gpu-seed0
+    python -m minir1 golden runs/cpu-0                              against results/zero/cpu-seed*
+    python -m minir1 golden runs/mine --against results/zero/gpu-seed0
 
 Exit status 0: within the band; 1: a figure left it (which one first, at which step, and the usual causes); 2: nothing to compare.
 
@@ -131,8 +131,8 @@ def flat(config: dict, prefix: str = "") -> dict:
 
 
 def golden_runs(preset: str, run: Path) -> list[Path]:
-    """results/PRESET-seed* of the working directory or of the repository, without the run itself."""
-    for results in (Path("results"), Path(__file__).parent.parent.parent / "results"):
+    """results/zero/PRESET-seed* of the working directory or of the repository, without the run itself."""
+    for results in (Path("results/zero"), Path(__file__).parent.parent.parent / "results/zero"):
         found = [path for path in sorted(results.glob(f"{preset}-seed*")) if path.resolve() != run.resolve()]
         if found:
             return found
@@ -208,7 +208,7 @@ def main(arguments: list[str]) -> int:
     """`RUN [--against GOLDEN ...]`. Exit status 0: within the band, 1: not. Raises UserError."""
     parser = argparse.ArgumentParser("minir1 golden", description="Compare a run with known-good ones.", allow_abbrev=False)
     parser.add_argument("run", metavar="RUN", type=Path, help="a run folder such as runs/cpu-0")
-    parser.add_argument("--against", metavar="GOLDEN", type=Path, nargs="+", help="golden runs (default: results/PRESET-seed*)")
+    parser.add_argument("--against", metavar="GOLDEN", type=Path, nargs="+", help="golden runs (default: results/zero/PRESET-seed*)")
     given = cli.parse(parser, arguments)
     config = read_config(given.run)
     golden = given.against or golden_runs(config["preset"], given.run)

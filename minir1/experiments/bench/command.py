@@ -1,7 +1,7 @@
 """How fast is it, how far from the machine's limits, and how do others fare: all in one run, on the machine at hand.
 
     python -m minir1 bench                        the preset that fits this machine
-    python -m minir1 bench --preset cpu --out results/bench-cpu.json
+    python -m minir1 bench --preset cpu --out results/bench/cpu.json
     python -m minir1 bench --curves --out curves.json    speed and memory against batch, length and model size (bench_curves.py)
 
 Measured one after another: the ceilings (copying, matrix products, launches), generating responses of a fixed length

@@ -1,7 +1,7 @@
 """What a response costs as batch, length and model grow: speed and memory along one axis at a time, beside the machine's limit.
 
     python -m minir1 bench --curves                            in words only
-    python -m minir1 bench --curves --out results/curves.json  and as JSON, with a PNG beside it
+    python -m minir1 bench --curves --out results/bench/curves.json  and as JSON, with a PNG beside it
 
 Around the preset's model, with random weights: generating responses of a fixed length (the fast sampler), and pretraining. For
 generation the limit is the time that a decoding step needs at least: to read all weights and the caches at the copy rate, or

@@ -1,7 +1,7 @@
 """The self-evolution page of a run, as the R1 report's figures: accuracy, length, reflection words, transcripts, one "aha".
 
     python -m minir1 evolution runs/gpu-0          writes runs/gpu-0/evolution.md and two plots
-    python -m minir1 evolution results/cpu-seed0 --out /tmp/page
+    python -m minir1 evolution results/zero/cpu-seed0 --out /tmp/page
 
 Beside the rate of "wait" stands its rate in the corpus, and beside the "aha" how often the corpus holds the same course of a
 thought: what looks new may have been read.

@@ -2,9 +2,9 @@
 
     python -m minir1 failures                       what there is
     python -m minir1 failures truncation            broken and fixed, one seed: symptom, figure, fix as a diff
-    python -m minir1 failures all --seeds 0,1,2 --workers 12 --out results
+    python -m minir1 failures all --seeds 0,1,2 --workers 12 --out results/failures
 
-Writes OUT/failures/NAME.png, OUT/failures.json and OUT/failures.md; both files grow with every failure that is done.
+Writes OUT/NAME.png, OUT/failures.json and OUT/failures.md; both files grow with every failure that is done.
 """
 
 import argparse
@@ -175,7 +175,7 @@ def main(arguments: list[str]) -> None:
     for name in names:
         mine = [next(results) for _ in jobs[name]]
         found[name] = judge(FAILURES[name], mine)
-        figure = save(draw(FAILURES[name], mine), given.out / "failures" / f"{name}.png")
+        figure = save(draw(FAILURES[name], mine), given.out / f"{name}.png")
         write(given.out, found, given)
         print(f"\n{describe(name, FAILURES[name], found[name])}\n\nfigure: {figure}\n", flush=True)
     results.close()
