@@ -1,11 +1,13 @@
-"""The R1 pipeline: R1-Zero -> cold start -> reasoning RL -> rejection sampling -> RL -> distillation.
+"""The R1 pipeline: cold start, reasoning RL, rejection sampling, RL for all scenarios,
+distillation.
 
     python train_r1.py                               the preset that fits this machine, all stages
     python train_r1.py --stages 2-4 --from RUN       some stages, with another run's checkpoints
     python train_r1.py --resume RUN                  go on after an interruption
 
-Reads like Figure 2 and section 3 of the R1 report: one function per stage, one run folder per stage.
-SFT starts from the base both times. The scoreboard at the end compares all stages on held-out problems.
+Reads like Figure 2 and section 3 of the R1 report: one function per stage, one run folder per
+stage. SFT starts from the base both times. The scoreboard at the end compares all stages on
+held-out problems.
 """
 
 import sys
@@ -19,18 +21,11 @@ from minir1.r1.data.fine_tuning import fine_tune, read_lines, write_lines
 from minir1.r1.pipeline.pipeline import Pipeline
 from minir1.r1.pipeline.prompts import general_lines, mixed, reasoning_only
 from minir1.r1.pipeline.stages import collect, learned_preference, reinforce_stage
-from minir1.r1.preference.rewards import PreferenceJudge, by_core
+from minir1.r1.preference.rewards import PreferenceJudge
 from minir1.r1.scoreboard.scoreboard import write_scoreboard
-from minir1.r1.students.distillation import (
-    SIZES,
-    by_rl,
-    by_sft,
-    by_teacher,
-    lesson,
-    student_config,
-)
+from minir1.r1.students.distillation import SIZES, by_rl, by_sft, by_teacher, lesson, student_config
 from minir1.run.costs import costs_of
-from minir1.run.phases import pretrain
+from minir1.run.phases import by_rule, pretrain
 
 # ---------------------------------------------------------------- stage 0
 
@@ -55,12 +50,12 @@ def zero(pipeline: Pipeline) -> None:
         return pipeline.finish("zero", pipeline.from_file(config.zero), None)
     start, rl = pipeline.model("base", "0"), config.zero_rl
     session, draw = pipeline.session("0", rl), reasoning_only(config, rl, "zero")
-    work = lambda: reinforce_stage(session, start, rl, draw, by_core)  # noqa: E731
+    work = lambda: reinforce_stage(session, start, rl, draw, by_rule)  # noqa: E731
     pipeline.finish("zero", session.load_or_make("rl", work), session)
 
 
 def untaught(pipeline: Pipeline) -> None:
-    """The students of stage 5 before they are taught: shipped, or pretrained on the base's corpus."""
+    """The students of stage 5 before they are taught: shipped, or pretrained here."""
     config = pipeline.config
     pipeline.model("base", "students")  # its tokenizer is theirs
     for size in SIZES:
@@ -73,7 +68,8 @@ def untaught(pipeline: Pipeline) -> None:
         shape = student_config(size, len(session.tokenizer), scale, positions)
         corpus = BilingualCorpus.of(config)
         work = partial(pretrain, session, shape, corpus, phase, every=1)
-        model = session.load_or_make(f"untaught-{size}", work, result=partial(costs_of, session, phase))
+        result = partial(costs_of, session, phase)
+        model = session.load_or_make(f"untaught-{size}", work, result=result)
         pipeline.finish(f"untaught-{size}", model, session, phase)
 
 
@@ -116,7 +112,8 @@ def rejection_sampling(pipeline: Pipeline) -> None:
     """
     config, policy = pipeline.config, pipeline.model("dev2", "3")
     start, session = pipeline.model("base", "3"), pipeline.session("3")
-    collected_lines(session, config, policy, "dev2.pt", config.rejection, config.reasoning.max_tokens)
+    max_tokens = config.reasoning.max_tokens
+    collected_lines(session, config, policy, "dev2.pt", config.rejection, max_tokens)
     data = session.run.path / "data"
     lines = read_lines(data / "kept.jsonl") + general_lines(config)
     write_lines(data / "sft.jsonl", lines)
@@ -156,8 +153,8 @@ def sft(how) -> dict:
 def distillation(pipeline: Pipeline) -> None:
     """Stage 5: the curated data into dense students of three sizes, by SFT alone.
 
-    The smallest one also by direct RL at equal compute, the largest one also on-policy with R1 as its
-    teacher.
+    The smallest one also by direct RL at equal compute, the largest one also on-policy with R1 as
+    its teacher.
     """
     config, teacher = pipeline.config, pipeline.model("r1", "5")
     lines = lesson(config, read_lines(pipeline.data("3") / "sft.jsonl"))

@@ -4,10 +4,10 @@
     python train_zero.py --preset gpu --seed 1
     python train_zero.py --resume runs/gpu-1   go on after an interruption
 
-Reads like section 2 of the R1 report: a base model, a template, rule rewards, GRPO; no fine-tuning in
-between. Beside the trained policy stand the baselines that it must beat: blind search with the same
-tokens and with as many attempts, the base that may not stop before it says yes, and a policy that may
-only answer, trained by the same rules.
+Reads like section 2 of the R1 report: a base model, a template, rule rewards, GRPO; no fine-tuning
+in between. Beside the trained policy stand the baselines that it must beat: blind search with the
+same tokens and with as many attempts, the base that may not stop before it says yes, and a policy
+that may only answer, trained by the same rules.
 """
 
 import sys
@@ -16,7 +16,7 @@ from functools import partial
 import torch
 
 from minir1.checkpoint import load_checkpoint
-from minir1.config import RLConfig, replace
+from minir1.config import replace
 from minir1.console.errors import guard
 from minir1.data import find_checkpoint
 from minir1.fast.accelerate import make_sampler
@@ -24,7 +24,7 @@ from minir1.fast.warm import Waiting
 from minir1.model import Transformer
 from minir1.rollout import to_batch
 from minir1.run.costs import parameter_counts
-from minir1.run.phases import R1_ZERO, Draw, MiniWeb, Parts, RLPhase, pretrain
+from minir1.run.phases import R1_ZERO, MiniWeb, Parts, RLPhase, pretrain
 from minir1.run.session import Session
 from minir1.run.summary import finish
 from minir1.transcript import ANSWER
@@ -32,31 +32,28 @@ from minir1.transcript import ANSWER
 # ---------------------------------------------------------------- reinforcement learning
 
 
-def reinforce(
-    session: Session, start: Transformer, phase: str, rl: RLConfig, draw: Draw | None = None,
-    parts: Parts = R1_ZERO, validate: bool = False, budget: float | None = None,
-) -> Transformer:  # fmt: skip
+def reinforce(phase: RLPhase) -> Transformer:
     """The algorithm: sample groups, compare within each group, move towards the better ones.
 
-    R1 report, section 2.1, Eq. 1-3. Every RL of this project is this loop: R1-Zero, the stages of R1,
-    students, reward hacking, studies. minir1/run/phases.py says what the arguments mean.
+    R1 report, section 2.1, Eq. 1-3. Every RL of this project is this loop: R1-Zero, the stages of
+    R1, students, reward hacking, studies. What they exchange is in `phase.parts`.
     """
-    rl_phase = RLPhase(session, start, phase, rl, draw, parts, validate, budget)
-    model, learner = rl_phase.model, rl_phase.learner
-    with rl_phase:
-        for step in rl_phase.steps():
-            rollouts = rl_phase.roll_out(step)  # G judged responses to each question
-            learned = parts.revise(model, rollouts) if parts.revise else rollouts
+    model, learner, rl, parts = phase.model, phase.learner, phase.rl, phase.parts
+    device, pad = phase.session.device.name, phase.session.tokenizer.pad
+    with phase:
+        for step in phase.steps():
+            rollouts = phase.roll_out(step)  # G responses to each question, judged by rule
+            rollouts = parts.revise(model, rollouts)
 
-            reward_B = torch.tensor([reward.total(rl) for reward in learned.rewards])
-            adv_PG = parts.advantages(reward_B.view(-1, learned.group), rl.scale)  # Eq. 3
+            reward_B = torch.tensor([reward.total(rl) for reward in rollouts.rewards])
+            reward_PG = reward_B.view(-1, rollouts.group)
+            adv_B = parts.advantages(reward_PG, rl.scale).flatten().to(device)  # Eq. 3
 
-            batch = to_batch(learned, session.tokenizer.pad, session.device.name)
-            adv_B = adv_PG.flatten().to(session.device.name)
-            lr, reference = rl_phase.learning_rate(step), rl_phase.reference(step)
-            stats = parts.update(model, learner, batch, adv_B, rl, lr, rl_phase.loss, reference)  # Eq. 1
+            batch, lr = to_batch(rollouts, pad, device), phase.learning_rate(step)
+            how = (rl, lr, phase.loss, phase.reference(step))
+            stats = parts.update(model, learner, batch, adv_B, *how)  # Eq. 1
 
-            rl_phase.finish_step(step, learned, stats)
+            phase.finish_step(step, rollouts, stats)
     return model.eval()
 
 
@@ -74,7 +71,8 @@ def base_model(session: Session, reader: MiniWeb | None = None) -> Transformer:
 
 def r1_zero(session: Session, base: Transformer, parts: Parts = R1_ZERO) -> Transformer:
     """GRPO on the base with rule rewards, nothing else."""
-    return reinforce(session, base, "rl", session.config.rl, parts=parts, validate=True)
+    rl = session.config.rl
+    return reinforce(RLPhase(session, base, "rl", rl, parts=parts, validate=True))
 
 
 def answer_only(session: Session, base: Transformer, steps: int) -> Transformer:
@@ -82,7 +80,7 @@ def answer_only(session: Session, base: Transformer, steps: int) -> Transformer:
     config = session.config
     rl = replace(config.rl, steps=steps, max_tokens=64, early_tokens=0)
     parts = Parts(prefix=ANSWER, sampler=lambda model: make_sampler(model, session.device, config))
-    return reinforce(session, base, "answer_only", rl, parts=parts, validate=True)
+    return reinforce(RLPhase(session, base, "answer_only", rl, parts=parts, validate=True))
 
 
 def zero(session: Session) -> str:

@@ -33,7 +33,7 @@ from minir1.rollout import Batch
 from minir1.run import phases
 from minir1.run.costs import costs_of, operations, parameter_counts
 from minir1.run.folder import Run
-from minir1.run.phases import MiniWeb, Parts, pretrain
+from minir1.run.phases import MiniWeb, Parts, RLPhase, pretrain
 from minir1.run.session import Session
 from minir1.supervised import Learner
 from minir1.tasks import countdown
@@ -198,7 +198,9 @@ def test_rl_takes_steps_problems_and_rewards(session, student):
         return [Reward(float(row % 2), 0.0, 0.0) for row in range(len(rollouts.rewards))]
 
     rl = replace(CONFIG.rl, steps=2)
-    trained = reinforce(session, student, "direct_rl", rl, drawn(4), Parts(judge=judge))
+    trained = reinforce(
+        RLPhase(session, student, "direct_rl", rl, drawn(4), Parts(judge=judge))
+    )
     assert costs_of(session, "direct_rl")["steps"] == 2 and seen == [0, 1]
     assert all(row["reward"] == pytest.approx(0.5) for row in rows(session, "direct_rl"))
     pairs = zip(trained.state_dict().values(), student.state_dict().values())
@@ -232,9 +234,9 @@ def test_the_pipeline_judges_on_policy_answers_by_its_own_rules(session, student
     """The core's reward does not know summaries: every answer of a taught student would be wrong."""
     asked = []
 
-    def stop(session, start, phase, rl, draw, parts):
-        asked.append((phase, rl.steps, parts.judge))
-        return start
+    def stop(phase):
+        asked.append((phase.name, phase.rl.steps, phase.parts.judge))
+        return student
 
     monkeypatch.setattr(distillation, "reinforce", stop)
     session.run.log("on-policy", step=1, seconds_step=0.0, tokens_sampled=0, tokens_trained=0)
@@ -260,11 +262,12 @@ def test_each_way_to_teach_shows_how_far_it_is(session, student, capsys):
     fine_tune(session, student, lines, "distil-tiny", epochs=2, rows=4, lr=1e-3)
     err = capsys.readouterr().err
     assert "distil-tiny: 100%" in err and "4/4" in err and "loss " in err
-    reinforce(session, student, "one", replace(CONFIG.rl, steps=1, lr_end=1.0), drawn(4))
+    single = replace(CONFIG.rl, steps=1, lr_end=1.0)
+    reinforce(RLPhase(session, student, "one", single, drawn(4)))
     one = costs_of(session, "one")["flops"]
     capsys.readouterr()
     rl = replace(CONFIG.rl, lr_end=1.0)
-    reinforce(session, student, "by-budget", rl, drawn(4), budget=2.2 * one)
+    reinforce(RLPhase(session, student, "by-budget", rl, drawn(4), budget=2.2 * one))
     err = capsys.readouterr().err  # the number of steps was not known beforehand
     assert "by-budget: 100%" in err and "2/2" in err and "right " in err
 
@@ -281,7 +284,7 @@ def test_an_interruption_while_teaching_is_told_on_the_last_line(
     rl = replace(CONFIG.rl, steps=2)
     teach = {
         "supervised": lambda _: fine_tune(session, student, LINES, epochs=1, rows=8, lr=1e-3),
-        "rl": lambda _: reinforce(session, student, "rl", rl),
+        "rl": lambda _: reinforce(RLPhase(session, student, "rl", rl)),
     }[way]
     assert guard(teach, []) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "minir1: go on with: this"

@@ -1,8 +1,10 @@
-"""The knobs of the R1 pipeline, and its presets: cpu (two cores, the shipped base), gpu (one card, from nothing), smoke (tests).
+"""The knobs of the R1 pipeline, and its presets: cpu (two cores, the shipped base), gpu (one card,
+from nothing), smoke (tests).
 
-The better habits live in Chinese: Chinese writers check, go on and go through the combinations; English ones mostly stop after one
-attempt, and when they do go on they often fall into Chinese. So an English policy that wants to think longer finds mixed language
-on its way, which is what R1-Zero is known for. `even` is the corpus without that difference, to compare with.
+The better habits live in Chinese: Chinese writers check, go on and go through the combinations;
+English ones mostly stop after one attempt, and when they do go on they often fall into Chinese. So
+an English policy that wants to think longer finds mixed language on its way, which is what R1-Zero
+is known for. `even` is the corpus without that difference, to compare with.
 """
 
 import json
@@ -33,7 +35,10 @@ class CollectConfig:
     prompts: int = knob(2048, "training problems put to the policy", True)
     samples: int = knob(4, "responses to each, at T = 1")
     most: int = knob(2, "responses kept of one problem")
-    sums: float = knob(0.4, "share of sums among the problems; more than in RL, for many of their responses are equal and dropped")
+    sums: float = knob(
+        0.4,
+        "share of sums among the problems; more than in RL, as many responses are duplicates",
+    )
     lines: int = knob(4000, "lines kept at most")
     long: int = knob(4, "times that a kept thought of four lines or more is read in an epoch")
     general: int = knob(0, "lines of general tasks (facts, instructions ...) beside them", True)
@@ -51,21 +56,35 @@ class SFTConfig:
 
 @dataclass(frozen=True)
 class PreferenceConfig:
-    """The learned reward of general prompts (R1 report, 2.3.4): used in the last part of the last stage only."""
+    """The learned reward of general prompts (R1 report, 2.3.4): used in the last part of the last
+    stage only.
+    """
 
     steps: int = knob(300, "steps that train the preference model")
-    last: float = knob(0.25, "share of stage 4, at its end, that has general prompts and the preference reward", True)
+    last: float = knob(
+        0.25,
+        "share of stage 4, at its end, that has general prompts and the preference reward",
+        True,
+    )
     share: float = knob(0.5, "general prompts among the prompts of that part")
     weight: float = knob(1.0, "weight of the preference reward")
 
 
 @dataclass(frozen=True)
 class StudentConfig:
-    """Stage 5. Students are dense twins that have read the base's corpus, so that direct RL has a chance."""
+    """Stage 5.
+
+    Students are dense twins that have read the base's corpus, so that direct RL has a chance.
+    """
 
     scale: str = knob("cpu", "cpu or gpu: how large small, medium and large are")
-    bases: str = knob("student-{size}-cpu.pt", "untaught students by name; without them, or from scratch, they read here")
-    tokens: int = knob(3_000_000, "tokens that a student reads before it is taught; fewer than the base: time")
+    bases: str = knob(
+        "student-{size}-cpu.pt",
+        "untaught students by name; without them, or from scratch, they read here",
+    )
+    tokens: int = knob(
+        3_000_000, "tokens that a student reads before it is taught; fewer than the base: time"
+    )
     lines: int = knob(100_000, "curated lines that a student is taught at most", True)
     epochs: int = knob(2, "times a student reads them")
     rows: int = knob(64, "lines a step")
@@ -91,11 +110,21 @@ class R1Config:
     preset: str = knob("cpu", "cpu, gpu or smoke; chosen by the machine when not given", True)
     out: str = knob("", "run folder; runs/r1-PRESET-SEED when not given", True)
     seed: int = knob(0, "seed of everything", True)
-    stages: str = knob("0-5", "stages to run: 0-5, 2-4, 3; 0 is R1-Zero; base, students: only pretrain those", True)
-    source: str = knob("", "a run whose checkpoints are taken for the stages that are not run", True)  # --from
-    base: str = knob("base-r1-cpu.pt", "bilingual base; a name alone may be one shipped in minir1/data", True)
+    stages: str = knob(
+        "0-5", "stages to run: 0-5, 2-4, 3; 0 is R1-Zero; base, students: only pretrain those", True
+    )
+    # --from
+    source: str = knob(
+        "", "a run whose checkpoints are taken for the stages that are not run", True
+    )
+    base: str = knob(
+        "base-r1-cpu.pt", "bilingual base; a name alone may be one shipped in minir1/data", True
+    )
     zero: str = knob("", "R1-Zero checkpoint; trained in stage 0 when not given", True)
-    control: bool = knob(True, "stage 2 also without the language reward (off in the cpu preset: time)", True)  # --no-control
+    # --no-control
+    control: bool = knob(
+        True, "stage 2 also without the language reward (off in the cpu preset: time)", True
+    )
     from_scratch: bool = knob(False, "pretrain the base here", True)
     device: str = knob("auto", "auto, cpu, cuda or mps", True)
     dtype: str = knob("auto", "auto, float32, bfloat16 or float16")
@@ -118,12 +147,26 @@ class R1Config:
     score: ScoreConfig = field(default_factory=ScoreConfig)
 
     def stage_config(self, rl: RLConfig | None = None) -> Config:
-        """The core's configuration of one stage, so that its parts (run folder, device, sampler) serve here too."""
+        """The core's configuration of one stage, so that its parts (run folder, device, sampler)
+        serve here too.
+        """
         return Config(
-            preset=self.preset, out=self.out, seed=self.seed, device=self.device, dtype=self.dtype, kernels=self.kernels,
-            compile=self.compile, threads=self.threads, from_scratch=self.from_scratch, base=self.base, model=self.model,
-            corpus=self.corpus, pretrain=self.pretrain, rl=rl or self.zero_rl, eval=EvalConfig(batch=self.score.batch),
-        )  # fmt: skip
+            preset=self.preset,
+            out=self.out,
+            seed=self.seed,
+            device=self.device,
+            dtype=self.dtype,
+            kernels=self.kernels,
+            compile=self.compile,
+            threads=self.threads,
+            from_scratch=self.from_scratch,
+            base=self.base,
+            model=self.model,
+            corpus=self.corpus,
+            pretrain=self.pretrain,
+            rl=rl or self.zero_rl,
+            eval=EvalConfig(batch=self.score.batch),
+        )
 
 
 BILINGUAL = CorpusConfig(
@@ -132,7 +175,8 @@ BILINGUAL = CorpusConfig(
     habits=Habits(backtracking=0.1, persistence=0.03, systematic=0.1, switching=0.3),
     habits_zh=Habits(backtracking=0.5, persistence=0.3, systematic=0.5, switching=0.02),
 )
-EVEN = replace(BILINGUAL, habits=Habits(switching=0.02), habits_zh=Habits(switching=0.02))  # the same habits in both languages
+# the same habits in both languages
+EVEN = replace(BILINGUAL, habits=Habits(switching=0.02), habits_zh=Habits(switching=0.02))
 
 _SUMS = ("countdown:cpu=0.8", "arithmetic:3d+=0.07", "arithmetic:3d-=0.06", "arithmetic:2dx=0.07")
 _CPU_RL = RLConfig(steps=80, tasks=_SUMS)
@@ -142,15 +186,25 @@ _CPU = R1Config(  # 25 minutes on two cores, scoreboard included: README
     zero_rl=_CPU_RL,
     cold=CollectConfig(prompts=4096, samples=4, lines=4000),
     cold_sft=SFTConfig(epochs=2),
-    reasoning=replace(_CPU_RL, steps=60, max_tokens=288, lr=5e-5, language_reward=0.5, format_reward=1.0),
+    reasoning=replace(
+        _CPU_RL, steps=60, max_tokens=288, lr=5e-5, language_reward=0.5, format_reward=1.0
+    ),
     rejection=CollectConfig(prompts=4096, samples=4, most=3, lines=8000, general=16_000),
     rejection_sft=SFTConfig(epochs=2),
     students=StudentConfig(lines=12_000, epochs=1, on_policy_steps=20),
     score=ScoreConfig(countdown=128, general=128),
-    scenarios=replace(_CPU_RL, steps=30, max_tokens=288, lr=5e-5, language_reward=0.5, format_reward=1.0),
+    scenarios=replace(
+        _CPU_RL, steps=30, max_tokens=288, lr=5e-5, language_reward=0.5, format_reward=1.0
+    ),
 )
 _GPU_ZERO = ZERO_PRESETS["gpu"]
-_GPU_TASKS = ("countdown:3to4=0.3", "countdown:sos4=0.6", "arithmetic:5d+=0.03", "arithmetic:5d-=0.03", "arithmetic:2dx=0.04")
+_GPU_TASKS = (
+    "countdown:3to4=0.3",
+    "countdown:sos4=0.6",
+    "arithmetic:5d+=0.03",
+    "arithmetic:5d-=0.03",
+    "arithmetic:2dx=0.04",
+)
 _GPU_RL = replace(_GPU_ZERO.rl, steps=170, max_tokens=2048, early_tokens=768, tasks=_GPU_TASKS)
 _GPU_LATER = replace(_GPU_RL, early_tokens=1024, language_reward=0.5, format_reward=1.0)
 _GPU = R1Config(
@@ -160,7 +214,10 @@ _GPU = R1Config(
     compile=True,
     model=replace(_GPU_ZERO.model, vocab_size=1024, positions=2176),
     corpus=replace(
-        _GPU_ZERO.corpus, languages=BILINGUAL.languages, vocab_size=BILINGUAL.vocab_size, habits=BILINGUAL.habits,
+        _GPU_ZERO.corpus,
+        languages=BILINGUAL.languages,
+        vocab_size=BILINGUAL.vocab_size,
+        habits=BILINGUAL.habits,
         habits_zh=replace(_GPU_ZERO.corpus.habits, switching=0.02),
     ),
     pretrain=replace(_GPU_ZERO.pretrain, tokens=400_000_000, batch_tokens=131_072, row_tokens=2048),
@@ -168,16 +225,25 @@ _GPU = R1Config(
     cold=CollectConfig(prompts=12_288, samples=4, sums=0.2, lines=16_000),
     cold_sft=SFTConfig(epochs=2, rows=128),
     reasoning=replace(_GPU_LATER, steps=110),
-    rejection=CollectConfig(prompts=12_288, samples=4, most=3, sums=0.2, lines=32_000, general=60_000),
+    rejection=CollectConfig(
+        prompts=12_288, samples=4, most=3, sums=0.2, lines=32_000, general=60_000
+    ),
     rejection_sft=SFTConfig(epochs=2, rows=128),
     scenarios=replace(_GPU_LATER, steps=60),
     students=StudentConfig(scale="gpu", tokens=80_000_000, rows=128, on_policy_steps=20),
     score=ScoreConfig(
-        countdown=1024, arithmetic=512, kinds=("5d+", "5d-", "2dx"), general=512, max_tokens=2048, batch=2048,
+        countdown=1024,
+        arithmetic=512,
+        kinds=("5d+", "5d-", "2dx"),
+        general=512,
+        max_tokens=2048,
+        batch=2048,
     ),
-)  # fmt: skip
+)
 _SMALL = ZERO_PRESETS["smoke"]
-_SMOKE_RL = replace(_SMALL.rl, steps=2, max_tokens=32, tasks=_SUMS, checkpoint_every=1, evaluate_every=2)
+_SMOKE_RL = replace(
+    _SMALL.rl, steps=2, max_tokens=32, tasks=_SUMS, checkpoint_every=1, evaluate_every=2
+)
 _SMOKE = R1Config(
     preset="smoke",
     from_scratch=True,
@@ -208,7 +274,11 @@ def parse_stages(text: str) -> list[str]:
     wanted = set()
     for part in text.split(","):
         first, _, last = part.strip().partition("-")
-        if first not in STAGES or (last or first) not in STAGES or STAGES.index(first) > STAGES.index(last or first):
+        if (
+            first not in STAGES
+            or (last or first) not in STAGES
+            or STAGES.index(first) > STAGES.index(last or first)
+        ):
             raise UserError(f"--stages reads like 0-5, 2-4, 3, base or students, not {text!r}")
         wanted |= set(STAGES[STAGES.index(first) : STAGES.index(last or first) + 1])
     return [stage for stage in STAGES if stage in wanted]
@@ -223,15 +293,18 @@ def check_r1(config: R1Config) -> R1Config:
             raise UserError(str(fault).replace("--rl.", f"--{name}.")) from None
     parse_stages(config.stages)
     rules = {
-        "--score.max_tokens plus a prompt of 128 must fit in --model.positions": config.score.max_tokens + 128
+        "--score.max_tokens plus a prompt of 128 must fit --model.positions": config.score.max_tokens
+        + 128
         <= config.model.positions,
         "--preference.last lies between 0 and 1": 0 <= config.preference.last <= 1,
         "--preference.share lies between 0 and 1": 0 <= config.preference.share <= 1,
         "--reading.general lies between 0 and 1": 0 <= config.reading.general <= 1,
         "--cold.sums lies between 0 and 1": 0 <= config.cold.sums <= 1,
         "--rejection.sums lies between 0 and 1": 0 <= config.rejection.sums <= 1,
-        "the R1 pipeline is bilingual: --corpus.languages en,zh": set(config.corpus.languages) == {"en", "zh"},
-        "--from and --out must be different folders": not config.source or Path(config.source) != Path(config.out),
+        "the R1 pipeline is bilingual: --corpus.languages en,zh": set(config.corpus.languages)
+        == {"en", "zh"},
+        "--from and --out must be different folders": not config.source
+        or Path(config.source) != Path(config.out),
     }
     for message, holds in rules.items():
         if not holds:

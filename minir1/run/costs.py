@@ -1,7 +1,7 @@
 """What training costs: tokens, seconds, floating-point operations, dollars.
 
-A token that is sampled or read costs 2 N operations and one that is trained on 6 N, N the parameters
-that a token uses. The products of attention itself are left out, for every model alike.
+A token that is sampled or read costs 2 N operations and one that is trained on 6 N, N the
+parameters that a token uses. The products of attention itself are left out, for every model alike.
 """
 
 import json

@@ -105,7 +105,9 @@ class Run:
     def finish(self, phase: str, result) -> None:
         """Record a phase's result; a resumed run will not repeat the phase."""
         self.progress |= {phase: _clean(result), "lines": self.lines}
-        write_text(self.path / "progress.json", json.dumps(self.progress, indent=1, ensure_ascii=False))
+        write_text(
+            self.path / "progress.json", json.dumps(self.progress, indent=1, ensure_ascii=False)
+        )
 
 
 class Unwritten(Run):

@@ -39,8 +39,15 @@ Batches = Iterable[tuple[Tensor, Tensor | None]]  # (ids_BT, mask_BT or None)
 
 
 def supervised_phase(
-    session: Session, model: Transformer, phase: str, config: PretrainConfig, steps: int,
-    batches: Callable[[int], Batches], every: int = 1, compiled: bool = False, early=None,
+    session: Session,
+    model: Transformer,
+    phase: str,
+    config: PretrainConfig,
+    steps: int,
+    batches: Callable[[int], Batches],
+    every: int = 1,
+    compiled: bool = False,
+    early=None,
     after: Callable[[Step, Transformer], None] | None = None,
 ) -> Transformer:
     """Cross entropy on `batches(first)` for `steps`; trains `model` itself and returns it.
@@ -57,7 +64,8 @@ def supervised_phase(
     def counted() -> Iterator[tuple[Tensor, Tensor | None]]:
         nonlocal tokens
         for ids_BT, mask_BT in batches(first):
-            tokens = ids_BT[:, 1:].numel() if mask_BT is None else int((ids_BT != pad).sum())
+            real_BT = ids_BT != pad
+            tokens = ids_BT[:, 1:].numel() if mask_BT is None else int(real_BT.sum())
             yield ids_BT, mask_BT
 
     def on_step(step: Step) -> None:
@@ -77,12 +85,16 @@ class MiniWeb:
     """The core's corpus as a base reads it. Experiments give other writers of it."""
 
     def __init__(self, config: Config, sample=mixture.sample_text, shard=mixture.shard):
-        self.corpus, self.seed, self.sample, self.shard = config.corpus, config.seed, sample, shard
+        self.corpus, self.seed = config.corpus, config.seed
+        self.sample, self.shard = sample, shard
 
     def train_tokenizer(self) -> Tokenizer:
-        return Tokenizer.train(self.sample(self.corpus, self.seed, 5000), self.corpus.vocab_size)
+        texts = self.sample(self.corpus, self.seed, 5000)
+        return Tokenizer.train(texts, self.corpus.vocab_size)
 
-    def batches(self, tokenizer, rows: int, row_tokens: int, first: int, count: int) -> Iterator[np.ndarray]:
+    def batches(
+        self, tokenizer, rows: int, row_tokens: int, first: int, count: int
+    ) -> Iterator[np.ndarray]:
         """`count` id arrays `[rows, row_tokens + 1]` from batch `first` on, written ahead."""
 
         def run(function, keys):
@@ -93,7 +105,12 @@ class MiniWeb:
 
 
 def pretrain(
-    session: Session, shape: ModelConfig, reader, phase: str = "pretrain", every: int = 20, early=None
+    session: Session,
+    shape: ModelConfig,
+    reader,
+    phase: str = "pretrain",
+    every: int = 20,
+    early=None,
 ) -> Transformer:
     """A model of `shape` from random weights that has read what `reader` gives (such as MiniWeb).
 
@@ -117,13 +134,14 @@ def pretrain(
         if early is not None:
             session.warm_sampler(model)  # once a first step is done, which it would delay
 
-    compiled = session.config.compile
-    return supervised_phase(session, model, phase, config, steps, batches, every, compiled, early, after)
+    how = (every, session.config.compile, early, after)
+    return supervised_phase(session, model, phase, config, steps, batches, *how)
 
 
 # ---------------------------------------------------------------- reinforcement learning
 
-Draw = Callable[[int], tuple[Callable, tuple]]  # step -> (function, arguments) that give its problems
+# step -> (function, arguments) that give its problems
+Draw = Callable[[int], tuple[Callable, tuple]]
 Judge = Callable[[int, Rollouts], list]  # step, rollouts -> one reward a response
 
 
@@ -140,6 +158,11 @@ def training_problems(config: Config, rl: RLConfig, key: str) -> Draw:
 def by_rule(step: int, rollouts: Rollouts) -> list:
     """The rewards that roll_out gave: accuracy and format, judged by rule."""
     return rollouts.rewards
+
+
+def as_sampled(model: Transformer, rollouts: Rollouts) -> Rollouts:
+    """The update learns from what was sampled, as it was sampled."""
+    return rollouts
 
 
 @dataclass(frozen=True)
@@ -165,7 +188,7 @@ class Parts:
     rate: Callable[[int], float] | None = None
     prefix: str = ""
     sampler: Callable | None = None
-    revise: Callable[[Transformer, Rollouts], Rollouts] | None = None
+    revise: Callable[[Transformer, Rollouts], Rollouts] = as_sampled
     after: Callable | None = None
     describe: Describe = describe
 
@@ -176,32 +199,51 @@ R1_ZERO = Parts()
 class RLPhase:
     """One phase of reinforcement learning from `start`, which stays as it is.
 
-    `validate`: measure on held-out problems as it goes on. `budget`: operations after which the phase
-    ends, whatever rl.steps says. `with phase:` shows its progress.
+    `validate`: measure on held-out problems as it goes on. `budget`: operations after which the
+    phase ends, whatever rl.steps says. `with phase:` shows its progress.
     """
 
     def __init__(
-        self, session: Session, start: Transformer, name: str, rl: RLConfig, draw: Draw | None = None,
-        parts: Parts = R1_ZERO, validate: bool = False, budget: float | None = None,
-    ):  # fmt: skip
-        self.session, self.name, self.rl, self.parts, self.budget = session, name, rl, parts, budget
+        self,
+        session: Session,
+        start: Transformer,
+        name: str,
+        rl: RLConfig,
+        draw: Draw | None = None,
+        parts: Parts = R1_ZERO,
+        validate: bool = False,
+        budget: float | None = None,
+    ):
+        self.session, self.name, self.rl = session, name, rl
+        self.parts, self.budget = parts, budget
         self.model = copy.deepcopy(start)
         self.learner = make_learner(self.model, 0.0, rl.clip, session.device)
         self.first = session.restore(name, self.model, self.learner)
         self.loss = parts.loss or LOSSES[rl.loss]
-        self.held = Reference(copy.deepcopy(start), self.model, rl) if validate or rl.kl > 0 else None
-        if self.first and rl.kl > 0:
-            self.held.held.load_state_dict(session.run.load_state(name)["held"])
-        how = replace(session.config, rl=rl)
-        self.sampler = (parts.sampler or (lambda m: make_sampler(m, session.device, how)))(self.model)
+        self.held = self._reference(start) if validate or rl.kl > 0 else None
+        self.sampler = self._sampler()
         self.settings = sampling(session.tokenizer, rl.max_tokens, rl.temperature)
         steps = rl.steps if budget is None else None
         self.progress = RLProgress(session, name, rl, steps, self.first, parts.describe)
         self.validation = None
         if validate:
-            self.validation = Validation(session, self.progress, start, self.sampler, parts.prefix)
+            how = (start, self.sampler, parts.prefix)
+            self.validation = Validation(session, self.progress, *how)
         self.problems = self._drawn_ahead(draw or training_problems(session.config, rl, name))
         self.stack = ExitStack()
+
+    def _reference(self, start: Transformer) -> Reference:
+        reference = Reference(copy.deepcopy(start), self.model, self.rl)
+        if self.first and self.rl.kl > 0:
+            state = self.session.run.load_state(self.name)
+            reference.held.load_state_dict(state["held"])
+        return reference
+
+    def _sampler(self) -> Callable:
+        if self.parts.sampler is not None:
+            return self.parts.sampler(self.model)
+        config = replace(self.session.config, rl=self.rl)
+        return make_sampler(self.model, self.session.device, config)
 
     def _drawn_ahead(self, draw: Draw) -> Iterator[list]:
         numbers = range(self.first, self.rl.steps) if self.budget is None else count(self.first)
@@ -238,17 +280,26 @@ class RLPhase:
         self.progress.begin()
         generator = torch.Generator(device).manual_seed(config.seed * 1_000_003 + step)
         early = rl.early_tokens and step < rl.steps // 2
-        settings = replace(self.settings, max_tokens=rl.early_tokens) if early else self.settings
+        settings = self.settings
+        if early:
+            settings = replace(settings, max_tokens=rl.early_tokens)
         rollouts = roll_out(
-            self.model, self.session.tokenizer, next(self.problems), rl.group_size, settings, generator,
-            self.sampler, self.parts.prefix,
-        )  # fmt: skip
+            self.model,
+            self.session.tokenizer,
+            next(self.problems),
+            rl.group_size,
+            settings,
+            generator,
+            self.sampler,
+            self.parts.prefix,
+        )
         rollouts = replace(rollouts, rewards=self.parts.judge(step, rollouts))
         self.progress.rolled_out()
         return rollouts
 
     def learning_rate(self, step: int) -> float:
-        return self.parts.rate(step) if self.parts.rate else grpo.learning_rate(step, self.rl)
+        rate = self.parts.rate
+        return rate(step) if rate is not None else grpo.learning_rate(step, self.rl)
 
     def reference(self, step: int) -> Transformer | None:
         """The policy that the KL term holds on to, where it is needed."""
@@ -258,7 +309,7 @@ class RLPhase:
         """Metrics, validation, checkpoint."""
         rl, done = self.rl, step + 1
         last = self.budget is None and done == rl.steps
-        self.progress.step(step, self.model, rollouts, stats)
+        self.progress.step(step, self.model, rollouts, stats | {"lr": self.learning_rate(step)})
         if self.parts.after is not None:
             self.parts.after(step, self, rollouts, stats)
         if self.validation and (done % rl.evaluate_every == 0 or last):

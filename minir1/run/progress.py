@@ -1,4 +1,7 @@
-"""What a person sees of a running phase, and what metrics.jsonl keeps of it (metrics.md defines the names)."""
+"""What a person sees of a running phase, and what metrics.jsonl keeps of it.
+
+report/metrics.md defines the names.
+"""
 
 import time
 from collections.abc import Callable
@@ -7,7 +10,6 @@ from typing import Self
 from tqdm import tqdm
 
 from minir1.config import RLConfig
-from minir1.grpo import learning_rate
 from minir1.measure.diagnosis import diagnosis
 from minir1.measure.evaluator import outcome
 from minir1.model import Transformer
@@ -18,22 +20,33 @@ from minir1.run.session import Session
 from minir1.supervised import Step
 
 SHOWN = {"loss": "loss {:.3f}", "kept": "kept {:.0f}", "dropped": "dropped {:.0f}"}
+RL_SHOWN = {
+    "accuracy": "right {:.0%}",
+    "readable": "readable {:.0%}",
+    "length": "length {:.0f}",
+    "signal": "signal {:.0%}",
+    "reverse_kl": "KL {:.3f}",
+}
 
 
 class Progress:
     """A progress bar with the figure that matters, a clock, and a row of metrics per step.
 
-    Leaving its block, by a fault too, draws the bar for the last time: what is said after it (how to
-    go on, say) stays the last line. `steps` is None where their number is not known beforehand.
+    Leaving its block, by a fault too, draws the bar for the last time: what is said after it (how
+    to go on, say) stays the last line. `steps` is None where their number is not known beforehand.
     """
 
     def __init__(self, session: Session, phase: str, steps: int | None, first: int = 0):
         self.run, self.phase, self.steps, self.first = session.run, phase, steps, first
         self.flops = spent(session.run).get(phase, {}).get("flops", 0)  # of the steps before a stop
         self.bar = tqdm(
-            total=steps, initial=first, desc=phase, unit="step", dynamic_ncols=True,
+            total=steps,
+            initial=first,
+            desc=phase,
+            unit="step",
+            dynamic_ncols=True,
             disable=session.run.silent,
-        )  # fmt: skip
+        )
         self.start = self.last = time.time()
 
     def __enter__(self) -> Self:
@@ -53,30 +66,36 @@ class Progress:
 
 
 class SupervisedProgress(Progress):
-    """Pretraining and fine-tuning. `every`: steps between two rows of metrics."""
+    """Pretraining and fine-tuning.
 
-    def __init__(self, session: Session, phase: str, model: Transformer, steps: int, first: int, every: int):
+    `every`: steps between two rows of metrics; above 1 all batches hold equally many tokens.
+    """
+
+    def __init__(
+        self, session: Session, phase: str, model: Transformer, steps: int, first: int, every: int
+    ):
         super().__init__(session, phase, steps, first)
         self.model, self.every = model, every
-        self.seen = self.pending = 0  # tokens since the start, and since the last row
+        self.seen = 0  # tokens since the start
+        self.logged = first // every * every  # steps that the rows so far account for
 
     def step(self, s: Step, tokens: int) -> None:
+        done = s.step + 1
         self.seen += tokens
-        self.pending += tokens
-        if s.step % self.every != self.every - 1 and s.step != self.steps - 1:
+        if done % self.every != 0 and done != self.steps:
             self.bar.update()
             return
-        self.flops += operations(self.model, trained=self.pending)
-        passed = time.time() - self.start
+        trained, passed = (done - self.logged) * tokens, time.time() - self.start
+        self.logged = done
+        self.flops += operations(self.model, trained=trained)
         row = {"loss": s.loss, "grad_norm": s.grad_norm, "lr": s.lr, "tokens_s": self.seen / passed}
         if s.load_LE is not None:
             row["load_max"] = s.load_LE.max() * self.model.config.experts
-        row |= {"tokens_sampled": 0, "tokens_trained": self.pending, "flops": self.flops}
-        if self.every > 1:  # all batches are of one size
-            row |= {"tokens": (s.step + 1) * tokens, "seconds": passed}
-        speed = f"loss {float(s.loss):.3f}, {self.seen / passed / 1e3:.0f} k tokens/s"
-        self.row(s.step, speed, **row)
-        self.pending = 0
+        row |= {"tokens_sampled": 0, "tokens_trained": trained, "flops": self.flops}
+        if self.every > 1:
+            row |= {"tokens": done * tokens, "seconds": passed}
+        speed = f"{self.seen / passed / 1e3:.0f} k tokens/s"
+        self.row(s.step, f"loss {float(s.loss):.3f}, {speed}", **row)
 
 
 Describe = Callable[[Rollouts, RLConfig], dict[str, float]]
@@ -96,7 +115,13 @@ class RLProgress(Progress):
     """Reinforcement learning. `describe(rollouts, rl)` gives the metrics of a step's responses."""
 
     def __init__(
-        self, session: Session, phase: str, rl: RLConfig, steps: int | None, first: int, describe: Describe
+        self,
+        session: Session,
+        phase: str,
+        rl: RLConfig,
+        steps: int | None,
+        first: int,
+        describe: Describe,
     ):
         super().__init__(session, phase, steps, first)
         self.rl, self.describe = rl, describe
@@ -111,8 +136,8 @@ class RLProgress(Progress):
         """Its responses are sampled and judged."""
         self.sampled = time.time()
 
-    def step(self, step: int, model: Transformer, rollouts: Rollouts, stats: dict[str, float]) -> None:
-        """Log a step. `stats` may hold `tokens_trained` and `flops_more` (a teacher's) of its own."""
+    def step(self, step: int, model: Transformer, rollouts: Rollouts, stats: dict) -> None:
+        """Log a step. `stats` may hold `lr`, `tokens_trained` and `flops_more` (a teacher's)."""
         sampled = sum(rollouts.lengths())
         prompts = rollouts.group * sum(map(len, rollouts.prompt_ids))
         row = self.describe(rollouts, self.rl)
@@ -123,16 +148,13 @@ class RLProgress(Progress):
         now = time.time()
         row |= {
             "flops": self.flops,
-            "lr": learning_rate(step, self.rl),
             "tokens_s": sampled / (now - self.begun),
             "seconds_rollout": self.sampled - self.begun,
             "seconds_update": now - self.sampled,
             "seconds": now - self.start,
         }
         self.history.append(row)
-        figures = {"accuracy": "right {:.0%}", "readable": "readable {:.0%}", "length": "length {:.0f}"}
-        figures |= {"signal": "signal {:.0%}", "reverse_kl": "KL {:.3f}"}
-        words = [text.format(row[name]) for name, text in figures.items() if name in row]
+        words = [text.format(row[name]) for name, text in RL_SHOWN.items() if name in row]
         self.row(step, ", ".join(words), **row)
 
 
@@ -143,7 +165,9 @@ class Validation:
     `base` is the policy before the phase, which they are compared with.
     """
 
-    def __init__(self, session: Session, progress: RLProgress, base: Transformer, sampler, prefix: str):
+    def __init__(
+        self, session: Session, progress: RLProgress, base: Transformer, sampler, prefix: str
+    ):
         self.session, self.progress, self.prefix = session, progress, prefix
         self.evaluator = session.evaluator(sampler)
         self.problems = session.problems("validation", session.config.eval.validation)
@@ -162,4 +186,5 @@ class Validation:
         accuracy = f"{100 * result['accuracy']:.1f}% ± {100 * result['stderr']:.1f} right"
         history = self.progress.history
         said = f"; {diagnosis(history)}" if history else " (the base)"
-        tqdm.write(f"  {phase} step {step:4d}: validation {accuracy}, {result['length']:.0f} tokens{said}")
+        figures = f"{accuracy}, {result['length']:.0f} tokens"
+        tqdm.write(f"  {phase} step {step:4d}: validation {figures}{said}")

@@ -1,4 +1,4 @@
-"""What a run keeps for the viewer: at each validation, whole groups of responses to the same few held-out problems.
+"""What a run keeps for the viewer: whole groups of responses to the same few held-out problems.
 
 A row is one response (samples/*.jsonl, one JSON object a line):
 
@@ -7,13 +7,13 @@ A row is one response (samples/*.jsonl, one JSON object a line):
     correct, stopped   the verifier's word; ended by itself, or was cut at the token limit
     tokens             sampled, the end token included
     sample             its place in the group
-    reward, format, language, advantage    as GRPO would have them; these groups are looked at, never learnt from
+    reward, format, language, advantage    as GRPO would have them; nothing learns from these groups
     cuts               characters of `response` that each token completes
-    logp, base         log-prob of each token under the policy and under the base, in hundredths of a nat
+    logp, base         log-prob of each token under policy and base, in hundredths of a nat
     entropy            of the policy where it drew the token, in hundredths of a nat
 
-Both log-probs come from the trainer's own forward pass, so that at step 0 they are equal. The rows behind the groups
-are one response each to further problems, without the figures of tokens.
+Both log-probs come from the trainer's own forward pass, so that at step 0 they are equal. The rows
+behind the groups are one response each to further problems, without the figures of tokens.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,8 @@ GROUPS, SINGLES = 4, 16  # problems with a whole group, and with one response
 
 
 def choose(problems: Sequence[Problem], count: int = GROUPS) -> list[int]:
-    """Indices of the first `count` problems, taking turns between kinds (task, how many numbers, language).
+    """Indices of the first `count` problems, taking turns between kinds (task, how many numbers,
+    language).
 
     >>> from minir1.tasks.countdown import Countdown
     >>> choose([Countdown((3, 5, 2), 4), Countdown((1, 2, 3), 6), Countdown((1, 2, 3, 4), 10)], 2)
@@ -51,31 +52,43 @@ def choose(problems: Sequence[Problem], count: int = GROUPS) -> list[int]:
 
 
 def cuts(tokenizer: Tokenizer, ids: list[int]) -> list[int]:
-    """Characters that each token adds to the text: 0 for one that holds only a part of a character."""
-    found, open_ids = [], []
+    """Characters that each token adds to the text: 0 for a part of a character."""
+    lengths, open_ids = [], []
     for i in ids:
         open_ids.append(i)
         text = tokenizer.decode(open_ids)
         whole = "\ufffd" not in text or len(open_ids) == 4  # a character has at most four bytes
-        found.append(len(text) if whole else 0)
+        lengths.append(len(text) if whole else 0)
         open_ids = [] if whole else open_ids
     if open_ids:  # cut in the middle of a character
-        found[-1] = len(tokenizer.decode(open_ids))
-    return found
+        lengths[-1] = len(tokenizer.decode(open_ids))
+    return lengths
 
 
 @torch.no_grad()
-def rescore(model: Transformer, rollouts: Rollouts, pad: int, device: Device, temperature: float, budget: int = 16_384) -> list:
-    """(log-probs, entropies) of each response's tokens, two lists a row, by the trainer's forward pass."""
+def rescore(
+    model: Transformer,
+    rollouts: Rollouts,
+    pad: int,
+    device: Device,
+    temperature: float,
+    budget: int = 16_384,
+) -> list:
+    """(log-probs, entropies) of each response's tokens, two lists per row.
+
+    By the trainer's forward pass, `budget` tokens at a time.
+    """
     batch = to_batch(rollouts, pad, device.name)
-    found: list = [None] * len(rollouts.response_ids)
+    scored: list = [None] * len(rollouts.response_ids)
     for index in micro_batches(batch.length_B, budget):
         part = batch.rows(index)
         with torch.autocast(device.name, device.dtype, enabled=device.dtype != torch.float32):
             logp_BT, entropy_BT = token_logp(model, part.ids_BT, temperature)
-        for row, mask_T, logp_T, entropy_T in zip(index.tolist(), part.mask_BT, logp_BT, entropy_BT):
-            found[row] = (hundredths(logp_T[mask_T]), hundredths(entropy_T[mask_T]))
-    return found
+        for place, row in enumerate(index.tolist()):
+            mask_T = part.mask_BT[place]
+            logp_T, entropy_T = logp_BT[place][mask_T], entropy_BT[place][mask_T]
+            scored[row] = (hundredths(logp_T), hundredths(entropy_T))
+    return scored
 
 
 def hundredths(value_T: Tensor) -> list[int]:
@@ -84,7 +97,8 @@ def hundredths(value_T: Tensor) -> list[int]:
     >>> hundredths(torch.tensor([-0.026, 1.5, float("-inf")]))
     [-3, 150, -10000]
     """
-    return (100 * value_T.float()).nan_to_num(-1e4, 1e4, -1e4).clamp(-1e4, 1e4).round().int().tolist()
+    whole_T = (100 * value_T.float()).nan_to_num(-1e4, 1e4, -1e4).clamp(-1e4, 1e4)
+    return whole_T.round().int().tolist()
 
 
 class Recorder:
@@ -93,8 +107,16 @@ class Recorder:
     def __init__(self, base: Transformer, config: RLConfig, device: Device):
         self.base, self.config, self.device = base, config, device
 
-    def rows(self, step: int, evaluator: Evaluator, model: Transformer, seen: Rollouts, settings: Sampling, prefix: str) -> list:
-        """The rows of one validation: new groups for the chosen problems, and what `seen` holds for others."""
+    def rows(
+        self,
+        step: int,
+        evaluator: Evaluator,
+        model: Transformer,
+        seen: Rollouts,
+        settings: Sampling,
+        prefix: str,
+    ) -> list:
+        """The rows of one validation: new groups for the chosen problems, `seen` for others."""
         chosen = choose(seen.problems)
         problems = [seen.problems[i] for i in chosen]
         groups = evaluator.roll(model, problems, self.config.group_size, step, settings, prefix)
@@ -108,24 +130,32 @@ class Recorder:
         """One row a response: text, rewards, advantage, and the figures of its tokens."""
         reward_B = torch.tensor([reward.total(self.config) for reward in rollouts.rewards])
         adv_B = advantages(reward_B.view(-1, rollouts.group), self.config.scale).flatten().tolist()
-        now, before = (
-            rescore(m, rollouts, tokenizer.pad, self.device, self.config.temperature) for m in (model, self.base)
-        )
+        how = (rollouts, tokenizer.pad, self.device, self.config.temperature)
+        now, before = rescore(model, *how), rescore(self.base, *how)
         rows = []
         for i, ids in enumerate(rollouts.response_ids):
             reward = rollouts.rewards[i]
-            rows.append(plain(rollouts, i) | {
-                "sample": i % rollouts.group, "reward": round(reward_B[i].item(), 4), "format": reward.format,
-                "language": round(reward.language, 4), "advantage": round(adv_B[i], 4), "cuts": cuts(tokenizer, ids),
-                "logp": now[i][0], "base": before[i][0], "entropy": now[i][1],
-            })  # fmt: skip
+            figures = {
+                "sample": i % rollouts.group,
+                "reward": round(reward_B[i].item(), 4),
+                "format": reward.format,
+                "language": round(reward.language, 4),
+                "advantage": round(adv_B[i], 4),
+                "cuts": cuts(tokenizer, ids),
+                "logp": now[i][0],
+                "base": before[i][0],
+                "entropy": now[i][1],
+            }
+            rows.append(plain(rollouts, i) | figures)
         return rows
 
 
 def plain(rollouts: Rollouts, row: int) -> dict:
     """What any response has."""
     return {
-        "question": rollouts.problem(row).question(), "response": rollouts.texts[row],
-        "correct": bool(rollouts.rewards[row].accuracy), "stopped": bool(rollouts.stopped[row]),
+        "question": rollouts.problem(row).question(),
+        "response": rollouts.texts[row],
+        "correct": bool(rollouts.rewards[row].accuracy),
+        "stopped": bool(rollouts.stopped[row]),
         "tokens": len(rollouts.response_ids[row]),
-    }  # fmt: skip
+    }

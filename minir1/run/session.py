@@ -27,8 +27,9 @@ from minir1.tasks import parse_tasks
 from minir1.tokenizer import Tokenizer
 
 PATIENCE = """\
-this takes about {minutes:.0f} minutes here. The shipped base has read 250 M tokens: a base that cannot
-compute reliably gains nothing from checking itself, and RL then makes its responses shorter, not longer."""
+this takes about {minutes:.0f} minutes here. The shipped base has read 250 M tokens: a base that
+cannot compute reliably gains nothing from checking itself, and RL then makes its responses shorter,
+not longer."""
 
 
 @contextmanager
@@ -63,7 +64,7 @@ class Session:
 
     @classmethod
     def open(cls, arguments: list[str]) -> "Session":
-        """A new run from the command line, or an old one with --resume RUN. Says where it computes."""
+        """A new run from the command line, or an old one with --resume RUN."""
         if "--resume" in arguments:
             if len(arguments) != 2 or arguments[0] != "--resume":
                 say = "--resume takes a run folder and nothing else: its settings are in the folder"
@@ -112,7 +113,11 @@ class Session:
         return self.run.progress[phase]["result"]
 
     def load_or_make(
-        self, phase: str, work: Callable[[], Transformer], name: str = "", result: Callable = lambda: None
+        self,
+        phase: str,
+        work: Callable[[], Transformer],
+        name: str = "",
+        result: Callable[[], object] = lambda: None,
     ) -> Transformer:
         """The model that a phase makes, made once and kept as checkpoints/NAME.pt.
 

@@ -35,7 +35,8 @@ class Arm:
     """One side of a comparison. A piece that is None is the core's."""
 
     settings: dict[str, object] = field(default_factory=dict)  # dotted names: {"rl.kl": 1.0}
-    base: Callable[[Transformer, Tokenizer, Config], None] | None = None  # changes the base before RL
+    # changes the base before RL
+    base: Callable[[Transformer, Tokenizer, Config], None] | None = None
     # (sample, model, prompts, group, settings, generator) -> Samples
     sampler: Callable | None = None
     # what the update is given
@@ -87,7 +88,8 @@ def run_arm(job: Job) -> dict:
         return plain if arm.sampler is None else lambda *given: arm.sampler(plain, *given)
 
     def revise(model: Transformer, rollouts: Rollouts) -> Rollouts:
-        rows.append({"step": len(rows) + 1, **outcome(rollouts)})  # as the core's verifier sees them
+        # as the core's verifier sees them
+        rows.append({"step": len(rows) + 1, **outcome(rollouts)})
         return rollouts if arm.feed is None else arm.feed(model, tokenizer, rollouts)
 
     def after(step: int, phase: RLPhase, rollouts: Rollouts, stats: dict[str, float]) -> None:
@@ -103,14 +105,14 @@ def run_arm(job: Job) -> dict:
 
     parts = Parts(sampler=sampler, revise=revise, after=after)
     draw = training_problems(config, config.rl, "rl")
-    model = reinforce(session, model, job.label, config.rl, draw, parts)
+    model = reinforce(RLPhase(session, model, job.label, config.rl, draw, parts))
     exams.append({"step": config.rl.steps, **examine(model, LAST_EXAM)})
     seconds = time.time() - start
     return {"rows": rows, "exams": exams, "last": last_figures(rows, exams), "seconds": seconds}
 
 
 def examination(job: Job, config: Config, session: Session, roomy: Config) -> Callable:
-    """A function that measures a policy on held-out puzzles, the same for both arms and all seeds."""
+    """Measures a policy on held-out puzzles, the same for both arms and all seeds."""
     rl, tokenizer = config.rl, session.tokenizer
     settings, languages = sampling(tokenizer, rl.max_tokens), config.corpus.languages
     puzzles = draw_problems(rl.tasks, languages, "validation", "validation", LAST_EXAM)
@@ -129,8 +131,9 @@ def examination(job: Job, config: Config, session: Session, roomy: Config) -> Ca
 
 
 def last_figures(rows: list[dict], exams: list[dict]) -> dict[str, float]:
-    """The last examination; figures of the update and of practice (`practice_...`) as means over the
-    last steps."""
+    """The last examination; figures of the update and of practice (`practice_...`) as means over
+    the last steps.
+    """
     tail, figures = rows[-TAIL:], dict(exams[-1])
     for name in {name for row in tail for name in row} - {"step", "n"}:
         values = [row[name] for row in tail if name in row]

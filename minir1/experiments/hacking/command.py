@@ -1,15 +1,20 @@
-"""Reward hacking, made to happen twice (R1 report, section 2.2 and Fig. 6; Gao et al., arXiv 2210.10760).
+"""Reward hacking, made to happen twice (R1 report, section 2.2 and Fig.
 
-    python -m minir1.experiments.hacking.command preference minir1/data/base-r1-cpu.pt --languages en,zh --warm 200 --out runs/hacking
-    python -m minir1.experiments.hacking.command reasoning minir1/data/base-r1-cpu.pt --languages en,zh --out runs/hacking
+6; Gao et al., arXiv 2210.10760).
 
-(or with --judge RUN/4-all-scenarios/checkpoints/preference.pt and RUN/checkpoints/dev3.pt of a pipeline run)
+    python -m minir1.experiments.hacking.command preference minir1/data/base-r1-cpu.pt --languages
+    en,zh --warm 200 --out runs/hacking python -m minir1.experiments.hacking.command reasoning
+    minir1/data/base-r1-cpu.pt --languages en,zh --out runs/hacking
 
-preference: general prompts, and the learned preference reward for far longer than R1 dared to (the last 400 of 1,700
-steps). reasoning: what R1-Zero refused to do, a neural reward model in the place of the Countdown verifier, trained on right
-and wrong responses of the very policy that then climbs it. Both follow the proxy and, on the same held-out problems, the
-truth that a rule checks, beside the same RL with the rule as its reward. Each arm writes KIND-SEED-ARM.json; KIND.png draws
-what there is in a folder, so that arms and seeds can run side by side.
+(or with --judge RUN/4-all-scenarios/checkpoints/preference.pt and RUN/checkpoints/dev3.pt of a
+pipeline run)
+
+preference: general prompts, and the learned preference reward for far longer than R1 dared to (the
+last 400 of 1,700 steps). reasoning: what R1-Zero refused to do, a neural reward model in the place
+of the Countdown verifier, trained on right and wrong responses of the very policy that then climbs
+it. Both follow the proxy and, on the same held-out problems, the truth that a rule checks, beside
+the same RL with the rule as its reward. Each arm writes KIND-SEED-ARM.json; KIND.png draws what
+there is in a folder, so that arms and seeds can run side by side.
 """
 
 import argparse
@@ -37,11 +42,10 @@ from minir1.r1.data import curation
 from minir1.r1.preference.model import (
     POINTS_A_STEP,
     PreferenceModel,
-    final_summary,
-    response_of,
     train_points,
     train_preference,
 )
+from minir1.r1.preference.pairs import final_summary
 from minir1.r1.tasks import general
 from minir1.rewards import score
 from minir1.rollout import Rollouts, roll_out, sampling, to_batch
@@ -173,17 +177,24 @@ def chase(bench: Bench, start: Transformer, proxy: Proxy, reward: Proxy, arm: st
 
     look(0, start, sampler(start))
     parts = Parts(judge=judge, after=after, sampler=sampler)
-    reinforce(session, start, arm, session.config.rl, draw, parts)
+    reinforce(RLPhase(session, start, arm, session.config.rl, draw, parts))
     return rows
 
 
-def measure(bench: Bench, model, start, sampler, held: list[Problem], proxy: Proxy, step: int) -> dict:
-    """Proxy and truth of one response to each held-out problem, how they go together, and how far the policy has gone.
+def measure(
+    bench: Bench, model, start, sampler, held: list[Problem], proxy: Proxy, step: int
+) -> dict:
+    """Proxy and truth of one response to each held-out problem, how they go together, and how far
+    the policy has gone.
 
-    kl: nats a response, log pi - log pi_start summed over its tokens, averaged. correlation: of proxy and truth over the responses.
+    kl: nats a response, log pi - log pi_start summed over its tokens, averaged. correlation: of
+    proxy and truth over the responses.
     """
     rollouts = bench.roll(model, sampler, held, 1, seed=step)
-    values, right = torch.tensor(proxy(rollouts)), torch.tensor([reward.accuracy for reward in rollouts.rewards])
+    values, right = (
+        torch.tensor(proxy(rollouts)),
+        torch.tensor([reward.accuracy for reward in rollouts.rewards]),
+    )
     session = bench.session
     batch = to_batch(rollouts, session.tokenizer.pad, session.device.name)
     learner = make_learner(start, 0.0, 1.0, session.device)  # only for its number format
@@ -199,16 +210,20 @@ def measure(bench: Bench, model, start, sampler, held: list[Problem], proxy: Pro
         "correlation": together,
         "samples": [
             {"question": p.question(), "response": text, "proxy": round(value, 3), "right": bool(r)}
-            for p, text, value, r in list(zip(held, rollouts.texts, values.tolist(), right.tolist()))[:8]
+            for p, text, value, r in list(
+                zip(held, rollouts.texts, values.tolist(), right.tolist())
+            )[:8]
         ],
-    }  # fmt: skip
+    }
 
 
 # ---------------------------------------------------------------- two proxies
 
 
 def preference_experiment(bench: Bench, start: Transformer, saved: str | None = None) -> dict:
-    """General prompts under the preference model, a saved one or one trained here; it sees the final summary only."""
+    """General prompts under the preference model, a saved one or one trained here; it sees the
+    final summary only.
+    """
     plan, device = bench.plan, bench.session.device.name
     if saved:
         judge = PreferenceModel.load(saved, device)
@@ -225,7 +240,9 @@ def preference_experiment(bench: Bench, start: Transformer, saved: str | None = 
 
 
 def reasoning_experiment(bench: Bench, start: Transformer) -> dict:
-    """Countdown under a neural judge of whole responses, trained on what `start` wrote and whether it was right."""
+    """Countdown under a neural judge of whole responses, trained on what `start` wrote and whether
+    it was right.
+    """
     session, plan = bench.session, bench.plan
     sampler = Engine(start, session.device.dtype, 256, plan.max_tokens).sample
     counts = {"train": POINTS_A_STEP * plan.judge_steps, "validation": 1024}
@@ -235,7 +252,10 @@ def reasoning_experiment(bench: Bench, start: Transformer) -> dict:
     whole = lambda questions, responses: judge.harmless_score(questions, responses)  # noqa: E731
     value_N = whole([q for q, *_ in graded["validation"]], [r for _, r, _ in graded["validation"]])
     right_N = torch.tensor([right for *_, right in graded["validation"]])
-    figures = {"accuracy": ((value_N > 0) == right_N).float().mean().item(), "auc": auc(value_N, right_N)}
+    figures = {
+        "accuracy": ((value_N > 0) == right_N).float().mean().item(),
+        "auc": auc(value_N, right_N),
+    }
 
     def proxy(rollouts: Rollouts) -> list[float]:
         questions = [rollouts.problem(row).question() for row in range(len(rollouts.texts))]
@@ -244,29 +264,41 @@ def reasoning_experiment(bench: Bench, start: Transformer) -> dict:
     return {"judge": figures | {"read": len(graded["train"])}} | _arms(bench, start, proxy)
 
 
-def _graded(bench: Bench, start: Transformer, sampler, split: str, count: int) -> list[tuple[str, str, bool]]:
+def _graded(
+    bench: Bench, start: Transformer, sampler, split: str, count: int
+) -> list[tuple[str, str, bool]]:
     """(question, response, right) of `count` responses, two to a problem."""
     found = []
     for i in range(0, count, 256):
         problems = bench.problems(split, f"judge {bench.seed} {i}", min(256, count - i) // 2)
         rollouts = bench.roll(start, sampler, problems, 2, seed=i)
         right = [bool(reward.accuracy) for reward in rollouts.rewards]
-        found += [(rollouts.problem(row).question(), text, right[row]) for row, text in enumerate(rollouts.texts)]
+        found += [
+            (rollouts.problem(row).question(), text, right[row])
+            for row, text in enumerate(rollouts.texts)
+        ]
     return found
 
 
 def auc(value_N: torch.Tensor, right_N: torch.Tensor) -> float:
-    """Chance that a right response is valued above a wrong one; a half if there are none to compare.
+    """Chance that a right response is valued above a wrong one; a half if there are none to
+    compare.
 
     >>> auc(torch.tensor([0.1, 0.4, 0.3, 0.9]), torch.tensor([False, True, False, True]))
     1.0
     """
     differ = value_N[right_N][:, None] - value_N[~right_N]
-    return ((differ > 0).float() + 0.5 * (differ == 0).float()).mean().item() if differ.numel() else 0.5
+    return (
+        ((differ > 0).float() + 0.5 * (differ == 0).float()).mean().item()
+        if differ.numel()
+        else 0.5
+    )
 
 
 def _arms(bench: Bench, start: Transformer, proxy: Proxy) -> dict[str, list[dict]]:
-    """The same policy, problems and random numbers under each reward; both measured with `proxy` and truth."""
+    """The same policy, problems and random numbers under each reward; both measured with `proxy`
+    and truth.
+    """
     rewards = {"hacked": proxy, "control": truth}
     return {arm: chase(bench, start, proxy, rewards[arm], arm) for arm in bench.arms}
 
@@ -281,7 +313,7 @@ def warm_up(bench: Bench, model: Transformer, steps: int, rows: int = 32) -> Non
     lines = []
     for _ in range(steps * rows):
         question, answer = general.documents(rng, rng.choice(plan.languages))
-        lines.append((question, response_of(answer)))
+        lines.append((question, curation.render_response(answer)))
 
     def batches(first: int):
         device = session.device.name
@@ -292,29 +324,58 @@ def warm_up(bench: Bench, model: Transformer, steps: int, rows: int = 32) -> Non
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser("minir1 hack", description="Optimise a learned reward for too long, and look.")
+    parser = argparse.ArgumentParser(
+        "minir1 hack", description="Optimise a learned reward for too long, and look."
+    )
     parser.add_argument("kind", choices=list(PLANS))
-    parser.add_argument("checkpoint", help="policy to start from; the reward model is a copy of it with a head")
-    parser.add_argument("--out", type=Path, required=True, help="folder for KIND-SEED-ARM.json and KIND.png")
+    parser.add_argument(
+        "checkpoint", help="policy to start from; the reward model is a copy of it with a head"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for KIND-SEED-ARM.json and KIND.png"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--arm", choices=ARMS, help="only one of the two: rewarded by the proxy, or by the rule")
+    parser.add_argument(
+        "--arm", choices=ARMS, help="only one of the two: rewarded by the proxy, or by the rule"
+    )
     parser.add_argument("--steps", type=int, help="RL steps")
-    parser.add_argument("--judge", help="preference: a saved preference model, such as stage 4's; trained here if not given")
+    parser.add_argument(
+        "--judge",
+        help="preference: a saved preference model, such as stage 4's; trained here if not given",
+    )
     parser.add_argument("--judge_steps", type=int, help="steps that train the reward model")
     parser.add_argument("--lr", type=float, help="learning rate of the RL")
     parser.add_argument("--max_tokens", type=int, help="longest response")
-    parser.add_argument("--warm", type=int, default=0, help="steps of fine-tuning on general answers before everything")
+    parser.add_argument(
+        "--warm",
+        type=int,
+        default=0,
+        help="steps of fine-tuning on general answers before everything",
+    )
     parser.add_argument("--countdown", default="cpu", help="distribution of the puzzles")
     parser.add_argument("--languages", default="en", help="en, zh or en,zh")
     parser.add_argument("--device", default="auto")
     given = parse(parser, arguments)
-    changes = {name: getattr(given, name) for name in ("steps", "judge_steps", "lr", "max_tokens") if getattr(given, name)}
-    plan = replace(PLANS[given.kind], languages=tuple(given.languages.split(",")), countdown=given.countdown, **changes)
+    changes = {
+        name: getattr(given, name)
+        for name in ("steps", "judge_steps", "lr", "max_tokens")
+        if getattr(given, name)
+    }
+    plan = replace(
+        PLANS[given.kind],
+        languages=tuple(given.languages.split(",")),
+        countdown=given.countdown,
+        **changes,
+    )
     torch.manual_seed(given.seed)
     rl = RLConfig(
-        steps=plan.steps, prompts=plan.prompts, group_size=plan.group, lr=plan.lr, lr_end=1.0,
+        steps=plan.steps,
+        prompts=plan.prompts,
+        group_size=plan.group,
+        lr=plan.lr,
+        lr_end=1.0,
         max_tokens=plan.max_tokens,
-    )  # fmt: skip
+    )
     config = Config(seed=given.seed, device=given.device, rl=rl, eval=EvalConfig(batch=128))
     device, start = pick_device(config), time.time()
     model, tokenizer = load_checkpoint(given.checkpoint, device.name)

@@ -1,7 +1,7 @@
 """What no flag does: rewards that lie, a prefilled tag, imitation in place of RL, a moving router.
 
-Each hook exchanges parts of the one RL loop (run.phases.Parts); none repeats any of its code. Another
-corpus is a hook, too: studies/worker.py gives it to the reader of the mini-web.
+Each hook exchanges parts of the one RL loop (run.phases.Parts); none repeats any of its code.
+Another corpus is a hook, too: studies/worker.py gives it to the reader of the mini-web.
 
 >>> reward = Paid.of(Reward(1.0, 1.0, 1.0), 0.25)
 >>> reward.accuracy, reward.total(RLConfig())
@@ -22,8 +22,9 @@ from minir1.run.phases import Parts, RLPhase
 
 
 class Paid(Reward):
-    """A reward whose parts are true, so that metrics stay true, and whose total is another: what the
-    policy is paid."""
+    """A reward whose parts are true, so that metrics stay true, and whose total is another: what
+    the policy is paid.
+    """
 
     paid: float
 
@@ -38,8 +39,10 @@ class Paid(Reward):
 
 
 def random_reward(parts: Parts, chance: float) -> Parts:
-    """A point with a fixed chance, whatever the response. The texts seed the coin, so that a resumed
-    run draws it again."""
+    """A point with a fixed chance, whatever the response.
+
+    The texts seed the coin, so that a resumed run draws it again.
+    """
 
     def judge(step: int, rollouts: Rollouts) -> list[Reward]:
         rng = Random("\n".join(rollouts.texts))
@@ -68,13 +71,16 @@ def right_ones(reward_PG: torch.Tensor, scale: str = "group") -> torch.Tensor:
 
 
 def imitate(parts: Parts, on: bool) -> Parts:
-    """Expert iteration: the policy's own right answers are imitated, step by step; nothing is learned
-    from wrong ones."""
+    """Expert iteration: the policy's own right answers are imitated, step by step; nothing is
+    learned from wrong ones.
+    """
     return replace(parts, advantages=right_ones, loss=imitation_loss)
 
 
 @torch.no_grad()
-def router_load(model: Transformer, rollouts: Rollouts, pad_id: int, rows: int = 64) -> torch.Tensor:
+def router_load(
+    model: Transformer, rollouts: Rollouts, pad_id: int, rows: int = 64
+) -> torch.Tensor:
     """Share of the choices `[L, E]` that fell on each expert, over prompts and responses, padding
     left out."""
     batch, counts = to_batch(rollouts, pad_id, model.embed.weight.device), 0.0
@@ -89,8 +95,9 @@ def router_load(model: Transformer, rollouts: Rollouts, pad_id: int, rows: int =
 
 
 def router(parts: Parts, rate: float) -> Parts:
-    """After each RL step the router's bias moves as in pretraining: busy experts become less likely to
-    be chosen."""
+    """After each RL step the router's bias moves as in pretraining: busy experts become less likely
+    to be chosen.
+    """
 
     def after(step: int, phase: RLPhase, rollouts: Rollouts, stats: dict[str, float]) -> None:
         if phase.model.expert_layers():

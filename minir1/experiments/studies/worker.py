@@ -3,8 +3,8 @@
     python -m minir1.experiments.studies.worker RUN WRITERS
 
 RUN holds spec.json; WRITERS processes write the corpus (if the flags say nothing else). A run goes
-through train_zero's functions with its hooks, then is measured once on the test problems. A run that
-was stopped goes on from its last checkpoint. Writes RUN/result.json.
+through train_zero's functions with its hooks, then is measured once on the test problems. A run
+that was stopped goes on from its last checkpoint. Writes RUN/result.json.
 """
 
 import copy

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on curated lines: stages 1 and 3, and distillation (R1 report, 2.3 and 2.4)."""
+"""Supervised fine-tuning on curated lines: stages 1, 3 and 5 (R1 report, 2.3 and 2.4)."""
 
 import copy
 import json
@@ -25,15 +25,22 @@ def read_lines(path: Path) -> list[dict]:
 
 
 def fine_tune(
-    session: Session, start: Transformer, lines: list[dict], phase: str = "sft", *,
-    epochs: int, rows: int, lr: float, optimizer: str = "muon",
-) -> Transformer:  # fmt: skip
+    session: Session,
+    start: Transformer,
+    lines: list[dict],
+    phase: str = "sft",
+    *,
+    epochs: int,
+    rows: int,
+    lr: float,
+    optimizer: str = "muon",
+) -> Transformer:
     """A copy of `start` that has read ({"question", "response"}) lines; only responses are learned.
 
     `rows`: lines per step. The learning rate falls along a cosine to a tenth, as in the report.
     """
     model = copy.deepcopy(start)
-    if not lines:  # a policy that solves nothing teaches nothing: said, and counted in data/counts.json
+    if not lines:  # a policy that solves nothing teaches nothing
         print(f"{session.run.path}: no response was worth keeping, so the model stays as it is")
         return model
     config = PretrainConfig(lr=lr, optimizer=optimizer, weight_decay=0.0, checkpoint_every=200)

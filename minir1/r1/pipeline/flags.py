@@ -10,13 +10,17 @@ from minir1.config import UserError, apply
 from minir1.console.flags import Program, read_arguments, with_preset
 from minir1.r1.presets import PRESETS, R1Config, check_r1, parse_stages
 
-ABOUT = "The R1 pipeline: cold start, reasoning RL, rejection sampling, RL for all scenarios, distillation."
+ABOUT = "R1: cold start, reasoning RL, rejection sampling, RL for all scenarios, distillation."
 SHOWN = ("preset", "stages", "from", "base", "zero", "seed", "out", "from_scratch", "device")
 TRAIN_R1 = Program(
-    "train_r1.py", ABOUT, R1Config, PRESETS, SHOWN,
+    "train_r1.py",
+    ABOUT,
+    R1Config,
+    PRESETS,
+    SHOWN,
     spelled={"source": "from"},  # a field cannot be called from
     switches={"no-control": "leave out stage 2 without the language reward"},
-)  # fmt: skip
+)
 
 
 def read(arguments: list[str]) -> dict[str, object]:

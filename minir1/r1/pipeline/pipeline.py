@@ -69,7 +69,7 @@ class Pipeline:
         if "resume" in values:
             root, stages = Path(values.pop("resume")), values.pop("stages", None)
             if values:
-                say = "--resume takes a run folder and perhaps --stages: its settings are in the folder"
+                say = "--resume takes a run folder and perhaps --stages: the settings are there"
                 raise UserError(say)
             config = _read_config(root)
             pipeline = cls(root, config, parse_stages(stages or config.stages))
@@ -97,7 +97,10 @@ class Pipeline:
                 raise UserError(str(fault).replace("--rl.", f"--{name}.")) from None
         if config.source and not (Path(config.source) / "checkpoints").is_dir():
             raise UserError(f"--from {config.source}: no run there (no checkpoints folder)")
-        for flag, given in (("base", config.base if not config.from_scratch else ""), ("zero", config.zero)):
+        for flag, given in (
+            ("base", config.base if not config.from_scratch else ""),
+            ("zero", config.zero),
+        ):
             if given and not config.source and find_checkpoint(given) is None:
                 raise UserError(f"--{flag}: no checkpoint {given}, here or in minir1/data")
 
@@ -122,9 +125,13 @@ class Pipeline:
         return resumable(TRAIN_R1.name, self.root)
 
     def missing(self) -> list[str]:
-        """The stages to be done now: those asked for that have not ended, and the base and the students if there are none."""
+        """The stages to be done now: those asked for that have not ended, and the base and the
+        students if there are none.
+        """
         done = self.costs()
-        left = [stage for stage in self.stages if not all(name in done for name in self.makes(stage))]
+        left = [
+            stage for stage in self.stages if not all(name in done for name in self.makes(stage))
+        ]
         if "5" in left and "students" not in left and not all(map(self.has, MAKES["students"])):
             left.insert(left.index("5"), "students")
         return left if "base" in left or self.has("base") else ["base", *left]
@@ -141,7 +148,10 @@ class Pipeline:
 
     def has(self, name: str) -> bool:
         """Whether a checkpoint is there, or can be taken from the run given with --from."""
-        path, other = self.path(name), Path(self.config.source or ".") / "checkpoints" / f"{name}.pt"
+        path, other = (
+            self.path(name),
+            Path(self.config.source or ".") / "checkpoints" / f"{name}.pt",
+        )
         if not path.exists() and self.config.source and other.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(other, path.with_suffix(".part"))
@@ -149,7 +159,10 @@ class Pipeline:
         return path.exists()
 
     def model(self, name: str, needed_by: str = "") -> Transformer:
-        """A checkpoint by name. Raises UserError if no stage has made it and no run was given that holds it."""
+        """A checkpoint by name.
+
+        Raises UserError if no stage has made it and no run was given that holds it.
+        """
         if not self.has(name):
             told = f"stage {needed_by} needs {name}.pt" if needed_by else f"there is no {name}.pt"
             raise UserError(f"{told}: run the stage that makes it, or give --from RUN")
@@ -163,7 +176,9 @@ class Pipeline:
         """
         model, tokenizer = load_checkpoint(find_checkpoint(name) or name, self.device.name)
         if self.has("base") and tokenizer.to_text() != self.tokenizer.to_text():
-            raise UserError(f"{name} does not descend from this run's base: their tokenizers differ")
+            raise UserError(
+                f"{name} does not descend from this run's base: their tokenizers differ"
+            )
         self._tokenizer = tokenizer
         return model
 
@@ -195,16 +210,28 @@ class Pipeline:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
     def line(self) -> dict[str, dict[str, float]]:
-        """The checkpoints that belong together, with their costs: those made here, and of the run given with --from those
-        that came before them. What that run made later does not descend from this one."""
+        """The checkpoints that belong together, with their costs: those made here, and of the run
+        given with --from those that came before them. What that run made later does not descend
+        from this one.
+        """
         own, order = self.costs(), list(STAGES)
-        first = min((order.index(stage) for stage in order if stage.isdigit() and set(MAKES[stage]) & set(own)), default=len(order))
+        first = min(
+            (
+                order.index(stage)
+                for stage in order
+                if stage.isdigit() and set(MAKES[stage]) & set(own)
+            ),
+            default=len(order),
+        )
         before = [name for stage in order[:first] for name in MAKES[stage] if self.has(name)]
         taken = self.costs(Path(self.config.source)) if self.config.source else {}
         return {name: taken.get(name, {}) for name in before} | own
 
     def data(self, stage: str) -> Path:
-        """A stage's data folder, in this run or in the one given with --from. Raises UserError if neither has it."""
+        """A stage's data folder, in this run or in the one given with --from.
+
+        Raises UserError if neither has it.
+        """
         for root in (self.root, Path(self.config.source or self.root)):
             if (root / FOLDERS[stage] / "data").is_dir():
                 return root / FOLDERS[stage] / "data"

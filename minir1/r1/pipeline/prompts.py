@@ -1,6 +1,9 @@
-"""What is asked in each stage: problems by step, and the general lines of stage 3. Training split only.
+"""What is asked in each stage: problems by step, and the general lines of stage 3.
 
-A draw is `draw(step) -> (function, arguments)`: plain data, so that other processes can do the work.
+Training split only.
+
+A draw is `draw(step) -> (function, arguments)`: plain data, so that other processes can do the
+work.
 """
 
 from random import Random
@@ -52,8 +55,10 @@ def draw_both(
 
 
 def general_lines(config: R1Config) -> list[dict]:
-    """Stage 3's non-reasoning data, with its provenance. Such a response has no thought: the answer is
-    the summary."""
+    """Stage 3's non-reasoning data, with its provenance.
+
+    Such a response has no thought: the answer is the summary.
+    """
     rng, lines = Random(f"general lines {config.seed}"), []
     for i in range(config.rejection.general):
         lang = config.corpus.languages[i % len(config.corpus.languages)]

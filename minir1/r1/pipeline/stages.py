@@ -24,7 +24,7 @@ from minir1.r1.preference import model as preference
 from minir1.r1.preference.rewards import rescore
 from minir1.r1.presets import CollectConfig, R1Config
 from minir1.rollout import roll_out, sampling
-from minir1.run.phases import Draw, Judge, Parts
+from minir1.run.phases import Draw, Judge, Parts, RLPhase
 from minir1.run.progress import Progress
 from minir1.run.session import Session
 from minir1.tasks import parse_tasks
@@ -32,29 +32,42 @@ from train_zero import reinforce
 
 
 def sampler_for(model: Transformer, where, config: R1Config, max_tokens: int):
-    """The fast sampler with room for `max_tokens`; `where` has a device. Not compiled: too short a use."""
+    """The fast sampler with room for `max_tokens`;
+
+    `where` has a device. Not compiled: too short a use.
+    """
     stage = config.stage_config(replace(config.reasoning, max_tokens=max_tokens))
     return make_sampler(model, where.device, replace(stage, compile=False))
 
 
 def reinforce_stage(
-    session: Session, start: Transformer, rl: RLConfig, draw: Draw, judge: Judge = rescore, phase: str = "rl"
+    session: Session,
+    start: Transformer,
+    rl: RLConfig,
+    draw: Draw,
+    judge: Judge = rescore,
+    phase: str = "rl",
 ) -> Transformer:
     """GRPO from `start` with a stage's problems and rewards."""
     parts = Parts(judge=judge, describe=describe_stage)
-    return reinforce(session, start, phase, rl, draw, parts)
+    return reinforce(RLPhase(session, start, phase, rl, draw, parts))
 
 
 # ---------------------------------------------------------------- collecting
 
 
 def collect(
-    session: Session, config: R1Config, model: Transformer, source: str, how: CollectConfig, max_tokens: int
+    session: Session,
+    config: R1Config,
+    model: Transformer,
+    source: str,
+    how: CollectConfig,
+    max_tokens: int,
 ) -> list[dict]:
     """What a policy answers rightly and readably, rewritten.
 
-    Kept in data/kept.jsonl, counted in data/counts.json. `source` names the checkpoint in every line.
-    Problems are of the training split, both languages, the kinds of stage 2's RL.
+    Kept in data/kept.jsonl, counted in data/counts.json. `source` names the checkpoint in every
+    line. Problems are of the training split, both languages, the kinds of stage 2's RL.
     """
     collection, device = curation.Collection(source), session.device.name
     tasks, key = remix(config.reasoning.tasks, how.sums), f"collect {source} {config.seed}"
@@ -66,7 +79,9 @@ def collect(
     with Progress(session, "collect", -(-len(problems) // at_once)) as progress:
         for i in range(0, len(problems), at_once):
             part = problems[i : i + at_once]
-            rollouts = roll_out(model, session.tokenizer, part, how.samples, settings, generator, sampler)
+            rollouts = roll_out(
+                model, session.tokenizer, part, how.samples, settings, generator, sampler
+            )
             collection.add(rollouts, how.most)
             figures = {"kept": len(collection.lines), "dropped": sum(collection.dropped.values())}
             sampled = sum(rollouts.lengths())
@@ -84,7 +99,8 @@ def collect(
 
 
 def remix(tasks: tuple[str, ...], sums: float) -> tuple[str, ...]:
-    """The same kinds of problem, but with this share of arithmetic ones (as it was, if one is missing).
+    """The same kinds of problem, but with this share of arithmetic ones (as it was, if one is
+    missing).
 
     >>> remix(("countdown:cpu=0.8", "arithmetic:3d+=0.15", "arithmetic:2dx=0.05"), 0.4)
     ('countdown:cpu=0.6', 'arithmetic:3d+=0.3', 'arithmetic:2dx=0.1')
@@ -101,7 +117,9 @@ def remix(tasks: tuple[str, ...], sums: float) -> tuple[str, ...]:
 # ---------------------------------------------------------------- the preference model
 
 
-def learned_preference(session: Session, config: R1Config, base: Transformer) -> preference.PreferenceModel:
+def learned_preference(
+    session: Session, config: R1Config, base: Transformer
+) -> preference.PreferenceModel:
     """The preference model of stage 4, trained once, on a copy of the base."""
     path, start = session.run.checkpoints / "preference.pt", time.time()
     steps = config.preference.steps

@@ -1,6 +1,7 @@
-"""Distillation (R1 report, section 2.4 and Table 16): dense students of three sizes, taught in three ways.
+"""Distillation (R1 report, section 2.4 and Table 16): dense students of three sizes, taught in
+three ways.
 
-    by_sft       the curated lines of a larger model, by supervised fine-tuning alone: the report's way
+    by_sft       the curated lines of a larger model, by SFT alone: the report's way
     direct_rl    GRPO on the student itself, for as many operations: what the report compares with
     on_policy    beyond the report: the student writes, the teacher grades every token; half of what
                  it learns from are curated lines, graded alike (GKD, arXiv 2306.13649)
@@ -28,7 +29,7 @@ from minir1.r1.preference.rewards import rescore
 from minir1.r1.presets import R1Config
 from minir1.rollout import Batch
 from minir1.run.costs import costs_of, operations
-from minir1.run.phases import Judge, Parts, by_rule
+from minir1.run.phases import Judge, Parts, RLPhase, by_rule
 from minir1.run.session import Session
 from minir1.supervised import cosine
 from train_zero import reinforce
@@ -48,7 +49,9 @@ _SHAPES = {  # scale: width, layers, width of a head (four heads, two of them fo
 }
 
 
-def student_config(size: str, vocab_size: int, scale: str = "cpu", positions: int = 1024) -> ModelConfig:
+def student_config(
+    size: str, vocab_size: int, scale: str = "cpu", positions: int = 1024
+) -> ModelConfig:
     """A dense twin. `vocab_size` is that of the teacher's tokenizer. Raises ValueError.
 
     >>> student_config("small", 512).width, student_config("large", 512).attention
@@ -59,9 +62,18 @@ def student_config(size: str, vocab_size: int, scale: str = "cpu", positions: in
         raise ValueError(f"no student {size!r} at scale {scale!r}; {known}")
     width, layers, head = _SHAPES[scale][size]
     return ModelConfig(
-        vocab_size=vocab_size, positions=positions, attention="gqa", qk_norm=True, experts=0,
-        width=width, layers=layers, heads=4, kv_heads=2, head_width=head, dense_width=3 * width,
-    )  # fmt: skip
+        vocab_size=vocab_size,
+        positions=positions,
+        attention="gqa",
+        qk_norm=True,
+        experts=0,
+        width=width,
+        layers=layers,
+        heads=4,
+        kv_heads=2,
+        head_width=head,
+        dense_width=3 * width,
+    )
 
 
 def lesson(config: R1Config, lines: list[dict]) -> list[dict]:
@@ -104,31 +116,44 @@ def by_teacher(
 
 
 def direct_rl(
-    session: Session, start: Transformer, rl, budget: float, judge: Judge = by_rule, phase: str = "direct"
+    session: Session,
+    start: Transformer,
+    rl,
+    budget: float,
+    judge: Judge = by_rule,
+    phase: str = "direct",
 ) -> Transformer:
     """GRPO on a copy of `start` until it has cost `budget` operations (to within half a step).
 
-    The number of steps is not known beforehand, so the learning rate stays constant after its warm-up.
+    The number of steps is not known beforehand, so the learning rate stays constant after its
+    warm-up.
     """
     rl = replace(rl, lr_end=1.0, early_tokens=0)
     parts = Parts(judge=judge, describe=describe_stage)
-    return reinforce(session, start, phase, rl, parts=parts, budget=budget)
+    return reinforce(RLPhase(session, start, phase, rl, parts=parts, budget=budget))
 
 
 def on_policy(
-    session: Session, start: Transformer, teacher: Transformer, lines: list[dict], rl,
-    judge: Judge = rescore, lr: float = 3e-4, draw=None, phase: str = "on-policy",
-) -> Transformer:  # fmt: skip
+    session: Session,
+    start: Transformer,
+    teacher: Transformer,
+    lines: list[dict],
+    rl,
+    judge: Judge = rescore,
+    lr: float = 3e-4,
+    draw=None,
+    phase: str = "on-policy",
+) -> Transformer:
     """The student answers, and every token of its own answer is pulled towards the teacher's
     distribution there; so is every token of as many curated lines.
 
-    Reverse KL, because the student should write what the teacher thinks likely, not cover all that the
-    teacher might write; on the student's own samples, because these are the places it gets to. Over
-    the whole vocabulary and not only at the sampled token: the teacher's logits are there anyhow, and
-    the expectation over the next token is then exact. What is left out, as in GKD, is the gradient
-    through where the samples lead. Without the lines a weak student unlearns to end: few of its
-    attempts hit, and to each of the others the teacher says "no" (results/LOG.md). Teacher and student
-    share the tokenizer.
+    Reverse KL, because the student should write what the teacher thinks likely, not cover all that
+    the teacher might write; on the student's own samples, because these are the places it gets to.
+    Over the whole vocabulary and not only at the sampled token: the teacher's logits are there
+    anyhow, and the expectation over the next token is then exact. What is left out, as in GKD, is
+    the gradient through where the samples lead. Without the lines a weak student unlearns to end:
+    few of its attempts hit, and to each of the others the teacher says "no" (results/LOG.md).
+    Teacher and student share the tokenizer.
     """
     first = (session.run.load_state(phase) or {"step": 0})["step"]
     curated = islice(curated_batches(session, lines, rl.prompts, rl.steps), first, None)
@@ -153,7 +178,7 @@ def on_policy(
     )
     alone = replace(rl, group_size=1, clip=1.0, early_tokens=0, kl=0.0)
     with accelerate(teacher, session.device):
-        return reinforce(session, start, phase, alone, draw, parts)
+        return reinforce(RLPhase(session, start, phase, alone, draw, parts))
 
 
 def reverse_kl(student_BTV: Tensor, teacher_BTV: Tensor) -> Tensor:
