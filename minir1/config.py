@@ -1,6 +1,7 @@
-"""Every knob, with its unit. minir1/presets.py fills them in, minir1/console/flags.py makes the command line from them.
+"""Every setting, with its unit.
 
-Configuration is frozen. Derived values are properties. Unknown settings fail with one line.
+minir1/presets.py fills the settings in. minir1/console/flags.py makes the command line from them.
+Configurations are frozen and derived values are properties. An unknown setting is a UserError.
 
 >>> apply(Config(), {"rl.lr": 1e-3}).rl.lr
 0.001
@@ -52,22 +53,26 @@ class ModelConfig:
 
     @property
     def cache_width(self) -> int:
-        """Numbers kept per token and layer: a latent and one rotated key, or all keys and values."""
-        return self.kv_rank + self.rope_width if self.attention == "mla" else 2 * self.kv_heads * self.head_width
+        """Numbers cached per token and layer: a latent and a rotated key, or keys and values."""
+        if self.attention == "mla":
+            return self.kv_rank + self.rope_width
+        return 2 * self.kv_heads * self.head_width
 
 
 @dataclass(frozen=True)
 class Habits:
-    """How often the corpus shows each habit of Gandhi et al. 2025 (arXiv 2503.01307) in a thinking document."""
+    """How often thinking documents show the habits of Gandhi et al. 2025 (arXiv 2503.01307)."""
 
     verification: float = knob(0.9, "attempts closed by comparing with the target", True)
-    backtracking: float = knob(0.4, "chance that a writer is ready for one more attempt; 0: a single one", True)
+    backtracking: float = knob(0.4, "chance of being ready for another attempt; 0: none", True)
     subgoals: float = knob(0.06, "attempts that first make a number so that ...")
     backward_chaining: float = knob(0.06, "attempts that start from the target")
     aim: float = knob(1.0, "attempts whose last step takes a hit when one operator gives it")
-    systematic: float = knob(0.5, "thinking documents by a writer who goes through the combinations one by one and looks round")
-    small_first: float = knob(0.0, "systematic documents that begin with the first steps of small value")
-    persistence: float = knob(0.25, "thinking documents by a writer with 0.95 for backtracking (if that is not 0)", True)
+    systematic: float = knob(
+        0.5, "thinking documents that go through the combinations one by one and look round")
+    small_first: float = knob(0.0, "systematic documents that begin with small first steps")
+    persistence: float = knob(
+        0.25, "thinking documents by a writer with 0.95 for backtracking (if that is not 0)", True)
     most_attempts: int = knob(40, "attempts in one document at most")
     switching: float = knob(0.0, "attempts that go on in the other language")
 
@@ -76,17 +81,18 @@ class Habits:
 class CorpusConfig:
     """The mini-web: shares of documents, and what they hold."""
 
-    countdown: str = knob("cpu", "distributions of the Countdown documents, by commas; named twice, drawn twice as often", True)
-    writer: str = knob("plain", "who writes the thoughts: plain or goal_directed (minir1/corpus/writers)")
+    countdown: str = knob(
+        "cpu", "distributions of Countdown documents, by commas; twice: twice as often", True)
+    writer: str = knob("plain", "who writes the thoughts: plain or goal_directed")
     sums: str = knob("plain_sums", "who writes how a sum is done: plain_sums or careful_sums")
     share_countdown: float = knob(0.6, "share of Countdown documents")
     share_arithmetic: float = knob(0.2, "share of arithmetic questions")
     share_equations: float = knob(0.15, "share of documents that list true equations")
     direct: float = knob(0.6, "Countdown documents answered without thinking")
     pairs: float = knob(0.0, "Countdown documents with two numbers only: where aiming is learned")
-    solved: float = knob(0.3, "Countdown documents that were written around a known solution", True)
+    solved: float = knob(0.3, "Countdown documents written around a known solution", True)
     arithmetic_direct: float = knob(0.85, "arithmetic documents answered without working")
-    languages: tuple[str, ...] = knob(("en",), "en, zh or en,zh: languages of the documents", True)
+    languages: tuple[str, ...] = knob(("en",), "languages of the documents: en, zh or en,zh", True)
     habits: Habits = field(default_factory=Habits)
     habits_zh: Habits = field(default_factory=lambda: Habits(switching=0.02))
     vocab_size: int = knob(512, "tokens of the BPE at most (1,024 is the limit)")
@@ -96,6 +102,8 @@ class CorpusConfig:
 
 @dataclass(frozen=True)
 class PretrainConfig:
+    """Next-token prediction, for pretraining and fine-tuning alike."""
+
     tokens: int = knob(20_000_000, "tokens read in pretraining", True)
     batch_tokens: int = knob(12_288, "tokens a step")
     row_tokens: int = knob(384, "tokens a row")
@@ -129,42 +137,51 @@ class RLConfig:
     loss: str = knob("grpo", "grpo, dr_grpo, dapo, gspo or cispo", True)
     clip_low: float = knob(0.2, "the ratio is clipped below 1 - this")
     clip_high: float = knob(0.28, "the ratio is clipped above 1 + this")
-    average: str = knob("token", "token: mean over the batch's tokens; response: over each response first (the paper)", True)
+    average: str = knob(
+        "token", "token: mean over all tokens; response: over each response first (paper)", True)
     scale: str = knob("group", "group: advantages divided by the group's std; none")
     kl: float = knob(0.0, "weight of the KL penalty to the reference (beta)", True)
     kl_refresh: int = knob(400, "steps after which the reference becomes the policy")
     accuracy_reward: float = knob(1.0, "reward of a right answer")
     format_reward: float = knob(0.1, "reward of a well-formed response")
-    language_reward: float = knob(0.0, "reward times the share of words in the prompt's language (R1 Eq. 7)")
-    tasks: tuple[str, ...] = knob(("countdown:cpu=1",), "what is practised: countdown:NAME=share or arithmetic:KIND=share", True)
-    recompute: bool = knob(False, "old log-probs from the trainer, not from the sampler (needed where their numbers differ)")
-    train_tokens: int = knob(3_072, "tokens in one forward pass of the update (memory; a CPU's cache, on a GPU 16_384 and more)")
+    language_reward: float = knob(0.0, "reward of keeping to the prompt's language (R1 Eq. 7)")
+    tasks: tuple[str, ...] = knob(
+        ("countdown:cpu=1",), "practised: countdown:NAME=share or arithmetic:KIND=share", True)
+    recompute: bool = knob(
+        False, "old log-probs from the trainer, not the sampler (where their numbers differ)")
+    train_tokens: int = knob(
+        3_072, "tokens in a forward pass of the update (memory; on a GPU 16_384 and more)")
     evaluate_every: int = knob(20, "steps between validations")
     checkpoint_every: int = knob(20, "steps between checkpoints")
 
 
 @dataclass(frozen=True)
 class EvalConfig:
+    """What is measured, and on how many held-out problems."""
+
     problems: int = knob(512, "test problems, read once at the end", True)
     validation: int = knob(256, "validation problems, read during training")
     arithmetic: int = knob(0, "test problems of each arithmetic kind in practice")
-    many: int = knob(128, "problems for the forced base; a quarter of them for pass@64 of the base")
+    many: int = knob(128, "problems for the forced base; a quarter of them for its pass@64")
     answer_only_steps: int = knob(100, "steps of the answer-only control; 0: left out", True)
     batch: int = knob(256, "responses sampled at once")
 
 
 @dataclass(frozen=True)
 class Config:
-    preset: str = knob("cpu", "cpu, gpu, best, t4 or smoke; chosen by the machine when not given", True)
+    """A run of train_zero.py."""
+
+    preset: str = knob("cpu", "cpu, gpu, best, t4 or smoke; by default the machine chooses", True)
     out: str = knob("", "run folder; runs/PRESET-SEED when not given", True)
     seed: int = knob(0, "seed of everything", True)
     device: str = knob("auto", "auto, cpu, cuda or mps", True)
     dtype: str = knob("auto", "auto, float32, bfloat16 or float16", True)
-    kernels: str = knob("auto", "auto, plain (the core), portable (graphs, T4 and later) or grouped (Hopper and later)")
+    kernels: str = knob(
+        "auto", "auto, plain (the core), portable (graphs, from T4 on) or grouped (from Hopper on)")
     compile: bool = knob(False, "compile the forward pass in pretraining (CUDA)")
     threads: int = knob(0, "CPU threads; 0: torch's choice")
-    from_scratch: bool = knob(False, "pretrain the base here instead of taking the shipped one", True)
-    base: str = knob("base-cpu.pt", "checkpoint to start from; a name alone may be one shipped in minir1/data", True)
+    from_scratch: bool = knob(False, "pretrain the base here instead of taking a shipped one", True)
+    base: str = knob("base-cpu.pt", "checkpoint to start from: a path or one in minir1/data", True)
     model: ModelConfig = field(default_factory=ModelConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
@@ -176,28 +193,32 @@ class Config:
 
 
 def from_dict(kind: type, values: dict):
-    """A frozen configuration from plain values. Raises UserError for an unknown or mistyped field."""
-    known, hints = {f.name: f for f in fields(kind)}, typing.get_type_hints(kind)
-    given = {}
+    """A frozen configuration from plain values. Raises UserError for an unknown field."""
+    hints = typing.get_type_hints(kind)
+    names = {f.name for f in fields(kind)}
+    arguments = {}
     for name, value in values.items():
-        if name not in known:
+        if name not in names:
             raise UserError(f"unknown setting {name!r} in {kind.__name__}")
         hint = hints[name]
         if is_dataclass(hint):
             value = from_dict(hint, value)
         elif typing.get_origin(hint) is tuple:
             value = tuple(value)
-        given[name] = value
-    return kind(**given)
+        arguments[name] = value
+    return kind(**arguments)
 
 
 def to_json(config) -> str:
+    """The configuration as indented JSON; from_dict reads it back."""
     return json.dumps(asdict(config), indent=2, ensure_ascii=False)
 
 
 def apply(config, changes: dict[str, object]):
-    """Replace dotted names: apply(config, {"rl.lr": 1e-4})."""
+    """A copy with fields replaced by dotted names, as in apply(config, {"rl.lr": 1e-4})."""
     for name, value in changes.items():
         head, _, rest = name.partition(".")
-        config = replace(config, **{head: apply(getattr(config, head), {rest: value}) if rest else value})
+        if rest:
+            value = apply(getattr(config, head), {rest: value})
+        config = replace(config, **{head: value})
     return config

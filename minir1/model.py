@@ -1,6 +1,6 @@
 """The transformer: DeepSeek-V3 in miniature (arXiv 2412.19437), and a dense twin.
 
-Three ideas carry it. Latent attention (section 2.1.1) caches one small vector a token instead of
+Three ideas carry it. Latent attention (section 2.1.1) caches one small vector per token instead of
 keys and values of every head. Experts (2.1.2) spend parameters without spending operations. A bias
 on the router (Eq. 16) keeps the experts evenly used without a loss that fights the language loss.
 
@@ -12,6 +12,7 @@ Deviations from V3: (1) one routing group; (2) no YaRN; (3) initial output proje
 1/sqrt(2 * layers), as in GPT-2.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -20,32 +21,41 @@ from torch import Tensor, nn
 
 from minir1.config import ModelConfig
 
+linear = partial(nn.Linear, bias=False)
+
 # ---------------------------------------------------------------- positions
 
 
 def rotary_table(width: int, positions: int, base: float) -> Tensor:
-    """cos and sin of every position's angles: [positions, 2, width / 2]."""
-    frequency = 1 / base ** (torch.arange(0, width, 2, dtype=torch.float32) / width)
-    angle = torch.arange(positions, dtype=torch.float32)[:, None] * frequency
+    """cos and sin of each position's angles in radians: `[positions, 2, A]`, A = width / 2."""
+    frequency_A = 1 / base ** (torch.arange(0, width, 2, dtype=torch.float32) / width)
+    angle = torch.arange(positions, dtype=torch.float32)[:, None] * frequency_A
     return torch.stack([angle.cos(), angle.sin()], dim=1)
 
 
-def rotate(x_BTHC: Tensor, table_BT2C: Tensor, interleaved: bool) -> Tensor:
-    """RoPE. Pairs are neighbours (0,1),(2,3).. when interleaved (DeepSeek), halves otherwise (Llama)."""
-    cos, sin = table_BT2C[:, :, None].unbind(3)
-    if interleaved:
-        a, b = x_BTHC.float().unflatten(-1, (-1, 2)).unbind(-1)
-        return torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2).to(x_BTHC.dtype)
-    a, b = x_BTHC.float().chunk(2, dim=-1)
-    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1).to(x_BTHC.dtype)
+def rotate(x_BTHJ: Tensor, turns_BT2A: Tensor, interleaved: bool) -> Tensor:
+    """RoPE (arXiv 2104.09864): turn pair i of the J numbers by its position's angle i.
+
+    Pairs are neighbours (0,1), (2,3).. when interleaved (DeepSeek), else halves (Llama). Computed
+    in float32, returned in the type of `x_BTHJ`.
+    """
+    cos_BT1A, sin_BT1A = turns_BT2A[:, :, None].unbind(3)
+    x = x_BTHJ.float()
+    a, b = x.unflatten(-1, (-1, 2)).unbind(-1) if interleaved else x.chunk(2, dim=-1)
+    turned = [a * cos_BT1A - b * sin_BT1A, b * cos_BT1A + a * sin_BT1A]
+    x = torch.stack(turned, dim=-1).flatten(-2) if interleaved else torch.cat(turned, dim=-1)
+    return x.to(x_BTHJ.dtype)
 
 
 class RMSNorm(nn.Module):
+    """x / sqrt(mean(x ** 2) + eps) * weight, over the last dimension (arXiv 1910.07467)."""
+
     def __init__(self, width: int, eps: float):
         super().__init__()
-        self.weight, self.eps = nn.Parameter(torch.ones(width)), eps
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), self.eps)
 
 
@@ -53,18 +63,20 @@ class RMSNorm(nn.Module):
 
 
 class Cache:
-    """What attention keeps of the past: per layer `[B, S, cache_width]`, and each row's own length.
+    """What attention keeps of the past: `[B, S, W]` per layer, and each row's own length.
 
-    Rows may have prompts of different lengths: they are padded on the right, `length_B` is then set to
-    the true lengths, and decoding overwrites the padding. `span` bounds all lengths without asking the device.
+    Prompts of different lengths are padded on the right. `length_B` is then set to the true lengths
+    and decoding overwrites the padding. `span` bounds all lengths without asking the device.
     """
 
     def __init__(self, config: ModelConfig, rows: int, size: int, device, dtype):
-        self.store_LBSW = torch.zeros(config.layers, rows, size, config.cache_width, device=device, dtype=dtype)
+        shape = (config.layers, rows, size, config.cache_width)
+        self.store_LBSW = torch.zeros(shape, device=device, dtype=dtype)
         self.length_B = torch.zeros(rows, dtype=torch.long, device=device)
         self.span = 0
 
     def positions(self, tokens: int) -> Tensor:
+        """Where each row's next tokens stand: `[B, tokens]`."""
         return self.length_B[:, None] + torch.arange(tokens, device=self.length_B.device)
 
     def write(self, layer: int, new_BTW: Tensor, position_BT: Tensor) -> Tensor:
@@ -75,69 +87,83 @@ class Cache:
         return store_BSW[:, : self.span]
 
     def keep(self, rows: Tensor) -> None:
-        """Drop all other rows."""
-        self.store_LBSW, self.length_B = self.store_LBSW[:, rows], self.length_B[rows]
+        """Go on with these rows (indices, repeats allowed) and drop all others."""
+        self.store_LBSW = self.store_LBSW[:, rows]
+        self.length_B = self.length_B[rows]
 
 
 class Context(NamedTuple):
     """What a block needs to know beside its input."""
 
-    table_BT2C: Tensor
+    turns_BT2A: Tensor  # rows of rotary_table
     position_BT: Tensor
     cache: Cache | None
-    future_BTS: Tensor | None  # with a cache: keys behind a query's own position, which it must not see
+    future_BTS: Tensor | None  # with a cache: True for keys behind a query's own position
 
 
 # ---------------------------------------------------------------- attention
 
 
 class LatentAttention(nn.Module):
-    """MLA, V3 Eq. 1-11. Names follow the paper: kv_down is W^DKV and W^KR, kv_up is W^UK and W^UV."""
+    """Multi-head latent attention, V3 Eq. 1-11.
+
+    Of the paper's matrices, kv_down is W^DKV and W^KR, kv_up W^UK and W^UV, q_up W^UQ and W^QR.
+    """
 
     def __init__(self, c: ModelConfig):
         super().__init__()
-        self.c, self.scale = c, (c.nope_width + c.rope_width) ** -0.5
-        query_width = c.heads * (c.nope_width + c.rope_width)
+        self.c = c
+        self.scale = (c.nope_width + c.rope_width) ** -0.5
         if c.q_rank:
-            self.q_down, self.q_norm = nn.Linear(c.width, c.q_rank, bias=False), RMSNorm(c.q_rank, c.norm_eps)
-        self.q_up = nn.Linear(c.q_rank or c.width, query_width, bias=False)
-        self.kv_down = nn.Linear(c.width, c.kv_rank + c.rope_width, bias=False)
+            self.q_down = linear(c.width, c.q_rank)
+            self.q_norm = RMSNorm(c.q_rank, c.norm_eps)
+        self.q_up = linear(c.q_rank or c.width, c.heads * (c.nope_width + c.rope_width))
+        self.kv_down = linear(c.width, c.kv_rank + c.rope_width)
         self.kv_norm = RMSNorm(c.kv_rank, c.norm_eps)
-        self.kv_up = nn.Linear(c.kv_rank, c.heads * (c.nope_width + c.value_width), bias=False)
-        self.out = nn.Linear(c.heads * c.value_width, c.width, bias=False)
+        self.kv_up = linear(c.kv_rank, c.heads * (c.nope_width + c.value_width))
+        self.out = linear(c.heads * c.value_width, c.width)
 
     def forward(self, x_BTD: Tensor, context: Context, layer: int) -> Tensor:
         c = self.c
         query = self.q_up(self.q_norm(self.q_down(x_BTD)) if c.q_rank else x_BTD)
-        q_BTHC, qr_BTHC = query.unflatten(-1, (c.heads, -1)).split([c.nope_width, c.rope_width], dim=-1)
-        latent_BTR, kr_BTC = self.kv_down(x_BTD).split([c.kv_rank, c.rope_width], dim=-1)
+        query = query.unflatten(-1, (c.heads, -1))
+        q_BTHC, qr_BTHJ = query.split([c.nope_width, c.rope_width], dim=-1)
+        latent_BTR, kr_BTJ = self.kv_down(x_BTD).split([c.kv_rank, c.rope_width], dim=-1)
         latent_BTR = self.kv_norm(latent_BTR)
-        rotated = rotate(torch.cat([qr_BTHC, kr_BTC[:, :, None]], dim=2), context.table_BT2C, interleaved=True)
-        qr_BTHC, kr_BTC = rotated[:, :, :-1], rotated[:, :, -1]
+        heads_and_key = torch.cat([qr_BTHJ, kr_BTJ[:, :, None]], dim=2)
+        heads_and_key = rotate(heads_and_key, context.turns_BT2A, interleaved=True)
+        qr_BTHJ, kr_BTJ = heads_and_key[:, :, :-1], heads_and_key[:, :, -1]
         attend = self._expanded if context.cache is None else self._absorbed
-        return self.out(attend(q_BTHC, qr_BTHC, latent_BTR, kr_BTC, context, layer).flatten(-2))
+        mixed_BTHU = attend(q_BTHC, qr_BTHJ, latent_BTR, kr_BTJ, context, layer)
+        return self.out(mixed_BTHU.flatten(-2))
 
-    def _expanded(self, q_BTHC, qr_BTHC, latent_BTR, kr_BTC, context, layer) -> Tensor:
-        """Keys and values of every head, as in the paper: for training."""
+    def _expanded(self, q_BTHC, qr_BTHJ, latent_BTR, kr_BTJ, context, layer) -> Tensor:
+        """Keys and values of every head, as in the paper: for training. Returns `[B, T, H, U]`."""
         c = self.c
-        k_BTHC, v_BTHC = self.kv_up(latent_BTR).unflatten(-1, (c.heads, -1)).split([c.nope_width, c.value_width], dim=-1)
-        key = torch.cat([k_BTHC, kr_BTC[:, :, None].expand(-1, -1, c.heads, -1)], dim=-1)
-        query = torch.cat([q_BTHC, qr_BTHC], dim=-1)
-        q, k, v = (t.transpose(1, 2) for t in (query, key, v_BTHC))
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scale).transpose(1, 2)
+        expanded = self.kv_up(latent_BTR).unflatten(-1, (c.heads, -1))
+        k_BTHC, v_BTHU = expanded.split([c.nope_width, c.value_width], dim=-1)
+        kr_BTHJ = kr_BTJ[:, :, None].expand(-1, -1, c.heads, -1)
+        query = torch.cat([q_BTHC, qr_BTHJ], dim=-1)
+        key = torch.cat([k_BTHC, kr_BTHJ], dim=-1)
+        q, k, v = (x.transpose(1, 2) for x in (query, key, v_BTHU))
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scale)
+        return mixed.transpose(1, 2)
 
-    def _absorbed(self, q_BTHC, qr_BTHC, latent_BTR, kr_BTC, context, layer) -> Tensor:
-        """The latent is key and value at once; W^UK moves to the query, W^UV to the output: for decoding."""
-        c = self.c
-        stored_BSW = context.cache.write(layer, torch.cat([latent_BTR, kr_BTC], dim=-1), context.position_BT)
-        up_HCR = self.kv_up.weight.to(q_BTHC.dtype).unflatten(0, (c.heads, -1))
-        query = torch.cat([torch.einsum("bthc,hcr->bthr", q_BTHC, up_HCR[:, : c.nope_width]), qr_BTHC], dim=-1)
-        B, T = query.shape[:2]
-        score = (query.flatten(1, 2) @ stored_BSW.mT).unflatten(1, (T, c.heads)).float() * self.scale
-        score = score.masked_fill(context.future_BTS[:, :, None], -torch.inf)
-        weight = score.softmax(-1).to(query.dtype).flatten(1, 2)
+    def _absorbed(self, q_BTHC, qr_BTHJ, latent_BTR, kr_BTJ, context, layer) -> Tensor:
+        """The latent is key and value at once, W^UK moves to the query, W^UV to the output: for
+        decoding (DeepSeek-V2, section 2.1.2). Returns `[B, T, H, U]`."""
+        c, T = self.c, q_BTHC.shape[1]
+        new_BTW = torch.cat([latent_BTR, kr_BTJ], dim=-1)
+        stored_BSW = context.cache.write(layer, new_BTW, context.position_BT)
+        up = self.kv_up.weight.to(q_BTHC.dtype).unflatten(0, (c.heads, -1))
+        up_HCR, up_HUR = up.split([c.nope_width, c.value_width], dim=1)
+        query_BTHR = torch.einsum("bthc,hcr->bthr", q_BTHC, up_HCR)
+        query_BTHW = torch.cat([query_BTHR, qr_BTHJ], dim=-1)
+        score = (query_BTHW.flatten(1, 2) @ stored_BSW.mT).unflatten(1, (T, c.heads)).float()
+        score = (score * self.scale).masked_fill(context.future_BTS[:, :, None], -torch.inf)
+        weight = score.softmax(-1).to(query_BTHW.dtype).flatten(1, 2)
         mixed_BTHR = (weight @ stored_BSW[..., : c.kv_rank]).unflatten(1, (T, c.heads))
-        return torch.einsum("bthr,hcr->bthc", mixed_BTHR, up_HCR[:, c.nope_width :])
+        return torch.einsum("bthr,hur->bthu", mixed_BTHR, up_HUR)
 
 
 class GroupedAttention(nn.Module):
@@ -146,46 +172,50 @@ class GroupedAttention(nn.Module):
     def __init__(self, c: ModelConfig):
         super().__init__()
         self.c = c
-        self.q = nn.Linear(c.width, c.heads * c.head_width, bias=False)
-        self.k = nn.Linear(c.width, c.kv_heads * c.head_width, bias=False)
-        self.v = nn.Linear(c.width, c.kv_heads * c.head_width, bias=False)
-        self.out = nn.Linear(c.heads * c.head_width, c.width, bias=False)
+        self.q = linear(c.width, c.heads * c.head_width)
+        self.k = linear(c.width, c.kv_heads * c.head_width)
+        self.v = linear(c.width, c.kv_heads * c.head_width)
+        self.out = linear(c.heads * c.head_width, c.width)
         if c.qk_norm:
-            self.q_norm, self.k_norm = RMSNorm(c.head_width, c.norm_eps), RMSNorm(c.head_width, c.norm_eps)
+            self.q_norm = RMSNorm(c.head_width, c.norm_eps)
+            self.k_norm = RMSNorm(c.head_width, c.norm_eps)
 
     def forward(self, x_BTD: Tensor, context: Context, layer: int) -> Tensor:
         c = self.c
-        q, k, v = (part(x_BTD).unflatten(-1, (-1, c.head_width)) for part in (self.q, self.k, self.v))
+        q, k, v = (f(x_BTD).unflatten(-1, (-1, c.head_width)) for f in (self.q, self.k, self.v))
         if c.qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
-        q, k = (rotate(t, context.table_BT2C, interleaved=False) for t in (q, k))
+        q, k = (rotate(x, context.turns_BT2A, interleaved=False) for x in (q, k))
         mask = None
         if context.cache is not None:
-            stored = context.cache.write(layer, torch.cat([k, v], dim=2).flatten(-2), context.position_BT)
-            k, v = stored.unflatten(-1, (2 * c.kv_heads, -1)).to(q.dtype).chunk(2, dim=2)
+            new_BTW = torch.cat([k, v], dim=2).flatten(-2)
+            stored_BSW = context.cache.write(layer, new_BTW, context.position_BT)
+            k, v = stored_BSW.unflatten(-1, (2 * c.kv_heads, -1)).to(q.dtype).chunk(2, dim=2)
             mask = ~context.future_BTS[:, None]
-        k, v = (t.repeat_interleave(c.heads // c.kv_heads, dim=2) for t in (k, v))
-        q, k, v = (t.transpose(1, 2) for t in (q, k, v))
-        return self.out(F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None).transpose(1, 2).flatten(-2))
+        k, v = (x.repeat_interleave(c.heads // c.kv_heads, dim=2) for x in (k, v))
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+        mixed = F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None)
+        return self.out(mixed.transpose(1, 2).flatten(-2))
 
 
 # ---------------------------------------------------------------- feed-forward
 
 
 class FeedForward(nn.Module):
-    """SwiGLU."""
+    """SwiGLU: down(silu(gate(x)) * up(x)) (arXiv 2002.05202)."""
 
     def __init__(self, width: int, hidden: int):
         super().__init__()
-        self.gate, self.up = nn.Linear(width, hidden, bias=False), nn.Linear(width, hidden, bias=False)
-        self.down = nn.Linear(hidden, width, bias=False)
+        self.gate, self.up = linear(width, hidden), linear(width, hidden)
+        self.down = linear(hidden, width)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return self.down(F.silu(self.gate(x)) * self.up(x))
 
 
 def looped_experts(x_ND, expert_NK, weight_NK, gate_EFD, up_EFD, down_EDF) -> Tensor:
-    """The specification: each expert in turn computes the tokens that chose it, weighted and summed."""
+    """The specification: each expert in turn computes the tokens that chose it. Returns `[N, D]`,
+    the sum over a token's K experts, each times its weight."""
     out_ND = torch.zeros_like(x_ND)
     for e in range(len(gate_EFD)):
         token, choice = torch.where(expert_NK == e)
@@ -197,12 +227,17 @@ def looped_experts(x_ND, expert_NK, weight_NK, gate_EFD, up_EFD, down_EDF) -> Te
 
 
 class Routing(NamedTuple):
-    expert_BTK: Tensor
-    score_BTE: Tensor  # sigmoid affinities
+    """What the router of one layer decided."""
+
+    expert_BTK: Tensor  # indices of the chosen experts
+    score_BTE: Tensor  # sigmoid affinities, 0 to 1
 
 
 class MixtureOfExperts(nn.Module):
-    """Shared experts + top-k of E routed ones, V3 Eq. 12-16. The bias decides who is chosen, never the weight."""
+    """Shared experts and the top K of E routed ones, V3 Eq. 12-16.
+
+    The bias decides who is chosen, never the weight. `compute` is looped_experts or a faster twin.
+    """
 
     def __init__(self, c: ModelConfig):
         super().__init__()
@@ -212,7 +247,8 @@ class MixtureOfExperts(nn.Module):
         self.gate_EFD = nn.Parameter(torch.empty(c.experts, c.expert_width, c.width))
         self.up_EFD = nn.Parameter(torch.empty(c.experts, c.expert_width, c.width))
         self.down_EDF = nn.Parameter(torch.empty(c.experts, c.width, c.expert_width))
-        self.shared = FeedForward(c.width, c.shared_experts * c.expert_width) if c.shared_experts else None
+        shared_width = c.shared_experts * c.expert_width
+        self.shared = FeedForward(c.width, shared_width) if shared_width else None
         self.compute = looped_experts
 
     def forward(self, x_BTD: Tensor) -> tuple[Tensor, Routing]:
@@ -222,23 +258,28 @@ class MixtureOfExperts(nn.Module):
         expert_BTK = (score_BTE + self.bias_E).topk(c.top_k, dim=-1).indices
         weight_BTK = score_BTE.gather(-1, expert_BTK)
         weight_BTK = weight_BTK / (weight_BTK.sum(-1, keepdim=True) + 1e-20) * c.routed_scale
-        routed = self.compute(
-            x_BTD.flatten(0, 1), expert_BTK.flatten(0, 1), weight_BTK.flatten(0, 1), self.gate_EFD, self.up_EFD, self.down_EDF
-        ).view_as(x_BTD)
-        return routed + self.shared(x_BTD) if self.shared else routed, Routing(expert_BTK, score_BTE)
+        tokens = (x.flatten(0, 1) for x in (x_BTD, expert_BTK, weight_BTK))
+        out_BTD = self.compute(*tokens, self.gate_EFD, self.up_EFD, self.down_EDF).view_as(x_BTD)
+        if self.shared:
+            out_BTD = out_BTD + self.shared(x_BTD)
+        return out_BTD, Routing(expert_BTK, score_BTE)
 
 
 def expert_load(routing: list[Routing], experts: int) -> Tensor:
     """Share of the choices that fell on each expert, `[L, E]`; 1/E everywhere when balanced."""
-    return torch.stack([F.one_hot(r.expert_BTK, experts).float().mean((0, 1, 2)) for r in routing])
+    chosen = [F.one_hot(layer.expert_BTK, experts) for layer in routing]
+    return torch.stack([choice_BTKE.float().mean((0, 1, 2)) for choice_BTKE in chosen])
 
 
 def balance_loss(routing: list[Routing]) -> Tensor:
-    """Sequence-wise balance loss, V3 Eq. 17-20: sum over experts of f_i P_i, averaged over rows, summed over layers."""
+    """Sequence-wise balance loss, V3 Eq. 17-20, without its factor alpha: a number.
+
+    The sum over experts of f P, averaged over rows, summed over layers; 1 per layer when even.
+    """
     total = 0.0
     for expert_BTK, score_BTE in routing:
         experts = score_BTE.shape[-1]
-        f_BE = F.one_hot(expert_BTK, experts).float().mean((1, 2)) * experts  # E / (K T) times the count
+        f_BE = F.one_hot(expert_BTK, experts).float().mean((1, 2)) * experts  # E / (K T) * count
         p_BE = (score_BTE / score_BTE.sum(-1, keepdim=True)).mean(1)
         total = total + (f_BE * p_BE).sum(-1).mean()
     return total
@@ -248,10 +289,13 @@ def balance_loss(routing: list[Routing]) -> Tensor:
 
 
 class Block(nn.Module):
+    """Attention and a feed-forward layer or experts, each added to the residual stream."""
+
     def __init__(self, c: ModelConfig, layer: int):
         super().__init__()
         self.layer = layer
-        self.norm_1, self.norm_2 = RMSNorm(c.width, c.norm_eps), RMSNorm(c.width, c.norm_eps)
+        self.norm_1 = RMSNorm(c.width, c.norm_eps)
+        self.norm_2 = RMSNorm(c.width, c.norm_eps)
         self.attention = LatentAttention(c) if c.attention == "mla" else GroupedAttention(c)
         sparse = c.experts and layer >= c.dense_layers
         self.mixer = MixtureOfExperts(c) if sparse else FeedForward(c.width, c.dense_width)
@@ -265,7 +309,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """`model(ids_BT) -> logits_BTV`; with a Cache, ids continue each row's past."""
+    """`model(ids_BT) -> logits_BTV`, float32; with a Cache, ids continue each row's past."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -273,34 +317,40 @@ class Transformer(nn.Module):
         self.embed = nn.Embedding(c.vocab_size, c.width)
         self.blocks = nn.ModuleList(Block(c, layer) for layer in range(c.layers))
         self.norm = RMSNorm(c.width, c.norm_eps)
-        self.head = nn.Linear(c.width, c.vocab_size, bias=False)
+        self.head = linear(c.width, c.vocab_size)
         if c.mtp:
             self.mtp_norms = nn.ModuleList(RMSNorm(c.width, c.norm_eps) for _ in range(3))
-            self.mtp_merge, self.mtp_block = nn.Linear(2 * c.width, c.width, bias=False), Block(c, c.layers - 1)
+            self.mtp_merge = linear(2 * c.width, c.width)
+            self.mtp_block = Block(c, c.layers - 1)
         rotated = c.rope_width if c.attention == "mla" else c.head_width
-        self.register_buffer("table", rotary_table(rotated, c.positions, c.rope_base), persistent=False)
+        table = rotary_table(rotated, c.positions, c.rope_base)
+        self.register_buffer("table", table, persistent=False)
         self._initialise()
 
     def _initialise(self) -> None:
+        smaller = (2 * self.config.layers) ** -0.5  # of what is added to the residual stream
         for name, weight in self.named_parameters():
             if weight.ndim > 1:
-                last = ".out." in name or "down_EDF" in name or ".down." in name
-                nn.init.normal_(weight, std=self.config.init_std * ((2 * self.config.layers) ** -0.5 if last else 1))
+                adds = ".out." in name or "down_EDF" in name or ".down." in name
+                nn.init.normal_(weight, std=self.config.init_std * (smaller if adds else 1))
 
     def forward(self, ids_BT: Tensor, cache: Cache | None = None) -> Tensor:
         hidden_BTD, _ = self.trunk(ids_BT, cache)
         return self.logits(hidden_BTD)
 
     def logits(self, hidden_BTD: Tensor) -> Tensor:
+        """`[B, T, V]`, float32."""
         return self.head(self.norm(hidden_BTD)).float()
 
     def trunk(self, ids_BT: Tensor, cache: Cache | None = None) -> tuple[Tensor, list[Routing]]:
-        """Hidden states before the last norm, and the routing of each expert layer."""
+        """Hidden states `[B, T, D]` before the last norm, and the routing of each expert layer."""
         context = self._context(ids_BT, cache)
-        x_BTD, routing = self.embed(ids_BT), []
+        x_BTD = self.embed(ids_BT)
+        routing = []
         for block in self.blocks:
             x_BTD, chosen = block(x_BTD, context)
-            routing += [chosen] if chosen is not None else []
+            if chosen is not None:
+                routing.append(chosen)
         if cache is not None:
             cache.length_B = cache.length_B + ids_BT.shape[1]
         return x_BTD, routing
@@ -316,12 +366,18 @@ class Transformer(nn.Module):
         return Context(self.table[position_BT], position_BT, cache, future_BTS)
 
     def mtp_logits(self, hidden_BTD: Tensor, next_ids_BT: Tensor) -> Tensor:
-        """Predict the token after the next (V3 Eq. 21-23): position t sees hidden t and token t+1."""
-        left, right = self.mtp_norms[0](hidden_BTD), self.mtp_norms[1](self.embed(next_ids_BT))
-        x_BTD, _ = self.mtp_block(self.mtp_merge(torch.cat([left, right], dim=-1)), self._context(next_ids_BT, None))
+        """Logits `[B, T, V]` of the token after the next (V3 Eq. 21-23).
+
+        Position t sees the trunk's hidden state t and token t+1. Only with config.mtp.
+        """
+        left = self.mtp_norms[0](hidden_BTD)
+        right = self.mtp_norms[1](self.embed(next_ids_BT))
+        merged_BTD = self.mtp_merge(torch.cat([left, right], dim=-1))
+        x_BTD, _ = self.mtp_block(merged_BTD, self._context(next_ids_BT, None))
         return self.head(self.mtp_norms[2](x_BTD)).float()
 
     def expert_layers(self) -> list[MixtureOfExperts]:
+        """The layers that have experts, in order."""
         return [block.mixer for block in self.blocks if isinstance(block.mixer, MixtureOfExperts)]
 
 
@@ -332,8 +388,14 @@ def move_router_bias(model: Transformer, load_LE: Tensor, rate: float) -> None:
         layer.bias_E += rate * torch.sign(load_E.mean() - load_E)
 
 
-def token_logp(model: Transformer, ids_BT: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Log-probability of each next token and the policy's entropy there: `[B, T-1]` each, at the sampler's temperature."""
+def token_logp(
+    model: Transformer, ids_BT: Tensor, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Log-probability of each next token, and the policy's entropy there: `[B, T-1]` each, in nats.
+
+    At the sampler's temperature. The entropy carries no gradient.
+    """
     logp_BTV = (model(ids_BT[:, :-1]) / temperature).log_softmax(-1)
     chosen_BT = logp_BTV.gather(-1, ids_BT[:, 1:, None])[..., 0]
-    return chosen_BT, -(logp_BTV.detach().exp() * logp_BTV.detach()).sum(-1)
+    detached_BTV = logp_BTV.detach()
+    return chosen_BT, -(detached_BTV.exp() * detached_BTV).sum(-1)

@@ -71,16 +71,16 @@ def random_ids(rows: int, tokens: int) -> torch.Tensor:
 
 def test_rotation_by_hand():
     """Width 4 has frequencies 1 and 1/100 at base 10,000. At position 3 the pairs turn by 3 and by 0.03 radians."""
-    table_BT2C = rotary_table(4, 8, 10000.0)[torch.tensor([[3]])]
+    turns_BT2A = rotary_table(4, 8, 10000.0)[torch.tensor([[3]])]
     x = torch.tensor([1.0, 2.0, 3.0, 4.0]).view(1, 1, 1, 4)
 
     def turn(a, b, angle):
         return a * math.cos(angle) - b * math.sin(angle), a * math.sin(angle) + b * math.cos(angle)
 
     (a, b), (c, d) = turn(1, 2, 3), turn(3, 4, 0.03)  # neighbours
-    assert_close(rotate(x, table_BT2C, interleaved=True).flatten(), torch.tensor([a, b, c, d]), rtol=1e-5, atol=1e-6)
+    assert_close(rotate(x, turns_BT2A, interleaved=True).flatten(), torch.tensor([a, b, c, d]), rtol=1e-5, atol=1e-6)
     (a, c), (b, d) = turn(1, 3, 3), turn(2, 4, 0.03)  # halves
-    assert_close(rotate(x, table_BT2C, interleaved=False).flatten(), torch.tensor([a, b, c, d]), rtol=1e-5, atol=1e-6)
+    assert_close(rotate(x, turns_BT2A, interleaved=False).flatten(), torch.tensor([a, b, c, d]), rtol=1e-5, atol=1e-6)
 
 
 def test_norm_by_hand():
@@ -107,8 +107,8 @@ def test_latent_attention_follows_the_paper(q_rank):
     q = (query @ part.q_up.weight.T).view(rows, tokens, c.heads, c.nope_width + c.rope_width)
     down = h @ part.kv_down.weight.T
     latent = part.kv_norm(down[..., : c.kv_rank])
-    k_rope = rotate(down[:, :, None, c.kv_rank :], context.table_BT2C, interleaved=True)[:, :, 0]
-    q_rope = rotate(q[..., c.nope_width :], context.table_BT2C, interleaved=True)
+    k_rope = rotate(down[:, :, None, c.kv_rank :], context.turns_BT2A, interleaved=True)[:, :, 0]
+    q_rope = rotate(q[..., c.nope_width :], context.turns_BT2A, interleaved=True)
     up = part.kv_up.weight.view(c.heads, c.nope_width + c.value_width, c.kv_rank)
     mixed = torch.zeros(rows, tokens, c.heads, c.value_width)
     for b in range(rows):
@@ -130,8 +130,8 @@ def test_grouped_attention_shares_keys_within_a_group():
     model, h = random_model(c), torch.randn(1, 6, c.width)
     part, context = model.blocks[0].attention, model._context(torch.arange(6)[None], None)
     heads = [linear(h).view(1, 6, -1, c.head_width) for linear in (part.q, part.k, part.v)]
-    q = rotate(part.q_norm(heads[0]), context.table_BT2C, interleaved=False)[0]
-    k, v = rotate(part.k_norm(heads[1]), context.table_BT2C, interleaved=False)[0], heads[2][0]
+    q = rotate(part.q_norm(heads[0]), context.turns_BT2A, interleaved=False)[0]
+    k, v = rotate(part.k_norm(heads[1]), context.turns_BT2A, interleaved=False)[0], heads[2][0]
     mixed = torch.zeros(6, c.heads, c.head_width)
     for n, shared in enumerate([0, 0, 1, 1]):
         for t in range(6):
