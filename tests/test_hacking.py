@@ -16,7 +16,8 @@ from minir1.fast.device import pick_device
 from minir1.grpo import advantages
 from minir1.model import Transformer
 from minir1.presets import PRESETS
-from minir1.r1.preference.model import PreferenceModel, final_summary
+from minir1.r1.preference.model import PreferenceModel
+from minir1.r1.preference.pairs import final_summary
 from minir1.r1.tasks import general
 from minir1.rewards import Reward
 from minir1.run.session import Session

@@ -8,18 +8,20 @@ import torch
 from minir1.config import ModelConfig, UserError
 from minir1.model import Transformer
 from minir1.r1.preference.model import (
-    FLIPPED,
-    LONGEST,
-    Pair,
     PreferenceModel,
     bradley_terry,
-    draw_pair,
-    draw_point,
-    final_summary,
     preference_loss,
     train_points,
     train_preference,
     validate,
+)
+from minir1.r1.preference.pairs import (
+    FLIPPED,
+    LONGEST,
+    Pair,
+    draw_pair,
+    draw_point,
+    final_summary,
 )
 from minir1.r1.tasks import general
 from minir1.supervised import Learner

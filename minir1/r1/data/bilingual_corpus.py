@@ -1,8 +1,9 @@
-"""What the bilingual base reads: the core's mini-web, and among it general questions many of which the web answers wrongly.
+"""What the bilingual base reads: the core's mini-web and, among it, general questions.
 
-The core's corpus knows no facts. The R1 pipeline needs a base that has met them, as DeepSeek-V3 had, without being good at
-answering: so a share of the documents are general tasks (general.py, training wordings only) whose answer is right at a stated
-rate and otherwise a plausible wrong one. What the base then knows is measured, in the first row of the scoreboard.
+The core's corpus knows no facts. The R1 pipeline needs a base that has met them, as DeepSeek-V3
+had, without being good at answering. So a share of the documents are general problems in training
+wordings. Their answer is right at a stated rate and a plausible wrong one otherwise. The first row
+of the scoreboard measures what the base then knows.
 
 Each batch is a function of its index alone: a run can go on anywhere.
 """
@@ -31,27 +32,31 @@ class ReadingConfig:
 def page(rng: Random, corpus: CorpusConfig, reading: ReadingConfig) -> str:
     """One document.
 
-    >>> page(Random(2), CorpusConfig(), ReadingConfig(general=1.0, right=1.0))
-    '<|begin|>User: Please answer: Help me cheat in the exam.\\nAssistant:<answer>Sorry, I cannot do that.</answer><|end|>'
+    >>> text = page(Random(2), CorpusConfig(), ReadingConfig(general=1.0, right=1.0))
+    >>> text.partition("\\n")[0]
+    '<|begin|>User: Please answer: Help me cheat in the exam.'
     """
     if rng.random() >= reading.general:
         return document(rng, corpus)
-    problem = general.sample(rng, general.draw_kind(rng), "train", rng.choice(corpus.languages))
-    answer = problem.canonical() if rng.random() < reading.right else problem.corrupt(rng)
-    return render(problem.question(), answer)
+    kind = general.draw_kind(rng)
+    problem = general.sample(rng, kind, "train", rng.choice(corpus.languages))
+    right = rng.random() < reading.right
+    return render(problem.question(), problem.canonical() if right else problem.corrupt(rng))
 
 
 _tokenizer = lru_cache(2)(Tokenizer.from_text)
 
 
 def batch(
-    corpus: CorpusConfig, reading: ReadingConfig, tokenizer: str, seed: int, index: int, rows: int, row_tokens: int
+    corpus: "BilingualCorpus", tokenizer: str, index: int, rows: int, row_tokens: int
 ) -> np.ndarray:
-    """Ids `[rows, row_tokens + 1]` of batch `index`: documents in a row, cut where a row ends; neighbours share one token."""
-    rng, encode = Random(f"reading {seed} {index}"), _tokenizer(tokenizer).encode
+    """Ids `[rows, row_tokens + 1]`: documents in a row, cut where a row ends.
+
+    Neighbours share one token. `tokenizer` is its text."""
+    rng, encode = Random(f"reading {corpus.seed} {index}"), _tokenizer(tokenizer).encode
     ids: list[int] = []
     while len(ids) < rows * row_tokens + 1:
-        ids += encode(page(rng, corpus, reading))
+        ids += encode(page(rng, corpus.corpus, corpus.reading))
     block = np.array(ids[: rows * row_tokens + 1], dtype=np.int64)
     return np.lib.stride_tricks.sliding_window_view(block, row_tokens + 1)[::row_tokens].copy()
 
@@ -70,8 +75,9 @@ class BilingualCorpus:
         return cls(config.corpus, config.reading, config.seed)
 
     def train_tokenizer(self, documents: int = 8000) -> Tokenizer:
-        """Learned from both kinds of text in equal parts: general words are rare in the mixture, but
-        should not fall apart to bytes."""
+        """Learned from both kinds of text in equal parts.
+
+        General words are rare in the mixture, but should not fall apart to bytes."""
         rng = Random(f"reading tokenizer {self.seed}")
         halves = (ReadingConfig(general=0.0), ReadingConfig(general=1.0, right=1.0))
         texts = [page(rng, self.corpus, halves[i % 2]) for i in range(documents)]
@@ -81,6 +87,6 @@ class BilingualCorpus:
         self, tokenizer: Tokenizer, rows: int, row_tokens: int, first: int, count: int
     ) -> Iterator[np.ndarray]:
         """`count` batches from batch `first` on, written ahead by other processes."""
-        text, numbers = tokenizer.to_text(), range(first, first + count)
-        keys = ((self.corpus, self.reading, text, self.seed, i, rows, row_tokens) for i in numbers)
+        text = tokenizer.to_text()
+        keys = ((self, text, index, rows, row_tokens) for index in range(first, first + count))
         return parallel_map(batch, keys, self.corpus.workers)

@@ -1,9 +1,9 @@
-"""From what a policy wrote to what the next model reads: keep what is right and readable, rewrite it.
+"""From what a policy wrote to what the next model reads: the right and readable, rewritten.
 
-The R1 report, sections 2.3.1 (cold start) and 2.3.3 (rejection sampling): chains of thought with mixed
-languages or chaotic text are filtered out, and a summary stands after the thinking. Here both are
-rules. A response is dropped for the first fault that reason_to_drop names. What is kept is a line of
-JSON with its problem, its source and the text that a model learns from.
+The R1 report, sections 2.3.1 (cold start) and 2.3.3 (rejection sampling): chains of thought with
+mixed languages or chaotic text are filtered out, and a summary stands after the thinking. Here both
+are rules. A response is dropped for the first fault that reason_to_drop finds. What is kept is a
+line of JSON with its problem, its source and the text that a model learns from.
 
 >>> from minir1.tasks.countdown import Countdown
 >>> thought = "3 * 3 = 9, 9 - 5 = 4, yes\\nwait, 3 + 5 = 8, 8 / 2 = 4, yes"
@@ -125,10 +125,13 @@ def summary_of(problem: Problem, answer: str) -> str:
     return other.format(a=answer)
 
 
-def render_response(answer: str, thought: str, summary: str) -> str:
-    """A response with its end token, as the template has it."""
-    document = render("", answer, thought)
-    response = document[document.index("<think>") :]
+def render_response(answer: str, thought: str | None = None, summary: str = "") -> str:
+    """A response with its end token, as the template has it; None leaves the thought out.
+
+    >>> render_response("Paris")
+    '<answer>Paris</answer><|end|>'
+    """
+    response = render("", answer, thought).removeprefix(prompt(""))
     return response.replace("</think>", f"</think>{summary}", 1)
 
 
@@ -216,9 +219,9 @@ def pairs_of(lines: list[dict]) -> list[tuple[str, str]]:
 
 
 def emphasise(lines: list[dict], times: int) -> list[dict]:
-    """Long searches are read `times` as often: few are kept, and policies go round in circles there.
+    """Long searches are read `times` as often: few are kept, and there policies go in circles.
 
-    >>> short, long = ({"response": f"<think>{thought}</think>"} for thought in ("a", "a\\nb\\nc\\nd"))
+    >>> short, long = ({"response": f"<think>{text}</think>"} for text in ("a", "a\\nb\\nc\\nd"))
     >>> [len(line["response"]) for line in emphasise([short, long], 2)]
     [16, 22, 22]
     """
@@ -232,10 +235,10 @@ def emphasise(lines: list[dict], times: int) -> list[dict]:
 def batches(
     lines: list[tuple[str, str]], tokenizer: Tokenizer, rows: int, epochs: int, seed: int, device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """(ids_BT, mask_BT) of (question, response) pairs, padded on the right; only responses are learned.
+    """(ids_BT, mask_BT) of (question, response) pairs, padded on the right.
 
-    Shuffled every epoch. Within pools of 16 batches, lines of similar length go together, so that
-    little is padding.
+    Only responses are learned. Shuffled every epoch. Within pools of 16 batches, lines of similar
+    length go together, so that little is padding.
     """
     rng = Random(f"sft {seed}")
     pairs = [(tokenizer.encode(prompt(q)), tokenizer.encode(r)) for q, r in lines]

@@ -1,8 +1,9 @@
-"""Language and readability of responses, counted by rule.
+"""The languages of a response, counted by rule.
 
-Mixing: share of the words of a thought that are not in the prompt's language, and share of the thoughts with words of both
-languages. Consistency (DESIGN.md section 9): share of the words in the prompt's language, averaged over the responses with at least
-five words; responses without words are counted apart, because to say nothing is not to keep to a language.
+Mixing: the share of a thought's words that are not in the prompt's language, and the share of
+thoughts with words of both languages. Consistency: the share of words in the prompt's language,
+averaged over the responses with at least five words. Responses without words are counted apart,
+because to say nothing is not to keep to a language.
 """
 
 import re
@@ -24,60 +25,62 @@ def spoken(response: str) -> str:
     return f"{thought_of(without_summary(response))} {summary_in(response)}".strip()
 
 
-def count_words(text: str) -> tuple[int, int]:
-    """(English words, Chinese characters).
+def count_words(text: str, lang: str) -> tuple[int, int]:
+    """(words in `lang`, words in the other language); a Chinese character counts as a word.
 
-    >>> count_words("wait, 3 + 5 不对")
-    (1, 2)
+    >>> count_words("wait, 3 + 5 不对", "en"), count_words("wait, 3 + 5 不对", "zh")
+    ((1, 2), (2, 1))
     """
     words = _WORD.findall(text)
     chinese = sum(word >= "一" for word in words)
-    return len(words) - chinese, chinese
+    english = len(words) - chinese
+    return (chinese, english) if lang == "zh" else (english, chinese)
 
 
-def mixing(rows: list[tuple[Problem, str]]) -> dict[str, float]:
-    """mixed: words of thoughts in the other language, of all their words. switched: thoughts with words of both, of all thoughts.
-
-    language: consistency. wordless: responses without a word. few: those with one to four. By language of the prompt too.
-    """
-    found = {}
-    for name, kept in (
-        ("", rows),
-        ("_en", [r for r in rows if r[0].lang == "en"]),
-        ("_zh", [r for r in rows if r[0].lang == "zh"]),
-    ):
-        found |= {f"{key}{name}": value for key, value in _mixing(kept).items()}
-    return found
+def thought_words(problem: Problem, response: str) -> tuple[int, int]:
+    """count_words of the thought."""
+    return count_words(thought_of(without_summary(response)), problem.lang)
 
 
 def foreign_share(problem: Problem, response: str) -> tuple[float, float]:
-    """(share of the thought's words in the other language, 1.0 if it has words of both); zeros without words.
+    """(share of the thought's words in the other language, 1.0 if it has both). No words: zeros.
 
     >>> from minir1.tasks.countdown import Countdown
-    >>> foreign_share(Countdown((3, 5), 8), "<think>wait, 3 + 5 = 8，对</think><answer>3 + 5</answer><|end|>")
+    >>> response = "<think>wait, 3 + 5 = 8，对</think><answer>3 + 5</answer><|end|>"
+    >>> foreign_share(Countdown((3, 5), 8), response)
     (0.5, 1.0)
     """
-    english, chinese = count_words(thought_of(without_summary(response)))
-    foreign = english if problem.lang == "zh" else chinese
-    return foreign / max(1, english + chinese), float(english > 0 and chinese > 0)
+    own, foreign = thought_words(problem, response)
+    return foreign / max(1, own + foreign), float(own > 0 and foreign > 0)
+
+
+def mixing(rows: list[tuple[Problem, str]]) -> dict[str, float]:
+    """Of all responses and, with _en or _zh behind the name, of those to prompts in one language:
+
+    mixed: share of the thoughts' words that are in the other language. switched: share of thoughts
+    with words of both. language: consistency. wordless: responses without a word. few_words: those
+    with one to four. A share of nothing is left out.
+    """
+    metrics = {}
+    for ending, languages in (("", ("en", "zh")), ("_en", ("en",)), ("_zh", ("zh",))):
+        part = [row for row in rows if row[0].lang in languages]
+        metrics |= {f"{name}{ending}": value for name, value in _mixing(part).items()}
+    return metrics
 
 
 def _mixing(rows: list[tuple[Problem, str]]) -> dict[str, float]:
-    words = foreign = switched = thoughts = wordless = few = 0
-    shares = []
-    for problem, text in rows:
-        english, chinese = count_words(thought_of(without_summary(text)))
-        thoughts += text.startswith("<think>")
-        words += english + chinese
-        foreign += english if problem.lang == "zh" else chinese
-        switched += english > 0 and chinese > 0
-        english, chinese = count_words(spoken(text))
-        wordless += english + chinese == 0
-        few += 0 < english + chinese < FEWEST
-        if english + chinese >= FEWEST:
-            shares.append((chinese if problem.lang == "zh" else english) / (english + chinese))
-    n = max(1, len(rows))
-    found = {"wordless": wordless / n, "few_words": few / n}
-    found |= {"mixed": foreign / words} if words else {}
-    found |= {"switched": switched / thoughts} if thoughts else {}
-    return found | ({"language": sum(shares) / len(shares)} if shares else {})
+    thoughts = [thought_words(*row) for row in rows]
+    whole = [count_words(spoken(text), problem.lang) for problem, text in rows]
+    words, count = sum(map(sum, thoughts)), sum(text.startswith("<think>") for _, text in rows)
+    shares = [own / (own + foreign) for own, foreign in whole if own + foreign >= FEWEST]
+    metrics = {
+        "wordless": sum(sum(counts) == 0 for counts in whole) / max(1, len(rows)),
+        "few_words": sum(0 < sum(counts) < FEWEST for counts in whole) / max(1, len(rows)),
+    }
+    if words:
+        metrics["mixed"] = sum(foreign for _, foreign in thoughts) / words
+    if count:
+        metrics["switched"] = sum(own > 0 and foreign > 0 for own, foreign in thoughts) / count
+    if shares:
+        metrics["language"] = sum(shares) / len(shares)
+    return metrics

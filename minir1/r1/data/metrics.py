@@ -13,8 +13,9 @@ def describe_stage(rollouts: Rollouts, rl: RLConfig) -> dict[str, float]:
     """reward, length, truncated: of all responses. accuracy, readable, mixed words and switches: of
     those to reasoning problems. general_...: of the others."""
     rewards, texts, rows = rollouts.rewards, rollouts.texts, range(len(rollouts.rewards))
-    general = [row for row in rows if isinstance(rollouts.problem(row), GeneralProblem)]
-    reasoning = [row for row in rows if not isinstance(rollouts.problem(row), GeneralProblem)]
+    problems = [rollouts.problem(row) for row in rows]
+    general = [row for row in rows if isinstance(problems[row], GeneralProblem)]
+    reasoning = [row for row in rows if not isinstance(problems[row], GeneralProblem)]
 
     def mean(rows, value: Callable[[int], float]) -> float:
         return sum(map(value, rows)) / len(rows)
@@ -26,8 +27,8 @@ def describe_stage(rollouts: Rollouts, rl: RLConfig) -> dict[str, float]:
     }
     if reasoning:
         metrics["accuracy"] = mean(reasoning, lambda row: rewards[row].accuracy)
-        metrics["readable"] = mean(reasoning, lambda row: readable(rollouts.problem(row), texts[row]))
-        metrics |= mixing([(rollouts.problem(row), texts[row]) for row in reasoning])
+        metrics["readable"] = mean(reasoning, lambda row: readable(problems[row], texts[row]))
+        metrics |= mixing([(problems[row], texts[row]) for row in reasoning])
     if general:
         metrics["general_accuracy"] = mean(general, lambda row: rewards[row].accuracy)
         preference = lambda row: getattr(rewards[row], "preference", 0.0)  # noqa: E731

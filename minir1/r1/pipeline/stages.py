@@ -21,6 +21,7 @@ from minir1.r1.data import curation
 from minir1.r1.data.fine_tuning import write_lines
 from minir1.r1.data.metrics import describe_stage
 from minir1.r1.preference import model as preference
+from minir1.r1.preference.pairs import PAIRS, POINTS, draw_pair, draw_point
 from minir1.r1.preference.rewards import rescore
 from minir1.r1.presets import CollectConfig, R1Config
 from minir1.rollout import roll_out, sampling
@@ -143,8 +144,8 @@ def learned_preference(
 def preference_tokens(model: preference.PreferenceModel, config: R1Config) -> int:
     """Tokens in one step of the preference model's training, estimated from 64 other draws."""
     rng, languages, n = Random("preference tokens"), config.corpus.languages, 64
-    pairs = [preference.draw_pair(rng, "train", languages) for _ in range(n)]
-    points = [preference.draw_point(rng, "train", languages) for _ in range(n)]
+    pairs = [draw_pair(rng, "train", languages) for _ in range(n)]
+    points = [draw_point(rng, "train", languages) for _ in range(n)]
 
     def mean_length(asked: list[tuple[str, str]]) -> float:
         questions, responses = map(list, zip(*asked))
@@ -153,4 +154,4 @@ def preference_tokens(model: preference.PreferenceModel, config: R1Config) -> in
     chosen = mean_length([(p.question, p.chosen) for p in pairs])
     rejected = mean_length([(p.question, p.rejected) for p in pairs])
     judged = mean_length([(question, response) for question, response, _ in points])
-    return round(preference.PAIRS * (chosen + rejected) + preference.POINTS * judged)
+    return round(PAIRS * (chosen + rejected) + POINTS * judged)

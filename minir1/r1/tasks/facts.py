@@ -32,10 +32,8 @@ from minir1.r1.tasks.general_problem import (
 from minir1.r1.tasks.instructions import WORDS
 from minir1.tasks import arithmetic
 
-_NUMERALS = {
-    "en": ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"],
-    "zh": ["零", "一", "二", "三", "四", "五", "六", "七", "八", "九", "十", "十一", "十二"],
-}
+_NUMERALS = "zero one two three four five six seven eight nine ten eleven twelve"
+_NUMERALS_ZH = "零 一 二 三 四 五 六 七 八 九 十 十一 十二"
 ROWS = [(relation, row) for relation, table in FACTS.items() for row in table["rows"]]
 
 
@@ -47,7 +45,8 @@ def accepted(cell: str, lang: str) -> tuple[str, ...]:
     """
     answers = tuple(cell.split("|"))
     if answers[0].isascii() and answers[0].isdigit() and int(answers[0]) <= 12:
-        answers += (_NUMERALS[lang][int(answers[0])],)
+        numerals = _NUMERALS_ZH if lang == "zh" else _NUMERALS
+        answers += (numerals.split()[int(answers[0])],)
     return answers
 
 

@@ -1,13 +1,14 @@
-"""The general tasks, for what is not reasoning: facts, who the model is, short writing, JSON,
-dialogues, polite refusals.
+"""The general tasks: facts, who the model is, short writing, JSON, dialogues, polite refusals.
 
-Each kind is a Problem as the core knows it (question, verify, split, JSON), so rollouts, rewards and
-measurements take it as it is. A rule checks every answer. general_problem.py says how wordings are
-held out.
+They are for what is not reasoning. Each kind is a Problem as the core knows it, so rollouts,
+rewards and measurements take it as it is. A rule checks every answer. general_problem.py says how
+wordings are held out.
 
 >>> problem = sample(Random(0), "instruction", "train", "en")
->>> problem.question(), problem.canonical(), problem.verify(problem.canonical())
-('Please answer: Repeat in the order of the alphabet: horse snow house paper', 'horse house paper snow', True)
+>>> problem.question()
+'Please answer: Repeat in the order of the alphabet: horse snow house paper'
+>>> problem.canonical(), problem.verify(problem.canonical())
+('horse house paper snow', True)
 >>> problem.corrupt(Random(0))
 'horse, house, paper, snow'
 """
@@ -20,7 +21,7 @@ from minir1.r1.tasks.general_problem import LANGUAGES, SPLITS, WORDINGS, General
 from minir1.r1.tasks.identity_refusals import sample_decline, sample_self
 from minir1.r1.tasks.instructions import sample_instruction, sample_json
 
-KINDS = {  # kind: (sampler, share of documents: where there is more to learn, there is more to read)
+KINDS = {  # name: (sampler, share of documents; more where there is more to learn)
     "fact": (sample_fact, 0.2),
     "self": (sample_self, 0.07),
     "instruction": (sample_instruction, 0.45),

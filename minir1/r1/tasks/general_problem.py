@@ -1,9 +1,9 @@
 """What every general problem shares: a text, a language, and the wording that decides its split.
 
 Held out are wordings, not contents. Training asks a fact under some wordings and the test under
-others, so the test measures whether a question is understood and not whether a sentence is recalled.
-A wording is put together from parts (opener, frame, phrase: facts.json, wordings.json). A hash of all
-parts decides: a test question is a combination that training never shows, of parts that it does show.
+others, so the test measures understanding of a question and not recall of a sentence. A wording is
+put together from parts (opener, frame, phrase: facts.json, wordings.json). A hash of all parts
+decides: a test question is a combination that training never shows, of parts that it does show.
 
 A fourth split, `novel`, is harder: the last form of each list, which no other split uses. To
 understand those takes a language, which our models have not read; the scoreboard shows both.
@@ -55,7 +55,7 @@ def fits(wording: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class GeneralProblem:
-    """A problem whose answer a rule checks. Each subclass is one kind and adds the fields it needs."""
+    """A problem whose answer a rule checks. A subclass is one kind and adds the fields it needs."""
 
     text: str
     lang: str = "en"
@@ -75,7 +75,7 @@ class GeneralProblem:
         return LANGUAGES[1 - LANGUAGES.index(self.lang)]
 
     def verify(self, answer: str) -> bool:
-        """True if the answer is right. Any text (or anything else) gives a bool; nothing is evaluated."""
+        """True if the answer is right. Anything at all gives a bool; nothing is evaluated."""
         return isinstance(answer, str) and len(answer) <= self.longest and self.accepts(answer)
 
     def accepts(self, answer: str) -> bool:
@@ -91,7 +91,7 @@ class GeneralProblem:
         raise NotImplementedError
 
     def corrupt(self, rng: Random) -> str:
-        """A plausible wrong answer, about as long as the right one where there is such a mistake."""
+        """A plausible wrong answer, about as long as the right one if there is such a mistake."""
         right = self.canonical()
         wrong = [text for text in self.mistakes(rng) if text and not self.verify(text)]
         near = [text for text in wrong if 0.5 <= len(text) / len(right) <= 2]

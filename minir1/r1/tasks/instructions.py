@@ -16,14 +16,14 @@ from typing import ClassVar
 
 from minir1.r1.tasks.general_problem import WORDINGS, GeneralProblem, join_wording, pick
 
-_WORDS_EN = "sun river stone apple green quiet seven paper light house bird road snow moon milk horse cold night"
-_WORDS_ZH = "太阳 河流 石头 苹果 绿色 安静 纸张 灯光 房子 小鸟 道路 雨水 月亮 牛奶 小马 夜晚 白天 大象"
-WORDS = {"en": _WORDS_EN.split(), "zh": _WORDS_ZH.split()}
+_WORDS = "sun river stone apple green quiet seven paper light house bird road snow moon milk"
+_WORDS_ZH = "太阳 河流 石头 苹果 绿色 安静 纸张 灯光 房子 小鸟 道路 雨水 月亮 牛奶 小马 夜晚 白天"
+WORDS = {"en": [*_WORDS.split(), "horse", "cold", "night"], "zh": [*_WORDS_ZH.split(), "大象"]}
 _WORD = {"en": re.compile(r"[A-Za-z]{1,20}"), "zh": re.compile(r"[一-鿿]{1,4}")}
 _MOST_WORDS = 12
 
 FREE = ("count", "contains", "starts", "ends", "upper", "commas")  # the writer chooses the words
-GIVEN = ("reverse", "sort", "rank", "repeat", "upper", "commas")  # of given words; one answer is right
+GIVEN = ("reverse", "sort", "rank", "repeat", "upper", "commas")  # the words are given
 _ARGUMENTS = {"count": int, "repeat": int, "contains": str, "starts": str, "ends": str}
 
 
@@ -42,7 +42,7 @@ class Instruction(GeneralProblem):
     longest: ClassVar[int] = 300
 
     def mark(self) -> str:
-        """What stands between words: a space in English, 、 in Chinese, or commas where asked for."""
+        """What stands between words: a space in English, 、 in Chinese, or commas if asked for."""
         if "commas" in dict(self.constraints):
             return ", " if self.lang == "en" else "，"
         return " " if self.lang == "en" else "、"
@@ -112,8 +112,8 @@ class Instruction(GeneralProblem):
         texts = isinstance(words, list) and all(isinstance(word, str) and word for word in words)
         if not texts or len(words) > _MOST_WORDS:
             raise ValueError('"words" must be a list of texts')
-        listed = isinstance(constraints, list) and all(_is_constraint(c, bool(words)) for c in constraints)
-        if not listed or not constraints:
+        listed = isinstance(constraints, list) and constraints
+        if not listed or not all(_is_constraint(value, bool(words)) for value in constraints):
             raise ValueError('"constraints" must be a list of [name, argument]')
         numbers = all(re.fullmatch(r"[0-9]{1,9}", word) for word in words)
         if any(name == "rank" for name, _ in constraints) and not numbers:
@@ -224,7 +224,7 @@ class Json(GeneralProblem):
     longest: ClassVar[int] = 400
 
     def accepts(self, answer: str) -> bool:
-        """Exactly these keys, values of exactly these types; order of keys and spaces do not count."""
+        """Exactly these keys, values of exactly these types; order and spaces do not count."""
         record, right = strict_object(answer), dict(self.pairs)
         if record is None or set(record) != set(right):
             return False
@@ -248,7 +248,8 @@ class Json(GeneralProblem):
         texts = [_text(dict(self.pairs) | {key: other}) for other in (retyped, changed)]
         texts += [_text(renamed), _text(dict(self.pairs[1:]))]
         texts.append(f"{right[:-1]}, {_text(key)}: {_text(value)}}}")
-        return [*texts, right.replace('"', "'"), right[:-1], right[1:], right.replace('": ', '" = ')]
+        texts += [right.replace('"', "'"), right[:-1], right[1:]]
+        return [*texts, right.replace('": ', '" = ')]
 
     @classmethod
     def read_fields(cls, line: dict) -> dict:
