@@ -22,7 +22,7 @@ from minir1.r1.pipeline.pipeline import Pipeline
 from minir1.r1.pipeline.prompts import general_lines, mixed, reasoning_only
 from minir1.r1.pipeline.stages import collect, learned_preference, reinforce_stage
 from minir1.r1.preference.rewards import PreferenceJudge
-from minir1.r1.scoreboard.scoreboard import write_scoreboard
+from minir1.r1.scoreboard.board import write_scoreboard
 from minir1.r1.students.distillation import SIZES, by_rl, by_sft, by_teacher, lesson, student_config
 from minir1.run.costs import costs_of
 from minir1.run.phases import by_rule, pretrain
