@@ -9,7 +9,15 @@ import torch
 from minir1.config import CorpusConfig
 from minir1.corpus.mixture import sample_text
 from minir1.corpus.writers.plain import planned_attempt, write_trace
-from minir1.r1.data.curation import Collection, batches, readable, reason_to_drop, rewrite, summary_in, without_summary
+from minir1.r1.data.curation import (
+    Collection,
+    batches,
+    readable,
+    reason_to_drop,
+    rewrite,
+    summary_in,
+    without_summary,
+)
 from minir1.rewards import score
 from minir1.rollout import Rollouts
 from minir1.tasks.arithmetic import Arithmetic
@@ -18,7 +26,9 @@ from minir1.tokenizer import Tokenizer
 from minir1.transcript import END, prompt, render
 
 PUZZLE = Countdown((3, 5, 2), 4)
-GOOD = f"<think>3 + 2 = 5, 5 * 5 = 25, not 4\nwait, 3 + 5 = 8, 8 / 2 = 4, yes</think><answer>(3 + 5) / 2</answer>{END}"
+SEARCH = "3 + 2 = 5, 5 * 5 = 25, not 4\nwait, 3 + 5 = 8, 8 / 2 = 4, yes"
+ANSWER = f"<answer>(3 + 5) / 2</answer>{END}"
+GOOD = f"<think>{SEARCH}</think>{ANSWER}"
 
 
 @pytest.mark.parametrize(
@@ -27,9 +37,9 @@ GOOD = f"<think>3 + 2 = 5, 5 * 5 = 25, not 4\nwait, 3 + 5 = 8, 8 / 2 = 4, yes</t
         (GOOD, ""),
         (GOOD.replace("(3 + 5) / 2", "3 + 5 + 2"), "wrong"),
         (GOOD.removesuffix(END), "not well formed"),
-        (f"<answer>(3 + 5) / 2</answer>{END}", "no thought"),
+        (ANSWER, "no thought"),
         (GOOD.replace("wait, ", "等等，"), "other language"),
-        (f"<think>3 + 5 = 8, 8 / 2 = 4，对</think><answer>(3 + 5) / 2</answer>{END}", "other language"),  # all of it
+        (f"<think>3 + 5 = 8, 8 / 2 = 4，对</think>{ANSWER}", "other language"),  # all of it
         (GOOD.replace("wait, ", "wait, 3 + 2 = 5, 5 * 5 = 25, not 4\nbut "), "repeated attempt"),
         (GOOD.replace("5 * 5 = 25", "5 * 5 = 26"), "false step"),
         (GOOD.replace("3 + 2 = 5, 5 * 5 = 25", "3 + 7 = 10, 10 * 5 = 50"), "false operands"),
@@ -51,20 +61,23 @@ def test_a_rewritten_response_is_right_regular_and_readable():
 
 def test_a_search_that_looks_round_keeps_its_verdicts():
     thought = "3 + 5 = 8, with 2: 10, 6, 16, 4, yes"
-    said = f"<think>3 * 5 = 15, with 2: 17, 13, 30, no\nbut {thought}</think><answer>(3 + 5) / 2</answer>{END}"
-    text = rewrite(PUZZLE, said)
-    assert "30, no\nwait, 3 + 5 = 8, with 2: 10, 6, 16, 4, yes</think>" in text and readable(PUZZLE, text)
-    assert rewrite(PUZZLE, said.replace(", yes", "")) == text  # a verdict that was left out is put in
+    response = f"<think>3 * 5 = 15, with 2: 17, 13, 30, no\nbut {thought}</think>{ANSWER}"
+    text = rewrite(PUZZLE, response)
+    assert f"30, no\nwait, {thought}</think>" in text and readable(PUZZLE, text)
+    without_verdict = response.replace(", yes", "")
+    assert rewrite(PUZZLE, without_verdict) == text
 
 
 def test_rewriting_is_in_the_prompts_language():
     problem = Countdown((3, 5, 2), 4, "zh")
     thought = "3 + 5 = 8, 8 * 2 = 16，不是4\n或者3 + 5 = 8, 8 / 2 = 4，对"
-    text = rewrite(problem, f"<think>{thought}</think><answer>(3 + 5) / 2</answer>{END}")
-    assert summary_in(text) == "所以(3 + 5) / 2 = 4。" and "等等" in text and "或者" not in text and readable(problem, text)
+    text = rewrite(problem, f"<think>{thought}</think>{ANSWER}")
+    assert summary_in(text) == "所以(3 + 5) / 2 = 4。"
+    assert "等等" in text and "或者" not in text and readable(problem, text)
     assert score(problem, without_summary(text)).language == 1.0
     answer = Arithmetic("98加45是多少？", "143", "zh")
-    assert summary_in(rewrite(answer, f"<think>8 + 5 = 13, 1 + 9 + 4 = 14</think><answer>143</answer>{END}")) == "答案是143。"
+    response = f"<think>8 + 5 = 13, 1 + 9 + 4 = 14</think><answer>143</answer>{END}"
+    assert summary_in(rewrite(answer, response)) == "答案是143。"
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
@@ -84,25 +97,29 @@ def test_what_the_corpus_writes_well_stays_right_when_rewritten(lang):
         reasons[reason] += 1
         if not reason:
             text = rewrite(problem, response)
-            assert score(problem, without_summary(text)).accuracy == 1.0 and readable(problem, text), text
+            assert score(problem, without_summary(text)).accuracy == 1.0, text
+            assert readable(problem, text), text
             assert reason_to_drop(problem, text) == "", text
-    assert reasons[""] > 300 and set(reasons) <= {"", "repeated attempt", "wrong"}, reasons  # wrong: gave up before the solution
+    # wrong: gave up before the solution
+    assert reasons[""] > 300 and set(reasons) <= {"", "repeated attempt", "wrong"}, reasons
 
 
 def rollouts(texts: list[str], problems: list) -> Rollouts:
     group = len(texts) // len(problems)
     rewards = [score(problems[i // group], text) for i, text in enumerate(texts)]
-    n, prompts = len(texts), [[] for _ in problems]
-    return Rollouts(problems, group, prompts, [[] for _ in texts], [torch.zeros(0)] * n, texts, [True] * n, rewards)
+    n, prompts, logp = len(texts), [[] for _ in problems], [torch.zeros(0) for _ in texts]
+    return Rollouts(problems, group, prompts, [[]] * n, logp, texts, [True] * n, rewards)
 
 
 def test_a_collection_tells_what_it_dropped_and_where_the_rest_came_from():
     kept = Collection("dev1.pt")
     wrong = GOOD.replace("(3 + 5) / 2", "3 + 5 + 2")
     kept.add(rollouts([GOOD, GOOD, wrong, GOOD.replace("25, not 4", "25")], [PUZZLE]))
-    assert kept.counts() == {"kept": 1, "duplicate": 2, "wrong": 1}  # the last differs only in what is made regular
+    # the last response differs only in what is made regular
+    assert kept.counts() == {"kept": 1, "duplicate": 2, "wrong": 1}
     line = kept.lines[0]
-    assert line["source"] == "dev1.pt" and line["problem"] == PUZZLE.to_json() and line["question"] == PUZZLE.question()
+    assert line["source"] == "dev1.pt" and line["problem"] == PUZZLE.to_json()
+    assert line["question"] == PUZZLE.question()
     assert score(PUZZLE, without_summary(line["response"])).accuracy == 1.0
 
 

@@ -1,4 +1,5 @@
-"""The preference model: its pairs, its noise, its losses, and that it tells right from wrong on wordings it has not read."""
+"""The preference model: its pairs, its noise, its losses, and that it tells right from wrong on
+wordings it has not read."""
 
 from random import Random
 
@@ -34,19 +35,22 @@ LANGUAGES = ("en", "zh")
 @pytest.fixture(scope="module")
 def tokenizer():
     rng = Random(0)
-    return Tokenizer.train([render(*general.documents(rng, lang)) for lang in LANGUAGES for _ in range(400)], 512)
+    texts = [render(*general.documents(rng, lang)) for lang in LANGUAGES for _ in range(400)]
+    return Tokenizer.train(texts, 512)
 
 
 @pytest.fixture(scope="module")
 def base():
     torch.manual_seed(0)
-    return Transformer(ModelConfig(vocab_size=512, width=48, layers=2, heads=2, experts=0, dense_width=96, positions=256))
+    shape = {"width": 48, "layers": 2, "heads": 2, "dense_width": 96}
+    return Transformer(ModelConfig(vocab_size=512, experts=0, positions=256, **shape))
 
 
 @pytest.fixture(scope="module")
 def trained(base, tokenizer):
-    said = []
-    return train_preference(base, tokenizer, 0, 100, "cpu", ("en",), lambda **row: said.append(row), lr=3e-3), said
+    logged = []
+    log = lambda **row: logged.append(row)  # noqa: E731
+    return train_preference(base, tokenizer, 0, 100, "cpu", ("en",), log, lr=3e-3), logged
 
 
 # ---------------------------------------------------------------- what it learns from
@@ -56,18 +60,22 @@ def test_pairs_are_of_similar_length_and_their_noise_is_as_stated():
     rng = Random(1)
     pairs = [draw_pair(rng, "train", LANGUAGES) for _ in range(4000)]
     flipped = sum(p.flipped for p in pairs) / len(pairs)
-    assert abs(flipped - FLIPPED) < 4 * (FLIPPED * (1 - FLIPPED) / len(pairs)) ** 0.5  # false alarm 6e-5
+    error = (FLIPPED * (1 - FLIPPED) / len(pairs)) ** 0.5
+    assert abs(flipped - FLIPPED) < 4 * error  # false alarm 6e-5
     assert all(max(map(len, p[1:3])) <= LONGEST * min(map(len, p[1:3])) for p in pairs)
     assert {p.kind for p in pairs} == set(general.KINDS)
 
 
 def test_a_label_that_is_not_flipped_is_the_rules(monkeypatch):
     drawn, sample = [], general.sample
-    monkeypatch.setattr(general, "sample", lambda *arguments: drawn.append(sample(*arguments)) or drawn[-1])
+    record = lambda *arguments: drawn.append(sample(*arguments)) or drawn[-1]  # noqa: E731
+    monkeypatch.setattr(general, "sample", record)
     rng = Random(2)
     for _ in range(300):
         pair = draw_pair(rng, "validation", LANGUAGES)
-        right, wrong = (pair.rejected, pair.chosen) if pair.flipped else (pair.chosen, pair.rejected)
+        right, wrong = pair.chosen, pair.rejected
+        if pair.flipped:
+            right, wrong = wrong, right
         problem = drawn[-1]
         assert problem.question() == pair.question and problem.split() == "validation"
         assert problem.verify(right) and not problem.verify(wrong)
@@ -97,7 +105,8 @@ def test_bradley_terry_by_hand():
     chosen, rejected = torch.tensor([3.0, 0.0]), torch.tensor([1.0, 1.0])
     by_hand = -(torch.tensor(0.880797).log() + torch.tensor(0.268941).log()) / 2
     assert torch.allclose(bradley_terry(chosen, rejected), by_hand, atol=1e-5)
-    assert torch.allclose(bradley_terry(chosen + 7, rejected + 7), by_hand, atol=1e-5)  # only differences count
+    shifted = bradley_terry(chosen + 7, rejected + 7)  # only differences count
+    assert torch.allclose(shifted, by_hand, atol=1e-5)
 
 
 def test_bradley_terry_pushes_the_chosen_up_and_the_rejected_down():
@@ -113,7 +122,8 @@ def test_each_head_learns_from_its_own_texts(base, tokenizer):
     both = model.heads.weight.grad.abs().sum(1)
     assert (both > 0).all()
     model.zero_grad()
-    bradley_terry(*(model(model.rows_of(["Q"], [text]))[:, 0] for text in ("sun", "moon"))).backward()
+    sun, moon = (model(model.rows_of(["Q"], [text]))[:, 0] for text in ("sun", "moon"))
+    bradley_terry(sun, moon).backward()
     assert (model.heads.weight.grad.abs().sum(1) > 0).tolist() == [True, False]
 
 
@@ -144,11 +154,11 @@ def test_any_text_gets_a_number_in_reach(base, tokenizer):
 
 
 def test_it_is_better_than_chance_on_unseen_wordings_and_says_so(trained):
-    model, said = trained
+    model, logged = trained
     assert model.figures["accuracy"] > 0.5 + 4 * (0.25 / 512) ** 0.5  # 0.588; false alarm 3e-5
     assert model.figures["harmless_accuracy"] > 0.8  # 0.75 would be "always safe"
-    assert [row["step"] for row in said] == [20, 40, 60, 80, 100, 100]
-    assert said[-1]["accuracy"] == model.figures["accuracy"] and said[-1]["pairs"] == 3200
+    assert [row["step"] for row in logged] == [20, 40, 60, 80, 100, 100]
+    assert logged[-1]["accuracy"] == model.figures["accuracy"] and logged[-1]["pairs"] == 3200
 
 
 def test_scores_are_centred_on_the_validation_answers(trained):
@@ -156,7 +166,8 @@ def test_scores_are_centred_on_the_validation_answers(trained):
     rng = Random("preference validation")
     pairs = [draw_pair(rng, "validation", ("en",)) for _ in range(512)]
     questions = [p.question for p in pairs]
-    scores = torch.cat([model.score(questions, [p.chosen for p in pairs]), model.score(questions, [p.rejected for p in pairs])])
+    chosen = model.score(questions, [p.chosen for p in pairs])
+    scores = torch.cat([chosen, model.score(questions, [p.rejected for p in pairs])])
     assert abs(scores.mean()) < 0.1 and 0.3 < scores.std() < 0.6 and (scores.abs() < 1).all()
 
 
@@ -164,7 +175,8 @@ def test_training_leaves_the_base_alone_and_depends_on_the_seed_only(base, token
     before = {name: value.clone() for name, value in base.state_dict().items()}
     a, b, c = (train_preference(base, tokenizer, seed, 3, "cpu", ("en",)) for seed in (0, 0, 1))
     assert all(torch.equal(before[name], value) for name, value in base.state_dict().items())
-    assert torch.equal(a.heads.weight, b.heads.weight) and not torch.equal(a.heads.weight, c.heads.weight)
+    assert torch.equal(a.heads.weight, b.heads.weight)
+    assert not torch.equal(a.heads.weight, c.heads.weight)
 
 
 def test_it_is_saved_and_loaded_whole(trained, tmp_path):
@@ -172,7 +184,8 @@ def test_it_is_saved_and_loaded_whole(trained, tmp_path):
     model.save(tmp_path / "p.pt")
     again = PreferenceModel.load(tmp_path / "p.pt")
     texts = ["Paris", "Rome is here", "抱歉，我不能这样做。"]
-    assert torch.equal(model.score(texts, texts), again.score(texts, texts)) and again.figures == model.figures
+    assert torch.equal(model.score(texts, texts), again.score(texts, texts))
+    assert again.figures == model.figures
     assert torch.equal(model.harmless_score(texts, texts), again.harmless_score(texts, texts))
     with pytest.raises(UserError, match="no preference model"):
         torch.save({"format": "minir1-1"}, tmp_path / "x.pt")
@@ -190,14 +203,19 @@ def test_a_judge_of_points_learns_a_rule_that_it_can_see(base, tokenizer):
 
 
 def test_validation_counts_against_the_true_label(base, tokenizer):
-    """A model that always prefers the right answer has accuracy 1, and agrees with the noisy labels less often."""
+    """A model that always prefers the right answer agrees with the noisy labels less often."""
     model = PreferenceModel(base, tokenizer)
     rng = Random("preference validation")
     right = {}
     for _ in range(256):
         p = draw_pair(rng, "validation", ("en",))
         right[p.question] = right.get(p.question, set()) | {p.rejected if p.flipped else p.chosen}
-    model.raw = lambda questions, answers: torch.tensor([[float(a in right.get(q, ())), 0.0] for q, a in zip(questions, answers)])
+
+    def raw(questions, answers):
+        helpful = [float(a in right.get(q, ())) for q, a in zip(questions, answers)]
+        return torch.tensor([[value, 0.0] for value in helpful])
+
+    model.raw = raw
     figures = validate(model, ("en",), 256)
     assert figures["accuracy"] > 0.98 and 0.8 < figures["label_accuracy"] < 0.95
 
@@ -205,11 +223,13 @@ def test_validation_counts_against_the_true_label(base, tokenizer):
 def test_the_learner_steps_it(base, tokenizer):
     model = PreferenceModel(Transformer(base.config), tokenizer)
     learner, rng = Learner(model), Random(6)
-    pairs, points = [draw_pair(rng, "train", ("en",)) for _ in range(8)], [draw_point(rng, "train", ("en",)) for _ in range(4)]
+    pairs = [draw_pair(rng, "train", ("en",)) for _ in range(8)]
+    points = [draw_point(rng, "train", ("en",)) for _ in range(4)]
     losses = []
     for _ in range(25):
         loss = preference_loss(model, pairs, points)
         losses.append(loss.item())
         learner.backward(loss)
         learner.step(3e-3)
-    assert losses[0] == pytest.approx(2 * 0.6931, abs=1e-3) and losses[-1] < 0.3  # both heads begin at 0: log 2 each
+    assert losses[0] == pytest.approx(2 * 0.6931, abs=1e-3)  # both heads begin at 0: log 2 each
+    assert losses[-1] < 0.3
