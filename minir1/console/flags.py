@@ -62,6 +62,10 @@ def parts(text: str) -> tuple[str, ...]:
     return tuple(part for part in text.split(",") if part)
 
 
+def wholes(text: str) -> tuple[int, ...]:
+    return tuple(whole(part) for part in text.split(","))
+
+
 def _converter(hint: type):
     if isinstance(hint, types.GenericAlias):
         return parts

@@ -115,8 +115,13 @@ def sample_text(config: CorpusConfig, seed: int, documents: int) -> list[str]:
     return [document(rng, config) for _ in range(documents)]
 
 
-def shard(config: CorpusConfig, tokenizer_text: str, seed: int, index: int) -> np.ndarray:
-    """`shard_tokens` token ids of shard `index`; the same wherever and whenever it is made."""
+def shard(
+    config: CorpusConfig, tokenizer_text: str, seed: int, index: int, document=document
+) -> np.ndarray:
+    """`shard_tokens` token ids of shard `index`; the same wherever and whenever it is made.
+
+    `document(rng, config)` writes one document, or several that belong together.
+    """
     rng, tokenizer = Random(f"corpus {seed} {index}"), _tokenizer(tokenizer_text)
     ids: list[int] = []
     while len(ids) < config.shard_tokens:
