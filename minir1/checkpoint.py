@@ -9,16 +9,17 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from minir1.config import ModelConfig, UserError, from_dict
 from minir1.model import Transformer
-from minir1.tokenizer import Tokenizer
+from minir1.tokenizer import TextCodec, Tokenizer
 
 FORMAT = "minir1-1"
 
 
 def write_whole(path: Path, value: dict) -> None:
-    """torch.save to a neighbour, then rename: a kill or a full disk never leaves half a file."""
+    """torch.save to a neighbour, then rename: never half a file. Raises OSError on a full disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     try:
@@ -43,20 +44,26 @@ def read(path: str | Path) -> dict:
     return value
 
 
-def save_checkpoint(path: str | Path, model: Transformer, tokenizer: Tokenizer, pack=lambda name, weight: weight, **extra) -> None:
-    """`pack(name, weight)` may shrink what is written (minir1/hub/pack.py): a tensor, or int8 values and their scale."""
+def save_checkpoint(
+    path: str | Path, model: Transformer, codec: TextCodec, pack=lambda name, value: value, **extra
+) -> None:
+    """Writes one file, `extra` included (OSError). `pack(name, weight)` may shrink what is written:
+    a tensor, or int8 values and their scale (minir1/hub/pack.py)."""
     weights = {name: pack(name, value.detach().cpu()) for name, value in model.state_dict().items()}
-    whole = {"format": FORMAT, "config": asdict(model.config), "tokenizer": tokenizer.to_text(), "weights": weights}
-    write_whole(Path(path), whole | extra)
+    whole = {"format": FORMAT, "config": asdict(model.config), "tokenizer": codec.to_text()}
+    write_whole(Path(path), whole | {"weights": weights} | extra)
 
 
-def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> tuple[Transformer, Tokenizer]:
-    """A float32 model in evaluation mode, and its tokenizer. Raises UserError with one clear line."""
+def load_checkpoint(
+    path: str | Path, device: str | torch.device = "cpu", read_codec=Tokenizer.from_text
+) -> tuple[Transformer, TextCodec]:
+    """A float32 model in evaluation mode, and its tokenizer. Raises UserError with one line."""
     value = read(path)
     try:
         model = Transformer(from_dict(ModelConfig, value["config"]))
-        model.load_state_dict({k: w if isinstance(w, torch.Tensor) else w[0] * w[1] for k, w in value["weights"].items()})
-        tokenizer = Tokenizer.from_text(value["tokenizer"])
+        weights = value["weights"].items()
+        model.load_state_dict({k: w if isinstance(w, Tensor) else w[0] * w[1] for k, w in weights})
+        codec = read_codec(value["tokenizer"])
     except Exception as fault:
         raise UserError(f"{path} does not fit this version of minir1 ({fault})") from fault
-    return model.to(device).eval(), tokenizer
+    return model.to(device).eval(), codec

@@ -68,11 +68,9 @@ class Habits:
     subgoals: float = knob(0.06, "attempts that first make a number so that ...")
     backward_chaining: float = knob(0.06, "attempts that start from the target")
     aim: float = knob(1.0, "attempts whose last step takes a hit when one operator gives it")
-    systematic: float = knob(
-        0.5, "thinking documents that go through the combinations one by one and look round")
+    systematic: float = knob(0.5, "thinking documents that try the combinations one by one")
     small_first: float = knob(0.0, "systematic documents that begin with small first steps")
-    persistence: float = knob(
-        0.25, "thinking documents by a writer with 0.95 for backtracking (if that is not 0)", True)
+    persistence: float = knob(0.25, "thinking documents with backtracking 0.95 (if it is not 0)", True)
     most_attempts: int = knob(40, "attempts in one document at most")
     switching: float = knob(0.0, "attempts that go on in the other language")
 
@@ -81,8 +79,7 @@ class Habits:
 class CorpusConfig:
     """The mini-web: shares of documents, and what they hold."""
 
-    countdown: str = knob(
-        "cpu", "distributions of Countdown documents, by commas; twice: twice as often", True)
+    countdown: str = knob("cpu", "distributions of puzzles, by commas; twice: twice as often", True)
     writer: str = knob("plain", "who writes the thoughts: plain or goal_directed")
     sums: str = knob("plain_sums", "who writes how a sum is done: plain_sums or careful_sums")
     share_countdown: float = knob(0.6, "share of Countdown documents")
@@ -148,9 +145,8 @@ class RLConfig:
     tasks: tuple[str, ...] = knob(
         ("countdown:cpu=1",), "practised: countdown:NAME=share or arithmetic:KIND=share", True)
     recompute: bool = knob(
-        False, "old log-probs from the trainer, not the sampler (where their numbers differ)")
-    train_tokens: int = knob(
-        3_072, "tokens in a forward pass of the update (memory; on a GPU 16_384 and more)")
+        False, "old log-probs from the trainer, not from the sampler (where their numbers differ)")
+    train_tokens: int = knob(3_072, "tokens in a forward pass of the update (GPU: 16_384 and more)")
     evaluate_every: int = knob(20, "steps between validations")
     checkpoint_every: int = knob(20, "steps between checkpoints")
 
@@ -177,7 +173,7 @@ class Config:
     device: str = knob("auto", "auto, cpu, cuda or mps", True)
     dtype: str = knob("auto", "auto, float32, bfloat16 or float16", True)
     kernels: str = knob(
-        "auto", "auto, plain (the core), portable (graphs, from T4 on) or grouped (from Hopper on)")
+        "auto", "auto, plain (core), portable (graphs, T4 and later) or grouped (Hopper and later)")
     compile: bool = knob(False, "compile the forward pass in pretraining (CUDA)")
     threads: int = knob(0, "CPU threads; 0: torch's choice")
     from_scratch: bool = knob(False, "pretrain the base here instead of taking a shipped one", True)

@@ -1,12 +1,12 @@
-"""GRPO: advantages, the loss, the update, the loop (arXiv 2402.03300; R1 report Eq. 1-3).
+"""GRPO: advantages, the loss, the update (arXiv 2402.03300; R1 report Eq. 1-3).
 
-The loss takes tensors, never a model. Its value is about 0 at the start of a step (every ratio is 1 and
-the advantages of a group sum to 0, up to differences in length): that is not a bug, the gradient is not 0.
+The loss takes tensors, never a model. Its value is about 0 at the start of a step (every ratio is 1
+and the advantages of a group sum to 0, up to differences in length); its gradient is not 0.
 
-Deviations of the default from the paper, each one flag away: (1) the mean is over the batch's tokens,
-not over each response first (DAPO; --rl.average response is the paper's); (2) clip 0.2 / 0.28 (DAPO's
-clip-higher); (3) no KL penalty (--rl.kl 0.001 is the paper's); (4) the router's bias stays frozen: a
-moving bias would change the policy between sampling and update.
+Deviations of the default from the paper, each one flag away: (1) the mean is over the batch's
+tokens, not over each response first (DAPO; the paper's: --rl.average response); (2) clip 0.2 / 0.28
+(DAPO's clip-higher); (3) no KL penalty (the paper's: --rl.kl 0.001); (4) the router's bias stays
+frozen: a moving bias would change the policy between sampling and update.
 """
 
 from collections import Counter
@@ -23,49 +23,54 @@ from minir1.supervised import Learner
 
 
 class Total(NamedTuple):
-    """What a sum over micro-batches is divided by, so that they add up to the whole exactly."""
+    """What a sum over a micro-batch is divided by, so that micro-batches add up to the whole."""
 
     tokens: int
     responses: int
 
 
+# (logp_BT, old_logp_BT, adv_B, mask_BT, total, config, ref_logp_BT) -> the loss, figures to report
 Loss = Callable[..., tuple[Tensor, dict[str, Tensor]]]
 
 
 def advantages(reward_PG: Tensor, scale: str = "group") -> Tensor:
     """How much better than its own group: (r - mean) / std, R1 Eq. 3 (std with ddof 1, plus 1e-4).
+    With scale="none": r - mean. `[P, G]`.
 
     >>> advantages(torch.tensor([[1.0, 0.0], [1.0, 1.0]])).round(decimals=2)
     tensor([[ 0.7100, -0.7100],
             [ 0.0000,  0.0000]])
     """
-    reward_PG = reward_PG - reward_PG[:, :1]  # equal rewards become exact zeros: the mean of equal floats can be off by a bit
+    reward_PG = reward_PG - reward_PG[:, :1]  # equal ones become 0, whose mean is exact
     centred_PG = reward_PG - reward_PG.mean(1, keepdim=True)
     return centred_PG / (reward_PG.std(1, keepdim=True) + 1e-4) if scale == "group" else centred_PG
 
 
 def k3(logp_BT: Tensor, ref_logp_BT: Tensor) -> Tensor:
-    """Schulman's unbiased, non-negative estimate of KL(policy | reference), R1 Eq. 2."""
-    log_ratio = ref_logp_BT - logp_BT
-    return log_ratio.exp() - log_ratio - 1
+    """Schulman's unbiased, non-negative estimate of KL(policy | reference), R1 Eq. 2, `[B, T]`."""
+    log_ratio_BT = ref_logp_BT - logp_BT
+    return log_ratio_BT.exp() - log_ratio_BT - 1
 
 
 def grpo_loss(
-    logp_BT: Tensor, old_logp_BT: Tensor, adv_B: Tensor, mask_BT: Tensor, total: Total, config: RLConfig, ref_logp_BT=None
+    logp_BT: Tensor, old_logp_BT: Tensor, adv_B: Tensor, mask_BT: Tensor, total: Total,
+    config: RLConfig, ref_logp_BT: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """R1 Eq. 1 with token-level ratios. Sums over this micro-batch, divided by `total`."""
+    """R1 Eq. 1 with token-level ratios, negated: this micro-batch's share of the loss, and of the
+    fraction of tokens whose ratio was clipped. Log-probs in nats, the mask True for what counts."""
     ratio_BT = ((logp_BT - old_logp_BT) * mask_BT).exp()
-    clipped_BT = ratio_BT.clamp(1 - config.clip_low, 1 + config.clip_high)
+    low, high = 1 - config.clip_low, 1 + config.clip_high
     adv_BT = adv_B[:, None]
-    loss_BT = -torch.minimum(ratio_BT * adv_BT, clipped_BT * adv_BT)
+    loss_BT = -torch.minimum(ratio_BT * adv_BT, ratio_BT.clamp(low, high) * adv_BT)
     if ref_logp_BT is not None:
         loss_BT = loss_BT + config.kl * k3(logp_BT, ref_logp_BT)
-    cut_BT = ((ratio_BT > 1 + config.clip_high) & (adv_BT > 0)) | ((ratio_BT < 1 - config.clip_low) & (adv_BT < 0))
-    return average(loss_BT, mask_BT, total, config), {"clip_fraction": (cut_BT & mask_BT).sum() / total.tokens}
+    cut_BT = ((ratio_BT > high) & (adv_BT > 0)) | ((ratio_BT < low) & (adv_BT < 0))
+    figures = {"clip_fraction": (cut_BT & mask_BT).sum() / total.tokens}
+    return average(loss_BT, mask_BT, total, config), figures
 
 
 def average(loss_BT: Tensor, mask_BT: Tensor, total: Total, config: RLConfig) -> Tensor:
-    """token: over all tokens alike; response: over each response, then over responses (the paper)."""
+    """token: over all tokens alike; response: over each response, then over responses (paper)."""
     loss_BT = loss_BT * mask_BT
     if config.average == "token":
         return loss_BT.sum() / total.tokens
@@ -73,7 +78,8 @@ def average(loss_BT: Tensor, mask_BT: Tensor, total: Total, config: RLConfig) ->
 
 
 def micro_batches(length_B: Tensor, budget: int) -> list[Tensor]:
-    """Row indices sorted by length, so that rows x longest stays within `budget` tokens, an eighth of it padding at most.
+    """Row indices sorted by length, so that rows x longest stays within `budget` tokens, an eighth
+    of it padding at most. A row longer than the budget is alone.
 
     >>> [m.tolist() for m in micro_batches(torch.tensor([9, 2, 3, 8]), 18)]
     [[1, 2], [3, 0]]
@@ -103,52 +109,80 @@ def score_tokens(model: Transformer, learner: Learner, batch: Batch, config: RLC
 
 
 def update(
-    model: Transformer, learner: Learner, batch: Batch, adv_B: Tensor, config: RLConfig, lr: float, loss: Loss = grpo_loss,
-    reference: Transformer | None = None
+    model: Transformer, learner: Learner, batch: Batch, adv_B: Tensor, config: RLConfig, lr: float,
+    loss: Loss = grpo_loss, reference: Transformer | None = None,
 ) -> dict[str, float]:
-    """`minibatches` steps on one rollout. Rows without advantage only count in the averages, unless there is a KL term."""
+    """`minibatches` optimizer steps on one rollout, each on every `minibatches`-th group. Rows
+    without advantage only count in the averages, unless there is a KL term. See statistics()."""
     signal_B = torch.where((adv_B != 0) | (config.kl > 0))[0]
     if len(signal_B) == 0:
         return {"loss": 0.0, "grad_norm": 0.0, "clip_fraction": 0.0, "signal": 0.0}
     model.train()
-    old_logp_BT, sums = batch.sampler_logp_BT, Counter()
     group_B = torch.arange(len(adv_B), device=adv_B.device) // config.group_size
-    later_B = signal_B[group_B[signal_B] % config.minibatches > 0]  # the first minibatch needs no scoring: no step lies between
+    minibatch_B = group_B % config.minibatches
+    old_logp_BT = batch.sampler_logp_BT
+    later_B = signal_B[minibatch_B[signal_B] > 0]  # before the first step a forward pass gives both
     if config.recompute and len(later_B):
         scored_BT = score_tokens(model, learner, batch.rows(later_B), config)
         old_logp_BT = torch.zeros_like(old_logp_BT)
         old_logp_BT[later_B, : scored_BT.shape[1]] = scored_BT
+    sums = Counter()
     for minibatch in range(config.minibatches):
-        chosen_B = group_B % config.minibatches == minibatch
+        chosen_B = minibatch_B == minibatch
         total = Total(int(batch.mask_BT[chosen_B].sum()), int(chosen_B.sum()))
         rows = signal_B[chosen_B[signal_B]]
-        for index in micro_batches(batch.length_B[rows], config.train_tokens) if len(rows) else ():
-            part = batch.rows(rows[index])
-            old = None if config.recompute and minibatch == 0 else old_logp_BT[rows[index], : part.mask_BT.shape[1]]
-            figures = _backward(model, learner, part, adv_B[rows[index]], old, total, config, loss, reference)
-            sums.update(figures if minibatch == 0 else {k: v for k, v in figures.items() if k not in ("gap", "fresh")})
-        if len(rows):
-            sums["grad_norm"] += learner.step(lr)
-    per = {"gap": "fresh", "entropy": "tokens", "kl": "tokens"}
-    stats = {k: float(v / (sums[per[k]] if k in per else config.minibatches)) for k, v in sums.items() if k not in per.values()}
-    return stats | {"signal": len(signal_B) / len(adv_B)}
+        if len(rows) == 0:
+            continue
+        for index in micro_batches(batch.length_B[rows], config.train_tokens):
+            row_B = rows[index]
+            part = batch.rows(row_B)
+            same = config.recompute and minibatch == 0
+            old_BT = None if same else old_logp_BT[row_B, : part.mask_BT.shape[1]]
+            case = (part, adv_B[row_B], old_BT, total, config)
+            sums.update(_backward(model, learner, *case, loss, reference, minibatch == 0))
+        sums["grad_norm"] += learner.step(lr)
+    return statistics(sums, config.minibatches, len(signal_B) / len(adv_B))
 
 
-def _backward(model, learner, part: Batch, adv_B, old_BT, total, config, loss, reference) -> dict[str, Tensor]:
-    """Forward and backward of one micro-batch; without `old_BT` its own log-probs serve. Returns sums over tokens, mean loss."""
+def _backward(model, learner, part, adv_B, old_BT, total, config, loss, reference, fresh) -> dict:
+    """Forward and backward of one micro-batch: its share of the loss, and sums over its tokens.
+    Without `old_BT` its own log-probs serve. `fresh`: the weights are those that sampled."""
+    ref_logp_BT = None
     with learner.autocast():
         logp_BT, entropy_BT = token_logp(model, part.ids_BT, config.temperature)
-        with torch.no_grad():
-            ref_logp_BT = token_logp(reference, part.ids_BT, config.temperature)[0] if reference is not None else None
-    old_BT, penalty = logp_BT.detach() if old_BT is None else old_BT, ref_logp_BT if config.kl > 0 else None
+        if reference is not None:
+            with torch.no_grad():
+                ref_logp_BT, _ = token_logp(reference, part.ids_BT, config.temperature)
+    own_BT = logp_BT.detach()
+    old_BT = own_BT if old_BT is None else old_BT
+    penalty = ref_logp_BT if config.kl > 0 else None
     value, figures = loss(logp_BT, old_BT, adv_B, part.mask_BT, total, config, penalty)
     learner.backward(value)
-    tokens = part.mask_BT.sum()
-    figures |= {"loss": value.detach(), "entropy": (entropy_BT * part.mask_BT).sum(), "tokens": tokens, "fresh": tokens}
-    figures["gap"] = ((logp_BT.detach() - part.sampler_logp_BT).abs() * part.mask_BT).sum()  # true before the first step only
+    mask_BT, tokens = part.mask_BT, part.mask_BT.sum()
+    figures["loss"] = value.detach()
+    figures |= {"entropy": (entropy_BT * mask_BT).sum(), "tokens": tokens}
+    if fresh:
+        gap_BT = (own_BT - part.sampler_logp_BT).abs()
+        figures |= {"gap": (gap_BT * mask_BT).sum(), "fresh": tokens}
     if ref_logp_BT is not None:
-        figures["kl"] = (k3(logp_BT.detach(), ref_logp_BT) * part.mask_BT).sum()
+        figures["kl"] = (k3(own_BT, ref_logp_BT) * mask_BT).sum()
     return figures
+
+
+def statistics(sums: Counter, minibatches: int, signal: float) -> dict[str, float]:
+    """Figures of one update.
+
+    loss, clip_fraction, grad_norm (before clipping)   means over minibatches
+    entropy, kl     nats per token, over the tokens trained; kl only with a reference
+    gap             nats per token by which sampler and trainer differ, before the first step
+    signal          share of the responses that were trained
+    """
+    divisor = {"gap": sums["fresh"], "entropy": sums["tokens"], "kl": sums["tokens"]}
+    stats = {}
+    for name, total in sums.items():
+        if name not in ("fresh", "tokens"):
+            stats[name] = float(total / divisor.get(name, minibatches))
+    return stats | {"signal": signal}
 
 
 def learning_rate(step: int, config: RLConfig) -> float:
@@ -158,9 +192,10 @@ def learning_rate(step: int, config: RLConfig) -> float:
 
 
 def train(
-    model: Transformer, learner: Learner, steps: Iterable[int], config: RLConfig, pad_id: int, generate: Callable[[int],
-    Rollouts], on_step: Callable[[int, Rollouts, Tensor, dict[str, float]], None], loss: Loss = grpo_loss, reference:
-    Callable[[int], Transformer | None] = lambda step: None
+    model: Transformer, learner: Learner, steps: Iterable[int], config: RLConfig, pad_id: int,
+    generate: Callable[[int], Rollouts],
+    on_step: Callable[[int, Rollouts, Tensor, dict[str, float]], None], loss: Loss = grpo_loss,
+    reference: Callable[[int], Transformer | None] = lambda step: None,
 ) -> None:
     """The algorithm: sample groups, compare within each group, move towards the better ones."""
     for step in steps:

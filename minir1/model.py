@@ -34,11 +34,8 @@ def rotary_table(width: int, positions: int, base: float) -> Tensor:
 
 
 def rotate(x_BTHJ: Tensor, turns_BT2A: Tensor, interleaved: bool) -> Tensor:
-    """RoPE (arXiv 2104.09864): turn pair i of the J numbers by its position's angle i.
-
-    Pairs are neighbours (0,1), (2,3).. when interleaved (DeepSeek), else halves (Llama). Computed
-    in float32, returned in the type of `x_BTHJ`.
-    """
+    """RoPE (arXiv 2104.09864): turn pair i of the J numbers by its position's angle i, in float32.
+    Pairs are neighbours (0,1), (2,3).. when interleaved (DeepSeek), else halves (Llama)."""
     cos_BT1A, sin_BT1A = turns_BT2A[:, :, None].unbind(3)
     x = x_BTHJ.float()
     a, b = x.unflatten(-1, (-1, 2)).unbind(-1) if interleaved else x.chunk(2, dim=-1)
@@ -47,16 +44,11 @@ def rotate(x_BTHJ: Tensor, turns_BT2A: Tensor, interleaved: bool) -> Tensor:
     return x.to(x_BTHJ.dtype)
 
 
-class RMSNorm(nn.Module):
-    """x / sqrt(mean(x ** 2) + eps) * weight, over the last dimension (arXiv 1910.07467)."""
-
-    def __init__(self, width: int, eps: float):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-        self.eps = eps
+class RMSNorm(nn.RMSNorm):
+    """x / sqrt(mean(x ** 2) + eps) * weight over the last dimension, in the type of x."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), self.eps)
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
 
 
 # ---------------------------------------------------------------- the cache
@@ -88,8 +80,7 @@ class Cache:
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these rows (indices, repeats allowed) and drop all others."""
-        self.store_LBSW = self.store_LBSW[:, rows]
-        self.length_B = self.length_B[rows]
+        self.store_LBSW, self.length_B = self.store_LBSW[:, rows], self.length_B[rows]
 
 
 class Context(NamedTuple):
@@ -105,10 +96,7 @@ class Context(NamedTuple):
 
 
 class LatentAttention(nn.Module):
-    """Multi-head latent attention, V3 Eq. 1-11.
-
-    Of the paper's matrices, kv_down is W^DKV and W^KR, kv_up W^UK and W^UV, q_up W^UQ and W^QR.
-    """
+    """MLA, V3 Eq. 1-11: kv_down is W^DKV and W^KR, kv_up W^UK and W^UV, q_up W^UQ and W^QR."""
 
     def __init__(self, c: ModelConfig):
         super().__init__()
@@ -126,8 +114,8 @@ class LatentAttention(nn.Module):
     def forward(self, x_BTD: Tensor, context: Context, layer: int) -> Tensor:
         c = self.c
         query = self.q_up(self.q_norm(self.q_down(x_BTD)) if c.q_rank else x_BTD)
-        query = query.unflatten(-1, (c.heads, -1))
-        q_BTHC, qr_BTHJ = query.split([c.nope_width, c.rope_width], dim=-1)
+        widths = [c.nope_width, c.rope_width]
+        q_BTHC, qr_BTHJ = query.unflatten(-1, (c.heads, -1)).split(widths, dim=-1)
         latent_BTR, kr_BTJ = self.kv_down(x_BTD).split([c.kv_rank, c.rope_width], dim=-1)
         latent_BTR = self.kv_norm(latent_BTR)
         heads_and_key = torch.cat([qr_BTHJ, kr_BTJ[:, :, None]], dim=2)
@@ -177,8 +165,7 @@ class GroupedAttention(nn.Module):
         self.v = linear(c.width, c.kv_heads * c.head_width)
         self.out = linear(c.heads * c.head_width, c.width)
         if c.qk_norm:
-            self.q_norm = RMSNorm(c.head_width, c.norm_eps)
-            self.k_norm = RMSNorm(c.head_width, c.norm_eps)
+            self.q_norm, self.k_norm = (RMSNorm(c.head_width, c.norm_eps) for _ in "qk")
 
     def forward(self, x_BTD: Tensor, context: Context, layer: int) -> Tensor:
         c = self.c
@@ -214,8 +201,7 @@ class FeedForward(nn.Module):
 
 
 def looped_experts(x_ND, expert_NK, weight_NK, gate_EFD, up_EFD, down_EDF) -> Tensor:
-    """The specification: each expert in turn computes the tokens that chose it. Returns `[N, D]`,
-    the sum over a token's K experts, each times its weight."""
+    """The specification: each expert in turn computes the tokens that chose it. `[N, D]`."""
     out_ND = torch.zeros_like(x_ND)
     for e in range(len(gate_EFD)):
         token, choice = torch.where(expert_NK == e)
@@ -234,10 +220,8 @@ class Routing(NamedTuple):
 
 
 class MixtureOfExperts(nn.Module):
-    """Shared experts and the top K of E routed ones, V3 Eq. 12-16.
-
-    The bias decides who is chosen, never the weight. `compute` is looped_experts or a faster twin.
-    """
+    """Shared experts and the top K of E routed ones, V3 Eq. 12-16. The bias decides who is chosen,
+    never the weight. `compute` is looped_experts or a faster twin."""
 
     def __init__(self, c: ModelConfig):
         super().__init__()
@@ -247,8 +231,8 @@ class MixtureOfExperts(nn.Module):
         self.gate_EFD = nn.Parameter(torch.empty(c.experts, c.expert_width, c.width))
         self.up_EFD = nn.Parameter(torch.empty(c.experts, c.expert_width, c.width))
         self.down_EDF = nn.Parameter(torch.empty(c.experts, c.width, c.expert_width))
-        shared_width = c.shared_experts * c.expert_width
-        self.shared = FeedForward(c.width, shared_width) if shared_width else None
+        shared = c.shared_experts * c.expert_width
+        self.shared = FeedForward(c.width, shared) if shared else None
         self.compute = looped_experts
 
     def forward(self, x_BTD: Tensor) -> tuple[Tensor, Routing]:
@@ -272,10 +256,8 @@ def expert_load(routing: list[Routing], experts: int) -> Tensor:
 
 
 def balance_loss(routing: list[Routing]) -> Tensor:
-    """Sequence-wise balance loss, V3 Eq. 17-20, without its factor alpha: a number.
-
-    The sum over experts of f P, averaged over rows, summed over layers; 1 per layer when even.
-    """
+    """Sequence-wise balance loss, V3 Eq. 17-20, without alpha: f P summed over experts, averaged
+    over rows, summed over layers. 1 per layer when even."""
     total = 0.0
     for expert_BTK, score_BTE in routing:
         experts = score_BTE.shape[-1]
@@ -294,8 +276,7 @@ class Block(nn.Module):
     def __init__(self, c: ModelConfig, layer: int):
         super().__init__()
         self.layer = layer
-        self.norm_1 = RMSNorm(c.width, c.norm_eps)
-        self.norm_2 = RMSNorm(c.width, c.norm_eps)
+        self.norm_1, self.norm_2 = RMSNorm(c.width, c.norm_eps), RMSNorm(c.width, c.norm_eps)
         self.attention = LatentAttention(c) if c.attention == "mla" else GroupedAttention(c)
         sparse = c.experts and layer >= c.dense_layers
         self.mixer = MixtureOfExperts(c) if sparse else FeedForward(c.width, c.dense_width)
@@ -323,8 +304,8 @@ class Transformer(nn.Module):
             self.mtp_merge = linear(2 * c.width, c.width)
             self.mtp_block = Block(c, c.layers - 1)
         rotated = c.rope_width if c.attention == "mla" else c.head_width
-        table = rotary_table(rotated, c.positions, c.rope_base)
-        self.register_buffer("table", table, persistent=False)
+        table_P2A = rotary_table(rotated, c.positions, c.rope_base)
+        self.register_buffer("table", table_P2A, persistent=False)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -345,12 +326,10 @@ class Transformer(nn.Module):
     def trunk(self, ids_BT: Tensor, cache: Cache | None = None) -> tuple[Tensor, list[Routing]]:
         """Hidden states `[B, T, D]` before the last norm, and the routing of each expert layer."""
         context = self._context(ids_BT, cache)
-        x_BTD = self.embed(ids_BT)
-        routing = []
+        x_BTD, routing = self.embed(ids_BT), []
         for block in self.blocks:
             x_BTD, chosen = block(x_BTD, context)
-            if chosen is not None:
-                routing.append(chosen)
+            routing += [chosen] if chosen is not None else []
         if cache is not None:
             cache.length_B = cache.length_B + ids_BT.shape[1]
         return x_BTD, routing
@@ -366,10 +345,8 @@ class Transformer(nn.Module):
         return Context(self.table[position_BT], position_BT, cache, future_BTS)
 
     def mtp_logits(self, hidden_BTD: Tensor, next_ids_BT: Tensor) -> Tensor:
-        """Logits `[B, T, V]` of the token after the next (V3 Eq. 21-23).
-
-        Position t sees the trunk's hidden state t and token t+1. Only with config.mtp.
-        """
+        """Logits `[B, T, V]` of the token after the next (V3 Eq. 21-23); only with config.mtp.
+        Position t sees the trunk's hidden state t and token t+1."""
         left = self.mtp_norms[0](hidden_BTD)
         right = self.mtp_norms[1](self.embed(next_ids_BT))
         merged_BTD = self.mtp_merge(torch.cat([left, right], dim=-1))
@@ -388,14 +365,10 @@ def move_router_bias(model: Transformer, load_LE: Tensor, rate: float) -> None:
         layer.bias_E += rate * torch.sign(load_E.mean() - load_E)
 
 
-def token_logp(
-    model: Transformer, ids_BT: Tensor, temperature: float = 1.0
-) -> tuple[Tensor, Tensor]:
-    """Log-probability of each next token, and the policy's entropy there: `[B, T-1]` each, in nats.
-
-    At the sampler's temperature. The entropy carries no gradient.
-    """
+def token_logp(model: Transformer, ids_BT: Tensor, temperature=1.0) -> tuple[Tensor, Tensor]:
+    """Log-prob of each next token and the policy's entropy there, at the sampler's temperature:
+    `[B, T-1]` each, in nats. The entropy carries no gradient."""
     logp_BTV = (model(ids_BT[:, :-1]) / temperature).log_softmax(-1)
     chosen_BT = logp_BTV.gather(-1, ids_BT[:, 1:, None])[..., 0]
-    detached_BTV = logp_BTV.detach()
-    return chosen_BT, -(detached_BTV.exp() * detached_BTV).sum(-1)
+    fixed_BTV = logp_BTV.detach()
+    return chosen_BT, -(fixed_BTV.exp() * fixed_BTV).sum(-1)

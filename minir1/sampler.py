@@ -2,7 +2,7 @@
 
 The sampler knows ids, never text. The stop token is an action: it is returned with its log-prob, so
 that stopping is learned like anything else; a response cut at the budget has no stop token, and
-`stopped` tells the two apart.
+`stopped_B` tells the two apart.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from minir1.model import Cache, Transformer
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to sample. Training uses temperature 1 and top_p 1, so that loss and sampler share one policy."""
+    """How to sample. Training uses temperature 1 and top_p 1: loss and sampler share one policy."""
 
     max_tokens: int
     stop_ids: tuple[int, ...]
@@ -31,29 +31,33 @@ class Samples(NamedTuple):
     """One row per prompt and sample, in the prompts' order, group by group."""
 
     ids_BT: Tensor  # padded with stop_ids[0] behind each row's length
-    logp_BT: Tensor  # of each sampled token, under the distribution it was drawn from before top_p
-    length_B: Tensor
+    logp_BT: Tensor  # nats, of each sampled token, under its distribution before top_p
+    length_B: Tensor  # tokens, the stop token included
     stopped_B: Tensor  # False: cut off at max_tokens
 
 
 def pad(rows: list[list[int]], value: int, device=None) -> Tensor:
     """Rows of ids (or of marks, if `value` is a bool) as one tensor, padded on the right."""
     kind = torch.bool if isinstance(value, bool) else torch.long
-    return pad_sequence([torch.tensor(row, dtype=kind) for row in rows], batch_first=True, padding_value=value).to(device)
+    rows = [torch.tensor(row, dtype=kind) for row in rows]
+    return pad_sequence(rows, batch_first=True, padding_value=value).to(device)
 
 
 def restrict(logits_BV: Tensor, top_p: float) -> Tensor:
-    """Nucleus: keep the most probable tokens that together reach top_p; the others become -inf."""
+    """Nucleus (arXiv 1904.09751): keep the most probable tokens that reach top_p; others: -inf."""
     if top_p >= 1:
         return logits_BV
-    ordered, index = logits_BV.sort(dim=-1, descending=True)
-    share_BV = ordered.softmax(-1)
+    ordered_BV, index_BV = logits_BV.sort(dim=-1, descending=True)
+    share_BV = ordered_BV.softmax(-1)
     cut_BV = share_BV.cumsum(-1) - share_BV >= top_p
-    return logits_BV.masked_fill(torch.empty_like(cut_BV).scatter(-1, index, cut_BV), -torch.inf)
+    cut_BV = torch.empty_like(cut_BV).scatter(-1, index_BV, cut_BV)  # back in the tokens' order
+    return logits_BV.masked_fill(cut_BV, -torch.inf)
 
 
-def choose(logits_BV: Tensor, settings: Sampling, free_B: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """Draw one token a row: (ids_B, logp_B). Rows that are not yet `free` cannot draw banned tokens."""
+def choose(
+    logits_BV: Tensor, settings: Sampling, free_B: Tensor, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """Draw one token a row: (ids_B, logp_B). Rows that are not `free` cannot draw banned ones."""
     if settings.ban_ids:
         logits_BV = logits_BV.clone()
         for banned in settings.ban_ids:
@@ -63,17 +67,20 @@ def choose(logits_BV: Tensor, settings: Sampling, free_B: Tensor, generator: tor
         ids_B = logp_BV.argmax(-1)
     else:
         cumulated_BV = restrict(logp_BV, settings.top_p).softmax(-1).cumsum(-1)
-        draw_B1 = torch.empty_like(logp_BV[:, :1]).uniform_(generator=generator) * cumulated_BV[:, -1:]
-        ids_B = (cumulated_BV <= draw_B1).sum(-1).clamp(max=logp_BV.shape[-1] - 1)
+        uniform_B1 = torch.empty_like(logp_BV[:, :1]).uniform_(generator=generator)
+        passed_BV = cumulated_BV <= uniform_B1 * cumulated_BV[:, -1:]
+        ids_B = passed_BV.sum(-1).clamp(max=logp_BV.shape[-1] - 1)
     return ids_B, logp_BV.gather(-1, ids_B[:, None])[:, 0]
 
 
-def prefill(model: Transformer, prompts: list[list[int]], group: int, room: int) -> tuple[Cache, Tensor]:
-    """Read each prompt once, then repeat its cache `group` times. Returns the cache and the next logits."""
+def prefill(model: Transformer, prompts: list[list[int]], group: int, room: int):
+    """Read each prompt once, then repeat its cache `group` times. Returns the cache, with `room`
+    for more tokens, and the next logits `[B, V]`, B = prompts * group."""
     weight = model.embed.weight
     length_B = torch.tensor([len(p) for p in prompts], device=weight.device)
     ids_BT = pad(prompts, 0, weight.device)
-    cache = Cache(model.config, len(prompts), ids_BT.shape[1] + room, weight.device, weight.dtype)
+    size = (len(prompts), ids_BT.shape[1] + room)
+    cache = Cache(model.config, *size, weight.device, weight.dtype)
     logits_BTV = model(ids_BT, cache)
     cache.length_B = length_B
     rows = torch.arange(len(prompts), device=weight.device).repeat_interleave(group)
@@ -83,28 +90,31 @@ def prefill(model: Transformer, prompts: list[list[int]], group: int, room: int)
 
 @torch.no_grad()
 def sample(
-    model: Transformer, prompts: list[list[int]], group: int, settings: Sampling, generator: torch.Generator | None = None
+    model: Transformer, prompts: list[list[int]], group: int, settings: Sampling,
+    generator: torch.Generator | None = None,
 ) -> Samples:
-    """`group` responses to each prompt. Rows that have stopped are dropped once they are three in ten."""
+    """`group` responses to each prompt. Rows that have stopped are dropped once they are three in
+    ten. A prompt and max_tokens must fit in the model's positions."""
     cache, logits_BV = prefill(model, prompts, group, settings.max_tokens)
-    B, device = len(prompts) * group, logits_BV.device
-    stop = torch.tensor(settings.stop_ids, device=device)
-    until = torch.tensor(settings.until_ids, dtype=torch.long, device=device)
-    ids_BT = torch.full((B, settings.max_tokens), settings.stop_ids[0], device=device)
-    logp_BT = torch.zeros(B, settings.max_tokens, device=device)
-    length_B = torch.full((B,), settings.max_tokens, device=device)
+    (B, _), T, device = logits_BV.shape, settings.max_tokens, logits_BV.device
+    stop_ids = torch.tensor(settings.stop_ids, device=device)
+    until_ids = torch.tensor(settings.until_ids, dtype=torch.long, device=device)
+    ids_BT = torch.full((B, T), settings.stop_ids[0], device=device)
+    logp_BT = torch.zeros(B, T, device=device)
+    length_B = torch.full((B,), T, device=device)
     stopped_B = torch.zeros(B, dtype=torch.bool, device=device)
-    row_B, free_B = torch.arange(B, device=device), torch.zeros(B, dtype=torch.bool, device=device)  # of the rows kept
-    for t in range(settings.max_tokens):
+    row_B = torch.arange(B, device=device)  # the rows kept
+    free_B = torch.zeros_like(stopped_B)  # of the rows kept
+    for t in range(T):
         token_B, chosen_B = choose(logits_BV, settings, free_B, generator)
         running_B = ~stopped_B[row_B]
         ids_BT[row_B, t] = torch.where(running_B, token_B, ids_BT[row_B, t])
         logp_BT[row_B, t] = torch.where(running_B, chosen_B, 0.0)
-        ends_B = running_B & torch.isin(token_B, stop)
+        ends_B = running_B & torch.isin(token_B, stop_ids)
         length_B[row_B[ends_B]], stopped_B[row_B[ends_B]] = t + 1, True
-        free_B |= torch.isin(token_B, until)
+        free_B |= torch.isin(token_B, until_ids)
         left = int((running_B & ~ends_B).sum())
-        if left == 0 or t + 1 == settings.max_tokens:
+        if left == 0 or t + 1 == T:
             break
         if left < 0.7 * len(row_B):
             kept = torch.where(~stopped_B[row_B])[0]

@@ -1,4 +1,4 @@
-"""One cross-entropy loop, for pretraining and for supervised fine-tuning, and the Learner that steps.
+"""One cross-entropy loop, for pretraining and supervised fine-tuning, and the Learner that steps.
 
 The Learner is the only place where weights change. Its autocast() and backward() are plain float32
 here; minir1/fast/device.py gives the bfloat16 and float16 twins.
@@ -18,23 +18,24 @@ from minir1.model import Transformer, balance_loss, expert_load, move_router_bia
 
 
 class Learner:
-    """AdamW (0.9, 0.95), weight decay on matrices only, gradient norm clipped."""
+    """AdamW (0.9, 0.95), weight decay on matrices only, gradient norm clipped at `clip`."""
 
     def __init__(self, model: Transformer, weight_decay: float = 0.0, clip: float = 1.0):
         matrices = [p for p in model.parameters() if p.ndim > 1]
         vectors = [p for p in model.parameters() if p.ndim <= 1]
-        groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=1.0, betas=(0.9, 0.95), eps=1e-8, fused=True)
+        groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors}]
+        self.optimizer = torch.optim.AdamW(groups, 1.0, (0.9, 0.95), weight_decay=0.0, fused=True)
         self.parameters, self.clip = matrices + vectors, clip
 
     def autocast(self):
         return nullcontext()
 
     def backward(self, loss: Tensor) -> None:
+        """Add up gradients; several calls before a step() are one batch."""
         loss.backward()
 
     def gradients(self, compute: Callable, *inputs) -> list:
-        """Add up the gradients of what `compute` gives first; returns the rest of it."""
+        """Add up the gradients of what `compute(*inputs)` gives first; returns the rest of it."""
         with self.autocast():
             loss, *rest = compute(*inputs)
         self.backward(loss)
@@ -73,35 +74,47 @@ class Step(NamedTuple):
     """What one step reports (tensors, so that reading them is the caller's choice)."""
 
     step: int
-    loss: Tensor  # nats per token
-    grad_norm: Tensor
+    loss: Tensor  # cross entropy before the step, nats per token
+    grad_norm: Tensor  # before clipping
     lr: float
-    load_LE: Tensor | None
+    load_LE: Tensor | None  # see model.expert_load; None: a dense model
 
 
-def language_loss(model: Transformer, ids_BT: Tensor, mask_BT: Tensor | None, config: PretrainConfig):
-    """(total loss, cross entropy in nats per token, expert load). The mask marks the tokens to be predicted."""
+def language_loss(
+    model: Transformer, ids_BT: Tensor, mask_BT: Tensor | None, config: PretrainConfig
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """(total loss, cross entropy in nats per token, expert load `[L, E]`).
+
+    `ids_BT` is `[B, T + 1]`; `mask_BT` `[B, T]` marks what is to be predicted. The total adds
+    balance_loss and, with config.mtp, the loss of mtp_logits (V3 Eq. 24-25).
+    """
     hidden_BTD, routing = model.trunk(ids_BT[:, :-1])
-    target_BT = ids_BT[:, 1:] if mask_BT is None else ids_BT[:, 1:].masked_fill(~mask_BT, -100)
-    cross_entropy = F.cross_entropy(model.logits(hidden_BTD).flatten(0, 1), target_BT.flatten())
+    target_BT = ids_BT[:, 1:]
+    if mask_BT is not None:
+        target_BT = target_BT.masked_fill(~mask_BT, -100)  # cross_entropy leaves these out
+    logits_BTV = model.logits(hidden_BTD)
+    cross_entropy = F.cross_entropy(logits_BTV.flatten(0, 1), target_BT.flatten())
     loss, load_LE = cross_entropy, None
     if routing:
         loss = loss + config.balance_loss * balance_loss(routing)
         load_LE = expert_load(routing, model.config.experts)
     if model.config.mtp:
-        ahead = model.mtp_logits(hidden_BTD[:, :-1], ids_BT[:, 1:-1])
-        loss = loss + config.mtp_weight * F.cross_entropy(ahead.flatten(0, 1), target_BT[:, 1:].flatten())
+        ahead_BTV = model.mtp_logits(hidden_BTD[:, :-1], ids_BT[:, 1:-1])
+        ahead = F.cross_entropy(ahead_BTV.flatten(0, 1), target_BT[:, 1:].flatten())
+        loss = loss + config.mtp_weight * ahead
     return loss, cross_entropy.detach(), load_LE
 
 
-def train_supervised(model: Transformer, learner: Learner, batches: Iterable[tuple[Tensor, Tensor | None]], config: PretrainConfig, steps: int,
-        on_step: Callable[[Step], None], first: int = 0) -> None:  # fmt: skip
-    """Minimise cross entropy over `batches` of (ids_BT, mask_BT or None), from step `first` to `steps`."""
+def train_supervised(
+    model: Transformer, learner: Learner, batches: Iterable[tuple[Tensor, Tensor | None]],
+    config: PretrainConfig, steps: int, on_step: Callable[[Step], None], first: int = 0,
+) -> None:
+    """Minimise cross entropy over `batches` of (ids_BT, mask_BT or None), one a step."""
     model.train()
     for step, (ids_BT, mask_BT) in zip(range(first, steps), batches):
         cross_entropy, load_LE = learner.gradients(language_loss, model, ids_BT, mask_BT, config)
         lr = cosine(step, steps, config.lr, config.lr_end, config.warmup)
-        norm = learner.step(lr)
-        if load_LE is not None and step < 0.9 * steps:  # V3: gamma is 0 at the end
+        grad_norm = learner.step(lr)
+        if load_LE is not None and step < 0.9 * steps:  # V3 section 4.2: gamma is 0 at the end
             move_router_bias(model, load_LE, config.balance_rate)
-        on_step(Step(step, cross_entropy, norm, lr, load_LE))
+        on_step(Step(step, cross_entropy, grad_norm, lr, load_LE))
