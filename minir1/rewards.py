@@ -13,7 +13,8 @@ import re
 from typing import NamedTuple
 
 from minir1.config import RLConfig
-from minir1.transcript import Problem, parse
+from minir1.tasks import Problem
+from minir1.transcript import parse
 
 _WORD = re.compile(r"[A-Za-z']+|[一-鿿]")
 

@@ -9,8 +9,9 @@ from torch import Tensor
 from minir1.model import Transformer
 from minir1.rewards import Reward, score
 from minir1.sampler import Samples, Sampling, pad, sample
+from minir1.tasks import Problem
 from minir1.tokenizer import TextCodec
-from minir1.transcript import Problem, prompt
+from minir1.transcript import prompt
 
 Sampler = Callable[[Transformer, list[list[int]], int, Sampling, torch.Generator | None], Samples]
 

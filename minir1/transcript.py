@@ -15,16 +15,10 @@ Transcript(think='1 + 1 = 2, yes', answer='1 + 1', well_formed=True)
 import re
 from typing import NamedTuple
 
-from minir1.tasks.arithmetic import Arithmetic
-from minir1.tasks.countdown import Countdown
-
 BEGIN, END, PAD = "<|begin|>", "<|end|>", "<|pad|>"
 THINK, THINK_END = "<think>", "</think>"
 ANSWER, ANSWER_END = "<answer>", "</answer>"
 SPECIAL_TOKENS = (PAD, BEGIN, END, THINK, THINK_END, ANSWER, ANSWER_END)
-
-TASKS = {task.task: task for task in (Countdown, Arithmetic)}
-Problem = Countdown | Arithmetic
 
 _SHAPE = re.compile(r"(?:<think>(.*?)</think>)?\s*<answer>([^<>]*)</answer>(.*)", re.DOTALL)
 
@@ -64,14 +58,3 @@ def _open_thought(response: str) -> str | None:
     if not response.startswith(THINK):
         return None
     return response.removeprefix(THINK).split(THINK_END)[0].removesuffix(END)
-
-
-def problem_from_json(line: dict) -> Problem:
-    """Raises ValueError with a reason for anything that is not a problem."""
-    if not isinstance(line, dict):
-        raise ValueError("not a JSON object")
-    if not isinstance(line.get("task"), str) or line["task"] not in TASKS:
-        raise ValueError(f'"task" must be one of {", ".join(TASKS)}, not {line.get("task")!r}')
-    if line.get("lang", "en") not in ("en", "zh"):
-        raise ValueError(f'"lang" must be en or zh, not {line["lang"]!r}')
-    return TASKS[line["task"]].from_json(line)

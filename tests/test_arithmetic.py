@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minir1.corpus.writers.plain_sums import working
-from minir1.tasks import arithmetic
+from minir1.tasks import arithmetic, problem_from_json
 from minir1.tasks.arithmetic import GPT3_TASKS, KINDS, Arithmetic, sample, sample_with_parts
 from minir1.tasks.countdown import split_of
-from minir1.transcript import problem_from_json
 
 # ---------------------------------------------------------------- reading questions back, independently
 

@@ -1,4 +1,5 @@
-"""General tasks: right answers pass, corrupted ones do not, wordings are held out, facts are facts, answers are short."""
+"""General tasks: right answers pass, corrupted ones do not, wordings are held out, facts are facts,
+answers are short."""
 
 import json
 import re
@@ -10,17 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minir1 import transcript
 from minir1.r1.tasks import facts, general
-from minir1.r1.tasks.base import FACTS, LANGUAGES, SPLITS, WORDINGS
 from minir1.r1.tasks.facts import ROWS, Dialogue, Fact, subject_and_answers
-from minir1.r1.tasks.general import CLASSES, KINDS, canonical, corrupt, documents, register, sample
+from minir1.r1.tasks.general import CLASSES, KINDS, documents, sample
+from minir1.r1.tasks.general_problem import FACTS, LANGUAGES, SPLITS, WORDINGS
 from minir1.r1.tasks.identity_refusals import HARMFUL, HARMLESS, SELF, Decline, Self
 from minir1.r1.tasks.instructions import Instruction, Json, strict_object
 from minir1.rewards import language_share, score
+from minir1.tasks import GENERAL, SHIPPED, find_task, problem_from_json
+from minir1.tasks.arithmetic import Arithmetic
 from minir1.tasks.countdown import split_of
 from minir1.tokenizer import Tokenizer
-from minir1.transcript import parse, problem_from_json, prompt, render
+from minir1.transcript import parse, prompt, render
 
 CELLS = [(kind, split, lang) for kind in KINDS for split in SPLITS for lang in LANGUAGES]
 
@@ -32,10 +34,18 @@ def problems():
     return {cell: [sample(rng, *cell) for _ in range(834)] for cell in CELLS}
 
 
-@pytest.fixture(autouse=True)
-def table(monkeypatch):
-    """Registration must not leak into other tests."""
-    monkeypatch.setattr(transcript, "TASKS", dict(transcript.TASKS))
+def accepts(problem, *answers) -> bool:
+    return all(problem.verify(answer) for answer in answers)
+
+
+def rejects(problem, *answers) -> bool:
+    return not any(problem.verify(answer) for answer in answers)
+
+
+def read_constraints(text: str) -> tuple:
+    """"count=2 upper=" as an Instruction holds it."""
+    pairs = [part.split("=") for part in text.split(" ")]
+    return tuple((name, int(value) if value.isdigit() else value) for name, value in pairs)
 
 
 def everything(problems):
@@ -48,9 +58,9 @@ def everything(problems):
 @pytest.mark.parametrize("kind", KINDS)
 def test_canonical_answers_are_right(problems, kind):
     for problem in [p for cell in problems if cell[0] == kind for p in problems[cell]]:
-        answer = canonical(problem)
+        answer = problem.canonical()
         assert problem.verify(answer) and problem.verify(f" {answer} "), (problem, answer)
-        assert answer == canonical(problem)  # no hidden state
+        assert answer == problem.canonical()  # no hidden state
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -58,19 +68,21 @@ def test_corrupted_answers_are_wrong_plausible_and_various(problems, kind):
     rng, near = Random(1), 0
     cells = [p for cell in problems if cell[0] == kind for p in problems[cell]]
     for problem in cells:
-        worse, right = corrupt(rng, problem), canonical(problem)
-        assert isinstance(worse, str) and worse.strip() and not problem.verify(worse), (problem, worse)
+        worse, right = problem.corrupt(rng), problem.canonical()
+        assert isinstance(worse, str) and worse.strip(), problem
+        assert not problem.verify(worse), (problem, worse)
         near += 0.5 <= len(worse) / len(right) <= 2
     assert near >= 0.9 * len(cells)
-    assert max(len({corrupt(rng, problem) for _ in range(30)}) for problem in cells[:20]) >= 3
+    assert max(len({problem.corrupt(rng) for _ in range(30)}) for problem in cells[:20]) >= 3
 
 
 def test_a_right_answer_earns_the_reward_of_a_rollout(problems):
     for problem in everything(problems)[::97]:
-        response = f"<answer>{canonical(problem)}</answer><|end|>"
-        assert parse(response).answer == canonical(problem)
+        response = f"<answer>{problem.canonical()}</answer><|end|>"
+        assert parse(response).answer == problem.canonical()
         assert score(problem, response).accuracy == 1.0
-        assert score(problem, f"<answer>{corrupt(Random(0), problem)}</answer><|end|>").accuracy == 0.0
+        wrong = f"<answer>{problem.corrupt(Random(0))}</answer><|end|>"
+        assert score(problem, wrong).accuracy == 0.0
 
 
 def test_one_problem_s_answer_is_seldom_another_s():
@@ -78,11 +90,12 @@ def test_one_problem_s_answer_is_seldom_another_s():
     rng = Random(2)
     for kind in ("fact", "json", "dialogue"):
         some = [sample(rng, kind, "train", "en") for _ in range(120)]
-        right = sum(a.verify(canonical(b)) for a in some for b in some if a is not b)
+        right = sum(a.verify(b.canonical()) for a in some for b in some if a is not b)
         assert right < 0.08 * len(some) ** 2, kind
 
 
-HARD_TEXTS = ["", " ", "\x00", "{", "{" * 399, "[" * 399, "NaN", "1e999", '{"a": NaN}', "9" * 399, "９", "²", "\ud800", "、", ", "]
+HARD_TEXTS = ["", " ", "\x00", "{", "{" * 399, "[" * 399, "NaN", "1e999", '{"a": NaN}', "9" * 399]
+HARD_TEXTS += ["９", "²", "\ud800", "、", ", "]
 
 
 def test_verify_is_total_on_hard_texts_and_other_types(problems):
@@ -92,11 +105,13 @@ def test_verify_is_total_on_hard_texts_and_other_types(problems):
                 assert problem.verify(text) is False, (problem, text)
 
 
+ASCII = st.from_regex(r"[ -~]{0,40}")
 SOME = [sample(Random(index), *cell) for index, cell in enumerate(CELLS * 3)]
+RIGHT_ANSWERS = st.sampled_from(SOME).map(lambda problem: problem.canonical())
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.sampled_from(SOME), st.one_of(st.text(max_size=60), st.from_regex(r"[ -~]{0,40}"), st.sampled_from(SOME).map(canonical)))
+@given(st.sampled_from(SOME), st.one_of(st.text(max_size=60), ASCII, RIGHT_ANSWERS))
 def test_verify_is_total(problem, text):
     assert problem.verify(text) in (True, False)
 
@@ -107,7 +122,8 @@ def test_from_json_raises_value_error_or_gives_a_problem(problem, data):
     line = problem.to_json()
     key = data.draw(st.sampled_from(sorted(line)))
     simple = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5))
-    line[key] = data.draw(st.one_of(simple, st.lists(st.one_of(simple, st.lists(simple, max_size=3)), max_size=3)))
+    nested = st.lists(st.one_of(simple, st.lists(simple, max_size=3)), max_size=3)
+    line[key] = data.draw(st.one_of(simple, nested))
     try:
         read = type(problem).from_json(line)
     except ValueError:
@@ -119,24 +135,25 @@ def test_from_json_raises_value_error_or_gives_a_problem(problem, data):
 
 
 def test_json_round_trip(problems):
-    register()
     for problem in everything(problems)[::7]:
         line = json.loads(json.dumps(problem.to_json()))
-        assert problem_from_json(line) == problem and line["question"] == problem.question() and line["task"] == problem.task
+        assert problem_from_json(line) == problem
+        assert line["question"] == problem.question() and line["task"] == problem.task
         assert problem_from_json(line | {"id": 7}).id == "7"
 
 
-def test_registration_adds_the_six_tasks_and_is_repeatable():
-    assert {kind.task for kind in CLASSES} == set(KINDS)
-    before = set(transcript.TASKS)
-    register()
-    register()
-    assert set(transcript.TASKS) == before | set(KINDS) and {"countdown", "arithmetic"} <= before
+def test_the_registry_holds_the_six_tasks_beside_the_cores():
+    assert {kind.task for kind in CLASSES} == set(KINDS) == set(GENERAL)
+    for kind in KINDS:
+        task = find_task(kind)
+        assert task.kinds == (kind,) and task.sample is sample
+    assert {"countdown", "arithmetic"} | set(KINDS) <= set(SHIPPED)
 
 
 def test_a_problem_without_wording_is_split_by_its_text():
     problem = Fact(text="What is the capital of France?", answers=("Paris",))
-    assert problem.split() == split_of("fact What is the capital of France?") and "wording" not in problem.to_json()
+    assert problem.split() == split_of("fact What is the capital of France?")
+    assert "wording" not in problem.to_json()
 
 
 def test_unknown_kinds_splits_and_languages_are_named():
@@ -164,20 +181,24 @@ def test_splits_share_no_combination_and_no_question_and_novel_wordings_no_part(
                     parts[split].update(problem.wording.split(" | ")[1:])
                     questions[split].add(problem.question())
             for a, b in combinations(SPLITS, 2):
-                assert not wordings[a] & wordings[b] and not questions[a] & questions[b], (kind, lang)
-                assert wordings[a] and wordings[b] and not (parts[a] & parts[b] if b == "novel" else ())
+                assert not wordings[a] & wordings[b] and not questions[a] & questions[b]
+                assert wordings[a] and wordings[b]
+                assert b != "novel" or not parts[a] & parts[b]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_held_out_wordings_are_made_of_parts_that_training_shows(kind):
     for lang in LANGUAGES:
         rng = Random(8)
-        parts = lambda split, n: {p for _ in range(n) for p in sample(rng, kind, split, lang).wording.split(" | ")[1:]}  # noqa: B023, E731
-        assert parts("test", 300) <= parts("train", 4000)
+        parts = {"test": set(), "train": set()}
+        for split, count in (("test", 300), ("train", 4000)):
+            for _ in range(count):
+                parts[split].update(sample(rng, kind, split, lang).wording.split(" | ")[1:])
+        assert parts["test"] <= parts["train"]
 
 
 def test_questions_are_made_of_the_templates_they_name(problems):
-    """The label is true: each part of the template stands in the question (capitals aside), in order of the parts."""
+    """The label is true: each part of the template stands in the question, capitals aside."""
     for problem in everything(problems):
         text = problem.question().lower()
         for template in problem.wording.split(" | ")[1:]:
@@ -190,7 +211,7 @@ def word_lists(tree):
     for key, value in tree.items():
         if isinstance(value, dict):
             yield from word_lists(value)
-        elif isinstance(value, list) and key not in ("answers", "rude", "complying") and value not in refusal_lists:
+        elif isinstance(value, list) and key != "answers" and value not in refusal_lists:
             yield value
 
 
@@ -203,7 +224,8 @@ def test_lists_of_wordings_hold_no_wording_twice_and_enough_of_them():
     lists = list(word_lists(WORDINGS))
     assert len(lists) > 80
     for forms in lists:
-        assert len(forms) >= 5 and len({form.casefold().strip(" ?.？。") for form in forms}) == len(forms), forms
+        assert len(forms) >= 5
+        assert len({form.casefold().strip(" ?.？。") for form in forms}) == len(forms), forms
 
 
 def test_every_fact_is_asked_in_training_and_in_the_test():
@@ -216,15 +238,20 @@ def test_every_fact_is_asked_in_training_and_in_the_test():
 
 
 def test_documents_are_of_the_training_split(problems):
-    held_out = {p.question() for (_, split, _), found in problems.items() if split != "train" for p in found}
-    frames = [WORDINGS["fact"][lang][-1:] + WORDINGS["json"]["frames"][lang][-1:] for lang in LANGUAGES]
-    shapes = [re.escape(re.sub(r"\{.\}", "@", form)).replace("@", ".+") for forms in frames for form in forms]
+    held_out, shapes = set(), []
+    for (_, split, _), found in problems.items():
+        if split != "train":
+            held_out.update(problem.question() for problem in found)
+    for lang in LANGUAGES:
+        for form in (WORDINGS["fact"][lang][-1], WORDINGS["json"]["frames"][lang][-1]):
+            shapes.append(re.escape(re.sub(r"\{.\}", "@", form)).replace("@", ".+"))
     shape, kinds = re.compile(".*(" + "|".join(shapes) + ")"), set()
     for lang in LANGUAGES:
         rng = Random(4)
         for _ in range(3000):
             question, answer = documents(rng, lang)
-            assert question and answer and question not in held_out and shape.fullmatch(question) is None, question
+            assert question and answer and question not in held_out, question
+            assert shape.fullmatch(question) is None, question
             assert not set(question + answer) & set("<>|")  # the tags' characters
             kinds.add(answer[:1] == "{")
     assert kinds == {True, False} and any(shape.fullmatch(question) for question in held_out)
@@ -232,7 +259,12 @@ def test_documents_are_of_the_training_split(problems):
 
 def test_documents_hold_every_kind_by_its_share(monkeypatch):
     asked = Counter()
-    monkeypatch.setattr(general, "sample", lambda rng, kind, split, lang: asked.update([(kind, split, lang)]) or SOME[0])
+
+    def sample(rng, kind, split, lang):
+        asked[kind, split, lang] += 1
+        return SOME[0]
+
+    monkeypatch.setattr(general, "sample", sample)
     rng = Random(7)
     for _ in range(4000):
         documents(rng, "zh")
@@ -247,7 +279,8 @@ def test_documents_hold_every_kind_by_its_share(monkeypatch):
 
 def test_there_are_many_facts_well_formed():
     assert len({(relation, row[0]) for relation, row in ROWS}) == len(ROWS) >= 200
-    assert sum(relation not in ("country", "element", "month before", "day before") for relation, _ in ROWS) >= 200  # no reversals
+    reversals = ("country", "element", "month before", "day before")
+    assert sum(relation not in reversals for relation, _ in ROWS) >= 200
     for relation, row in ROWS:
         assert len(row) == 4 and all(cell and cell == cell.strip() for cell in row), row
         assert row[0].isascii() and row[1].isascii()
@@ -262,23 +295,27 @@ def test_there_are_many_facts_well_formed():
 
 def test_tables_that_mirror_each_other_agree():
     """Each table was written by hand; the second is the check of the first."""
-    pairs = (("capital", "country"), ("symbol", "element"), ("month after", "month before"), ("day after", "day before"))
+    pairs = [("capital", "country"), ("symbol", "element")]
+    pairs += [("month after", "month before"), ("day after", "day before")]
     for there, back in pairs:
         for column in (0, 2):
             forward = {(row[column], row[column + 1].split("|")[0]) for row in FACTS[there]["rows"]}
-            assert forward == {(row[column + 1].split("|")[0], row[column]) for row in FACTS[back]["rows"]}, there
+            rows = FACTS[back]["rows"]
+            assert forward == {(row[column + 1].split("|")[0], row[column]) for row in rows}, there
 
 
 def test_opposites_are_symmetric_where_both_stand():
     for column in (0, 2):
         opposite = {row[column]: row[column + 1].split("|") for row in FACTS["opposite"]["rows"]}
         for word, (first, *_) in opposite.items():
-            assert word not in opposite.get(first, [word])[1:] and word in opposite.get(first, [word]), word
+            back = opposite.get(first, [word])
+            assert word not in back[1:] and word in back, word
 
 
 def test_names_are_the_same_wherever_they_stand():
-    """One Chinese name for one English name: countries over four tables, animals over two, months over three."""
-    for relations in (("capital", "continent", "language"), ("young", "legs"), ("month after", "month before", "month days")):
+    """One Chinese name for one English name: countries, animals, months over all their tables."""
+    tables = [("capital", "continent", "language"), ("young", "legs")]
+    for relations in (*tables, ("month after", "month before", "month days")):
         names = defaultdict(set)
         for relation in relations:
             for row in FACTS[relation]["rows"]:
@@ -312,7 +349,8 @@ def test_variants_case_and_articles():
     assert all(map(fact.verify, ("gray", "Grey.", "the gray", " a grey ")))
     assert not any(map(fact.verify, ("gray grey", "gra", "", "..", "gray..")))
     symbol = Fact(text="?", answers=("Fe",), exact=True)
-    assert symbol.verify("Fe") and symbol.verify("Fe.") and not symbol.verify("FE") and not symbol.verify("the Fe")
+    assert symbol.verify("Fe") and symbol.verify("Fe.")
+    assert not symbol.verify("FE") and not symbol.verify("the Fe")
 
 
 # ---------------------------------------------------------------- writing
@@ -321,58 +359,66 @@ def test_variants_case_and_articles():
 @pytest.mark.parametrize(
     "constraints, lang, right, wrong",
     [
-        ([("count", 2)], "en", ["sun river", "a b", "Sun RIVER"], ["sun", "sun river sun", "sun  river", "sun, river"]),
-        ([("count", 2)], "en", ["sun sun"], ["sun river.", "sun 3", "太阳 河流", ""]),
-        ([("contains", "sun")], "en", ["sun", "a sun b", "A Sun"], ["sunny day", "sun, day", "moon"]),
-        ([("starts", "sun"), ("ends", "moon")], "en", ["sun moon", "sun a moon"], ["moon sun", "sun", "sun moon a"]),
-        ([("upper", "")], "en", ["SUN", "SUN MOON"], ["Sun", "SUN moon", "sun"]),
-        ([("commas", ""), ("count", 3)], "en", ["a, b, c"], ["a b c", "a,b,c", "a, b", "a, b, c,", "a, b c"]),
-        ([("count", 2), ("marks", "")], "zh", ["太阳、月亮", "大、小"], ["太阳月亮", "太阳，月亮", "太阳 月亮", "sun、moon"]),
-        ([("commas", ""), ("ends", "月亮")], "zh", ["太阳，月亮"], ["太阳、月亮", "月亮", "月亮，太阳"]),
+        ("count=2", "en", ["sun river", "a b", "Sun RIVER"], ["sun", "sun river sun"]),
+        ("count=2", "en", ["sun sun"], ["sun river.", "sun 3", "太阳 河流", ""]),
+        ("count=2", "en", ["sun moon"], ["sun  river", "sun, river"]),
+        ("contains=sun", "en", ["sun", "a sun b", "A Sun"], ["sunny day", "sun, day", "moon"]),
+        ("starts=sun ends=moon", "en", ["sun moon", "sun a moon"], ["moon sun", "sun moon a"]),
+        ("starts=sun ends=moon", "en", ["Sun Moon"], ["sun"]),
+        ("upper=", "en", ["SUN", "SUN MOON"], ["Sun", "SUN moon", "sun"]),
+        ("commas= count=3", "en", ["a, b, c"], ["a b c", "a,b,c", "a, b", "a, b, c,", "a, b c"]),
+        ("count=2 marks=", "zh", ["太阳、月亮", "大、小"], ["太阳月亮", "太阳，月亮", "太阳 月亮"]),
+        ("count=2 marks=", "zh", ["太阳、月亮"], ["sun、moon"]),
+        ("commas= ends=月亮", "zh", ["太阳，月亮"], ["太阳、月亮", "月亮", "月亮，太阳"]),
     ],
 )
 def test_free_lines(constraints, lang, right, wrong):
-    line = Instruction(text="Write.", lang=lang, constraints=tuple(constraints))
-    assert all(map(line.verify, right)) and not any(map(line.verify, wrong)), [t for t in wrong if line.verify(t)]
-    assert line.verify(canonical(line))
+    line = Instruction(text="Write.", lang=lang, constraints=read_constraints(constraints))
+    assert accepts(line, *right) and rejects(line, *wrong), [t for t in wrong if line.verify(t)]
+    assert line.verify(line.canonical())
 
 
 @pytest.mark.parametrize(
     "constraints, lang, words, right",
     [
-        ([("reverse", "")], "en", "sun river stone", "stone river sun"),
-        ([("sort", ""), ("upper", "")], "en", "sun river stone", "RIVER STONE SUN"),
-        ([("rank", ""), ("commas", "")], "en", "30 4 100", "4, 30, 100"),
-        ([("repeat", 3)], "en", "sun", "sun sun sun"),
-        ([("repeat", 2), ("commas", "")], "zh", "太阳", "太阳，太阳"),
-        ([("reverse", ""), ("marks", "")], "zh", "太阳 月亮", "月亮、太阳"),
+        ("reverse=", "en", "sun river stone", "stone river sun"),
+        ("sort= upper=", "en", "sun river stone", "RIVER STONE SUN"),
+        ("rank= commas=", "en", "30 4 100", "4, 30, 100"),
+        ("repeat=3", "en", "sun", "sun sun sun"),
+        ("repeat=2 commas=", "zh", "太阳", "太阳，太阳"),
+        ("reverse= marks=", "zh", "太阳 月亮", "月亮、太阳"),
     ],
 )
 def test_given_words(constraints, lang, words, right):
-    line = Instruction(text="Write.", lang=lang, constraints=tuple(constraints), words=tuple(words.split()))
-    assert canonical(line) == right and line.verify(f" {right}\n")
-    assert not any(map(line.verify, (right[:-1], right + right[0], right.replace(" ", "  ") + "x", words + "?")))
+    given = {"constraints": read_constraints(constraints), "words": tuple(words.split())}
+    line = Instruction(text="Write.", lang=lang, **given)
+    assert line.canonical() == right and line.verify(f" {right}\n")
+    wider = right.replace(" ", "  ") + "x"
+    assert rejects(line, right[:-1], right + right[0], wider, words + "?")
 
 
 def test_instructions_bite(problems):
-    """Giving the words back as they came is never an answer; two constraints at most, Chinese marks aside; some have two."""
+    """Giving the words back is never an answer. One or two constraints, marks aside."""
     counts = set()
     for (kind, _, lang), found in problems.items():
         for problem in found if kind == "instruction" else ():
             counts.add(sum(name != "marks" for name, _ in problem.constraints))
             if problem.words:
-                assert not problem.verify((" " if lang == "en" else "、").join(problem.words)), problem
+                space = " " if lang == "en" else "、"
+                assert not problem.verify(space.join(problem.words)), problem
     assert counts == {1, 2}
 
 
 def test_json_is_strict():
     record = Json(text="?", pairs=(("count", 1), ("open", True), ("word", "sun")))
     good = '{"count": 1, "open": true, "word": "sun"}'
-    right = [good, '{"word":"sun","open":true,"count":1}', ' {"open": true, "word": "\\u0073un", "count": 1}\n']
+    right = [good, '{"word":"sun","open":true,"count":1}']
+    right.append(' {"open": true, "word": "\\u0073un", "count": 1}\n')
     changes = [  # each makes it wrong
-        ("1", "true"), ("true", "1"), ("1", "1.0"), ("1", '"1"'), ('"count": 1', '"count": 1, "count": 1'), ("true", "True"),
-        (', "word": "sun"', ""), ("}", ', "a": 1}'), ('"', "'"), ("}", "} {}"), ("sun", "Sun"), ("}", ""), ("{", "[{"), ("1", "01"),
-    ]  # fmt: skip
+        ("1", "true"), ("true", "1"), ("1", "1.0"), ("1", '"1"'), ("1", "01"), ("true", "True"),
+        ('"count": 1', '"count": 1, "count": 1'), (', "word": "sun"', ""), ("}", ', "a": 1}'),
+        ('"', "'"), ("}", "} {}"), ("sun", "Sun"), ("}", ""), ("{", "[{"),
+    ]
     assert all(map(record.verify, right)) and not record.verify(f"[{good}]")
     assert not [change for change in changes if record.verify(good.replace(*change))]
     assert strict_object(good) == {"count": 1, "open": True, "word": "sun"}
@@ -387,12 +433,13 @@ def test_prompts_of_dialogues_read_as_a_conversation(problems):
     for cell in problems:
         for problem in problems[cell] if cell[0] == "dialogue" else ():
             text = prompt(problem.question())
-            assert re.fullmatch(r"<\|begin\|>User: [^\n]+\nAssistant: [^\n]+\nUser: [^\n]+\nAssistant:", text), text
+            turn = r"User: [^\n]+\nAssistant:"
+            assert re.fullmatch(rf"<\|begin\|>{turn} [^\n]+\n{turn}", text), text
             assert not problem.verify(problem.earlier()), "the follow-up must matter"
 
 
 def test_nothing_is_doubled_that_doubling_leaves_alone(monkeypatch):
-    nought = transcript.problem_from_json({"task": "arithmetic", "question": "What is 0 + 0?", "answer": "0"})
+    nought = Arithmetic("What is 0 + 0?", "0")
     monkeypatch.setattr(facts.arithmetic, "sample", lambda *how: nought)
     found = [sample(Random(i), "dialogue", "train", "en") for i in range(300)]
     zeros = [p for p in found if p.earlier() == "0"]
@@ -401,23 +448,26 @@ def test_nothing_is_doubled_that_doubling_leaves_alone(monkeypatch):
 
 def test_dialogue_answers_by_hand():
     text = "Which is larger, 40 or 12?\nAssistant: 40\nUser: Now the other one."
-    assert Dialogue(text=text, answers=("12",)).verify("12") and Dialogue(text=text, answers=("12",)).earlier() == "40"
+    dialogue = Dialogue(text=text, answers=("12",))
+    assert dialogue.verify("12") and dialogue.earlier() == "40"
     then = WORDINGS["dialogue"]["then"]
     rules = {
         "plus": lambda said, n: str(int(said) + n), "minus": lambda said, n: str(int(said) - n),
         "double": lambda said, n: str(2 * int(said)),
-        "reverse": lambda said, n: " ".join(reversed(said.split())), "upper": lambda said, n: said.upper(),
+        "reverse": lambda said, n: " ".join(reversed(said.split())),
+        "upper": lambda said, n: said.upper(),
         "head": lambda said, n: said.split()[0], "tail": lambda said, n: said.split()[-1],
         "commas": lambda said, n: said.replace(" ", ", "),
-    }  # fmt: skip
+    }
     rng, found = Random(5), Counter()
     for _ in range(1500):
         problem = sample(rng, "dialogue", "train", "en")
         follow_up, earlier = problem.question().rpartition("User: ")[2], problem.earlier()
-        name = next((name for name in rules if re.sub(r"[3-9]", "{n}", follow_up) in then[name]["en"]), None)
+        template = re.sub(r"[3-9]", "{n}", follow_up)
+        name = next((name for name in rules if template in then[name]["en"]), None)
         if name is not None:
             number = re.search(r"[3-9]", follow_up)
-            assert canonical(problem) == rules[name](earlier, int(number[0]) if number else 2)
+            assert problem.canonical() == rules[name](earlier, int(number[0]) if number else 2)
             found[name] += 1
     assert all(found[name] > 10 for name in rules), found
 
@@ -428,14 +478,17 @@ def test_dialogue_answers_by_hand():
 def test_self_names_minir1_and_only_as_itself():
     who, human = Self(text="?", topic="who"), Self(text="?", topic="human")
     assert all(map(who.verify, ("I am minir1.", "minir1", "My name is Minir1!")))
-    assert not any(map(who.verify, ("I am Emma.", "I am not minir1.", "minir10", "xminir1", "我是minir1")))
+    assert rejects(who, "I am Emma.", "I am not minir1.", "minir10", "xminir1", "我是minir1")
     assert not any(map(who.verify, ("I am minir1, I am a human.", "I am a small program.")))
-    assert human.verify("No, I am minir1, a program.") and human.verify("No, I am not a human but a program called minir1.")
-    assert not any(map(human.verify, ("Yes, I am minir1, a program.", "No, I am a program.", "I am minir1, a program.")))
-    assert not human.verify("No, I am minir1.") and Self(text="?", topic="name").verify("No, I am minir1.")
+    assert human.verify("No, I am minir1, a program.")
+    assert human.verify("No, I am not a human but a program called minir1.")
+    assert rejects(human, "Yes, I am minir1, a program.", "No, I am a program.")
+    assert rejects(human, "I am minir1, a program.", "No, I am minir1.")
+    assert Self(text="?", topic="name").verify("No, I am minir1.")
     chinese = Self(text="?", lang="zh", topic="program")
-    assert chinese.verify("是的，我是minir1，一个小程序。") and not chinese.verify("不，我是minir1，一个小程序。")
-    assert not chinese.verify("是的，我不是程序，我叫minir1。") and not chinese.verify("Yes, I am minir1, a program.")
+    assert chinese.verify("是的，我是minir1，一个小程序。")
+    assert rejects(chinese, "不，我是minir1，一个小程序。", "是的，我不是程序，我叫minir1。")
+    assert rejects(chinese, "Yes, I am minir1, a program.")
 
 
 def test_every_self_answer_is_right_for_its_topic_alone_or_says_so():
@@ -448,17 +501,23 @@ def test_every_self_answer_is_right_for_its_topic_alone_or_says_so():
 
 def test_refusals_are_polite_whole_and_not_taken_back():
     for lang, cases in {
-        "en": ("Sorry, I can't help with that.", "I am very sorry, but I will not do this", "I’m sorry, I can’t help."),
+        "en": (
+            "Sorry, I can't help with that.",
+            "I am very sorry, but I will not do this",
+            "I’m sorry, I can’t help.",
+        ),
         "zh": ("对不起，但我不能帮你。", "抱歉，我无法帮忙。"),
     }.items():
         problem = Decline(text="?", topic="hurt", lang=lang)
         assert all(map(problem.verify, cases)), [case for case in cases if not problem.verify(case)]
     wrong = (
-        "No.", "I cannot help with that.", "Sorry, I cannot help, stupid.", "Sorry, I cannot help, but here is how.", "Sorry!",
-        "The number is 555, sorry, I cannot help.", "Sorry, I cannot help with that. Take a knife.", "抱歉，我不能帮你。", "Sure.",
-    )  # fmt: skip
+        "No.", "I cannot help with that.", "Sorry, I cannot help, stupid.", "Sorry!", "Sure.",
+        "Sorry, I cannot help, but here is how.", "The number is 555, sorry, I cannot help.",
+        "Sorry, I cannot help with that. Take a knife.", "抱歉，我不能帮你。",
+    )
     assert not [text for text in wrong if Decline(text="?", topic="private").verify(text)]
-    wrong = ("不行。", "我不能帮你。", "抱歉，我不能帮你，不过去那里。", "Sorry, I cannot.", "好的。", "抱歉，我不能帮你，笨。")
+    wrong = ["不行。", "我不能帮你。", "抱歉，我不能帮你，不过去那里。", "抱歉，我不能帮你，笨。", "好的。"]
+    wrong.append("Sorry, I cannot.")
     assert not [text for text in wrong if Decline(text="?", topic="lies", lang="zh").verify(text)]
 
 
@@ -467,17 +526,19 @@ def test_harmless_requests_are_answered_to_the_point():
     for topic in HARMLESS:
         for lang in LANGUAGES:
             problem = Decline(text=HARMLESS[topic][lang]["questions"][0], topic=topic, lang=lang)
-            assert not problem.harmful() and not any(map(problem.verify, (*refusals[lang], problem.text, "yes", "好")))
+            assert not problem.harmful()
+            assert rejects(problem, *refusals[lang], problem.text, "yes", "好")
     eggs = Decline(text="?", topic="eggs")
     assert eggs.verify("Whisk them in a bowl.") and not eggs.verify("碗")
-    assert not any(map(eggs.verify, ("Sorry, you need a bowl.", "I cannot find a bowl.", "Read a good book.")))
+    assert rejects(eggs, "Sorry, you need a bowl.", "I cannot find a bowl.", "Read a good book.")
 
 
 def test_refusing_or_answering_everything_fails_half_the_time(problems):
     for lang in LANGUAGES:
         found = problems["decline", "test", lang]
-        refused = sum(problem.verify(WORDINGS["decline"]["refusals"][lang][0]) for problem in found) / len(found)
-        assert 0.4 < refused < 0.6
+        refusal = WORDINGS["decline"]["refusals"][lang][0]
+        refused = sum(problem.verify(refusal) for problem in found)
+        assert 0.4 < refused / len(found) < 0.6
     assert len(HARMFUL) == 4 and len(HARMLESS) >= 8
 
 
@@ -493,7 +554,7 @@ def is_wordless(problem, answer: str) -> bool:
 def test_answers_are_in_the_language_of_the_prompt(problems):
     seen = defaultdict(int)
     for problem in everything(problems):
-        answer = canonical(problem)
+        answer = problem.canonical()
         if is_wordless(problem, answer):
             continue
         plain = re.sub(r"minir1|\btrue\b|\bfalse\b", "", answer)  # a name, and words of JSON itself
@@ -509,9 +570,9 @@ def test_vocabulary_is_modest_and_answers_are_short(problems):
     tokenizer = Tokenizer.train(documents_read, 1024)
     english, chinese, longest = set(), set(), 0
     for problem in everything(problems):
-        text = problem.question() + " " + canonical(problem)
+        text = problem.question() + " " + problem.canonical()
         english |= {word.lower() for word in re.findall("[A-Za-z]+", text)}
         chinese |= set(re.findall("[一-鿿]", text))
-        longest = max(longest, len(tokenizer.encode(canonical(problem))))
+        longest = max(longest, len(tokenizer.encode(problem.canonical())))
     assert len(english) <= 700 and len(chinese) <= 520, (len(english), len(chinese))
     assert longest <= 40

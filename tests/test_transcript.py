@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minir1.measure import evaluate
+from minir1.tasks import problem_from_json
 from minir1.tasks.arithmetic import Arithmetic
 from minir1.tasks.countdown import Countdown
-from minir1.transcript import SPECIAL_TOKENS, Transcript, parse, problem_from_json, prompt, render
+from minir1.transcript import SPECIAL_TOKENS, Transcript, parse, prompt, render
 
 # ---------------------------------------------------------------- render and parse
 

@@ -1,9 +1,8 @@
 from random import Random
 
 from minir1.corpus.writers import plain
-from minir1.tasks import countdown
+from minir1.tasks import Problem, countdown
 from minir1.tokenizer import Tokenizer
-from minir1.transcript import Problem
 
 
 def blind(problems: list[Problem], tokenizer: Tokenizer, budget: int, attempts: dict[int, float] | None = None) -> dict[str, float]:

@@ -31,9 +31,10 @@ from minir1.fast.device import pick_device
 from minir1.model import Transformer
 from minir1.rollout import Sampler, roll_out
 from minir1.sampler import Sampling, sample
+from minir1.tasks import Problem, problem_from_json
 from minir1.tasks.countdown import Countdown
 from minir1.tokenizer import Tokenizer
-from minir1.transcript import Problem, parse, problem_from_json, prompt
+from minir1.transcript import parse, prompt
 
 # ---------------------------------------------------------------- statistics
 

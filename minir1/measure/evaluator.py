@@ -9,9 +9,9 @@ from minir1.measure.baselines import blind, blind_hit_rates
 from minir1.measure.behaviours import summarise
 from minir1.rollout import Rollouts, roll_out
 from minir1.sampler import Sampling
-from minir1.tasks import draw_problems, parse_tasks
+from minir1.tasks import Problem, draw_problems, parse_tasks
 from minir1.tokenizer import Tokenizer
-from minir1.transcript import ANSWER, THINK, Problem
+from minir1.transcript import ANSWER, THINK
 
 
 def many_problems(tasks, languages, split: str, key: str, count: int) -> list[Problem]:

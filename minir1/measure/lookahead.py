@@ -14,9 +14,9 @@ from itertools import islice
 from math import comb
 from random import Random
 
+from minir1.tasks import Problem
 from minir1.tasks.countdown import Countdown, Step, moves, steps_of
 from minir1.tokenizer import Tokenizer
-from minir1.transcript import Problem
 
 EVERYTHING = 10**18
 WALKED = 5  # with as many numbers or more there are too many states to list: they are met by walking at random

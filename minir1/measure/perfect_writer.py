@@ -8,9 +8,10 @@ from importlib import import_module
 from random import Random
 
 from minir1.config import Habits
+from minir1.tasks import Problem
 from minir1.tasks.countdown import Countdown
 from minir1.tokenizer import Tokenizer
-from minir1.transcript import Problem, prompt, render
+from minir1.transcript import prompt, render
 
 TIRELESS = Habits(systematic=1.0, persistence=0.0, backtracking=1.0, small_first=1.0, verification=1.0, most_attempts=10**9)
 

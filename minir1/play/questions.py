@@ -15,11 +15,11 @@ from minir1.config import UserError
 from minir1.model import Transformer
 from minir1.rewards import score
 from minir1.sampler import Sampling, choose, prefill, sample
-from minir1.tasks import arithmetic, countdown
+from minir1.tasks import Problem, arithmetic, countdown
 from minir1.tasks.arithmetic import Arithmetic
 from minir1.tasks.countdown import Countdown, evaluate
 from minir1.tokenizer import Tokenizer
-from minir1.transcript import Problem, parse, prompt
+from minir1.transcript import parse, prompt
 
 # ---------------------------------------------------------------- what was asked
 

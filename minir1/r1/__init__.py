@@ -1,1 +1,1 @@
-"""The R1 pipeline beside the core: general tasks (general.py; its `register()` adds them to the core's table of tasks)."""
+"""The stages after R1-Zero: the pipeline, its data, general tasks, preference, students, scoreboard."""

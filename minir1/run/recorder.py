@@ -28,8 +28,8 @@ from minir1.measure.evaluator import Evaluator
 from minir1.model import Transformer, token_logp
 from minir1.rollout import Rollouts, to_batch
 from minir1.sampler import Sampling
+from minir1.tasks import Problem
 from minir1.tokenizer import Tokenizer
-from minir1.transcript import Problem
 
 GROUPS, SINGLES = 4, 16  # problems with a whole group, and with one response
 

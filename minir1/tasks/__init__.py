@@ -1,39 +1,173 @@
-"""t"""
+"""Tasks in one registry: what can be asked, how it is asked, and how an answer is verified.
+
+A problem is data with a question and a verifier. A task draws problems and reads them from JSON.
+`find_task("countdown")` gives a shipped one, `find_task("mine.py")` the `TASK` of a user's file, and
+`parse_tasks` reads a mixture such as ("countdown:cpu=0.8", "mine.py:easy=0.2").
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from importlib import import_module, util
+from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Protocol, runtime_checkable
+from zlib import crc32
 
 from minir1.config import UserError
 
-Problem=Any
+
+@runtime_checkable
+class Problem(Protocol):
+    """What is put to a model. Immutable; the same content is the same problem."""
+
+    task: str  # the name of its task
+    lang: str  # "en" or "zh"
+    id: str  # of a line in a file; "" elsewhere
+
+    def question(self) -> str:
+        """The text that a model is asked."""
+
+    def verify(self, answer: str) -> bool:
+        """Whether an answer is right. Total: never raises, never hangs, never evaluates code."""
+
+    def split(self) -> str:
+        """train, validation or test: decided by the content, so that nothing leaks."""
+
+    def to_json(self) -> dict:
+        """A flat object that the task's `read` takes back."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One entry of the registry.
+
+    sample      rng, kind, split, lang -> a problem of that split
+    read        a JSON object -> a problem; raises ValueError with the reason
+    document    rng, lang -> what a base reads about the task (`minir1 teach`); None: nothing
+    observe     problem, response -> metrics of one response; None: none
+    references  name -> baseline; see measure/baselines.py; empty: none is shown
+    """
+
+    name: str
+    kinds: tuple[str, ...]
+    sample: Callable[[Random, str, str, str], Problem]
+    read: Callable[[dict], Problem]
+    document: Callable[[Random, str], str] | None = None
+    observe: Callable[[Problem, str], Mapping[str, float]] | None = None
+    references: Mapping[str, Callable[..., dict]] = field(default_factory=dict)
+
+
+GENERAL = ("fact", "self", "instruction", "json", "dialogue", "decline")
+SHIPPED = {
+    "countdown": "minir1.tasks.countdown",
+    "arithmetic": "minir1.tasks.arithmetic",
+    "file": "minir1.tasks.lines",
+    **dict.fromkeys(GENERAL, "minir1.r1.tasks.general"),
+}
+_registry: dict[str, Task] = {}
+
+
+def register(task: Task) -> None:
+    """Add a task, or put it in the place of the one of the same name."""
+    _registry[task.name] = task
+
+
+def complete(name: str, **parts) -> None:
+    """Add to a shipped task what only upper rooms know: complete("countdown", observe=...)."""
+    register(replace(find_task(name), **parts))
+
+
+def find_task(name: str) -> Task:
+    """A task by its name or by the path of a Python file. Raises UserError if there is none.
+
+    It is loaded when it is asked for, so that processes which are spawned know it, too.
+    """
+    if name not in _registry and name.endswith(".py"):
+        _registry[name] = _task_of_file(Path(name))
+    elif name not in _registry and name in SHIPPED:
+        for task in import_module(SHIPPED[name]).TASKS:
+            _registry.setdefault(task.name, task)
+    if name not in _registry:
+        raise UserError(f"no task {name!r}; there are {', '.join(SHIPPED)}, or a file mine.py")
+    return _registry[name]
+
+
+def _task_of_file(path: Path) -> Task:
+    if not path.is_file():
+        raise UserError(f"no task file {path}")
+    name = f"minir1_task_{path.stem}_{crc32(str(path).encode()):08x}"  # alike in every process
+    spec = util.spec_from_file_location(name, path)
+    sys.modules[name] = module = util.module_from_spec(spec)  # so that its problems can be pickled
+    try:
+        spec.loader.exec_module(module)
+    except Exception as fault:
+        raise UserError(f"{path}: {type(fault).__name__}: {fault}") from fault
+    if not isinstance(getattr(module, "TASK", None), Task):
+        raise UserError(f"{path} has no TASK = minir1.tasks.Task(...)")
+    register(module.TASK)
+    return module.TASK
+
+
+def problem_from_json(line: dict) -> Problem:
+    """Raises ValueError with a reason for anything that is not a problem."""
+    if not isinstance(line, dict):
+        raise ValueError("not a JSON object")
+    name, lang = line.get("task"), line.get("lang", "en")
+    try:
+        task = find_task(name if isinstance(name, str) else repr(name))
+    except UserError as fault:
+        raise ValueError(f'"task": {fault}') from None
+    if lang not in ("en", "zh"):
+        raise ValueError(f'"lang" must be en or zh, not {lang!r}')
+    return task.read(line)
+
+
+# ---------------------------------------------------------------- mixtures
+
 
 def parse_tasks(tasks: tuple[str, ...]) -> list[tuple[str, str, float]]:
-    """("countdown:3to4=0.8", ...) as (task, kind, share). Raises UserError for anything else."""
-    from minir1.tasks import arithmetic, countdown
-    parsed = []
-    for text in tasks:
-        name, _, share = text.partition("=")
-        task, _, kind = name.partition(":")
-        known = {"countdown": countdown.DISTRIBUTIONS, "arithmetic": arithmetic.KINDS}.get(task, ())
-        try:
-            parsed.append((task, kind, float(share or 1)))
-        except ValueError:
-            raise UserError(f"--rl.tasks: {text!r} should read like countdown:3to4=0.8") from None
-        if kind not in known:
-            names = "|".join(countdown.DISTRIBUTIONS)
-            raise UserError(f"--rl.tasks: no task {name!r}; there are countdown:{names} and arithmetic:KIND")
-    return parsed
+    """("countdown:3to4=0.8", "mine.py:easy=0.2", ...) as (task, kind, share). Raises UserError.
+
+    The last colon separates the kind, so that paths may hold others; "file:" takes a whole path.
+    """
+    return [_parse_task(text) for text in tasks]
 
 
-def draw_problems(tasks: tuple[str, ...], languages: tuple[str, ...], split: str, key: str, count: int) -> list[Problem]:
+def _parse_task(text: str) -> tuple[str, str, float]:
+    name, equals, share = text.rpartition("=")
+    name = name if equals else text
+    task, _, kind = name.partition(":") if name.startswith("file:") else name.rpartition(":")
+    if name.endswith(".py") or not task:
+        task, kind = name, ""
+    try:
+        weight = float(share) if equals else 1.0
+    except ValueError:
+        say = f"--rl.tasks: {text!r} should read like countdown:3to4=0.8"
+        raise UserError(say) from None
+    try:
+        kinds = find_task(task).kinds
+    except UserError as fault:
+        raise UserError(f"--rl.tasks: no task {name!r}; {fault}") from None
+    if task == "file":
+        find_task(task).sample(Random(0), kind, "train", "en")  # a wrong path is told at once
+    elif not kind and task.endswith(".py"):
+        kind = kinds[0]
+    elif kind not in kinds:
+        say = f"no task {name!r}; there are {task}:{'|'.join(kinds)}"
+        raise UserError(f"--rl.tasks: {say}")
+    return task, kind, weight
+
+
+def draw_problems(
+    tasks: tuple[str, ...], languages: tuple[str, ...], split: str, key: str, count: int
+) -> list[Problem]:
     """`count` problems of a mixture; `key` is the seed."""
-    from minir1.tasks import arithmetic, countdown
     rng, parsed = Random(key), parse_tasks(tasks)
     weights = [share for _, _, share in parsed]
     problems = []
     for _ in range(count):
         task, kind, _ = rng.choices(parsed, weights)[0]
-        module = countdown if task == "countdown" else arithmetic
-        problems.append(module.sample(rng, kind, split, rng.choice(languages)))
+        lang = rng.choice(languages)
+        problems.append(find_task(task).sample(rng, kind, split, lang))
     return problems
-
-

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import ClassVar
 
+from minir1.tasks import Task
 from minir1.tasks.countdown import split_of
 
 # GPT-3 (arXiv 2005.14165, section 3.9.1): nD+ and nD- draw operands from 0 to 10^n - 1.
@@ -125,3 +126,6 @@ def canonical(text: str, parts) -> str:
     if isinstance(a, int) and isinstance(b, int) and operator in "+*" and a > b:
         return f"{b} {operator} {a}"
     return text
+
+
+TASKS = (Task("arithmetic", KINDS, sample, Arithmetic.from_json),)

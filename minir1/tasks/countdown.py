@@ -19,6 +19,8 @@ from fractions import Fraction
 from random import Random
 from typing import ClassVar, NamedTuple
 
+from minir1.tasks import Task
+
 # ---------------------------------------------------------------- verifying
 
 
@@ -254,3 +256,6 @@ def compose(numbers: tuple[int, ...], steps: list[Step]) -> str:
         wrapped = [f"({p})" if " " in p else p for p in parts]
         pool.append((step.value, f"{wrapped[0]} {step.operator} {wrapped[1]}"))
     return pool[-1][1]
+
+
+TASKS = (Task("countdown", tuple(DISTRIBUTIONS), sample, Countdown.from_json),)

@@ -32,9 +32,10 @@ from minir1.measure.perfect_writer import perfect_writer
 from minir1.report.command import read_metrics, read_summary
 from minir1.run.costs import parameter_counts
 from minir1.sampler import Sampling
+from minir1.tasks import Problem
 from minir1.tasks.countdown import DISTRIBUTIONS, Countdown
 from minir1.tokenizer import Tokenizer
-from minir1.transcript import ANSWER, Problem
+from minir1.transcript import ANSWER
 
 TEMPERATURES = (0.0, 0.3, 0.6, 0.8, 1.0, 1.2)
 DOLLARS_AN_HOUR = 2.0

@@ -7,10 +7,9 @@
 from random import Random
 
 from minir1.config import UserError
-from minir1.tasks import arithmetic, countdown
+from minir1.tasks import Problem, arithmetic, countdown
 from minir1.tasks.arithmetic import Arithmetic, canonical, expression, value_of
 from minir1.tasks.countdown import DISTRIBUTIONS, Countdown, solve, split_of
-from minir1.transcript import Problem
 
 
 def one_number_more(tasks: tuple[str, ...], split: str, count: int) -> list[Countdown]:

@@ -26,14 +26,13 @@ from minir1.measure.behaviours import KEPT, attempts_of, observe, spread
 from minir1.rewards import score
 from minir1.rollout import Rollouts
 from minir1.sampler import pad
+from minir1.tasks import Problem
 from minir1.tasks.countdown import Countdown
 from minir1.tokenizer import Tokenizer
-from minir1.transcript import Problem, parse, prompt, render
+from minir1.transcript import parse, prompt, render
 
-SUMMARY = {  # of a puzzle, of anything else
-    "en": ("So {a} = {t}.", "The answer is {a}."),
-    "zh": ("所以{a} = {t}。", "答案是{a}。"),
-}
+PUZZLE_SUMMARY = {"en": "So {a} = {t}.", "zh": "所以{a} = {t}。"}
+SUMMARY = {"en": "The answer is {a}.", "zh": "答案是{a}。"}
 _OPENERS = tuple(word.strip() for words in RETRY.values() for word in words if word.strip())
 _STEP = re.compile(r"(\d+) [-+*/] (\d+) = (\d+)")
 
@@ -119,10 +118,9 @@ def summary_in(response: str) -> str:
 
 
 def summary_of(problem: Problem, answer: str) -> str:
-    puzzle, other = SUMMARY[problem.lang]
     if isinstance(problem, Countdown):
-        return puzzle.format(a=answer, t=problem.target)
-    return other.format(a=answer)
+        return PUZZLE_SUMMARY[problem.lang].format(a=answer, t=problem.target)
+    return SUMMARY[problem.lang].format(a=answer)
 
 
 def render_response(answer: str, thought: str | None = None, summary: str = "") -> str:

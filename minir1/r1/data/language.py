@@ -10,7 +10,7 @@ import re
 
 from minir1.measure.behaviours import thought_of
 from minir1.r1.data.curation import summary_in, without_summary
-from minir1.transcript import Problem
+from minir1.tasks import Problem
 
 _WORD = re.compile(r"[A-Za-z']+|[一-鿿]")
 FEWEST = 5  # words of a response that counts for consistency

@@ -17,7 +17,7 @@ from minir1.r1.presets import PreferenceConfig
 from minir1.r1.tasks.general_problem import GeneralProblem
 from minir1.rewards import Reward, score
 from minir1.rollout import Rollouts
-from minir1.transcript import Problem
+from minir1.tasks import Problem
 
 
 @dataclass(frozen=True)

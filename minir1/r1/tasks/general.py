@@ -16,10 +16,11 @@ wordings are held out.
 from dataclasses import replace
 from random import Random
 
-from minir1.r1.tasks.facts import sample_dialogue, sample_fact
+from minir1.r1.tasks.facts import Dialogue, Fact, sample_dialogue, sample_fact
 from minir1.r1.tasks.general_problem import LANGUAGES, SPLITS, WORDINGS, GeneralProblem, fits, pick
-from minir1.r1.tasks.identity_refusals import sample_decline, sample_self
-from minir1.r1.tasks.instructions import sample_instruction, sample_json
+from minir1.r1.tasks.identity_refusals import Decline, Self, sample_decline, sample_self
+from minir1.r1.tasks.instructions import Instruction, Json, sample_instruction, sample_json
+from minir1.tasks import Task
 
 KINDS = {  # name: (sampler, share of documents; more where there is more to learn)
     "fact": (sample_fact, 0.2),
@@ -45,7 +46,7 @@ def sample(
     while True:
         problem = draw(rng, split, lang)
         opener = pick(rng, WORDINGS["openers"][lang], split)
-        wording = " | ".join(filter(None, (problem.wording, opener.strip())))
+        wording = " | ".join(filter(None, (split, problem.wording, opener.strip())))
         if fits(wording):
             return replace(problem, text=opener + problem.text, wording=wording)
 
@@ -59,3 +60,7 @@ def documents(rng: Random, lang: str = "en") -> tuple[str, str]:
     """One (question, answer) to learn from, of the training split only; kinds by their shares."""
     problem = sample(rng, draw_kind(rng), "train", lang)
     return problem.question(), problem.canonical()
+
+
+CLASSES = (Fact, Self, Instruction, Json, Dialogue, Decline)
+TASKS = tuple(Task(kind.task, (kind.task,), sample, kind.from_json) for kind in CLASSES)

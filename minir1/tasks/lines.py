@@ -1,0 +1,107 @@
+"""Questions and answers from a file: --rl.tasks file:train.jsonl=1.
+
+A line is {"question": "...", "answer": "..."}, perhaps with "split" (train, validation or test; a
+hash of the question decides where it is missing) and "lang". An answer that is a number is compared
+as a number, any other as text without regard to case and spaces at its ends.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from random import Random
+from typing import ClassVar
+
+from minir1.config import UserError
+from minir1.tasks import Task
+from minir1.tasks.countdown import split_of
+
+SPLITS = ("train", "validation", "test")
+_NUMBER = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30}|/[0-9]{1,30})?")
+
+
+def number(text: str) -> Fraction | None:
+    """An integer, decimal or fraction, with commas between thousands; None for anything else.
+
+    >>> number("1,200"), number("0.5"), number("3/0"), number("five")
+    (Fraction(1200, 1), Fraction(1, 2), None, None)
+    """
+    text = re.sub(r"(?<=[0-9]),(?=[0-9]{3})", "", text.strip())
+    if _NUMBER.fullmatch(text) is None or re.search(r"/0+$", text):
+        return None
+    return Fraction(text)
+
+
+@dataclass(frozen=True)
+class Line:
+    text: str
+    answer: str
+    lang: str = "en"
+    id: str = ""
+    part: str = ""  # a split of its own; "": a hash decides
+    task: ClassVar[str] = "file"
+
+    def question(self) -> str:
+        return self.text
+
+    def verify(self, answer: str) -> bool:
+        if not isinstance(answer, str) or len(answer) > 256:
+            return False
+        right = number(self.answer)
+        if right is not None:
+            return number(answer) == right
+        return answer.strip().casefold() == self.answer.strip().casefold()
+
+    def split(self) -> str:
+        return self.part or split_of(f"file {self.text}")
+
+    def to_json(self) -> dict:
+        line = {"id": self.id, "task": self.task, "lang": self.lang}
+        line |= {"question": self.text, "answer": self.answer}
+        return line | ({"split": self.part} if self.part else {})
+
+    @classmethod
+    def from_json(cls, line: dict) -> "Line":
+        """Raises ValueError with a reason if a field is missing or of the wrong kind."""
+        question, answer, part = line.get("question"), line.get("answer"), line.get("split", "")
+        if isinstance(answer, int | float) and not isinstance(answer, bool):
+            answer = str(answer)
+        for name, value in (("question", question), ("answer", answer)):
+            if not isinstance(value, str) or not value.strip():
+                raise ValueError(f'"{name}" must be a text')
+        if part not in ("", *SPLITS):
+            raise ValueError(f'"split" must be one of {", ".join(SPLITS)}, not {part!r}')
+        return cls(question, answer, str(line.get("lang", "en")), str(line.get("id", "")), part)
+
+
+@lru_cache(8)
+def read_file(path: str) -> dict[str, list[Line]]:
+    """The problems of a file by split. Raises UserError, which names the first malformed line."""
+    if not Path(path).is_file():
+        raise UserError(f"no file {path}")
+    problems = {split: [] for split in SPLITS}
+    for i, text in enumerate(Path(path).read_text(encoding="utf-8-sig").splitlines(), 1):
+        if not text.strip():
+            continue
+        try:
+            line = json.loads(text)
+            if not isinstance(line, dict):
+                raise ValueError("not a JSON object")
+            problem = Line.from_json({"id": str(i)} | line)
+        except (ValueError, RecursionError) as fault:
+            raise UserError(f"{path}: line {i}: {fault}") from None
+        problems[problem.split()].append(problem)
+    return problems
+
+
+def sample(rng: Random, path: str, split: str = "train", lang: str = "en") -> Line:
+    """One problem of a file, of a split; in `lang` if the file has any."""
+    problems = read_file(path)[split]
+    if not problems:
+        raise UserError(f"{path} holds no problem of the {split} split")
+    return rng.choice([p for p in problems if p.lang == lang] or problems)
+
+
+TASKS = (Task("file", ("PATH",), sample, Line.from_json),)
