@@ -70,7 +70,7 @@ class Habits:
     aim: float = knob(1.0, "attempts whose last step takes a hit when one operator gives it")
     systematic: float = knob(0.5, "thinking documents that try the combinations one by one")
     small_first: float = knob(0.0, "systematic documents that begin with small first steps")
-    persistence: float = knob(0.25, "thinking documents with backtracking 0.95 (if it is not 0)", True)
+    persistence: float = knob(0.25, "thinking documents with backtracking 0.95 (if not 0)", True)
     most_attempts: int = knob(40, "attempts in one document at most")
     switching: float = knob(0.0, "attempts that go on in the other language")
 

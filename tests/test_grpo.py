@@ -1,6 +1,8 @@
-"""GRPO and its family: the numbers by hand, the closed forms token by token, the update against a slow one.
+"""GRPO and its family: the numbers by hand, the closed forms token by token, the update against a
+slow one.
 
-Specifications are written here in plain Python, with their derivatives, and share no code with the package.
+Specifications are written here in plain Python, with their derivatives, and share no code with the
+package.
 """
 
 import math
@@ -13,7 +15,18 @@ from hypothesis import strategies as st
 
 from minir1 import grpo
 from minir1.config import ModelConfig, RLConfig
-from minir1.grpo import Total, advantages, average, grpo_loss, k3, learning_rate, micro_batches, score_tokens, train, update
+from minir1.grpo import (
+    Total,
+    advantages,
+    average,
+    grpo_loss,
+    k3,
+    learning_rate,
+    micro_batches,
+    score_tokens,
+    train,
+    update,
+)
 from minir1.model import Transformer, token_logp
 from minir1.rewards import Reward
 from minir1.rollout import Batch, Rollouts, to_batch
@@ -27,7 +40,7 @@ STOP, PAD, V = 1, 0, 24
 TINY = ModelConfig(
     vocab_size=V, width=16, layers=2, heads=2, kv_rank=8, nope_width=4, rope_width=4, value_width=4,
     dense_width=24, experts=4, top_k=2, expert_width=8, positions=64, init_std=0.2,
-)  # fmt: skip
+)
 
 
 def tiny(seed: int = 0) -> Transformer:
@@ -36,20 +49,38 @@ def tiny(seed: int = 0) -> Transformer:
 
 
 def rollouts_by_hand(prompts, responses, group: int, rewards=()) -> Rollouts:
-    logp = [-torch.rand(len(r), generator=torch.Generator().manual_seed(i)) for i, r in enumerate(responses)]
-    return Rollouts([Countdown((3, 5), 8)] * len(prompts), group, prompts, responses, logp, [], [], list(rewards))
+    logp = [
+        -torch.rand(len(r), generator=torch.Generator().manual_seed(i))
+        for i, r in enumerate(responses)
+    ]
+    return Rollouts(
+        [Countdown((3, 5), 8)] * len(prompts),
+        group,
+        prompts,
+        responses,
+        logp,
+        [],
+        [],
+        list(rewards),
+    )
 
 
 def random_rollouts(seed: int, prompts: int = 4, group: int = 4) -> Rollouts:
-    """Prompts and responses of many lengths; most responses end in the stop token, some were cut off."""
+    """Prompts and responses of many lengths; most responses end in the stop token, some were cut
+    off."""
     g = torch.Generator().manual_seed(seed)
-    ids = lambda low, high: torch.randint(2, V, (int(torch.randint(low, high, (), generator=g)),), generator=g).tolist()  # noqa: E731
+
+    def ids(low, high):
+        length = int(torch.randint(low, high, (), generator=g))
+        return torch.randint(2, V, (length,), generator=g).tolist()
+
     responses = [ids(1, 14) + ([STOP] if row % 5 else []) for row in range(prompts * group)]
     return rollouts_by_hand([ids(2, 7) for _ in range(prompts)], responses, group)
 
 
 def random_batch(seed: int, temperature: float = 1.0) -> Batch:
-    """Random rollouts as tensors, with a sampler's log-probs a little off the model's own, as in another precision."""
+    """Random rollouts as tensors, with a sampler's log-probs a little off the model's own, as in
+    another precision."""
     batch, model = to_batch(random_rollouts(seed), PAD, "cpu"), tiny()
     with torch.no_grad():
         logp_BT, _ = token_logp(model, batch.ids_BT, temperature)
@@ -57,11 +88,14 @@ def random_batch(seed: int, temperature: float = 1.0) -> Batch:
     return replace(batch, sampler_logp_BT=(logp_BT + noise_BT) * batch.mask_BT)
 
 
-ADV = torch.tensor([1.5, -0.5, -0.5, -0.5, 0.0, 0.0, 0.0, 0.0, 0.9, -0.9, 0.9, -0.9, -1.5, 0.5, 0.0, 1.0])  # group 1: no signal
+ADV = torch.tensor(
+    [1.5, -0.5, -0.5, -0.5, 0.0, 0.0, 0.0, 0.0, 0.9, -0.9, 0.9, -0.9, -1.5, 0.5, 0.0, 1.0]
+)  # group 1: no signal
 
 
 class Descent(Learner):
-    """Plain gradient descent that keeps what it was given: Adam's first steps would show little but signs."""
+    """Plain gradient descent that keeps what it was given: Adam's first steps would show little but
+    signs."""
 
     def __init__(self, model):
         super().__init__(model, clip=math.inf)
@@ -82,20 +116,27 @@ class Descent(Learner):
 
 def test_advantages_by_hand():
     # [1,0,0,1]: mean 1/2, squared deviations 4 x 1/4, std (ddof 1) = sqrt(1/3) = 0.5773503
-    # [1.1,.1,.1,.1]: mean 0.35, deviations .75, -.25 (3x), squares .5625 + 3 x .0625 = 0.75, std = sqrt(.75/3) = 0.5
+    # [1.1,.1,.1,.1]: mean 0.35, deviations .75, -.25 (3x), squares .5625 + 3 x .0625 = 0.75, std =
+    # sqrt(.75/3) = 0.5
     reward_PG = torch.tensor([[1.0, 0.0, 0.0, 1.0], [1.1, 0.1, 0.1, 0.1]], dtype=torch.float64)
     high = 0.5 / (math.sqrt(1 / 3) + 1e-4)
-    expected = torch.tensor([[high, -high, -high, high], [0.75 / 0.5001, *[-0.25 / 0.5001] * 3]], dtype=torch.float64)
+    expected = torch.tensor(
+        [[high, -high, -high, high], [0.75 / 0.5001, *[-0.25 / 0.5001] * 3]], dtype=torch.float64
+    )
     torch.testing.assert_close(advantages(reward_PG), expected, rtol=1e-9, atol=1e-9)
     assert high == pytest.approx(0.8658755, abs=1e-6)  # with ddof 0 it would be 0.9998
-    centred = torch.tensor([[0.5, -0.5, -0.5, 0.5], [0.75, -0.25, -0.25, -0.25]], dtype=torch.float64)
+    centred = torch.tensor(
+        [[0.5, -0.5, -0.5, 0.5], [0.75, -0.25, -0.25, -0.25]], dtype=torch.float64
+    )
     torch.testing.assert_close(advantages(reward_PG, "none"), centred, rtol=1e-9, atol=1e-9)
 
 
 def test_two_responses_are_enough_for_an_advantage():
     # mean 1/2, std (ddof 1) = sqrt(1/2)
     expected = 0.5 / (math.sqrt(0.5) + 1e-4)
-    torch.testing.assert_close(advantages(torch.tensor([[1.0, 0.0]])), torch.tensor([[expected, -expected]]))
+    torch.testing.assert_close(
+        advantages(torch.tensor([[1.0, 0.0]])), torch.tensor([[expected, -expected]])
+    )
 
 
 @pytest.mark.parametrize("scale", ["group", "none"])
@@ -107,14 +148,22 @@ def test_equal_rewards_have_exactly_no_advantage(scale):
 @pytest.mark.parametrize("scale", ["group", "none"])
 @pytest.mark.parametrize("reward", [0.1, 0.3, 1.1, 1.0 + 1 / 3])
 def test_equal_rewards_that_are_no_binary_fractions_have_exactly_no_advantage(reward, scale):
-    """Format reward alone is 0.1: the mean of equal float32 numbers may be off by one bit, and / 1e-4 makes that visible."""
+    """Format reward alone is 0.1: the mean of equal float32 numbers may be off by one bit, and /
+    1e-4 makes that visible."""
     for group in range(2, 65):
         for prompts in (1, 4, 32):
             assert (advantages(torch.full((prompts, group), reward), scale) == 0).all()
 
 
 @settings(deadline=None)
-@given(st.lists(st.lists(st.sampled_from([0.0, 0.1, 1.0, 1.1]), min_size=4, max_size=4), min_size=1, max_size=5), st.floats(-3, 3))
+@given(
+    st.lists(
+        st.lists(st.sampled_from([0.0, 0.1, 1.0, 1.1]), min_size=4, max_size=4),
+        min_size=1,
+        max_size=5,
+    ),
+    st.floats(-3, 3),
+)
 def test_advantages_sum_to_zero_keep_the_order_and_ignore_shifts(rewards, shift):
     reward_PG = torch.tensor(rewards, dtype=torch.float64)
     adv_PG = advantages(reward_PG)
@@ -136,7 +185,8 @@ def test_k3_is_never_negative_and_zero_at_equality(pairs):
 
 
 def test_k3_by_hand():
-    # reference twice as likely: 2 - ln 2 - 1 = 0.3068528; half as likely: 0.5 + ln 2 - 1 = 0.1931472
+    # reference twice as likely: 2 - ln 2 - 1 = 0.3068528; half as likely: 0.5 + ln 2 - 1 =
+    # 0.1931472
     value = k3(torch.tensor([0.25, 0.5]).log(), torch.tensor([0.5, 0.25]).log())
     torch.testing.assert_close(value, torch.tensor([1 - math.log(2), math.log(2) - 0.5]))
 
@@ -144,7 +194,10 @@ def test_k3_by_hand():
 def test_k3_is_an_unbiased_estimate_of_the_kl_divergence_from_policy_to_reference():
     """False alarm: a mean more than 5 standard errors off, 6e-7 (and the seed is fixed)."""
     g = torch.Generator().manual_seed(0)
-    policy, reference = torch.tensor([0.5, 0.3, 0.15, 0.05]).double(), torch.tensor([0.1, 0.3, 0.2, 0.4]).double()
+    policy, reference = (
+        torch.tensor([0.5, 0.3, 0.15, 0.05]).double(),
+        torch.tensor([0.1, 0.3, 0.2, 0.4]).double(),
+    )
     exact = (policy * (policy / reference).log()).sum()
     reverse = (reference * (reference / policy).log()).sum()
     draw = torch.multinomial(policy, 400_000, replacement=True, generator=g)
@@ -177,18 +230,26 @@ def specification(name, logp, old, adv, mask, total, c, ref=None):
                 clipped = r > 5.0
             else:
                 value = -min(r * adv[b], min(max(r, 1 - c.clip_low), 1 + c.clip_high) * adv[b])
-                clipped = (adv[b] > 0 and r > 1 + c.clip_high) or (adv[b] < 0 and r < 1 - c.clip_low)
-                slope = 0.0 if clipped else -r * adv[b]  # gspo: len(own) equal terms, each with d sequence / d logp = r / len(own)
+                clipped = (adv[b] > 0 and r > 1 + c.clip_high) or (
+                    adv[b] < 0 and r < 1 - c.clip_low
+                )
+                slope = (
+                    0.0 if clipped else -r * adv[b]
+                )  # gspo: len(own) equal terms, each with d sequence / d logp = r / len(own)
             if ref is not None:
                 d = ref[b][t] - logp[b][t]
-                value, slope = value + c.kl * (math.exp(d) - d - 1), slope + c.kl * (1 - math.exp(d))
+                value, slope = (
+                    value + c.kl * (math.exp(d) - d - 1),
+                    slope + c.kl * (1 - math.exp(d)),
+                )
             loss, gradient[b][t] = loss + weight * value, weight * slope
             cut += clipped / (len(own) * total.responses if name == "gspo" else total.tokens)
     return loss, gradient, cut
 
 
 def random_case(seed: int, B: int = 6, T: int = 9):
-    """Ratios on both sides of both bounds, and beyond CISPO's cap; masks that begin late and end early."""
+    """Ratios on both sides of both bounds, and beyond CISPO's cap; masks that begin late and end
+    early."""
     g = torch.Generator().manual_seed(seed)
     draw = lambda *shape: torch.randn(*shape, generator=g, dtype=torch.float64)  # noqa: E731
     old, adv = -1 - draw(B, T).abs(), draw(B)
@@ -199,7 +260,10 @@ def random_case(seed: int, B: int = 6, T: int = 9):
     return logp.requires_grad_(), old, adv, mask, ref
 
 
-SETTINGS = [RLConfig(kl=0.3, max_tokens=11), RLConfig(average="response", clip_low=0.1, clip_high=0.6, kl=0.05)]
+SETTINGS = [
+    RLConfig(kl=0.3, max_tokens=11),
+    RLConfig(average="response", clip_low=0.1, clip_high=0.6, kl=0.05),
+]
 
 
 @pytest.mark.parametrize("c", SETTINGS, ids=["token", "response"])
@@ -213,24 +277,32 @@ def test_losses_equal_their_closed_forms_in_value_and_gradient(name, penalised, 
         loss, stats = LOSSES[name](logp, old, adv, mask, total, c, ref if penalised else None)
         loss.backward()
         lists = [x.tolist() for x in (logp, old, adv, mask)]
-        value, gradient, cut = specification(name, *lists, total, c, ref.tolist() if penalised else None)
+        value, gradient, cut = specification(
+            name, *lists, total, c, ref.tolist() if penalised else None
+        )
         assert loss.item() == pytest.approx(value, abs=1e-6, rel=1e-6)
-        torch.testing.assert_close(logp.grad, torch.tensor(gradient, dtype=torch.float64), rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(
+            logp.grad, torch.tensor(gradient, dtype=torch.float64), rtol=1e-6, atol=1e-6
+        )
         assert float(stats["clip_fraction"]) == pytest.approx(cut, abs=1e-6)
         clipped += cut
     assert clipped > 0  # otherwise the comparison would have been blind
 
 
 def by_hand(dtype=torch.float64):
-    """Ratios 1.5, 1, 0.5 with advantage 1, and 1.5, 0.5, (padding) with advantage -1; old log-probs all -1."""
+    """Ratios 1.5, 1, 0.5 with advantage 1, and 1.5, 0.5, (padding) with advantage -1; old log-probs
+    all -1."""
     old = torch.full((2, 3), -1.0, dtype=dtype)
-    logp = (old + torch.tensor([[1.5, 1.0, 0.5], [1.5, 0.5, 7.0]], dtype=dtype).log()).requires_grad_()
+    logp = (
+        old + torch.tensor([[1.5, 1.0, 0.5], [1.5, 0.5, 7.0]], dtype=dtype).log()
+    ).requires_grad_()
     mask = torch.tensor([[True, True, True], [True, True, False]])
     return logp, old, torch.tensor([1.0, -1.0], dtype=dtype), mask, Total(5, 2)
 
 
 def test_grpo_by_hand():
-    # clip to 0.8 .. 1.28. Row 0, A = 1: -min(1.5, 1.28) = -1.28, -1, -min(0.5, 0.8) = -0.5; sum -2.78.
+    # clip to 0.8 .. 1.28. Row 0, A = 1: -min(1.5, 1.28) = -1.28, -1, -min(0.5, 0.8) = -0.5; sum
+    # -2.78.
     # Row 1, A = -1: -min(-1.5, -1.28) = 1.5, -min(-0.5, -0.8) = 0.8; sum 2.3.
     # d/dlogp = -A r, 0 where clipped: row 0 0, -1, -0.5; row 1 1.5, 0.
     logp, old, adv, mask, total = by_hand()
@@ -247,7 +319,8 @@ def test_grpo_by_hand():
 
 def test_the_kl_term_by_hand():
     # reference = old, so d = ref - logp = -ln r: k3 = 1/r + ln r - 1.
-    # 1.5: 2/3 + 0.4054651 - 1 = 0.0721318; 1: 0; 0.5: 2 - 0.6931472 - 1 = 0.3068528; row 1: 0.0721318 + 0.3068528
+    # 1.5: 2/3 + 0.4054651 - 1 = 0.0721318; 1: 0; 0.5: 2 - 0.6931472 - 1 = 0.3068528; row 1:
+    # 0.0721318 + 0.3068528
     # sum 2 x 0.3789846 = 0.7579692, times beta 0.5 over 5 tokens = 0.0757969
     logp, old, adv, mask, total = by_hand()
     loss, _ = grpo_loss(logp, old, adv, mask, total, RLConfig(kl=0.5), old)
@@ -261,16 +334,20 @@ def test_dr_grpo_by_hand():
 
 
 def test_gspo_by_hand():
-    # Row 0: (1.5 * 1 * 0.5)^(1/3) = 0.9085603, inside 0.8 .. 1.28. Row 1: (1.5 * 0.5)^(1/2) = 0.8660254.
+    # Row 0: (1.5 * 1 * 0.5)^(1/3) = 0.9085603, inside 0.8 .. 1.28. Row 1: (1.5 * 0.5)^(1/2) =
+    # 0.8660254.
     # Loss (-0.9085603 + 0.8660254) / 2; each token's gradient is -A r / length / 2.
     logp, old, adv, mask, total = by_hand()
     loss, stats = gspo_loss(logp, old, adv, mask, total, RLConfig())
     assert loss.item() == pytest.approx((-0.9085603 + 0.8660254) / 2, abs=1e-7)
     assert float(stats["clip_fraction"]) == 0
     loss.backward()
-    expected = torch.tensor([[-0.9085603 / 6] * 3, [0.8660254 / 4, 0.8660254 / 4, 0.0]], dtype=torch.float64)
+    expected = torch.tensor(
+        [[-0.9085603 / 6] * 3, [0.8660254 / 4, 0.8660254 / 4, 0.0]], dtype=torch.float64
+    )
     torch.testing.assert_close(logp.grad, expected, rtol=1e-6, atol=1e-9)
-    # bounds 0.95 .. 1.05: row 1 has A < 0 and r < 0.95, so it is clipped as a whole: 0.95, without gradient; row 0 has A > 0
+    # bounds 0.95 .. 1.05: row 1 has A < 0 and r < 0.95, so it is clipped as a whole: 0.95, without
+    # gradient; row 0 has A > 0
     logp.grad = None
     loss, stats = gspo_loss(logp, old, adv, mask, total, RLConfig(clip_low=0.05, clip_high=0.05))
     loss.backward()
@@ -280,7 +357,8 @@ def test_gspo_by_hand():
 
 
 def test_cispo_by_hand():
-    # logp = ln r - 1: 1.5: -0.5945349, 1: -1, 0.5: -1.6931472. -A r logp: 0.8918023 + 1 + 0.8465736 and
+    # logp = ln r - 1: 1.5: -0.5945349, 1: -1, 0.5: -1.6931472. -A r logp: 0.8918023 + 1 + 0.8465736
+    # and
     # -0.8918023 - 0.8465736: the sum is 1, over 5 tokens 0.2. Gradient -A r, nowhere cut.
     logp, old, adv, mask, total = by_hand()
     loss, stats = cispo_loss(logp, old, adv, mask, total, RLConfig())
@@ -300,11 +378,14 @@ def test_cispo_by_hand():
 def test_overlong_penalty_by_hand():
     # DAPO: 16,384 tokens and a margin of 4,096 on top: 0 until 16,384, then linear to -1 at 20,480
     lengths = torch.tensor([1, 16_384, 17_408, 18_432, 20_480, 30_000])
-    torch.testing.assert_close(overlong_penalty(lengths, 20_480, 4_096), torch.tensor([0.0, 0.0, -0.25, -0.5, -1.0, -1.0]))
+    torch.testing.assert_close(
+        overlong_penalty(lengths, 20_480, 4_096), torch.tensor([0.0, 0.0, -0.25, -0.5, -1.0, -1.0])
+    )
 
 
 def test_the_loss_of_a_step_begins_at_zero_but_its_gradient_does_not():
-    """Ratio 1, a whole group of equal length: the advantages sum to 0. Not a bug (open-r1 #239, TRL #3452)."""
+    """Ratio 1, a whole group of equal length: the advantages sum to 0. Not a bug (open-r1 #239, TRL
+    #3452)."""
     adv = advantages(torch.tensor([[1.1, 0.1, 0.0, 1.1]], dtype=torch.float64)).flatten()
     mask = torch.ones(4, 5, dtype=torch.bool)
     for name in ("grpo", "dapo", "dr_grpo", "gspo"):
@@ -312,19 +393,28 @@ def test_the_loss_of_a_step_begins_at_zero_but_its_gradient_does_not():
         loss, stats = LOSSES[name](logp, logp.detach(), adv, mask, Total(20, 4), RLConfig())
         loss.backward()
         assert abs(loss.item()) < 1e-12 and float(stats["clip_fraction"]) == 0
-        assert (logp.grad.sign() == -adv.sign()[:, None]).all()  # descending raises what was better than its group
+        assert (
+            logp.grad.sign() == -adv.sign()[:, None]
+        ).all()  # descending raises what was better than its group
 
 
 @pytest.mark.parametrize("average_by", ["token", "response"])
 def test_clipping_stops_the_gradient_only_on_the_side_that_goes_too_far(average_by):
     c = RLConfig(average=average_by)
     cases = [  # ratio, advantage, gradient flows
-        (1.27, 1.0, True), (1.29, 1.0, False), (5.0, 1.0, False), (0.79, 1.0, True), (0.1, 1.0, True),
-        (1.29, -1.0, True), (5.0, -1.0, True), (0.81, -1.0, True), (0.79, -1.0, False), (0.1, -1.0, False),
-    ]  # fmt: skip
+        (1.27, 1.0, True), (1.29, 1.0, False), (5.0, 1.0, False), (0.79, 1.0, True),
+        (0.1, 1.0, True), (1.29, -1.0, True), (5.0, -1.0, True), (0.81, -1.0, True),
+        (0.79, -1.0, False), (0.1, -1.0, False),
+    ]
     for ratio, adv, flows in cases:
         logp = torch.tensor([[math.log(ratio)]], dtype=torch.float64, requires_grad=True)
-        args = (torch.zeros(1, 1).double(), torch.tensor([adv]).double(), torch.ones(1, 1) > 0, Total(1, 1), c)
+        args = (
+            torch.zeros(1, 1).double(),
+            torch.tensor([adv]).double(),
+            torch.ones(1, 1) > 0,
+            Total(1, 1),
+            c,
+        )
         loss, stats = grpo_loss(logp, *args)
         loss.backward()
         assert float(stats["clip_fraction"]) == (not flows)
@@ -339,7 +429,9 @@ def test_padding_columns_change_nothing(name):
     loss.backward()
     wide = lambda x, value: torch.nn.functional.pad(x.detach(), (0, 4), value=value)  # noqa: E731
     padded = wide(logp, -9.0).requires_grad_()
-    again, stats_2 = LOSSES[name](padded, wide(old, 0.0), adv, wide(mask, False), total, c, wide(ref, 3.0))
+    again, stats_2 = LOSSES[name](
+        padded, wide(old, 0.0), adv, wide(mask, False), total, c, wide(ref, 3.0)
+    )
     again.backward()
     assert again.item() == loss.item() and stats_2["clip_fraction"] == stats["clip_fraction"]
     assert torch.equal(padded.grad[:, :-4], logp.grad) and (padded.grad[:, -4:] == 0).all()
@@ -348,10 +440,15 @@ def test_padding_columns_change_nothing(name):
 
 @pytest.mark.parametrize("name", LOSSES)
 @settings(deadline=None, max_examples=25)
-@given(seed=st.integers(0, 10_000), order=st.permutations(range(6)), cuts=st.sets(st.integers(1, 5)))
+@given(
+    seed=st.integers(0, 10_000), order=st.permutations(range(6)), cuts=st.sets(st.integers(1, 5))
+)
 def test_micro_batches_of_any_partition_add_up(name, seed, order, cuts):
     logp, old, adv, mask, ref = random_case(seed)
-    total, c = Total(int(mask.sum()), len(adv)), RLConfig(kl=0.2, average="response" if seed % 2 else "token")
+    total, c = (
+        Total(int(mask.sum()), len(adv)),
+        RLConfig(kl=0.2, average="response" if seed % 2 else "token"),
+    )
     loss, stats = LOSSES[name](logp, old, adv, mask, total, c, ref)
     (whole,) = torch.autograd.grad(loss, logp)
     edges = [0, *sorted(cuts), 6]
@@ -360,14 +457,18 @@ def test_micro_batches_of_any_partition_add_up(name, seed, order, cuts):
     (summed,) = torch.autograd.grad(sum(v for v, _ in values), logp)
     assert sum(v.item() for v, _ in values) == pytest.approx(loss.item(), abs=1e-12)
     torch.testing.assert_close(summed, whole, rtol=1e-12, atol=1e-15)
-    assert float(sum(s["clip_fraction"] for _, s in values)) == pytest.approx(float(stats["clip_fraction"]), abs=1e-6)
+    assert float(sum(s["clip_fraction"] for _, s in values)) == pytest.approx(
+        float(stats["clip_fraction"]), abs=1e-6
+    )
 
 
 def test_average_by_hand():
     loss_BT = torch.tensor([[1.0, 2.0, 100.0], [4.0, 100.0, 100.0]])
     mask_BT = torch.tensor([[True, True, False], [True, False, False]])
     assert average(loss_BT, mask_BT, Total(3, 2), RLConfig()).item() == pytest.approx(7 / 3)
-    assert average(loss_BT, mask_BT, Total(3, 2), RLConfig(average="response")).item() == pytest.approx((1.5 + 4) / 2)
+    assert average(
+        loss_BT, mask_BT, Total(3, 2), RLConfig(average="response")
+    ).item() == pytest.approx((1.5 + 4) / 2)
 
 
 def test_average_leaves_its_inputs_alone():
@@ -388,12 +489,20 @@ def test_the_mask_covers_the_response_and_its_stop_token_and_nothing_else():
     # row 1: 5 6 7    STOP                 2
     # row 2: 4 5      6 7 8 9 (cut off)    1, 2, 3, 4
     # row 3: 4 5      STOP                 1
-    rollouts = rollouts_by_hand([[5, 6, 7], [4, 5]], [[8, 9, STOP], [STOP], [6, 7, 8, 9], [STOP]], group=2)
+    rollouts = rollouts_by_hand(
+        [[5, 6, 7], [4, 5]], [[8, 9, STOP], [STOP], [6, 7, 8, 9], [STOP]], group=2
+    )
     batch = to_batch(rollouts, PAD, "cpu")
     assert batch.ids_BT.tolist() == [
-        [5, 6, 7, 8, 9, STOP], [5, 6, 7, STOP, PAD, PAD], [4, 5, 6, 7, 8, 9], [4, 5, STOP, PAD, PAD, PAD],
-    ]  # fmt: skip
-    assert batch.mask_BT.int().tolist() == [[0, 0, 1, 1, 1], [0, 0, 1, 0, 0], [0, 1, 1, 1, 1], [0, 1, 0, 0, 0]]
+        [5, 6, 7, 8, 9, STOP], [5, 6, 7, STOP, PAD, PAD], [4, 5, 6, 7, 8, 9], [4, 5, STOP, PAD, PAD,
+        PAD],
+    ]
+    assert batch.mask_BT.int().tolist() == [
+        [0, 0, 1, 1, 1],
+        [0, 0, 1, 0, 0],
+        [0, 1, 1, 1, 1],
+        [0, 1, 0, 0, 0],
+    ]
     assert batch.length_B.tolist() == [6, 4, 6, 3]
     for row in range(4):
         own = batch.mask_BT[row]
@@ -407,8 +516,13 @@ def test_some_rows_of_a_batch_are_cut_to_the_longest_of_them():
     index = torch.tensor([5, 0, 9])
     part = batch.rows(index)
     longest = int(batch.length_B[index].max())
-    assert part.ids_BT.shape == (3, longest) and part.mask_BT.shape == part.sampler_logp_BT.shape == (3, longest - 1)
-    assert torch.equal(part.mask_BT.sum(1), batch.mask_BT[index].sum(1)) and torch.equal(part.length_B, batch.length_B[index])
+    assert part.ids_BT.shape == (
+        3,
+        longest,
+    ) and part.mask_BT.shape == part.sampler_logp_BT.shape == (3, longest - 1)
+    assert torch.equal(part.mask_BT.sum(1), batch.mask_BT[index].sum(1)) and torch.equal(
+        part.length_B, batch.length_B[index]
+    )
     assert torch.equal(part.ids_BT, batch.ids_BT[index, :longest])
 
 
@@ -417,7 +531,13 @@ def test_some_rows_of_a_batch_are_cut_to_the_longest_of_them():
 def test_the_stop_token_gets_a_gradient_and_prompt_and_padding_get_none(name, pad_id):
     """In tiny-grpo, pad = eos took the stop token out of the loss: stopping was never trained."""
     model, seen = tiny(), []
-    batch = to_batch(rollouts_by_hand([[5, 6, 7], [4, 5]], [[8, 9, STOP], [STOP], [6, 7, 8, 9], [STOP]], group=2), pad_id, "cpu")
+    batch = to_batch(
+        rollouts_by_hand(
+            [[5, 6, 7], [4, 5]], [[8, 9, STOP], [STOP], [6, 7, 8, 9], [STOP]], group=2
+        ),
+        pad_id,
+        "cpu",
+    )
 
     def watch(module, inputs, logits):
         logits.retain_grad()
@@ -432,7 +552,9 @@ def test_the_stop_token_gets_a_gradient_and_prompt_and_padding_get_none(name, pa
     assert torch.equal(gradient_BTV.abs().sum(-1) > 0, batch.mask_BT)
     for row, position in ((0, 4), (1, 2), (3, 1)):  # where the stop token is predicted
         slope = gradient_BTV[row, position, STOP]
-        assert slope != 0 and slope.sign() == -adv_B[row].sign()  # stopping becomes likelier where it was good
+        assert (
+            slope != 0 and slope.sign() == -adv_B[row].sign()
+        )  # stopping becomes likelier where it was good
 
 
 # ---------------------------------------------------------------- micro-batches
@@ -452,7 +574,8 @@ def test_micro_batches_hold_each_row_once_within_the_budget(lengths, budget):
 def test_micro_batches_are_not_smaller_than_they_must_be():
     assert [len(g) for g in micro_batches(torch.full((10,), 7), 28)] == [4, 4, 2]
     assert [len(g) for g in micro_batches(torch.full((3,), 50), 10)] == [1, 1, 1]
-    # 10, 10, 14: padding 8 is an eighth of 64 and allowed; with another 14 the size is 56; a fifth row would make 70
+    # 10, 10, 14: padding 8 is an eighth of 64 and allowed; with another 14 the size is 56; a fifth
+    # row would make 70
     assert [len(g) for g in micro_batches(torch.tensor([14, 10, 14, 10, 14]), 64)] == [4, 1]
 
 
@@ -465,7 +588,9 @@ def test_token_logp_by_hand():
             z = [2 * x for x in model(ids[b : b + 1, : t + 1])[0, -1].tolist()]
             total = math.log(sum(math.exp(x) for x in z))
             assert logp[b, t].item() == pytest.approx(z[int(ids[b, t + 1])] - total, abs=1e-5)
-            assert entropy[b, t].item() == pytest.approx(-sum(math.exp(x - total) * (x - total) for x in z), abs=1e-5)
+            assert entropy[b, t].item() == pytest.approx(
+                -sum(math.exp(x - total) * (x - total) for x in z), abs=1e-5
+            )
 
 
 @pytest.mark.parametrize("budget", [1, 40, 10_000])
@@ -483,11 +608,19 @@ def test_scoring_does_not_depend_on_how_rows_are_put_together(budget):
 
 
 def slow_update(model, batch: Batch, adv_B, c: RLConfig, lr: float, loss, reference=None):
-    """Every row by itself, none left out, no padding: the specification of `update`. Returns gradients and statistics."""
+    """Every row by itself, none left out, no padding: the specification of `update`. Returns
+    gradients and statistics."""
     rows = range(len(adv_B))
-    alone = lambda m, b: [x[0] for x in token_logp(m, batch.ids_BT[b : b + 1, : batch.length_B[b]], c.temperature)]  # noqa: E731
+
+    def alone(m, b):
+        ids_BT = batch.ids_BT[b : b + 1, : batch.length_B[b]]
+        return [x[0] for x in token_logp(m, ids_BT, c.temperature)]
+
     with torch.no_grad():
-        old = [alone(model, b)[0] if c.recompute else batch.sampler_logp_BT[b, : batch.length_B[b] - 1] for b in rows]
+        old = [
+            alone(model, b)[0] if c.recompute else batch.sampler_logp_BT[b, : batch.length_B[b] - 1]
+            for b in rows
+        ]
     gradients, stats = [], {"loss": 0.0, "clip_fraction": 0.0, "grad_norm": 0.0}
     learner = Descent(model)
     for minibatch in range(c.minibatches):
@@ -516,7 +649,14 @@ def close(left, right, tolerance=2e-6):
 
 UPDATES = [
     RLConfig(group_size=4, max_tokens=16, minibatches=2, recompute=False),
-    RLConfig(group_size=4, max_tokens=16, minibatches=1, recompute=True, average="response", temperature=0.7),
+    RLConfig(
+        group_size=4,
+        max_tokens=16,
+        minibatches=1,
+        recompute=True,
+        average="response",
+        temperature=0.7,
+    ),
     RLConfig(group_size=4, max_tokens=16, minibatches=4, recompute=True, kl=0.2, temperature=0.8),
 ]
 
@@ -524,15 +664,27 @@ UPDATES = [
 @pytest.mark.parametrize("c", UPDATES, ids=["token", "response", "kl"])
 @pytest.mark.parametrize("name", LOSSES)
 def test_update_equals_the_slow_one_whatever_the_micro_batches(name, c):
-    """Also: rows without advantage, which update leaves out and the slow one does not, change nothing."""
+    """Also: rows without advantage, which update leaves out and the slow one does not, change
+    nothing."""
     batch, reference, slow = random_batch(7, c.temperature), tiny(5), tiny()
     gradients, expected = slow_update(slow, batch, ADV, c, 0.05, LOSSES[name], reference)
-    assert max(g.abs().max() for step in gradients for g in step) > 0.01  # not a comparison of zeros
+    assert (
+        max(g.abs().max() for step in gradients for g in step) > 0.01
+    )  # not a comparison of zeros
     results = []
     for budget in (60, 100_000):
         model = tiny()
         learner = Descent(model)
-        stats = update(model, learner, batch, ADV, replace(c, train_tokens=budget), 0.05, LOSSES[name], reference)
+        stats = update(
+            model,
+            learner,
+            batch,
+            ADV,
+            replace(c, train_tokens=budget),
+            0.05,
+            LOSSES[name],
+            reference,
+        )
         assert len(learner.seen) == c.minibatches
         for seen, wanted in zip(learner.seen, gradients, strict=True):
             close(seen, wanted)
@@ -546,7 +698,15 @@ def test_update_equals_the_slow_one_whatever_the_micro_batches(name, c):
 
 def test_statistics_of_an_update_are_means_over_the_tokens_trained():
     model, reference, batch = tiny(), tiny(5), random_batch(7)
-    stats = update(model, Descent(model), batch, ADV, RLConfig(group_size=4, minibatches=2), 0.0, reference=reference)  # lr 0
+    stats = update(
+        model,
+        Descent(model),
+        batch,
+        ADV,
+        RLConfig(group_size=4, minibatches=2),
+        0.0,
+        reference=reference,
+    )  # lr 0
     entropy, kl, gap = [], [], []
     with torch.no_grad():
         for b in torch.where(ADV != 0)[0].tolist():
@@ -554,17 +714,26 @@ def test_statistics_of_an_update_are_means_over_the_tokens_trained():
             ref, _ = token_logp(reference, batch.ids_BT[b : b + 1])
             own = batch.mask_BT[b]
             entropy, kl = entropy + h[0, own].tolist(), kl + k3(logp, ref)[0, own].tolist()
-            if b // 4 % 2 == 0:  # the first minibatch: later ones have moved away from the sampler for good reason
+            if (
+                b // 4 % 2 == 0
+            ):  # the first minibatch: later ones have moved away from the sampler for good reason
                 gap += (logp[0] - batch.sampler_logp_BT[b])[own].abs().tolist()
     assert stats["entropy"] == pytest.approx(sum(entropy) / len(entropy), rel=1e-4)
-    assert stats["kl"] == pytest.approx(sum(kl) / len(kl), rel=1e-4)  # watched, although it has no weight in the loss
+    assert stats["kl"] == pytest.approx(
+        sum(kl) / len(kl), rel=1e-4
+    )  # watched, although it has no weight in the loss
     assert stats["gap"] == pytest.approx(sum(gap) / len(gap), rel=1e-4)
 
 
 def test_padding_of_the_batch_changes_no_gradient():
     batch, c = random_batch(7), RLConfig(group_size=4, minibatches=2)
     wide = lambda x, value: torch.nn.functional.pad(x, (0, 6), value=value)  # noqa: E731
-    padded = Batch(wide(batch.ids_BT, 9), wide(batch.mask_BT, False), wide(batch.sampler_logp_BT, 0.0), batch.length_B)
+    padded = Batch(
+        wide(batch.ids_BT, 9),
+        wide(batch.mask_BT, False),
+        wide(batch.sampler_logp_BT, 0.0),
+        batch.length_B,
+    )
     seen = []
     for b in (batch, padded):
         model = tiny()
@@ -572,7 +741,8 @@ def test_padding_of_the_batch_changes_no_gradient():
         update(model, learner, b, ADV, c, 0.05)
         seen.append([g for step in learner.seen for g in step])
     assert all(torch.equal(x, y) for x, y in zip(*seen))
-    # and more padding *inside* the forward pass, as a longer neighbour in the micro-batch would bring
+    # and more padding *inside* the forward pass, as a longer neighbour in the micro-batch would
+    # bring
     logp, _ = token_logp(tiny(), batch.ids_BT)
     logp_wide, _ = token_logp(tiny(), padded.ids_BT)
     torch.testing.assert_close(logp_wide[:, :-6], logp, rtol=1e-5, atol=1e-5)
@@ -587,7 +757,9 @@ def test_every_minibatch_is_compared_with_the_policy_that_sampled(recompute):
         calls.append((logp.detach(), old))
         return grpo_loss(logp, old, *rest)
 
-    ids = torch.randint(2, V, (20, 6), generator=torch.Generator().manual_seed(0)).tolist()  # one length: one micro-batch
+    ids = torch.randint(
+        2, V, (20, 6), generator=torch.Generator().manual_seed(0)
+    ).tolist()  # one length: one micro-batch
     batch = to_batch(rollouts_by_hand(ids[:4], ids[4:], group=4), PAD, "cpu")
     c = RLConfig(group_size=4, minibatches=2, temperature=0.7, recompute=recompute)
     adv = torch.where(ADV == 0, 0.3, ADV)
@@ -604,9 +776,12 @@ def test_every_minibatch_is_compared_with_the_policy_that_sampled(recompute):
 
 @pytest.mark.parametrize("minibatches", [1, 2, 4])
 def test_only_minibatches_that_come_after_a_step_are_scored(minibatches, monkeypatch):
-    """The first one is learned from by the policy that wrote it: its update knows the log-probs anyhow."""
+    """The first one is learned from by the policy that wrote it: its update knows the log-probs
+    anyhow."""
     scored, whole = [], grpo.score_tokens
-    monkeypatch.setattr(grpo, "score_tokens", lambda *given: scored.append(len(given[2].ids_BT)) or whole(*given))
+    monkeypatch.setattr(
+        grpo, "score_tokens", lambda *given: scored.append(len(given[2].ids_BT)) or whole(*given)
+    )
     model, batch = tiny(), to_batch(random_rollouts(7), PAD, "cpu")
     c = RLConfig(group_size=4, minibatches=minibatches, recompute=True)
     update(model, Descent(model), batch, torch.where(ADV == 0, 0.3, ADV), c, 0.1)
@@ -624,7 +799,14 @@ def test_a_rollout_without_any_signal_leaves_the_model_alone():
 def test_a_minibatch_without_signal_makes_no_step():
     model, batch = tiny(), to_batch(random_rollouts(7), PAD, "cpu")
     learner = Descent(model)
-    update(model, learner, batch, torch.where(torch.arange(16) // 4 % 2 == 1, 0.0, ADV), RLConfig(group_size=4), 0.1)
+    update(
+        model,
+        learner,
+        batch,
+        torch.where(torch.arange(16) // 4 % 2 == 1, 0.0, ADV),
+        RLConfig(group_size=4),
+        0.1,
+    )
     assert len(learner.seen) == 1
 
 
@@ -636,9 +818,20 @@ def test_an_update_makes_the_better_response_likelier_and_the_worse_one_less_lik
     batch = to_batch(rollouts, PAD, "cpu")
     adv = advantages(torch.tensor([[1.1, 0.1]])).flatten()
     learner, lr = (Learner(model), 1e-3) if kernel == "AdamW" else (Descent(model), 0.02)
-    likelihood = lambda: (token_logp(model, batch.ids_BT)[0] * batch.mask_BT).sum(1).detach()  # noqa: E731
+
+    def likelihood():
+        return (token_logp(model, batch.ids_BT)[0] * batch.mask_BT).sum(1).detach()
+
     before = likelihood()
-    update(model, learner, batch, adv, RLConfig(group_size=2, minibatches=1, recompute=True), lr, LOSSES[name])
+    update(
+        model,
+        learner,
+        batch,
+        adv,
+        RLConfig(group_size=2, minibatches=1, recompute=True),
+        lr,
+        LOSSES[name],
+    )
     change = likelihood() - before
     assert change[0] > 1e-3 and change[1] < -1e-3
 
@@ -651,7 +844,9 @@ def test_repeated_updates_teach_the_model_to_stop():
     chance = lambda: model(torch.tensor([[5, 6, 7]])).softmax(-1)[0, -1, STOP].item()  # noqa: E731
     before = chance()
     for _ in range(40):
-        update(model, learner, batch, adv, RLConfig(group_size=2, minibatches=1, recompute=True), 5e-3)
+        update(
+            model, learner, batch, adv, RLConfig(group_size=2, minibatches=1, recompute=True), 5e-3
+        )
     assert before < 0.2 and chance() > 0.5
 
 
@@ -660,7 +855,8 @@ def test_repeated_updates_teach_the_model_to_stop():
 
 def test_learning_rate_warms_up_then_falls_on_a_line():
     c = RLConfig(lr=1.0, warmup=5, steps=100, lr_end=0.1)
-    # step 0: 1/5 of the way up; step 4: up, and 4% of the way down 0.9; step 50: half-way down; the end: a tenth
+    # step 0: 1/5 of the way up; step 4: up, and 4% of the way down 0.9; step 50: half-way down; the
+    # end: a tenth
     for step, expected in ((0, 0.2), (1, 0.4 * 0.991), (4, 0.964), (50, 0.55), (100, 0.1)):
         assert learning_rate(step, c) == pytest.approx(expected)
     assert learning_rate(0, replace(c, warmup=0)) == 1.0
@@ -669,7 +865,11 @@ def test_learning_rate_warms_up_then_falls_on_a_line():
 
 def test_the_loop_compares_within_groups_and_follows_the_schedule():
     model = tiny()
-    learner, c, seen = Descent(model), RLConfig(group_size=2, minibatches=1, lr=0.1, warmup=2, steps=4), []
+    learner, c, seen = (
+        Descent(model),
+        RLConfig(group_size=2, minibatches=1, lr=0.1, warmup=2, steps=4),
+        [],
+    )
     right, wrong, malformed = Reward(1.0, 1.0, 1.0), Reward(0.0, 1.0, 1.0), Reward(0.0, 0.0, 1.0)
 
     def generate(step):
@@ -681,6 +881,8 @@ def test_the_loop_compares_within_groups_and_follows_the_schedule():
     assert [step for step, *_ in seen] == [1, 2]
     high = 0.5 / (math.sqrt(0.5) + 1e-4)  # rewards 1.1 and 0.1
     for _, _, adv, stats in seen:
-        torch.testing.assert_close(adv, torch.tensor([high, -high, 0.0, 0.0, -high, high]), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(
+            adv, torch.tensor([high, -high, 0.0, 0.0, -high, high]), rtol=1e-5, atol=1e-6
+        )
         assert stats["signal"] == pytest.approx(2 / 3)
     assert learner.lrs == pytest.approx([learning_rate(1, c), learning_rate(2, c)])

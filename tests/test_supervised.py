@@ -1,4 +1,5 @@
-"""The cross-entropy loop: the loss by hand, what the Learner does to which weights, and that a resumed run is the same run."""
+"""The cross-entropy loop: the loss by hand, what the Learner does to which weights, and that a
+resumed run is the same run."""
 
 import io
 import math
@@ -19,7 +20,7 @@ V = 24
 TINY = ModelConfig(
     vocab_size=V, width=16, layers=3, heads=2, kv_rank=8, nope_width=4, rope_width=4, value_width=4,
     dense_width=24, experts=4, top_k=2, expert_width=8, positions=64, init_std=0.2,
-)  # fmt: skip
+)
 DENSE = replace(TINY, experts=0)
 
 
@@ -42,7 +43,11 @@ def by_loop(model, ids: torch.Tensor, mask=None) -> float:
     for b in range(len(ids)):
         for t in range(ids.shape[1] - 1):
             if mask is None or mask[b, t]:
-                terms.append(minus_log_softmax(model(ids[b : b + 1, : t + 1])[0, -1].tolist(), int(ids[b, t + 1])))
+                terms.append(
+                    minus_log_softmax(
+                        model(ids[b : b + 1, : t + 1])[0, -1].tolist(), int(ids[b, t + 1])
+                    )
+                )
     return sum(terms) / len(terms)
 
 
@@ -79,9 +84,15 @@ def test_tokens_that_are_not_to_be_predicted_and_come_last_do_not_matter():
     mask = torch.arange(8).expand(3, 8) < 5
     other = ids.clone()
     other[:, 6:] = (other[:, 6:] + 1) % V
-    assert language_loss(model, ids, mask, PretrainConfig())[0] == language_loss(model, other, mask, PretrainConfig())[0]
+    assert (
+        language_loss(model, ids, mask, PretrainConfig())[0]
+        == language_loss(model, other, mask, PretrainConfig())[0]
+    )
     other[:, 5] = (other[:, 5] + 1) % V  # the last one that is predicted
-    assert language_loss(model, ids, mask, PretrainConfig())[0] != language_loss(model, other, mask, PretrainConfig())[0]
+    assert (
+        language_loss(model, ids, mask, PretrainConfig())[0]
+        != language_loss(model, other, mask, PretrainConfig())[0]
+    )
 
 
 def test_experts_add_the_balance_loss_and_report_their_load():
@@ -100,7 +111,9 @@ def test_experts_add_the_balance_loss_and_report_their_load():
     assert load.shape == (2, 4)  # two expert layers (the first is dense)
     torch.testing.assert_close(load.sum(1), torch.ones(2))
     for layer, r in zip(load, routing):
-        torch.testing.assert_close(layer, r.expert_BTK.flatten().bincount(minlength=4) / r.expert_BTK.numel())
+        torch.testing.assert_close(
+            layer, r.expert_BTK.flatten().bincount(minlength=4) / r.expert_BTK.numel()
+        )
     torch.testing.assert_close(balance_loss(routing).item(), extra, rtol=1e-5, atol=1e-6)
 
 
@@ -111,10 +124,15 @@ def test_mtp_adds_its_weighted_loss_of_the_token_after_the_next(masked):
     mask = torch.rand(3, 8, generator=torch.Generator().manual_seed(1)) < 0.5 if masked else None
     plain, cross_entropy, _ = language_loss(model, ids, mask, PretrainConfig(mtp_weight=0.0))
     loss, same, _ = language_loss(model, ids, mask, PretrainConfig(mtp_weight=0.3))
-    assert plain.item() == pytest.approx(by_loop(model, ids, mask), rel=1e-5) and same == cross_entropy == plain.detach()
+    assert (
+        plain.item() == pytest.approx(by_loop(model, ids, mask), rel=1e-5)
+        and same == cross_entropy == plain.detach()
+    )
     terms = []
     for b in range(3):
-        for t in range(7):  # position t has read ids up to t, gets token t + 1 beside it, predicts token t + 2
+        for t in range(
+            7
+        ):  # position t has read ids up to t, gets token t + 1 beside it, predicts token t + 2
             if mask is None or mask[b, t + 1]:
                 hidden, _ = model.trunk(ids[b : b + 1, : t + 1])
                 logits = model.mtp_logits(hidden, ids[b : b + 1, 1 : t + 2])[0, -1]
@@ -126,7 +144,11 @@ def test_mtp_trains_its_own_block_and_the_trunk():
     model = tiny(replace(TINY, mtp=True))
     loss, _, load = language_loss(model, random_ids(), None, PretrainConfig())
     loss.backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for n, p in model.named_parameters() if n.startswith("mtp"))
+    assert all(
+        p.grad is not None and p.grad.abs().sum() > 0
+        for n, p in model.named_parameters()
+        if n.startswith("mtp")
+    )
     assert load.shape == (2, 4)  # the extra block is not among the layers that are kept
 
 
@@ -134,9 +156,14 @@ def test_mtp_trains_its_own_block_and_the_trunk():
 
 
 def test_cosine_by_hand():
-    # 1,000 steps, 2% warm-up: 20 steps. Then from 1 to 0.1: half-way (step 510) 0.55, a quarter 0.1 + 0.45 (1 + cos 45 deg)
+    # 1,000 steps, 2% warm-up: 20 steps. Then from 1 to 0.1: half-way (step 510) 0.55, a quarter 0.1
+    # + 0.45 (1 + cos 45 deg)
     rate = lambda step: cosine(step, 1000, 2.0, 0.1, 0.02)  # noqa: E731
-    assert rate(0) == pytest.approx(2 / 20) and rate(9) == pytest.approx(1.0) and rate(19) == rate(20) == pytest.approx(2.0)
+    assert (
+        rate(0) == pytest.approx(2 / 20)
+        and rate(9) == pytest.approx(1.0)
+        and rate(19) == rate(20) == pytest.approx(2.0)
+    )
     assert rate(510) == pytest.approx(1.1)
     assert rate(265) == pytest.approx(2 * (0.1 + 0.45 * (1 + math.sqrt(0.5))))
     assert rate(1000) == pytest.approx(0.2) and rate(5000) == pytest.approx(0.2)
@@ -154,7 +181,8 @@ def test_cosine_of_very_short_runs():
 
 
 def test_weight_decay_falls_on_matrices_only():
-    """With gradients of zero AdamW moves nothing but by decay: matrices shrink by lr * decay, vectors stay."""
+    """With gradients of zero AdamW moves nothing but by decay: matrices shrink by lr * decay,
+    vectors stay."""
     model = tiny()
     learner = Learner(model, weight_decay=0.1)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -164,17 +192,22 @@ def test_weight_decay_falls_on_matrices_only():
     kinds = {name: p.ndim > 1 for name, p in model.named_parameters()}
     assert not kinds["norm.weight"] and kinds["head.weight"] and len(set(kinds.values())) == 2
     for name, p in model.named_parameters():
-        torch.testing.assert_close(p.detach(), before[name] * (0.95 if kinds[name] else 1.0), rtol=1e-6, atol=0)
+        torch.testing.assert_close(
+            p.detach(), before[name] * (0.95 if kinds[name] else 1.0), rtol=1e-6, atol=0
+        )
 
 
 def test_every_parameter_is_learned_exactly_once():
     model = tiny(replace(TINY, mtp=True))
     owned = [id(p) for group in Learner(model).optimizer.param_groups for p in group["params"]]
-    assert sorted(owned) == sorted(id(p) for p in model.parameters()) and len(set(owned)) == len(owned)
+    assert sorted(owned) == sorted(id(p) for p in model.parameters()) and len(set(owned)) == len(
+        owned
+    )
 
 
 def test_a_step_of_adamw_by_hand():
-    """First step: m / (1 - 0.9) = g, v / (1 - 0.95) = g squared, so each weight moves by lr against its gradient's sign."""
+    """First step: m / (1 - 0.9) = g, v / (1 - 0.95) = g squared, so each weight moves by lr against
+    its gradient's sign."""
     model = tiny(DENSE)
     learner = Learner(model)
     before = [p.detach().clone() for p in learner.parameters]
@@ -184,7 +217,9 @@ def test_a_step_of_adamw_by_hand():
     learner.step(1e-3)
     for p, old, sign in zip(learner.parameters, before, signs):
         sure = sign != 0
-        torch.testing.assert_close((p.detach() - old)[sure], -1e-3 * sign[sure], rtol=2e-2, atol=1e-6)
+        torch.testing.assert_close(
+            (p.detach() - old)[sure], -1e-3 * sign[sure], rtol=2e-2, atol=1e-6
+        )
         assert p.grad is None
     assert learner.optimizer.param_groups[0]["betas"] == (0.9, 0.95)
 
@@ -198,9 +233,13 @@ def test_the_gradient_is_clipped_and_its_norm_before_that_is_reported(clip):
     gradients = [p.grad.clone() for p in learner.parameters]
     norm = math.sqrt(sum(float((g.double() ** 2).sum()) for g in gradients))
     assert norm > 0.05 and learner.step(0.1).item() == pytest.approx(norm, rel=1e-5)
-    for p, g in zip(learner.parameters, gradients):  # Adam's first moment after one step is a tenth of what it was given
+    for p, g in zip(
+        learner.parameters, gradients
+    ):  # Adam's first moment after one step is a tenth of what it was given
         expected = 0.1 * g * min(1.0, clip / norm)
-        torch.testing.assert_close(learner.optimizer.state[p]["exp_avg"], expected, rtol=1e-4, atol=1e-9)
+        torch.testing.assert_close(
+            learner.optimizer.state[p]["exp_avg"], expected, rtol=1e-4, atol=1e-9
+        )
 
 
 # ---------------------------------------------------------------- the router's bias
@@ -211,7 +250,9 @@ def test_the_bias_moves_against_the_load_by_a_fixed_step():
     load = torch.tensor([[0.4, 0.25, 0.25, 0.1], [0.1, 0.2, 0.3, 0.4]])
     move_router_bias(model, load, 0.01)
     expected = torch.tensor([[-0.01, 0.0, 0.0, 0.01], [0.01, 0.01, -0.01, -0.01]])
-    torch.testing.assert_close(torch.stack([layer.bias_E for layer in model.expert_layers()]), expected)
+    torch.testing.assert_close(
+        torch.stack([layer.bias_E for layer in model.expert_layers()]), expected
+    )
 
 
 def test_fit_moves_the_bias_until_the_last_tenth_of_the_steps():
@@ -225,32 +266,53 @@ def test_fit_moves_the_bias_until_the_last_tenth_of_the_steps():
     train_supervised(model, Learner(model), batches, PretrainConfig(balance_rate=0.01), 10, on_step)
     for step in range(9):
         change = biases[step + 1] - biases[step]
-        torch.testing.assert_close(change, 0.01 * torch.sign(0.25 - loads[step]), rtol=1e-4, atol=1e-7)
+        torch.testing.assert_close(
+            change, 0.01 * torch.sign(0.25 - loads[step]), rtol=1e-4, atol=1e-7
+        )
     assert torch.equal(biases[10], biases[9]) and biases[9].abs().max() > 0
 
 
 def test_the_bias_balances_experts_that_began_out_of_balance():
-    """The point of it (V3 section 2.1.2): a layer that prefers one expert comes to use all of them."""
+    """The point of it (V3 section 2.1.2): a layer that prefers one expert comes to use all of
+    them."""
     model, loads = tiny(), []
     with torch.no_grad():
         for layer in model.expert_layers():
             layer.bias_E += torch.tensor([0.5, 0.0, 0.0, -0.5])
     batches = [(random_ids(seed, B=8, T=20), None) for seed in range(60)]
-    train_supervised(model, Learner(model), batches, PretrainConfig(balance_rate=0.03, lr=1e-4), 60, lambda step: loads.append(step.load_LE))
+    train_supervised(
+        model,
+        Learner(model),
+        batches,
+        PretrainConfig(balance_rate=0.03, lr=1e-4),
+        60,
+        lambda step: loads.append(step.load_LE),
+    )
     assert loads[0].max() > 0.45 and loads[-1].max() < 0.35 and loads[-1].min() > 0.15
 
 
 # ---------------------------------------------------------------- the loop
 
-TEXT = torch.tensor([3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3, 8, 4, 6, 2, 6, 4, 3, 3, 8, 3, 2, 7, 9, 5])
+TEXT = torch.tensor(
+    [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3, 8, 4, 6, 2, 6, 4, 3, 3, 8, 3, 2, 7, 9, 5]
+)
 
 
-@pytest.mark.parametrize("config", [TINY, DENSE, replace(TINY, mtp=True)], ids=["experts", "dense", "mtp"])
+@pytest.mark.parametrize(
+    "config", [TINY, DENSE, replace(TINY, mtp=True)], ids=["experts", "dense", "mtp"]
+)
 def test_a_tiny_model_memorises_a_small_text(config):
     """From ln 24 = 3.2 nats a token to almost none; what it has learned is the text."""
     model, losses = tiny(replace(config, init_std=0.02)), []
     c = PretrainConfig(lr=1e-2, weight_decay=0.0)
-    train_supervised(model, Learner(model), [(TEXT[None], None)] * 100, c, 100, lambda step: losses.append(step.loss.item()))
+    train_supervised(
+        model,
+        Learner(model),
+        [(TEXT[None], None)] * 100,
+        c,
+        100,
+        lambda step: losses.append(step.loss.item()),
+    )
     assert losses[0] == pytest.approx(math.log(V), abs=0.1)
     assert losses[-1] < 0.1
     assert (model(TEXT[None, :-1]).argmax(-1) == TEXT[1:]).float().mean() > 0.95
@@ -260,8 +322,17 @@ def test_masked_tokens_are_not_learned():
     """Trained on the second half only, the first half stays as good as unknown."""
     model = tiny(replace(DENSE, init_std=0.02))
     mask = (torch.arange(31) >= 15)[None]
-    train_supervised(model, Learner(model), [(TEXT[None], mask)] * 100, PretrainConfig(lr=1e-2, weight_decay=0.0), 100, lambda step: None)
-    each = torch.nn.functional.cross_entropy(model(TEXT[None, :-1])[0], TEXT[1:], reduction="none").detach()
+    train_supervised(
+        model,
+        Learner(model),
+        [(TEXT[None], mask)] * 100,
+        PretrainConfig(lr=1e-2, weight_decay=0.0),
+        100,
+        lambda step: None,
+    )
+    each = torch.nn.functional.cross_entropy(
+        model(TEXT[None, :-1])[0], TEXT[1:], reduction="none"
+    ).detach()
     assert each[15:].mean() < 0.1 and each[:15].mean() > 2
 
 
@@ -270,12 +341,20 @@ def test_every_step_is_reported_with_what_the_optimizer_received():
     learner, c = Learner(model), PretrainConfig(lr=1e-3, warmup=0.4)
 
     def on_step(step: Step):
-        assert step.lr == learner.optimizer.param_groups[0]["lr"] == learner.optimizer.param_groups[1]["lr"]
+        assert (
+            step.lr
+            == learner.optimizer.param_groups[0]["lr"]
+            == learner.optimizer.param_groups[1]["lr"]
+        )
         seen.append(step)
 
-    train_supervised(model, learner, ((random_ids(seed), None) for seed in range(99)), c, 5, on_step)
+    train_supervised(
+        model, learner, ((random_ids(seed), None) for seed in range(99)), c, 5, on_step
+    )
     assert [s.step for s in seen] == [0, 1, 2, 3, 4]
-    assert [s.lr for s in seen] == pytest.approx([cosine(step, 5, 1e-3, 0.1, 0.4) for step in range(5)])
+    assert [s.lr for s in seen] == pytest.approx(
+        [cosine(step, 5, 1e-3, 0.1, 0.4) for step in range(5)]
+    )
     before = tiny()  # the first report is about the weights before the step
     assert seen[0].loss.item() == pytest.approx(by_loop(before, random_ids(0)), rel=1e-5)
     assert all(s.grad_norm > 0 for s in seen)
@@ -292,7 +371,14 @@ def test_a_resumed_run_is_the_same_run_bit_by_bit(mtp):
     config, c = replace(TINY, mtp=mtp), PretrainConfig(lr=1e-2, balance_rate=0.01)
     batches = [(random_ids(seed), None) for seed in range(6)]
     straight, reports = tiny(config), []
-    train_supervised(straight, Learner(straight, 0.1), batches, c, 6, lambda step: reports.append(step.loss.item()))
+    train_supervised(
+        straight,
+        Learner(straight, 0.1),
+        batches,
+        c,
+        6,
+        lambda step: reports.append(step.loss.item()),
+    )
 
     first = tiny(config)
     learner = Learner(first, 0.1)
@@ -309,14 +395,27 @@ def test_a_resumed_run_is_the_same_run_bit_by_bit(mtp):
     state = torch.load(io.BytesIO(disk.getvalue()), weights_only=True)
     second.load_state_dict(state["model"])
     second_learner.restore(state["learner"])
-    train_supervised(second, second_learner, batches[3:], c, 6, lambda step: again.append(step.loss.item()), first=3)
+    train_supervised(
+        second,
+        second_learner,
+        batches[3:],
+        c,
+        6,
+        lambda step: again.append(step.loss.item()),
+        first=3,
+    )
     assert again == reports
-    assert all(torch.equal(a, b) for a, b in zip(straight.state_dict().values(), second.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(straight.state_dict().values(), second.state_dict().values(), strict=True)
+    )
     assert not torch.equal(first.head.weight, second.head.weight)
 
     forgetful = tiny(config)  # the test notices a Learner that forgets its moments
     forgetful.load_state_dict(state["model"])
-    train_supervised(forgetful, Learner(forgetful, 0.1), batches[3:], c, 6, lambda step: None, first=3)
+    train_supervised(
+        forgetful, Learner(forgetful, 0.1), batches[3:], c, 6, lambda step: None, first=3
+    )
     assert not torch.equal(forgetful.head.weight, straight.head.weight)
 
 
@@ -333,10 +432,18 @@ def test_expert_load_by_hand():
 
 @pytest.mark.parametrize("config", [TINY, DENSE], ids=["experts", "dense"])
 def test_gradients_from_a_graph_train_the_same_model(config, monkeypatch):
-    """CUDA graphs need CUDA; a stand-in computes anew, into the tensors that the capture left, as a replay does."""
-    batches = [(random_ids(seed), None) for seed in range(7)] + [(random_ids(9, B=2), None)]  # the last one has another shape
+    """CUDA graphs need CUDA; a stand-in computes anew, into the tensors that the capture left, as a
+    replay does."""
+    batches = [(random_ids(seed), None) for seed in range(7)] + [
+        (random_ids(9, B=2), None)
+    ]  # the last one has another shape
     batches.insert(5, (random_ids(8), random_ids(7)[:, 1:] < V // 2))  # and one a mask
-    plain, fast, losses, settings = tiny(config), tiny(config), ([], []), PretrainConfig(lr=1e-2, balance_rate=0.01)
+    plain, fast, losses, settings = (
+        tiny(config),
+        tiny(config),
+        ([], []),
+        PretrainConfig(lr=1e-2, balance_rate=0.01),
+    )
     learner, replays = Learner(fast), []
     usual, graphed = learner.gradients, Replayed(learner)
 
@@ -367,8 +474,17 @@ def test_gradients_from_a_graph_train_the_same_model(config, monkeypatch):
     monkeypatch.setattr(torch.cuda, "graph", capture)
     graphed._capture = captured
     learner.gradients = graphed
-    train_supervised(plain, Learner(plain), batches, settings, len(batches), lambda step: losses[0].append(step.loss))
-    train_supervised(fast, learner, batches, settings, len(batches), lambda step: losses[1].append(step.loss))
+    train_supervised(
+        plain,
+        Learner(plain),
+        batches,
+        settings,
+        len(batches),
+        lambda step: losses[0].append(step.loss),
+    )
+    train_supervised(
+        fast, learner, batches, settings, len(batches), lambda step: losses[1].append(step.loss)
+    )
     assert torch.stack(losses[0]).tolist() == torch.stack(losses[1]).tolist()
     assert [ids.tolist() for ids in replays] == [batches[i][0].tolist() for i in (3, 4, 6, 7)]
     assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), fast.parameters()))

@@ -23,7 +23,8 @@ def tokenizer() -> Tokenizer:
 
 
 def library_ids(tokenizer: Tokenizer, text: str) -> list[int]:
-    """The specification: the `tokenizers` library itself, without our cache and our copy of its splitting."""
+    """The specification: the `tokenizers` library itself, without our cache and our copy of its
+    splitting."""
     return tokenizer.library.encode(text, add_special_tokens=False).ids
 
 
@@ -43,13 +44,45 @@ def test_documents_are_encoded_as_by_the_library(tokenizer):
     check(tokenizer, "".join(documents[:200]))
 
 
-# Joined at random, these meet every seam between pieces: signs and their spaces, words with commas, tags.
+# Joined at random, these meet every seam between pieces: signs and their spaces, words with commas,
+# tags.
 PARTS = [
     *SPECIAL_TOKENS,
     *("<", ">", "|", "/", "<|", "|>", "<think", "think>", "<|end", "end|>", "</"),
     *(" ", "  ", "\n", "\t", "\r\n", "\x0b", "\x0c", "\x1c", "\x1f", "\x85", "\xa0", "\x00"),
-    *("\u2028", "\u3000", "\u200b", "\ufeff", "é", "e\u0301", "ſ", "K", "İ", "ß", "😀", "Ġ", "Ċ", "\ufffd"),
-    *(" + ", " - ", " * (", ") / ", " = ", "+", "(", "))", ", ", "，", "：", "：", "? ", "。", "、"),
+    *(
+        "\u2028",
+        "\u3000",
+        "\u200b",
+        "\ufeff",
+        "é",
+        "e\u0301",
+        "ſ",
+        "K",
+        "İ",
+        "ß",
+        "😀",
+        "Ġ",
+        "Ċ",
+        "\ufffd",
+    ),
+    *(
+        " + ",
+        " - ",
+        " * (",
+        ") / ",
+        " = ",
+        "+",
+        "(",
+        "))",
+        ", ",
+        "，",
+        "：",
+        "：",
+        "? ",
+        "。",
+        "、",
+    ),
     *("0", "65", "yes", "not ", "wait, ", "\ntry ", "\n等等，", "等等", "不是", "don't"),
 ]
 mixed = st.lists(st.one_of(st.sampled_from(PARTS), st.text(max_size=2)), max_size=10).map("".join)
@@ -60,19 +93,36 @@ mixed = st.lists(st.one_of(st.sampled_from(PARTS), st.text(max_size=2)), max_siz
 @example("\x1c + 1")
 @example("<think>\x1d \x1e-")
 def test_any_text_is_encoded_as_by_the_library_and_decoded_to_itself(tokenizer, text):
-    """No text is skipped: special tokens and their fragments are taken apart by both sides alike."""
+    """No text is skipped: special tokens and their fragments are taken apart by both sides
+    alike."""
     check(tokenizer, text)
 
 
 def test_every_white_space_and_control_character(tokenizer):
-    """Python's and the library's regular expressions need not agree on what a space is: try each at a seam."""
+    """Python's and the library's regular expressions need not agree on what a space is: try each at
+    a seam."""
     kinds = ("Cc", "Cf", "Zs", "Zl", "Zp")
-    odd = [c for c in map(chr, range(sys.maxunicode + 1)) if c.isspace() or unicodedata.category(c) in kinds]
+    odd = [
+        c
+        for c in map(chr, range(sys.maxunicode + 1))
+        if c.isspace() or unicodedata.category(c) in kinds
+    ]
     assert len(odd) > 100
     wrong = []
     for c in odd:
-        for text in (f"{c} + 1", f"1{c} = 2", f"yes{c} no", f", {c} yes", f"等{c} 等", f"{c}{c} ", f"\n{c} wait, "):
-            if tokenizer.encode(text) != library_ids(tokenizer, text) or tokenizer.decode(tokenizer.encode(text)) != text:
+        for text in (
+            f"{c} + 1",
+            f"1{c} = 2",
+            f"yes{c} no",
+            f", {c} yes",
+            f"等{c} 等",
+            f"{c}{c} ",
+            f"\n{c} wait, ",
+        ):
+            if (
+                tokenizer.encode(text) != library_ids(tokenizer, text)
+                or tokenizer.decode(tokenizer.encode(text)) != text
+            ):
                 wrong.append(ascii(text))
     assert not wrong, wrong
 
@@ -80,7 +130,12 @@ def test_every_white_space_and_control_character(tokenizer):
 def test_a_sample_of_all_code_points(tokenizer):
     rng = Random(0)
     for _ in range(3000):
-        text = "".join(chr(rng.choice((rng.randrange(0x3000), rng.randrange(0x10000), rng.randrange(0x110000)))) for _ in range(6))
+        text = "".join(
+            chr(
+                rng.choice((rng.randrange(0x3000), rng.randrange(0x10000), rng.randrange(0x110000)))
+            )
+            for _ in range(6)
+        )
         text = re.sub("[\ud800-\udfff]", " + ", text)
         check(tokenizer, text)
 
@@ -90,7 +145,11 @@ def test_cache_does_not_change_the_result(tokenizer):
     texts = sample_text(CONFIG, 2, 50)
     fresh = Tokenizer.from_text(tokenizer.to_text())
     first = [fresh.encode(t) for t in texts]
-    assert first == [fresh.encode(t) for t in texts] == [tokenizer.encode(t) for t in reversed(texts)][::-1]
+    assert (
+        first
+        == [fresh.encode(t) for t in texts]
+        == [tokenizer.encode(t) for t in reversed(texts)][::-1]
+    )
     for text in ("7", " = ", "<think>", "1 = 2"):
         fresh.encode(text).append(-1)  # what a caller does with his list must not reach the cache
         assert -1 not in fresh.encode(text)
@@ -103,7 +162,16 @@ def test_digits_are_single_tokens(tokenizer):
     for i in range(len(tokenizer)):
         text = tokenizer.decode([i])
         assert not re.search("[0-9]", text) or (i in digits and len(text) == 1), text
-    for text in ("123", "a1b2", "1,000", " 7 ", "等3个", "19 + 36 = 55", "<think>5</think>", "0.5e10"):
+    for text in (
+        "123",
+        "a1b2",
+        "1,000",
+        " 7 ",
+        "等3个",
+        "19 + 36 = 55",
+        "<think>5</think>",
+        "0.5e10",
+    ):
         ids = tokenizer.encode(text)
         assert [tokenizer.decode([i]) for i in ids if i in digits] == re.findall("[0-9]", text)
 
@@ -119,16 +187,23 @@ def test_special_tokens(tokenizer):
 
 
 def test_prompts_end_at_a_token_boundary(tokenizer):
-    """The ids of a prompt begin the ids of the whole document: what is sampled continues what was trained on."""
+    """The ids of a prompt begin the ids of the whole document: what is sampled continues what was
+    trained on."""
     for question in ("Use 19, 36, 55, 7 to make 65.", "98 + 45 =", "用1、2算出3。", ""):
         head = tokenizer.encode(prompt(question))
-        for document in (render(question, "1 + 1"), render(question, "1", "36 + 55 = 91, not 65"), render(question, "1", "")):
+        for document in (
+            render(question, "1 + 1"),
+            render(question, "1", "36 + 55 = 91, not 65"),
+            render(question, "1", ""),
+        ):
             assert tokenizer.encode(document)[: len(head)] == head
 
 
 def test_vocabulary_is_as_large_as_asked_for(tokenizer):
     assert len(tokenizer) == CONFIG.vocab_size == 512
-    assert len(tokenizer.encode(" = ")) == len(tokenizer.encode(", not ")) == 1, "frequent pieces are one token"
+    assert len(tokenizer.encode(" = ")) == len(tokenizer.encode(", not ")) == 1, (
+        "frequent pieces are one token"
+    )
 
 
 def test_training_and_saving_round_trip(tokenizer):
@@ -139,7 +214,10 @@ def test_training_and_saving_round_trip(tokenizer):
     loaded = Tokenizer.from_text(tokenizer.to_text())
     assert loaded.to_text() == tokenizer.to_text() and len(loaded) == len(tokenizer)
     for text in texts[:200]:
-        assert loaded.encode(text) == tokenizer.encode(text) and loaded.decode(loaded.encode(text)) == text
+        assert (
+            loaded.encode(text) == tokenizer.encode(text)
+            and loaded.decode(loaded.encode(text)) == text
+        )
     assert [loaded.id(t) for t in SPECIAL_TOKENS] == [tokenizer.id(t) for t in SPECIAL_TOKENS]
 
 
@@ -156,7 +234,8 @@ def test_ids_holding(tokenizer):
 
 
 def test_decode_is_total(tokenizer):
-    """A policy may sample half a character: that decodes to a replacement character, never to an error."""
+    """A policy may sample half a character: that decodes to a replacement character, never to an
+    error."""
     rng = Random(1)
     assert tokenizer.decode([]) == ""
     for _ in range(500):
