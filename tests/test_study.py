@@ -1,4 +1,6 @@
-"""Studies: the corpora hold what they claim, the hooks change what they claim and nothing else, a study ends and goes on."""
+"""Studies: the corpora hold what they claim, the hooks change what they claim and nothing else,
+a study ends and goes on.
+"""
 
 import json
 import os
@@ -16,9 +18,8 @@ from minir1 import grpo
 from minir1.checkpoint import load_checkpoint
 from minir1.config import CorpusConfig, ModelConfig, RLConfig, UserError, apply
 from minir1.console.flags import parse_command_line
-from minir1.corpus import mixture as corpus
-from minir1.experiments.studies import command as study
-from minir1.experiments.studies import corpora as study_corpus
+from minir1.corpus import mixture
+from minir1.experiments.studies import command, corpora
 from minir1.experiments.studies import hooks as study_hooks
 from minir1.experiments.studies.figures import curves_of, over_seeds
 from minir1.experiments.studies.hooks import parts_of
@@ -51,26 +52,32 @@ CORPORA = [PRESETS["cpu"].corpus, PRESETS["t4"].corpus]
 @pytest.mark.parametrize("config", CORPORA)
 @pytest.mark.parametrize("dose", DOSES)
 def test_a_dose_is_the_share_of_countdown_documents_with_more_than_one_attempt(config, dose):
-    texts = study_corpus.sample({"dose": dose}, config, 0, 4000)
-    puzzles = [t for t in texts if study_corpus.is_countdown(t)]
-    several = sum(len(study_corpus.attempts_in(t)) > 1 for t in puzzles)
+    texts = corpora.sample({"dose": dose}, config, 0, 4000)
+    puzzles = [t for t in texts if corpora.is_countdown(t)]
+    several = sum(len(corpora.attempts_in(t)) > 1 for t in puzzles)
     expected = dose * len(puzzles)
-    assert abs(several - expected) <= 4 * max(1, expected * (1 - dose)) ** 0.5  # fails once in 16,000
+    error = max(1, expected * (1 - dose)) ** 0.5
+    assert abs(several - expected) <= 4 * error  # fails once in 16,000
     if dose == 0:
         assert several == 0 and "wait" not in "".join(puzzles)
 
 
 def written(config: CorpusConfig, plan: dict, seed: int = 4, count: int = 1500) -> list[str]:
     rng = Random(seed)
-    return [study_corpus.write(plan, rng, config) for _ in range(count)]
+    return [corpora.write(plan, rng, config) for _ in range(count)]
 
 
 @pytest.mark.parametrize("config", CORPORA)
 def test_doses_hold_the_same_puzzles_answers_and_arithmetic(config):
     none, much = (written(config, {"dose": dose}) for dose in (0.0, 0.8))
-    first = lambda texts: [t.split(END)[0] for t in texts]  # noqa: E731
-    assert [t.split("\nAssistant:")[0] for t in first(none)] == [t.split("\nAssistant:")[0] for t in first(much)]
-    assert [t.split("<answer>")[1:] for t in first(none)] == [t.split("<answer>")[1:] for t in first(much)]
+
+    def parts(texts: list[str], mark: str) -> list[list[str]]:
+        return [text.split(END)[0].split(mark) for text in texts]
+
+    questions = [[part[0] for part in parts(texts, "\nAssistant:")] for texts in (none, much)]
+    assert questions[0] == questions[1]
+    answers = [[part[1:] for part in parts(texts, "<answer>")] for texts in (none, much)]
+    assert answers[0] == answers[1]
     pairs = [(a, b) for a, b in zip(none, much) if a != b]
     assert len(pairs) > 300
     for a, b in pairs:
@@ -80,60 +87,66 @@ def test_doses_hold_the_same_puzzles_answers_and_arithmetic(config):
 
 
 def all_steps(texts: str) -> set[str]:
-    """Every equation in the documents, those of a look round before the last step written out by hand."""
+    """Every equation in the documents, those of a look round before the last step by hand."""
     found = set(STEP.findall(texts))
     for value, other, made in re.findall(r"= (\d+), with (\d+): (\d+(?:, \d+)*)", texts):
         x, y = int(value), int(other)
         large, small = max(x, y), min(x, y)
-        options = [(x + y, f"{x} + {y}"), (large - small, f"{large} - {small}"), (x * y, f"{x} * {y}")]
+        options = [(x + y, f"{x} + {y}"), (large - small, f"{large} - {small}")]
+        options.append((x * y, f"{x} * {y}"))
         if small and large % small == 0:
             options.append((large // small, f"{large} / {small}"))
         left = iter(options)
-        found |= {f"{next(step for value, step in left if value == int(v))} = {v}" for v in made.split(", ")}
+        for text in made.split(", "):
+            found.add(f"{next(step for value, step in left if value == int(text))} = {text}")
     return found
 
 
 @pytest.mark.parametrize("config", CORPORA)
 @pytest.mark.parametrize("where", ["near", "far", "nowhere"])
 def test_after_the_transplant_no_countdown_document_retries_or_checks(config, where):
-    texts = study_corpus.sample({"transplant": where}, config, 0, 3000)
+    texts = corpora.sample({"transplant": where}, config, 0, 3000)
     for text in texts:
-        if study_corpus.is_countdown(text):
-            assert len(study_corpus.attempts_in(text)) <= 1
+        if corpora.is_countdown(text):
+            assert len(corpora.attempts_in(text)) <= 1
             assert not re.search(r"wait|try|but|\bnot\b|yes|, no\b|, with \d", text)
-    near, far = ([t for t in texts if mark in t] for mark in ("add up to", "divided by"))
-    retries = {name: sum("\n" in t.split(THINK)[1] for t in found) for name, found in (("near", near), ("far", far))}
-    checks = {name: sum(", yes" in t for t in found) for name, found in (("near", near), ("far", far))}
-    for name, found in (("near", near), ("far", far)):
+    for name, mark in (("near", "add up to"), ("far", "divided by")):
+        found = [text for text in texts if mark in text]
+        retries = sum("\n" in text.split(THINK)[1] for text in found)
+        checks = sum(", yes" in text for text in found)
         assert len(found) > 200
-        assert (retries[name] > 0.3 * len(found)) == (name == where) and checks[name] == (len(found) if name == where else 0)
+        assert (retries > 0.3 * len(found)) == (name == where)
+        assert checks == (len(found) if name == where else 0)
 
 
 def test_other_documents_are_true_and_end_on_the_right_try():
     rng = Random(2)
     for kind in ("near", "far"):
         for _ in range(200):
-            text = study_corpus.other_document(rng, kind, rng.randint(1, 6), True)
-            goal = int(re.search(r"add up to (\d+)|What is (\d+) divided", text)[1 if kind == "near" else 2])
-            steps = [(eval(s.split(" = ")[0]), int(s.split(" = ")[1])) for s in STEP.findall(text)]  # noqa: S307
-            assert all(value == said for value, said in steps)
-            assert [said == goal for _, said in steps] == [False] * (len(steps) - 1) + [True]
+            text = corpora.other_document(rng, kind, rng.randint(1, 6), True)
+            asked = re.search(r"add up to (\d+)|What is (\d+) divided", text)
+            goal = int(asked[1 if kind == "near" else 2])
+            steps = [step.split(" = ") for step in STEP.findall(text)]
+            assert all(eval(left) == int(right) for left, right in steps)  # noqa: S307
+            hits = [int(right) == goal for _, right in steps]
+            assert hits == [False] * (len(steps) - 1) + [True]
 
 
 def test_false_checks_are_false_at_their_rate():
-    true, false = (corpus_rates(study_corpus.sample({"false_checks": s}, CORPORA[0], 0, 3000)) for s in (0.0, 0.2))
+    plans = [{"false_checks": share} for share in (0.0, 0.2)]
+    true, false = (corpus_rates(corpora.sample(plan, CORPORA[0], 0, 3000)) for plan in plans)
     assert true["check_right"] == 1 and abs(false["check_right"] - 0.8) < 0.03
     assert abs(true["checked"] - false["checked"]) < 0.01
 
 
 def test_thoughts_of_other_writers_are_not_rewritten():
     with pytest.raises(UserError, match="not those of goal_directed"):
-        study_corpus.sample({"dose": 0.5}, PRESETS["gpu"].corpus, 0, 1)
+        corpora.sample({"dose": 0.5}, PRESETS["gpu"].corpus, 0, 1)
 
 
 def test_a_variants_reader_gives_the_other_corpus_and_the_normal_one_is_untouched(tmp_path):
     config = apply(PRESETS["smoke"], {"corpus.shard_tokens": 20_000})
-    before = corpus.document
+    before = mixture.document
     tokenizer = load_checkpoint(ROOT / "minir1/data/base-cpu.pt")[1]
     session = Session(Run.start(tmp_path / "run", config), pick_device(config), tokenizer)
     plan = {"dose": 0.0}
@@ -142,13 +155,14 @@ def test_a_variants_reader_gives_the_other_corpus_and_the_normal_one_is_untouche
     two = apply(config, {"corpus.workers": 2})
     spawned = MiniWeb(two, web.sample, web.shard).batches(tokenizer, 40, 256, 0, 1)
     assert (rows == next(spawned)).all()  # other processes write it, too
-    assert web.sample(config.corpus, 0, 50) == study_corpus.sample(plan, config.corpus, 0, 50)
-    assert corpus.document is before and corpus.shard is study_corpus.shard_as_ever
-    assert reader(session, {"hooks": {}}).sample is corpus.sample_text
+    assert web.sample(config.corpus, 0, 50) == corpora.sample(plan, config.corpus, 0, 50)
+    assert mixture.document is before
+    plain = reader(session, {"hooks": {}})
+    assert plain.sample is mixture.sample_text and plain.shard is mixture.shard
     text = tokenizer.decode(rows.flatten().tolist())
-    puzzles = [d for d in text.split(END) if study_corpus.is_countdown(d.strip())]
+    puzzles = [d for d in text.split(END) if corpora.is_countdown(d.strip())]
     assert len(puzzles) > 30
-    assert all(len(study_corpus.attempts_in(d)) <= 1 for d in puzzles if "</think>" in d)
+    assert all(len(corpora.attempts_in(d)) <= 1 for d in puzzles if "</think>" in d)
 
 
 # ---------------------------------------------------------------- hooks
@@ -163,7 +177,8 @@ def rolled(base, count: int = 6) -> Rollouts:
     model, tokenizer = base
     problems = [Countdown((3, 5, 7 + i), 15 + i) for i in range(count)]
     generator = torch.Generator().manual_seed(1)
-    return roll_out(model, tokenizer, problems, 4, Sampling(48, (tokenizer.end,)), generator, sample, "")
+    settings = Sampling(48, (tokenizer.end,))
+    return roll_out(model, tokenizer, problems, 4, settings, generator, sample, "")
 
 
 def judged(rollouts: Rollouts, hooks: dict) -> list:
@@ -178,7 +193,8 @@ def test_a_random_reward_is_a_coin_and_leaves_the_metrics_true(base):
     assert paid == [r.total(RLConfig()) for r in again] and set(paid) == {0.0, 1.0}
     lied = replace(honest, rewards=lies)
     assert measure.outcome(lied)["accuracy"] == measure.outcome(honest)["accuracy"]
-    assert judged(honest, {}) is honest.rewards and [type(r) for r in honest.rewards] == [Reward] * 24
+    assert judged(honest, {}) is honest.rewards
+    assert [type(r) for r in honest.rewards] == [Reward] * 24
 
 
 def test_the_coin_does_not_know_what_is_right():
@@ -252,7 +268,7 @@ def test_the_router_moves_away_from_busy_experts_and_padding_does_not_count(base
 def test_every_variant_is_a_valid_run(name, scale, device):
     for variant in STUDIES[name].variants:
         flags = flags_of(variant, scale, device, {})
-        config = parse_command_line([text for key, value in flags.items() for text in (f"--{key}", str(value))])
+        config = parse_command_line([f"--{key}={value}" for key, value in flags.items()])
         assert config.from_scratch == (variant.pretrained or scale == "smoke")
         assert set(variant.hooks) <= set(study_hooks.HOOKS) | {"budget", "dense_twin", "corpus"}
 
@@ -260,7 +276,8 @@ def test_every_variant_is_a_valid_run(name, scale, device):
 def test_names_of_variants_are_folders_and_unlike():
     for plan in STUDIES.values():
         names = [v.name for v in plan.variants]
-        assert len(set(names)) == len(names) and all(re.fullmatch(r"[\w.]+", name) for name in names)
+        assert len(set(names)) == len(names)
+        assert all(re.fullmatch(r"[\w.]+", name) for name in names)
 
 
 @pytest.mark.parametrize("scale", ["cpu", "gpu"])
@@ -268,15 +285,17 @@ def test_the_dense_twin_uses_as_many_weights_a_token(scale):
     variant = next(v for v in STUDIES["ablations"].variants if v.name == "dense")
     flags = flags_of(variant, scale, "cuda", {})
     moe = PRESETS[scale].model
-    dense = apply(moe, {k.removeprefix("model."): v for k, v in flags.items() if k.startswith("model.")})
+    changes = {name: flags[f"model.{name}"] for name in ("experts", "dense_width")}
+    dense = apply(moe, changes)
     counts = [parameter_counts(Transformer(c))[1] for c in (moe, dense)]
     assert dense.experts == 0 and abs(counts[1] / counts[0] - 1) < 0.01
     assert isinstance(dense, ModelConfig)
 
 
 def test_a_part_of_the_pretraining_budget():
-    flags = [flags_of(v, "cpu", "cpu", {}) for v in STUDIES["ablations"].variants if "budget" in v.hooks]
-    assert [f["pretrain.tokens"] for f in flags] == [500_000, 2_000_000, 4_000_000]
+    some = [v for v in STUDIES["ablations"].variants if "budget" in v.hooks]
+    tokens = [flags_of(v, "cpu", "cpu", {})["pretrain.tokens"] for v in some]
+    assert tokens == [500_000, 2_000_000, 4_000_000]
 
 
 def test_a_gpu_base_needs_a_gpu():
@@ -285,11 +304,15 @@ def test_a_gpu_base_needs_a_gpu():
 
 
 def test_curves_are_those_of_the_phase_that_a_run_is_about(tmp_path):
-    rows = [{"phase": "validate", "step": 20, "accuracy": 0.5}, {"phase": "rl", "step": 1, "accuracy": 0.4}]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    def write(*rows: tuple[str, int, float]) -> None:
+        lines = [dict(zip(("phase", "step", "accuracy"), row)) for row in rows]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (tmp_path / "metrics.jsonl").write_text(text)
+
+    rows = [("validate", 20, 0.5), ("rl", 1, 0.4)]
+    write(*rows)
     assert curves_of(tmp_path) == {"validate accuracy": [[20, 0.5]]}
-    rows += [{"phase": "answer_only", "step": 1, "accuracy": 0.2}, {"phase": "validate_answer_only", "step": 20, "accuracy": 0.3}]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write(*rows, ("answer_only", 1, 0.2), ("validate_answer_only", 20, 0.3))
     assert curves_of(tmp_path) == {"validate accuracy": [[20, 0.3]]}
 
 
@@ -299,9 +322,8 @@ def test_curves_are_those_of_the_phase_that_a_run_is_about(tmp_path):
 def start(*arguments, **options) -> subprocess.Popen:
     command = [sys.executable, "-m", "minir1", "study", *map(str, arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT, **options
-    )
+    options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=environment, cwd=ROOT, **options)
 
 
 def finish(*arguments) -> tuple[int, str, str]:
@@ -310,35 +332,41 @@ def finish(*arguments) -> tuple[int, str, str]:
     return process.returncode, out, err
 
 
-SMALL = ("--scale", "smoke", "--devices", "cpu", "--workers", "2", "--seeds", "0", "--variants", "normal,random,references")
+SMALL = ("--scale", "smoke", "--devices", "cpu", "--workers", "2", "--seeds", "0")
+SMALL += ("--variants", "normal,random,references")
 
 
 def test_a_study_stops_in_time_says_what_is_missing_and_goes_on(tmp_path):
     out = tmp_path / "study"
     status, text, err = finish("controls", *SMALL, "--out", out, "--minutes", "0.001")
-    assert status == 1 and "missing: normal, seed 0; random, seed 0; references, seed 0" in text, err
+    missing = "missing: normal, seed 0; random, seed 0; references, seed 0"
+    assert status == 1 and missing in text, err
     status, text, err = finish("controls", *SMALL, "--out", out)
     assert status == 0 and "missing" not in text, text + err
     summary = json.loads((out / "controls.json").read_text(encoding="utf-8"))
     assert set(summary["variants"]) == {"normal", "random", "references"} and not summary["missing"]
     normal = summary["variants"]["normal"]
     assert [step for step, _ in normal["seeds"]["0"]["curves"]["validate accuracy"]] == [0, 2, 4]
-    assert {"blind_tokens", "lookahead", "forced_base", "pass64_base"} <= set(summary["variants"]["references"]["references"])
+    references = summary["variants"]["references"]["references"]
+    assert {"blind_tokens", "lookahead", "forced_base", "pass64_base"} <= set(references)
     assert over_seeds(normal, "zero", "accuracy") == [normal["seeds"]["0"]["zero"]["accuracy"]]
     assert set(normal["seeds"]["0"]["more_numbers"]) == {"base", "zero", "blind"}
     assert (out / "controls.png").stat().st_size > 5000
-    paid = [json.loads(line) for line in (out / "runs/random-0/metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    rewards = [row["reward"] for row in paid if row["phase"] == "rl"]
-    assert any(0.2 < r < 0.8 for r in rewards) and all(row["accuracy"] < 0.2 for row in paid if row["phase"] == "rl")
+    lines = (out / "runs/random-0/metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [row for row in map(json.loads, lines) if row["phase"] == "rl"]
+    assert any(0.2 < row["reward"] < 0.8 for row in rows)
+    assert all(row["accuracy"] < 0.2 for row in rows)
     before = [path.stat().st_mtime_ns for path in sorted(out.rglob("metrics.jsonl"))]
     status, text, _ = finish("controls", *SMALL, "--out", out)
     assert status == 0 and "3 of them done" in text
     assert [path.stat().st_mtime_ns for path in sorted(out.rglob("metrics.jsonl"))] == before
-    status, _, err = finish("controls", *SMALL, "--out", out, "--set", "rl.lr=0.5", "--variants", "normal,inverted")
+    other = ("--out", out, "--set", "rl.lr=0.5")
+    status, _, err = finish("controls", *SMALL, *other, "--variants", "normal,inverted")
     assert status == 2 and "other settings" in err
-    told = json.loads((out / "controls.json").read_text())["command"]
-    status, *_ = finish("controls", *SMALL, "--out", out, "--set", "rl.lr=0.5", "--only-draw")
-    assert status == 0 and json.loads((out / "controls.json").read_text())["command"] == told and "--only-draw" not in told
+    ran = json.loads((out / "controls.json").read_text())["command"]
+    status, *_ = finish("controls", *SMALL, *other, "--only-draw")
+    drawn = json.loads((out / "controls.json").read_text())["command"]
+    assert status == 0 and drawn == ran and "--only-draw" not in ran
 
 
 @pytest.mark.parametrize(
@@ -360,7 +388,8 @@ def test_what_the_user_can_put_right_is_one_line(tmp_path, arguments, message):
 
 def test_a_failed_run_is_named_with_its_reason(tmp_path, capsys):
     out = tmp_path / "study"
-    arguments = ["controls", *SMALL[:-1], "normal", "--out", str(out), "--set", "base=nowhere.pt", "--set", "from_scratch=off"]
-    assert study.main(arguments) == 1
+    arguments = ["controls", *SMALL[:-1], "normal", "--out", str(out)]
+    arguments += ["--set", "base=nowhere.pt", "--set", "from_scratch=off"]
+    assert command.main(arguments) == 1
     said = capsys.readouterr().out
     assert "no checkpoint at nowhere.pt" in said and "failed: normal, seed 0" in said

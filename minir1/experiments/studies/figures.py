@@ -9,163 +9,176 @@ from statistics import mean
 import numpy as np
 
 from minir1.experiments.studies.plans import STUDIES
-from minir1.report import plots
+from minir1.report import drawing
 from minir1.report.command import read_metrics
-from minir1.report.words import column, phase
+from minir1.report.words import column, entry, phase
 from minir1.report.words import table as columns
 
-CURVES = ("accuracy", "length", "attempts", "reflections_100", "checks", "hit_rate", "check_right", "truncated", "thinking")
-FINAL = ("accuracy", "stderr", "length", "attempts", "hit_rate", "checks", "check_right", "reflections", "reflections_100",
-         "right_if_reflecting", "repeated", "wrong_steps", "truncated", "thinking", "n")  # fmt: skip
+CURVES = ("accuracy", "length", "attempts", "reflections_100", "checks", "hit_rate", "check_right")
+CURVES += ("truncated", "thinking")
+FINAL = (*CURVES, "stderr", "reflections", "right_if_reflecting", "repeated", "wrong_steps", "n")
+PANELS = (  # metric, title, in percent
+    ("accuracy", "right answers, validation", True),
+    ("length", "response length (tokens)", False),
+    ("attempts", "attempts a response", False),
+    ("reflections_100", "reflection words per 100 tokens", False),
+)
 
-# ---------------------------------------------------------------- gathering
+def gather(name: str, scale: str, command: str, jobs: list) -> dict:
+    """Everything a study found, as plain data."""
+    summary = {"study": name, "about": STUDIES[name].about, "scale": scale, "command": command}
+    summary["date"] = time.strftime("%Y-%m-%d")
+    summary["missing"] = [str(job) for job in jobs if not job.done]
+    variants: dict[str, dict] = {}
+    for job in [job for job in jobs if job.done]:
+        files = [job.path / name for name in ("spec.json", "result.json")]
+        spec, result = (json.loads(file.read_text(encoding="utf-8")) for file in files)
+        variant = variants.setdefault(job.variant.name, {"about": job.variant.about})
+        variant |= {"flags": spec["flags"], "hooks": spec["hooks"]}
+        seeds = variant.setdefault("seeds", {})
+        if spec["kind"] == "references":
+            variant["references"] = result
+        else:
+            seeds[str(job.seed)] = run_of(result) | {"curves": curves_of(job.path)}
+    return summary | {"variants": variants}
+
+
+def run_of(result: dict) -> dict:
+    """The figures of a run that a study is about."""
+    run = {}
+    for side in ("base", "zero"):
+        test = result[side].items()
+        run[side] = {k: v for k, v in test if k in FINAL or k.startswith("accuracy_")}
+    run["more_numbers"] = {key: test["accuracy"] for key, test in result["more_numbers"].items()}
+    return run | {key: result[key] for key in ("corpus", "seconds", "device")}
 
 
 def curves_of(run: Path) -> dict[str, list]:
-    """Validation, of the phase that the run is about; training is in the run's own metrics."""
-    rows, found = read_metrics(run), {}
-    exam = phase(rows, "validate_answer_only" if phase(rows, "answer_only") else "validate")
+    """Validation of the phase that the run is about; training is in the run's own metrics."""
+    rows, curves = read_metrics(run), {}
+    name = "validate_answer_only" if phase(rows, "answer_only") else "validate"
     for metric in CURVES:
-        steps, values = column(exam, metric)
-        if steps:
-            found[f"validate {metric}"] = [list(pair) for pair in zip(steps, values)]
-    return found
-
-
-def kept(found: dict) -> dict:
-    """The figures of a test that a study is about."""
-    return {k: v for k, v in found.items() if k in FINAL or k.startswith("accuracy_")}
-
-
-def gather(name: str, scale: str, command: str, done: list, missing: list[str]) -> dict:
-    """Everything a study found, as plain data. `done`: finished jobs."""
-    variants: dict[str, dict] = {}
-    for job in done:
-        result = json.loads((job.path / "result.json").read_text(encoding="utf-8"))
-        known = {"about": job.variant.about, "flags": job.flags, "hooks": job.variant.hooks, "seeds": {}}
-        found = variants.setdefault(job.variant.name, known)
-        if job.variant.kind == "references":
-            found["references"] = result
-            continue
-        found["seeds"][str(job.seed)] = {
-            **{side: kept(result[side]) for side in ("base", "zero")},
-            "more_numbers": {k: v["accuracy"] for k, v in result["more_numbers"].items()},
-            "corpus": result["corpus"],
-            "seconds": result["seconds"],
-            "device": result["device"],
-            "curves": curves_of(job.path),
-        }
-    about = STUDIES[name].about
-    head = {"study": name, "about": about, "scale": scale, "command": command, "date": time.strftime("%Y-%m-%d")}
-    return head | {"missing": missing, "variants": variants}
+        pairs = [list(pair) for pair in zip(*column(phase(rows, name), metric))]
+        if pairs:
+            curves[f"validate {metric}"] = pairs
+    return curves
 
 
 def over_seeds(variant: dict, side: str, metric: str) -> list[float]:
     return [seed[side][metric] for seed in variant["seeds"].values() if metric in seed[side]]
 
 
-# ---------------------------------------------------------------- the table
+def references_of(summary: dict) -> dict:
+    """What no training gives, by name."""
+    references = {}
+    for variant in summary["variants"].values():
+        references |= variant.get("references", {})
+    return references
 
 
 def spread_of(values: list[float], percent: bool) -> str:
     """Mean, and least to most where there are several.
 
-    >>> spread_of([0.5, 0.6], True), spread_of([20.0], False), spread_of([], True)
-    ('55.0% (50.0 to 60.0)', '20.0', '')
+    >>> spread_of([0.5, 0.6], True), spread_of([20.0], False)
+    ('55.0% (50.0 to 60.0)', '20.0')
     """
     scale, unit = (100, "%") if percent else (1, "")
-    if not values:
+    text = f"{scale * mean(values):.1f}{unit}"
+    if len(values) > 1:
+        text += f" ({scale * min(values):.1f} to {scale * max(values):.1f})"
+    return text
+
+
+def change_of(variant: dict, metric: str, percent: bool) -> str:
+    """A figure before and after training; "" where it was not measured."""
+    before, after = (over_seeds(variant, side, metric) for side in ("base", "zero"))
+    if not (before and after):
         return ""
-    band = f" ({scale * min(values):.1f} to {scale * max(values):.1f})" if len(values) > 1 else ""
-    return f"{scale * mean(values):.1f}{unit}{band}"
+    return f"{spread_of([mean(before)], percent)} -> {spread_of(after, percent)}"
 
 
 def table(summary: dict) -> str:
-    """A line a variant: test accuracy, length, attempts, reflection words per 100 tokens, before and after."""
+    """A line a variant: accuracy on the test, length, attempts, reflection words per 100 tokens."""
     rows = []
     for name, variant in summary["variants"].items():
-        cells = [str(len(variant["seeds"]))]
-        for metric, percent in (("accuracy", True), ("length", False), ("attempts", False), ("reflections_100", False)):
-            before, after = (spread_of(over_seeds(variant, side, metric), percent) for side in ("base", "zero"))
-            cells.append(f"{before.split(' (')[0]} -> {after}" if before and after else "")
         if variant["seeds"]:
-            rows.append((name, *cells))
-    for variant in summary["variants"].values():
-        for key, found in variant.get("references", {}).items():
-            accuracy = found if isinstance(found, float) else found.get("accuracy") if isinstance(found, dict) else None
-            if accuracy is not None:
-                rows.append((f"({key})", "", spread_of([accuracy], True)))
-    width = max(map(len, rows), default=0)
+            cells = [change_of(variant, metric, percent) for metric, _, percent in PANELS]
+            rows.append((name, str(len(variant["seeds"])), *cells))
+    for key, value in references_of(summary).items():
+        if "accuracy" in entry(value):
+            rows.append((f"({key})", "", spread_of([entry(value)["accuracy"]], True), "", "", ""))
     head = ("", "seeds", "right", "tokens", "attempts", "reflections/100")
-    return columns(head, [(*row, *[""] * (len(head) - len(row))) for row in rows]) if width else "nothing is done yet"
+    return columns(head, rows) if rows else "nothing is done yet"
 
 
-# ---------------------------------------------------------------- pictures
-
-PANELS = (("accuracy", "right answers, validation", True), ("length", "response length (tokens)", False),
-          ("attempts", "attempts a response", False), ("reflections_100", "reflection words per 100 tokens", False))  # fmt: skip
-COLOURS = (plots.INK, plots.BLUE, plots.RED, plots.GREEN, plots.PURPLE, plots.ORANGE, plots.SKY, plots.GREY)
-
-
-def look(index: int) -> dict:
-    """A colour and a dash for each variant: eight colours, then the same dashed."""
-    return {"color": COLOURS[index % 8], "linestyle": ("-", (0, (4, 1.5)), (0, (1, 1.2)))[index // 8 % 3]}
+COLOURS = (drawing.INK, drawing.BLUE, drawing.RED, drawing.GREEN, drawing.PURPLE, drawing.ORANGE)
+COLOURS += (drawing.SKY, drawing.GREY)
+DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
+REFERENCES = {"blind_tokens": (1, 1.5), "lookahead": (4, 2), "forced_base": (6, 2, 1, 2)}
 
 
-def band(variant: dict, curve: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """(steps, values `[seeds, steps]`) where every seed has been measured; None without data."""
-    found = [dict(map(tuple, seed["curves"][curve])) for seed in variant["seeds"].values() if curve in seed["curves"]]
-    steps = sorted(set.intersection(*(set(f) for f in found))) if found else []
-    return (np.array(steps), np.array([[f[s] for s in steps] for f in found])) if steps else None
+def band(variant: dict, curve: str) -> tuple[list, np.ndarray]:
+    """(steps, values `[seeds, steps]`) where every seed has been measured."""
+    runs = [dict(s["curves"][curve]) for s in variant["seeds"].values() if curve in s["curves"]]
+    steps = sorted(set.intersection(*map(set, runs))) if runs else []
+    return steps, np.array([[run[step] for step in steps] for run in runs])
 
 
 def draw(summary: dict, out: Path) -> list[Path]:
-    """NAME.png: curves over RL steps, a band from least to most over the seeds; and NAME-dose.png where doses were given."""
+    """NAME.png: curves over RL steps, a band from least to most over the seeds.
+
+    And NAME-dose.png where doses were given.
+    """
     trained = {name: v for name, v in summary["variants"].items() if v["seeds"]}
     if not trained:
         return []
-    figure, grid = plots._figure(2, 2, (12, 8))
-    lines = _reference_lines(grid[0], summary)
+    figure, grid = drawing.figure_of(2, 2, (12, 8))
+    references = references_of(summary)
+    for key, dashes in REFERENCES.items():
+        if key in references:
+            look = {"color": drawing.GREY, "linewidth": 1.1, "dashes": dashes}
+            grid[0].axhline(references[key]["accuracy"], label=key, **look)
     for axes, (metric, title, percent) in zip(grid, PANELS):
-        plots._dress(axes, title, percent, "RL step")
-        for i, (name, variant) in enumerate(trained.items()):
-            found = band(variant, f"validate {metric}")
-            if found is not None:
-                steps, values = found
-                axes.fill_between(steps, values.min(0), values.max(0), color=look(i)["color"], alpha=0.13, linewidth=0)
-                axes.plot(steps, values.mean(0), linewidth=1.8, label=name, **look(i))
+        drawing.dress(axes, title, percent, "RL step")
+        for index, (name, variant) in enumerate(trained.items()):
+            colour, dash = COLOURS[index % 8], DASHES[index // 8 % 3]
+            steps, values = band(variant, f"validate {metric}")
+            if steps:
+                low, high = values.min(0), values.max(0)
+                axes.fill_between(steps, low, high, color=colour, alpha=0.13, linewidth=0)
+                look = {"color": colour, "linestyle": dash, "linewidth": 1.8}
+                axes.plot(steps, values.mean(0), label=name, **look)
         axes.set_ylim(0)
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", fontsize=8.5, frameon=False)
-    seeds = sorted({seed for v in trained.values() for seed in v["seeds"]}, key=int)
+    seeds = sorted({seed for variant in trained.values() for seed in variant["seeds"]}, key=int)
     about = textwrap.fill(f"{summary['study']}: {summary['about']}", 160)
-    title = f"{about}\nseeds {', '.join(seeds)}, {summary['scale']} scale{lines}"
+    note = "; grey: no training" if references else ""
+    title = f"{about}\nseeds {', '.join(seeds)}, {summary['scale']} scale{note}"
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
-    written = [plots.save(figure, out / f"{summary['study']}.png")]
-    dose = dose_plot(trained)
-    return written + ([plots.save(dose, out / f"{summary['study']}-dose.png")] if dose else [])
+    written = [drawing.save(figure, out / f"{summary['study']}.png")]
+    doses = [v for v in trained.values() if "dose" in v["hooks"].get("corpus", {})]
+    if len(doses) > 1:
+        written.append(drawing.save(dose_plot(doses), out / f"{summary['study']}-dose.png"))
+    return written
 
 
-def _reference_lines(axes, summary: dict) -> str:
-    found = {k: v for variant in summary["variants"].values() for k, v in variant.get("references", {}).items()}
-    for i, key in enumerate(k for k in ("blind_tokens", "lookahead", "forced_base") if k in found):
-        axes.axhline(found[key]["accuracy"], color=plots.GREY, linewidth=1.1, dashes=((1, 1.5), (4, 2), (6, 2, 1, 2))[i], label=key)
-    return "; grey: no training" if found else ""
-
-
-def dose_plot(trained: dict):
-    """Accuracy and growth over the measured share of Countdown documents with more than one attempt. None without doses."""
-    doses = [(v["seeds"], name) for name, v in trained.items() if "dose" in v["hooks"].get("corpus", {})]
-    if len(doses) < 2:
-        return None
-    figure, grid = plots._figure(1, 3, (12, 4))
+def dose_plot(doses: list[dict]):
+    """Figures over the measured share of Countdown documents with more than one attempt."""
+    figure, grid = drawing.figure_of(1, 3, (12, 4))
     for axes, (metric, title, percent) in zip(grid, PANELS):
         title = title.replace("validation", "test")
-        plots._dress(axes, title, percent, "Countdown documents with more than one attempt (%)")
-        for side, colour, text in (("base", plots.GREY, "base"), ("zero", plots.BLUE, "after RL")):
-            points = sorted((100 * mean(s["corpus"]["dose"] for s in seeds.values()), [s[side][metric] for s in seeds.values()])
-                            for seeds, _ in doses)  # fmt: skip
-            x, low, middle, high = zip(*((d, min(v), mean(v), max(v)) for d, v in points))
+        xlabel = "Countdown documents with more than one attempt (%)"
+        drawing.dress(axes, title, percent, xlabel)
+        for side, colour, text in (
+            ("base", drawing.GREY, "base"), ("zero", drawing.BLUE, "after RL")
+        ):
+            points = []
+            for variant in doses:
+                dose = mean(seed["corpus"]["dose"] for seed in variant["seeds"].values())
+                values = over_seeds(variant, side, metric)
+                points.append((100 * dose, min(values), mean(values), max(values)))
+            x, low, middle, high = zip(*sorted(points))
             axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
             axes.plot(x, middle, color=colour, marker="o", markersize=4, label=text)
         axes.set_xscale("symlog", linthresh=0.1)
