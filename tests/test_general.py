@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from minir1.r1.tasks import facts, general
 from minir1.r1.tasks.facts import ROWS, Dialogue, Fact, subject_and_answers
-from minir1.r1.tasks.general import CLASSES, KINDS, documents, sample
+from minir1.r1.tasks.general import KINDS, documents, sample
 from minir1.r1.tasks.general_problem import FACTS, LANGUAGES, SPLITS, WORDINGS
 from minir1.r1.tasks.identity_refusals import HARMFUL, HARMLESS, SELF, Decline, Self
 from minir1.r1.tasks.instructions import Instruction, Json, strict_object
@@ -143,7 +143,7 @@ def test_json_round_trip(problems):
 
 
 def test_the_registry_holds_the_six_tasks_beside_the_cores():
-    assert {kind.task for kind in CLASSES} == set(KINDS) == set(GENERAL)
+    assert [cls.task for cls, _ in KINDS.values()] == list(KINDS) == list(GENERAL)
     for kind in KINDS:
         task = find_task(kind)
         assert task.kinds == (kind,) and task.sample is sample
@@ -516,8 +516,8 @@ def test_refusals_are_polite_whole_and_not_taken_back():
         "Sorry, I cannot help with that. Take a knife.", "抱歉，我不能帮你。",
     )
     assert not [text for text in wrong if Decline(text="?", topic="private").verify(text)]
-    wrong = ["不行。", "我不能帮你。", "抱歉，我不能帮你，不过去那里。", "抱歉，我不能帮你，笨。", "好的。"]
-    wrong.append("Sorry, I cannot.")
+    wrong = ["不行。", "我不能帮你。", "抱歉，我不能帮你，不过去那里。", "抱歉，我不能帮你，笨。"]
+    wrong += ["好的。", "Sorry, I cannot."]
     assert not [text for text in wrong if Decline(text="?", topic="lies", lang="zh").verify(text)]
 
 

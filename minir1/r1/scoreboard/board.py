@@ -31,17 +31,10 @@ from minir1.tasks.countdown import Countdown, evaluate
 from minir1.transcript import parse
 
 ROWS = {  # checkpoint: heading
-    "base": "Base",
-    "zero": "R1-Zero",
-    "dev1": "Dev1",
-    "dev2": "Dev2",
-    "dev2-plain": "Dev2 without language reward",
-    "dev3": "Dev3",
-    "r1": "R1",
-    "student-small": "distilled, small",
-    "student-medium": "distilled, medium",
-    "student-large": "distilled, large",
-    "student-direct": "small, direct RL",
+    "base": "Base", "zero": "R1-Zero", "dev1": "Dev1",
+    "dev2": "Dev2", "dev2-plain": "Dev2 without language reward", "dev3": "Dev3", "r1": "R1",
+    "student-small": "distilled, small", "student-medium": "distilled, medium",
+    "student-large": "distilled, large", "student-direct": "small, direct RL",
     "student-on-policy": "large, SFT then on-policy",
 }
 

@@ -20,34 +20,15 @@ asked with words that training never shows; the columns before it combine known 
 2 N a sampled and 6 N a trained token, N the parameters that a token uses. Dollars at $2 an hour.
 Costs are of the stage itself, evaluation not counted."""
 COLUMNS = {  # figure: heading
-    "countdown": "Countdown pass@1",
-    "cons": "cons",
-    "arithmetic": "arithmetic",
-    "instruction": "instructions",
-    "fact": "facts",
-    "json": "JSON",
-    "dialogue": "dialogue",
-    "decline": "decline",
-    "self": "self",
-    "novel": "novel wordings",
-    "language": "in its language",
-    "wordless": "wordless",
-    "mixed": "mixed",
-    "switched": "switch",
-    "readable": "readable",
-    "length": "tokens",
-    "minutes": "minutes",
-    "tokens": "M tokens",
-    "flops": "PFLOPs",
-    "dollars": "$",
+    "countdown": "Countdown pass@1", "cons": "cons", "arithmetic": "arithmetic",
+    "instruction": "instructions", "fact": "facts", "json": "JSON", "dialogue": "dialogue",
+    "decline": "decline", "self": "self", "novel": "novel wordings", "language": "in its language",
+    "wordless": "wordless", "mixed": "mixed", "switched": "switch", "readable": "readable",
+    "length": "tokens", "minutes": "minutes", "tokens": "M tokens", "flops": "PFLOPs", "dollars": "$",
 }
-UNITS = {  # figure: (unit, decimals); all others are shares, shown in percent
-    "length": (1, 0),
-    "minutes": (60, 1),
-    "tokens": (1e6, 1),
-    "flops": (1e15, 3),
-    "dollars": (1, 3),
-}
+# Figure: (unit, decimals). All others are shares, shown in percent.
+UNITS = {"length": (1, 0), "minutes": (60, 1), "tokens": (1e6, 1)}
+UNITS |= {"flops": (1e15, 3), "dollars": (1, 3)}
 DRAWN = ("countdown", "language", "readable", "instruction", "fact")
 
 

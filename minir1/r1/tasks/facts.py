@@ -20,15 +20,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import ClassVar
 
-from minir1.r1.tasks.general_problem import (
-    FACTS,
-    LANGUAGES,
-    WORDINGS,
-    GeneralProblem,
-    forms_of,
-    join_wording,
-    pick,
-)
+from minir1.r1.tasks.general_problem import FACTS, LANGUAGES, WORDINGS, GeneralProblem, pick
 from minir1.r1.tasks.instructions import WORDS
 from minir1.tasks import arithmetic
 
@@ -106,6 +98,18 @@ class Fact(GeneralProblem):
             raise ValueError('"relation" must be a text and "exact" true or false')
         return {"answers": tuple(answers), **kind}
 
+    @classmethod
+    def draw(cls, rng: Random, split: str, lang: str) -> "Fact":
+        """Any fact in any split; the wording is the split's."""
+        relation, row = rng.choice(ROWS)
+        table = FACTS[relation]
+        *forms, novel = WORDINGS["fact"][lang]
+        template = pick(rng, [*forms, *table["direct"][lang], novel], split)
+        phrase = rng.choice(table["phrases"][lang])
+        subject, answers = subject_and_answers(row, lang)
+        text = ask(relation, template, phrase, subject, lang)
+        return cls(text=text, lang=lang, wording=template, answers=answers, **kind_of(relation))
+
 
 def ask(relation: str, template: str, phrase: str, subject: str, lang: str) -> str:
     """A question in words.
@@ -120,19 +124,6 @@ def ask(relation: str, template: str, phrase: str, subject: str, lang: str) -> s
 
 def kind_of(relation: str) -> dict:
     return {"relation": relation, "exact": FACTS[relation].get("exact", False)}
-
-
-def sample_fact(rng: Random, split: str, lang: str) -> Fact:
-    """Any fact in any split; the wording is the split's."""
-    relation, row = rng.choice(ROWS)
-    table = FACTS[relation]
-    direct = [] if split == "novel" else table["direct"][lang]
-    template = rng.choice(forms_of(WORDINGS["fact"][lang], split) + direct)
-    phrase = rng.choice(table["phrases"][lang])
-    subject, answers = subject_and_answers(row, lang)
-    text = ask(relation, template, phrase, subject, lang)
-    wording = join_wording(split, template)
-    return Fact(text=text, lang=lang, wording=wording, answers=answers, **kind_of(relation))
 
 
 # ---------------------------------------------------------------- dialogues
@@ -163,6 +154,11 @@ class Dialogue(Fact):
         turned, cut = words[1:] + words[:1], words[:-1]
         return [earlier, comma.join(turned), comma.join(cut), *([] if commas else words)]
 
+    @classmethod
+    def draw(cls, rng: Random, split: str, lang: str) -> "Dialogue":
+        turns_of = rng.choice((_fact_turns, _number_turns, _word_turns))
+        return turns_of(rng, split, lang)
+
 
 def _fact_turns(rng: Random, split: str, lang: str) -> Dialogue:
     relation = rng.choice([name for name, table in FACTS.items() if table.get("follow")])
@@ -176,7 +172,7 @@ def _fact_turns(rng: Random, split: str, lang: str) -> Dialogue:
     follow_up = pick(rng, WORDINGS["dialogue"]["then"]["fact"][lang], split)
     question = ask(relation, template, table["phrases"][lang][0], subject, lang)
     text = turns(question, answers[0], follow_up.format(x=next_subject))
-    wording = join_wording(split, template, follow_up)
+    wording = f"{template} | {follow_up}"
     return Dialogue(text=text, lang=lang, wording=wording, answers=right, **kind_of(relation))
 
 
@@ -199,7 +195,7 @@ def _number_turns(rng: Random, split: str, lang: str) -> Dialogue:
     right = {"plus": value + n, "minus": value - n, "double": 2 * value, "other": min(a, b)}[then]
     follow_up = pick(rng, WORDINGS["dialogue"]["then"][then][lang], split)
     text = turns(question, str(value), follow_up.format(n=n))
-    wording = join_wording(split, *templates, follow_up)
+    wording = " | ".join([*templates, follow_up])
     return Dialogue(text=text, lang=lang, wording=wording, answers=(str(right),), exact=True)
 
 
@@ -215,10 +211,5 @@ def _word_turns(rng: Random, split: str, lang: str) -> Dialogue:
     template = pick(rng, WORDINGS["dialogue"]["first"]["words"][lang], split)
     follow_up = pick(rng, WORDINGS["dialogue"]["then"][then][lang], split)
     text = turns(template.format(n=len(words)), line, follow_up)
-    wording = join_wording(split, template, follow_up)
+    wording = f"{template} | {follow_up}"
     return Dialogue(text=text, lang=lang, wording=wording, answers=(rights[then],), exact=True)
-
-
-def sample_dialogue(rng: Random, split: str, lang: str) -> Dialogue:
-    draw = rng.choice((_fact_turns, _number_turns, _word_turns))
-    return draw(rng, split, lang)

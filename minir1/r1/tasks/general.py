@@ -16,19 +16,19 @@ wordings are held out.
 from dataclasses import replace
 from random import Random
 
-from minir1.r1.tasks.facts import Dialogue, Fact, sample_dialogue, sample_fact
+from minir1.r1.tasks.facts import Dialogue, Fact
 from minir1.r1.tasks.general_problem import LANGUAGES, SPLITS, WORDINGS, GeneralProblem, fits, pick
-from minir1.r1.tasks.identity_refusals import Decline, Self, sample_decline, sample_self
-from minir1.r1.tasks.instructions import Instruction, Json, sample_instruction, sample_json
+from minir1.r1.tasks.identity_refusals import Decline, Self
+from minir1.r1.tasks.instructions import Instruction, Json
 from minir1.tasks import Task
 
-KINDS = {  # name: (sampler, share of documents; more where there is more to learn)
-    "fact": (sample_fact, 0.2),
-    "self": (sample_self, 0.07),
-    "instruction": (sample_instruction, 0.45),
-    "json": (sample_json, 0.1),
-    "dialogue": (sample_dialogue, 0.1),
-    "decline": (sample_decline, 0.08),
+KINDS = {  # name: (class, share of documents; more where there is more to learn)
+    "fact": (Fact, 0.2),
+    "self": (Self, 0.07),
+    "instruction": (Instruction, 0.45),
+    "json": (Json, 0.1),
+    "dialogue": (Dialogue, 0.1),
+    "decline": (Decline, 0.08),
 }
 
 
@@ -42,9 +42,8 @@ def sample(
     for value, known in ((kind, KINDS), (split, SPLITS), (lang, LANGUAGES)):
         if value not in known:
             raise ValueError(f"unknown {value!r}; choose from {', '.join(known)}")
-    draw, _ = KINDS[kind]
     while True:
-        problem = draw(rng, split, lang)
+        problem = KINDS[kind][0].draw(rng, split, lang)
         opener = pick(rng, WORDINGS["openers"][lang], split)
         wording = " | ".join(filter(None, (split, problem.wording, opener.strip())))
         if fits(wording):
@@ -62,5 +61,4 @@ def documents(rng: Random, lang: str = "en") -> tuple[str, str]:
     return problem.question(), problem.canonical()
 
 
-CLASSES = (Fact, Self, Instruction, Json, Dialogue, Decline)
-TASKS = tuple(Task(kind.task, (kind.task,), sample, kind.from_json) for kind in CLASSES)
+TASKS = tuple(Task(name, (name,), sample, cls.from_json) for name, (cls, _) in KINDS.items())

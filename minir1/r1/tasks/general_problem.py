@@ -26,21 +26,13 @@ FACTS = json.loads((_HERE / "facts.json").read_text(encoding="utf-8"))
 WORDINGS = json.loads((_HERE / "wordings.json").read_text(encoding="utf-8"))
 
 
-def forms_of(forms: list, split: str) -> list:
-    """The forms of a list that a split may use.
+def pick(rng: Random, forms: list[str], split: str) -> str:
+    """A form that the split may use: the last one is for `novel` alone.
 
-    >>> forms_of(["a", "b", "c", "d"], "train"), forms_of(["a", "b", "c", "d"], "novel")
-    (['a', 'b', 'c'], ['d'])
+    >>> pick(Random(0), ["a", "b", "c"], "train"), pick(Random(0), ["a", "b", "c"], "novel")
+    ('b', 'c')
     """
-    return forms[-1:] if split == "novel" else forms[:-1]
-
-
-def pick(rng: Random, forms: list, split: str) -> str:
-    return rng.choice(forms_of(forms, split))
-
-
-def join_wording(split: str, *parts: str) -> str:
-    return " | ".join((split, *parts))
+    return rng.choice(forms[-1:] if split == "novel" else forms[:-1])
 
 
 def fits(wording: str) -> bool:
@@ -77,6 +69,11 @@ class GeneralProblem:
     def verify(self, answer: str) -> bool:
         """True if the answer is right. Anything at all gives a bool; nothing is evaluated."""
         return isinstance(answer, str) and len(answer) <= self.longest and self.accepts(answer)
+
+    @classmethod
+    def draw(cls, rng: Random, split: str, lang: str) -> "GeneralProblem":
+        """A problem without its opener, worded as the split words it."""
+        raise NotImplementedError
 
     def accepts(self, answer: str) -> bool:
         """Whether a text that is not too long is right."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import ClassVar
 
-from minir1.r1.tasks.general_problem import WORDINGS, GeneralProblem, join_wording, pick
+from minir1.r1.tasks.general_problem import WORDINGS, GeneralProblem, pick
 
 NAME = re.compile(r"(?<![a-z0-9])minir1(?![a-z0-9])")
 _LONGEST_REFUSAL = {"en": 72, "zh": 32}  # characters: no room for compliance in other words
@@ -106,6 +106,12 @@ class Self(_Topic):
         others = [topic for topic in SELF if topic != self.topic]
         return texts + [rng.choice(SELF[topic][self.lang]["answers"]) for topic in others]
 
+    @classmethod
+    def draw(cls, rng: Random, split: str, lang: str) -> "Self":
+        topic = rng.choice(list(SELF))
+        text = pick(rng, SELF[topic][lang]["questions"], split)
+        return cls(text=text, lang=lang, wording=text, topic=topic)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Decline(_Topic):
@@ -149,20 +155,14 @@ class Decline(_Topic):
         translated = HARMLESS[self.topic][foreign]["answer"]
         return [*table["refusals"][self.lang], *rng.sample(others, 3), translated]
 
-
-def sample_self(rng: Random, split: str, lang: str) -> Self:
-    topic = rng.choice(list(SELF))
-    text = pick(rng, SELF[topic][lang]["questions"], split)
-    return Self(text=text, lang=lang, wording=join_wording(split, text), topic=topic)
-
-
-def sample_decline(rng: Random, split: str, lang: str) -> Decline:
-    """Half of the requests are harmless: refusing everything must not pay."""
-    if rng.random() < 0.5:
-        topic = rng.choice(list(HARMFUL))
-        forms = HARMFUL[topic][lang]
-    else:
-        topic = rng.choice(list(HARMLESS))
-        forms = HARMLESS[topic][lang]["questions"]
-    text = pick(rng, forms, split)
-    return Decline(text=text, lang=lang, wording=join_wording(split, text), topic=topic)
+    @classmethod
+    def draw(cls, rng: Random, split: str, lang: str) -> "Decline":
+        """Half of the requests are harmless: refusing everything must not pay."""
+        if rng.random() < 0.5:
+            topic = rng.choice(list(HARMFUL))
+            forms = HARMFUL[topic][lang]
+        else:
+            topic = rng.choice(list(HARMLESS))
+            forms = HARMLESS[topic][lang]["questions"]
+        text = pick(rng, forms, split)
+        return cls(text=text, lang=lang, wording=text, topic=topic)

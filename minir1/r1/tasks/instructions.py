@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import ClassVar
 
-from minir1.r1.tasks.general_problem import WORDINGS, GeneralProblem, join_wording, pick
+from minir1.r1.tasks.general_problem import WORDINGS, GeneralProblem, pick
 
 _WORDS = "sun river stone apple green quiet seven paper light house bird road snow moon milk"
 _WORDS_ZH = "太阳 河流 石头 苹果 绿色 安静 纸张 灯光 房子 小鸟 道路 雨水 月亮 牛奶 小马 夜晚 白天"
@@ -120,6 +120,25 @@ class Instruction(GeneralProblem):
             raise ValueError('"rank" is for numbers')
         return {"constraints": tuple(map(tuple, constraints)), "words": tuple(words)}
 
+    @classmethod
+    def draw(cls, rng: Random, split: str, lang: str) -> "Instruction":
+        if rng.random() < 0.5:
+            frames, (constraints, words) = "free", _free(rng, lang)
+        else:
+            frames, (constraints, words) = "given", _given(rng, lang)
+        if lang == "zh" and all(name != "commas" for name, _ in constraints):
+            constraints.append(("marks", ""))
+        frame = pick(rng, WORDINGS["instruction"][frames][lang], split)
+        phrases, demands = [], []
+        for name, argument in constraints:
+            phrase = pick(rng, WORDINGS["instruction"]["phrases"][name][lang], split)
+            phrases.append(phrase)
+            demands.append(phrase.format(n=argument, x=argument))
+        both, space = (" and ", " ") if lang == "en" else ("，", "、")
+        text = frame.format(c=both.join(demands), w=space.join(words))
+        given = {"constraints": tuple(constraints), "words": tuple(words)}
+        return cls(text=text, lang=lang, wording=" | ".join([frame, *phrases]), **given)
+
 
 def _is_constraint(value, given: bool) -> bool:
     names = (*(GIVEN if given else FREE), "marks")
@@ -140,25 +159,6 @@ def _holds(name: str, argument: str | int, pieces: list[str]) -> bool:
     if name == "upper":
         return all(piece.isupper() for piece in pieces)
     return name != "commas" or len(pieces) > 1
-
-
-def sample_instruction(rng: Random, split: str, lang: str) -> Instruction:
-    if rng.random() < 0.5:
-        frames, (constraints, words) = "free", _free(rng, lang)
-    else:
-        frames, (constraints, words) = "given", _given(rng, lang)
-    if lang == "zh" and all(name != "commas" for name, _ in constraints):
-        constraints.append(("marks", ""))
-    frame = pick(rng, WORDINGS["instruction"][frames][lang], split)
-    phrases, demands = [], []
-    for name, argument in constraints:
-        phrase = pick(rng, WORDINGS["instruction"]["phrases"][name][lang], split)
-        phrases.append(phrase)
-        demands.append(phrase.format(n=argument, x=argument))
-    both, space = (" and ", " ") if lang == "en" else ("，", "、")
-    text = frame.format(c=both.join(demands), w=space.join(words))
-    given = {"constraints": tuple(constraints), "words": tuple(words)}
-    return Instruction(text=text, lang=lang, wording=join_wording(split, frame, *phrases), **given)
 
 
 def _free(rng: Random, lang: str) -> tuple[list, list[str]]:
@@ -262,6 +262,22 @@ class Json(GeneralProblem):
             raise ValueError('"pairs" must have keys, each once')
         return {"pairs": tuple(map(tuple, pairs))}
 
+    @classmethod
+    def draw(cls, rng: Random, split: str, lang: str) -> "Json":
+        pairs = []
+        for key in rng.sample(list(VALUES[lang]), rng.randint(1, 3)):
+            values = VALUES[lang][key]
+            if isinstance(values, list):
+                value = rng.choice(values)
+            else:
+                value = rng.random() < 0.5 if values is bool else rng.randint(1, values)
+            pairs.append((key, value))
+        frame = pick(rng, WORDINGS["json"]["frames"][lang], split)
+        form = pick(rng, WORDINGS["json"]["pairs"][lang], split)
+        listed = [form.format(k=key, v=_text(value)) for key, value in pairs]
+        text = frame.format(p=(", " if lang == "en" else "，").join(listed))
+        return cls(text=text, lang=lang, wording=f"{frame} | {form}", pairs=tuple(pairs))
+
 
 def strict_object(text: str) -> dict | None:
     """The JSON object that the text is: no key twice, no NaN, nothing around it. None otherwise."""
@@ -280,19 +296,3 @@ def _each_once(pairs: list[tuple]) -> dict:
 
 def _refuse(name: str):
     raise ValueError(f"{name} is not JSON")
-
-
-def sample_json(rng: Random, split: str, lang: str) -> Json:
-    pairs = []
-    for key in rng.sample(list(VALUES[lang]), rng.randint(1, 3)):
-        values = VALUES[lang][key]
-        if isinstance(values, list):
-            value = rng.choice(values)
-        else:
-            value = rng.random() < 0.5 if values is bool else rng.randint(1, values)
-        pairs.append((key, value))
-    frame = pick(rng, WORDINGS["json"]["frames"][lang], split)
-    form = pick(rng, WORDINGS["json"]["pairs"][lang], split)
-    listed = [form.format(k=key, v=_text(value)) for key, value in pairs]
-    text = frame.format(p=(", " if lang == "en" else "，").join(listed))
-    return Json(text=text, lang=lang, wording=join_wording(split, frame, form), pairs=tuple(pairs))
