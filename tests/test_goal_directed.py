@@ -11,9 +11,8 @@ from minir1.config import CorpusConfig, Habits, UserError, apply
 from minir1.corpus.mixture import sample_text
 from minir1.corpus.writers import plain
 from minir1.corpus.writers.goal_directed import LARGE, NEED, VALUE, looks, needed, plans, write_trace
+from minir1.measure.baselines import TIRELESS, last_step, perfect_writer, states
 from minir1.measure.behaviours import attempts_of, observe, read_document
-from minir1.measure.lookahead import last_step, states
-from minir1.measure.perfect_writer import TIRELESS, perfect_writer
 from minir1.presets import PRESETS, check
 from minir1.r1.data.curation import readable, reason_to_drop, rewrite
 from minir1.tasks import countdown

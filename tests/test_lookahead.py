@@ -7,8 +7,7 @@ from random import Random
 import pytest
 
 from minir1.checkpoint import load_checkpoint
-from minir1.measure.baselines import blind
-from minir1.measure.lookahead import EVERYTHING, chance, in_order, last_step, limit_of, lookahead, states
+from minir1.measure.baselines import EVERYTHING, blind, chance, in_order, last_step, limit_of, lookahead, states
 from minir1.tasks.countdown import Countdown, sample, solve
 
 

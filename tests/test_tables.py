@@ -13,9 +13,7 @@ from minir1.corpus.mixture import sample_text
 from minir1.experiments.tables import command as tables
 from minir1.experiments.tables import page as tables_page
 from minir1.experiments.tables import problems
-from minir1.measure.baselines import blind
-from minir1.measure.lookahead import lookahead
-from minir1.measure.perfect_writer import perfect_writer
+from minir1.measure.baselines import blind, lookahead, perfect_writer
 from minir1.presets import PRESETS
 from minir1.tasks.arithmetic import GPT3_TASKS, Arithmetic
 from minir1.tasks.countdown import Countdown, evaluate, solve

@@ -26,7 +26,7 @@ from minir1.corpus.writers.goal_directed import ANY, needed
 from minir1.presets import PRESETS, check
 from minir1.rewards import score
 from minir1.rollout import Rollouts
-from minir1.tasks import Problem, arithmetic, countdown
+from minir1.tasks import Problem, find_task, arithmetic, countdown
 from minir1.tasks.countdown import Countdown
 from minir1.tokenizer import PIECES
 from minir1.transcript import BEGIN, END, SPECIAL_TOKENS, THINK, THINK_END
@@ -319,23 +319,33 @@ def summarise(rollouts: Rollouts) -> dict[str, float]:
     problems = [rollouts.problem(row) for row in range(len(rollouts.texts))]
     seen = [observe(problem, text) for problem, text in zip(problems, rollouts.texts)]
     right = [reward.accuracy for reward in rollouts.rewards]
-    groups = [len(p.numbers) if isinstance(p, Countdown) else 0 for p in problems]  # 0: arithmetic
+    groups = [len(p.numbers) if isinstance(p, Countdown) else p.task for p in problems]
     metrics: dict[str, float] = {}
-    puzzles = [b for b, count in zip(seen, groups) if count]
+    puzzles = [b for b, p in zip(seen, problems) if isinstance(p, Countdown)]
     total = _total(puzzles)
     for name in ("attempts", "checks", "backtracks", "subgoals", "backward"):
         _share(metrics, name, getattr(total, name), len(puzzles))
     _share(metrics, "hit_rate", total.hits, total.attempts)
     _share(metrics, "check_right", total.checks_right, total.checks)
     _share(metrics, "repeated", total.repeated, total.attempts)
-    for count in sorted(set(groups)):
-        rows = [row for row, other in enumerate(groups) if other == count]
-        part = _total([seen[row] for row in rows])
-        if count:
-            metrics[f"attempts_{count}"] = part.attempts / len(rows)
-        _share(metrics, f"hit_rate_{count}", part.hits, part.attempts)
-        _share(metrics, f"accuracy_{count or 'arithmetic'}", sum(right[row] for row in rows), len(rows))
-    return metrics | _reflection(rollouts, seen, right)
+    for group in sorted(set(groups), key=str):
+        rows = [row for row, other in enumerate(groups) if other == group]
+        if isinstance(group, int):
+            part = _total([seen[row] for row in rows])
+            metrics[f"attempts_{group}"] = part.attempts / len(rows)
+            _share(metrics, f"hit_rate_{group}", part.hits, part.attempts)
+        _share(metrics, f"accuracy_{group}", sum(right[row] for row in rows), len(rows))
+    return metrics | _observed(problems, rollouts.texts) | _reflection(rollouts, seen, right)
+
+
+def _observed(problems: list[Problem], texts: list[str]) -> dict[str, float]:
+    """Means of what the problems' own tasks observe (Task.observe)."""
+    values: dict[str, list[float]] = {}
+    for problem, text in zip(problems, texts):
+        look = find_task(problem.task).observe
+        for name, value in look(problem, text).items() if look is not None else ():
+            values.setdefault(name, []).append(float(value))
+    return {name: sum(v) / len(v) for name, v in values.items()}
 
 
 def _reflection(rollouts: Rollouts, seen: list[Behaviour], right: list[float]) -> dict[str, float]:

@@ -1,27 +1,32 @@
-"""Measuring a policy, and the reference lines that every accuracy is shown beside."""
-
+"""Measuring a policy on held-out problems."""
 
 import torch
 
 from minir1.config import Config
 from minir1.fast.parallel import parallel_map
-from minir1.measure.baselines import blind, blind_hit_rates
+from minir1.measure import baselines  # noqa: F401 - completes the registry
 from minir1.measure.behaviours import summarise
 from minir1.rollout import Rollouts, roll_out
 from minir1.sampler import Sampling
-from minir1.tasks import Problem, draw_problems, parse_tasks
+from minir1.tasks import Problem, draw_problems, find_task, parse_tasks
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import ANSWER, THINK
+
+AT_ONCE = 64  # problems that one process draws
 
 
 def many_problems(tasks, languages, split: str, key: str, count: int) -> list[Problem]:
     """draw_problems over all cores (harder problems take milliseconds each)."""
-    parts = ((tasks, languages, split, f"{key} {i}", 64) for i in range(-(-count // 64)))
-    return [problem for part in parallel_map(draw_problems, parts, 1 if count <= 512 else 0) for problem in part][:count]
+    parts = -(-count // AT_ONCE)
+    keys = ((tasks, languages, split, f"{key} {i}", AT_ONCE) for i in range(parts))
+    problems = []
+    for part in parallel_map(draw_problems, keys, 1 if count <= 512 else 0):
+        problems += part
+    return problems[:count]
 
 
 def outcome(rollouts: Rollouts) -> dict[str, float]:
-    """Accuracy (over problems, with its standard error), length, stopping and behaviours of scored rollouts."""
+    """Accuracy (over problems, with its standard error), length, stopping and habits."""
     right = torch.tensor([r.accuracy for r in rollouts.rewards]).view(-1, rollouts.group).mean(1)
     length = torch.tensor(rollouts.lengths(), dtype=torch.float32)
     return {
@@ -40,20 +45,27 @@ class Evaluator:
     """Measures policies on fixed problems, in batches that fit, with one sampler."""
 
     def __init__(self, tokenizer: Tokenizer, sampler, settings: Sampling, batch: int, device):
-        self.tokenizer, self.sampler, self.settings, self.batch, self.device = tokenizer, sampler, settings, batch, device
+        self.tokenizer, self.sampler, self.settings = tokenizer, sampler, settings
+        self.batch, self.device = batch, device
 
-    def roll(self, model, problems, samples: int = 1, seed: int = 0, settings=None, prefix: str = "") -> Rollouts:
+    def roll(
+        self, model, problems, samples: int = 1, seed: int = 0, settings=None, prefix: str = ""
+    ) -> Rollouts:
+        """`samples` scored responses to each problem."""
         generator = torch.Generator(self.device).manual_seed(seed)
+        how = (samples, settings or self.settings, generator, self.sampler, prefix)
         step, parts = max(1, self.batch // samples), []
         for i in range(0, len(problems), step):
-            chunk = problems[i : i + step]
-            how = settings or self.settings
-            parts.append(roll_out(model, self.tokenizer, chunk, samples, how, generator, self.sampler, prefix))
-        merged = {f: [x for part in parts for x in getattr(part, f)] for f in Rollouts.__dataclass_fields__ if f != "group"}
+            parts.append(roll_out(model, self.tokenizer, problems[i : i + step], *how))
+        merged = {}
+        for name in Rollouts.__dataclass_fields__:
+            if name != "group":
+                merged[name] = [x for part in parts for x in getattr(part, name)]
         return Rollouts(group=samples, **merged)
 
-    def examine(self, model, problems, samples: int = 1, seed: int = 0, settings=None, prefix: str = "") -> dict[str, float]:
-        return outcome(self.roll(model, problems, samples, seed, settings, prefix))
+    def examine(self, model, problems, *how, **more) -> dict[str, float]:
+        """The figures of `roll` with the same arguments."""
+        return outcome(self.roll(model, problems, *how, **more))
 
     def forced(self, model, problems, seed: int = 0) -> dict[str, float]:
         """The base made to think and not allowed to end its thought before it says yes."""
@@ -69,31 +81,41 @@ class Evaluator:
     def pass_at_any(self, model, problems, samples: int = 64, seed: int = 0) -> float:
         """Share of problems that at least one of `samples` responses solves."""
         rollouts = self.roll(model, problems, samples, seed)
-        return torch.tensor([r.accuracy for r in rollouts.rewards]).view(-1, samples).amax(1).mean().item()
+        right_PS = torch.tensor([r.accuracy for r in rollouts.rewards]).view(-1, samples)
+        return right_PS.amax(1).mean().item()
 
     def compare(self, models: dict, draw, config: Config) -> dict:
-        """The test, read once: every policy and every reference line on the same held-out problems.
+        """The test set, used once: every policy and every baseline on the same held-out problems.
 
-        `models` holds "base", "zero" and perhaps "answer_only"; `draw(split, count)` gives the problems.
+        `models` holds "base", "zero" and perhaps "answer_only"; `draw(split, count)` gives the
+        problems. Baselines are those that the tasks of the problems name.
         """
-        problems, base = draw("test", config.eval.problems), models["base"]
-        some = problems[: config.eval.many]
-        found = {name: self.examine(models[name], problems) for name in ("base", "zero")}
-        tries = {k: found["zero"].get(f"attempts_{k}", 1.0) for k in range(2, 10)}
-        references = {
-            "blind_tokens": blind(problems, self.tokenizer, config.rl.max_tokens),
-            "blind_attempts": blind(problems, self.tokenizer, 10**9, tries),
-            "blind_hit_rates": blind_hit_rates(problems),
-            "forced_base": self.forced(base, some),
-            "pass64_base": self.pass_at_any(base, some[: max(1, len(some) // 4)]),
-        }
+        problems = draw("test", config.eval.problems)
+        figures = {name: self.examine(models[name], problems) for name in ("base", "zero")}
+        tries = {k: figures["zero"].get(f"attempts_{k}", 1.0) for k in range(2, 10)}
+        references = {}
+        for name in sorted({problem.task for problem in problems}):
+            for key, reference in find_task(name).references.items():
+                how = (problems, self.tokenizer, config.rl.max_tokens, tries)
+                references[key] = reference(*how)
+        some, base = problems[: config.eval.many], models["base"]
+        if references:  # a task without baselines never writes "yes", either
+            references["forced_base"] = self.forced(base, some)
+        few = some[: max(1, len(some) // 4)]
+        references["pass64_base"] = self.pass_at_any(base, few)
         if "answer_only" in models:
             references["answer_only"] = self.answer_only(models["answer_only"], problems)
+        for name, model in (("base", models["base"]), ("zero", models["zero"])):
+            if sums := self.sums(model, config):
+                figures[name]["arithmetic"] = sums
+        return figures | {"references": references}
+
+    def sums(self, model, config: Config) -> dict[str, dict]:
+        """The figures of each arithmetic kind that is practised."""
+        figures, languages, count = {}, config.corpus.languages, config.eval.arithmetic
         for task, kind, _ in parse_tasks(config.rl.tasks):
             if task == "arithmetic":
-                asked = draw_problems((f"{task}:{kind}",), config.corpus.languages, "test", f"test {kind}", config.eval.arithmetic)
-                for name in found:
-                    found[name].setdefault("arithmetic", {})[kind] = self.examine(models[name], asked)
-        return found | {"references": references}
-
-
+                key = (f"{task}:{kind}",)
+                asked = draw_problems(key, languages, "test", f"test {kind}", count)
+                figures[kind] = self.examine(model, asked)
+        return figures

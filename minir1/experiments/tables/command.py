@@ -27,8 +27,8 @@ from minir1.fast.device import pick_device
 from minir1.fast.parallel import parallel_map
 from minir1.measure.baselines import blind
 from minir1.measure.evaluate import evaluate_model, interval, majority, pass_at_k, powers
-from minir1.measure.lookahead import lookahead
-from minir1.measure.perfect_writer import perfect_writer
+from minir1.measure.baselines import lookahead
+from minir1.measure.baselines import perfect_writer
 from minir1.report.command import read_metrics, read_summary
 from minir1.run.costs import parameter_counts
 from minir1.sampler import Sampling
