@@ -48,7 +48,7 @@ class PreferenceModel(nn.Module):
         self.figures: dict[str, float] = {}
 
     def on(self, device: str) -> "PreferenceModel":
-        """Moved to a device; on a GPU its experts are computed without a loop."""
+        """Moved to a device. On a GPU its experts are computed without a loop."""
         if torch.device(device).type == "cuda":
             set_expert_kernel(self.trunk, batched_experts)
         return self.to(device)
@@ -141,14 +141,8 @@ def preference_loss(model: PreferenceModel, pairs: list[Pair], points: list[Poin
 
 
 def train_preference(
-    base: Transformer,
-    tokenizer: Tokenizer,
-    seed: int,
-    steps: int,
-    device: str,
-    languages: tuple[str, ...] = ("en", "zh"),
-    log: Callable[..., None] | None = None,
-    lr: float = 1e-3,
+    base: Transformer, tokenizer: Tokenizer, seed: int, steps: int, device: str,
+    languages: tuple[str, ...] = ("en", "zh"), log: Callable | None = None, lr: float = 1e-3,
 ) -> PreferenceModel:
     """A preference model on a copy of `base`, judged on the validation split's wordings.
 
@@ -164,11 +158,7 @@ def train_preference(
 
 
 def train_points(
-    base: Transformer,
-    tokenizer: Tokenizer,
-    points: list[Point],
-    seed: int,
-    device: str,
+    base: Transformer, tokenizer: Tokenizer, points: list[Point], seed: int, device: str,
     lr: float = 1e-3,
 ) -> PreferenceModel:
     """A judge of whole responses by the second head alone; each point is read once."""

@@ -24,7 +24,8 @@ COLUMNS = {  # figure: heading
     "instruction": "instructions", "fact": "facts", "json": "JSON", "dialogue": "dialogue",
     "decline": "decline", "self": "self", "novel": "novel wordings", "language": "in its language",
     "wordless": "wordless", "mixed": "mixed", "switched": "switch", "readable": "readable",
-    "length": "tokens", "minutes": "minutes", "tokens": "M tokens", "flops": "PFLOPs", "dollars": "$",
+    "length": "tokens", "minutes": "minutes", "tokens": "M tokens", "flops": "PFLOPs",
+    "dollars": "$",
 }
 # Figure: (unit, decimals). All others are shares, shown in percent.
 UNITS = {"length": (1, 0), "minutes": (60, 1), "tokens": (1e6, 1)}

@@ -73,10 +73,10 @@ class Fact(GeneralProblem):
         """Answers to other questions of the relation, and the right one in the other language.
 
         The others are those whose length is closest to the right answer's."""
-        known = self.relation in FACTS
-        rows = FACTS[self.relation]["rows"] if known else [row for _, row in ROWS]
         others, foreign = set(), []
-        for row in rows:
+        for relation, row in ROWS:
+            if self.relation in FACTS and relation != self.relation:
+                continue
             answers = subject_and_answers(row, self.lang)[1]
             if answers == self.answers:
                 foreign.append(subject_and_answers(row, self.other_language())[1][0])
