@@ -3,20 +3,18 @@
     python -m minir1 evaluate CHECKPOINT --problems FILE.jsonl --samples 16 --out results.jsonl
     python -m minir1 evaluate --problems FILE.jsonl --answers ANSWERS.jsonl --out results.jsonl
 
-A problem is a line such as {"id": "a", "task": "countdown", "numbers": [19, 36, 55, 7], "target": 65}, an answer
-{"id": "a", "answer": "55 + 36 - 19 - 7"}. Results are lines in the problems' order. A malformed line is
-named on stderr and the others are scored all the same; the exit status then is 2.
+A problem is a line such as {"id": "a", "task": "countdown", "numbers": [19, 36, 55, 7], "target":
+65}, an answer {"id": "a", "answer": "55 + 36 - 19 - 7"}. Results are lines in the problems' order.
+A malformed line is named on stderr and the others are scored all the same; the exit status then is
+2.
 
 >>> pass_at_k(4, 1, 2), pass_at_k(4, 3, 2)
 (0.5, 1.0)
 """
 
 import argparse
-import json
-import os
 import sys
 from collections import Counter
-from collections.abc import Callable
 from math import comb
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from tqdm import tqdm
 from minir1.checkpoint import load_checkpoint
 from minir1.config import Config, EvalConfig, RLConfig, UserError
 from minir1.console import errors as cli
+from minir1.console.files import check_writable, read_objects, write_lines
 from minir1.fast.accelerate import make_sampler
 from minir1.fast.device import pick_device
 from minir1.model import Transformer
@@ -40,7 +39,9 @@ from minir1.transcript import parse, prompt
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
-    """Chance that at least one of k of the n samples is right when c are: 1 - C(n-c, k) / C(n, k), unbiased."""
+    """Chance that at least one of k of the n samples is right when c are: 1 - C(n-c, k) / C(n, k),
+    unbiased.
+    """
     return 1 - comb(n - c, k) / comb(n, k)
 
 
@@ -53,9 +54,11 @@ def powers(k: int) -> list[int]:
 
 
 def interval(shares: list[float]) -> tuple[float, float]:
-    """95% interval of the mean of per-problem shares: Wilson's, which holds its ground near 0 and 1.
+    """95% interval of the mean of per-problem shares: Wilson's, which holds its ground near 0 and
+    1.
 
-    Several samples a problem scatter less than single ones do: they count as correspondingly more problems.
+    Several samples a problem scatter less than single ones do: they count as correspondingly more
+    problems.
 
     >>> [round(x, 3) for x in interval([1.0] * 10)]
     [0.722, 1.0]
@@ -97,23 +100,43 @@ def evaluate_model(
     prefix: str = "",
     progress: bool = False,
 ) -> list[dict]:
-    """One result per problem, in order: id, task, answer (the majority of the well-formed ones), correct, pass_at_1, samples.
+    """One result per problem, in order: id, task, answer (the majority of the well-formed ones),
+    correct, pass_at_1, samples.
 
-    Each of `samples` holds answer, correct, tokens, stopped and text. About `batch` responses are sampled at
-    once. A prompt too long for the model is not asked: its result has no samples, and a "fault".
+    Each of `samples` holds answer, correct, tokens, stopped and text. About `batch` responses are
+    sampled at once. A prompt too long for the model is not asked: its result has no samples, and a
+    "fault".
     """
     device = model.embed.weight.device
     generator = torch.Generator(device).manual_seed(seed)
     room = model.config.positions - settings.max_tokens
     length = [len(tokenizer.encode(prompt(p.question()) + prefix)) for p in problems]
-    results = [_refused(p, f"a prompt of {n} tokens, more than the {room} that fit") for p, n in zip(problems, length)]
+    results = [
+        _refused(p, f"a prompt of {n} tokens, more than the {room} that fit")
+        for p, n in zip(problems, length)
+    ]
     asked = [i for i, n in enumerate(length) if n <= room]
     step = max(1, batch // samples)
-    bar = tqdm(total=len(asked), desc="evaluate", unit="problem", dynamic_ncols=True, disable=None if progress else True)
+    bar = tqdm(
+        total=len(asked),
+        desc="evaluate",
+        unit="problem",
+        dynamic_ncols=True,
+        disable=None if progress else True,
+    )
     with bar:
         for first in range(0, len(asked), step):
             rows = asked[first : first + step]
-            rollouts = roll_out(model, tokenizer, [problems[i] for i in rows], samples, settings, generator, sampler, prefix)
+            rollouts = roll_out(
+                model,
+                tokenizer,
+                [problems[i] for i in rows],
+                samples,
+                settings,
+                generator,
+                sampler,
+                prefix,
+            )
             for place, i in enumerate(rows):
                 part = range(place * samples, (place + 1) * samples)
                 results[i] = _result(problems[i], [_sample(rollouts, row) for row in part])
@@ -145,46 +168,32 @@ def _refused(problem: Problem, fault: str) -> dict:
 
 def score_answer(problem: Problem, answer: str | None) -> dict:
     """A result without samples: what a given answer is worth. No answer is a wrong answer."""
-    return {"id": problem.id, "task": problem.task, "answer": answer, "correct": answer is not None and problem.verify(answer)}
+    return {
+        "id": problem.id,
+        "task": problem.task,
+        "answer": answer,
+        "correct": answer is not None and problem.verify(answer),
+    }
 
 
 # ---------------------------------------------------------------- reading and writing
 
 
-def read_lines(path: Path, build: Callable[[dict, int], object]) -> tuple[list[tuple[int, object]], list[str]]:
-    """(line number, build(object, line number)) of each JSON line, and a message for each malformed one.
-
-    `build` raises ValueError or TypeError for what it cannot take. Raises UserError if there is no such file.
-    """
-    if not path.exists():
-        raise UserError(f"no file {path}")
-    found, faults = [], []
-    for number, text in enumerate(path.read_bytes().decode("utf-8-sig", "replace").split("\n"), 1):
-        if not text.strip():
-            continue
-        try:
-            value = json.loads(text)
-            if not isinstance(value, dict):
-                raise ValueError("not a JSON object")
-            json.dumps(value, ensure_ascii=False).encode()  # an unpaired surrogate could neither be asked nor written
-            found.append((number, build(value, number)))
-        except json.JSONDecodeError as fault:
-            faults.append(f"{path}: line {number}: not JSON ({fault.msg} at column {fault.colno})")
-        except UnicodeEncodeError:
-            faults.append(f"{path}: line {number}: holds a character that is not Unicode text")
-        except (ValueError, TypeError, RecursionError) as fault:
-            faults.append(f"{path}: line {number}: {fault}")
-    return found, faults
-
-
 def read_problems(path: Path) -> tuple[list[Problem], list[str], list[str]]:
-    """(problems, messages on malformed lines, messages on ids used twice). A problem without an id has its line's number."""
-    found, faults = read_lines(path, lambda value, number: problem_from_json({"id": str(number)} | value))
+    """(problems, messages on malformed lines, messages on ids used twice).
+
+    A problem without an id has its line's number.
+    """
+    found, faults = read_objects(
+        path, lambda value, number: problem_from_json({"id": str(number)} | value)
+    )
     first: dict[str, int] = {}
     notes = []
     for number, problem in found:
         if first.setdefault(problem.id, number) != number:
-            notes.append(f"{path}: line {number}: the id {problem.id!r} is that of line {first[problem.id]}, too")
+            notes.append(
+                f"{path}: line {number}: the id {problem.id!r} is that of line {first[problem.id]}, too"
+            )
     return [problem for _, problem in found], faults, notes
 
 
@@ -199,9 +208,13 @@ def _answer(value: dict, number: int) -> tuple[str, str | None]:
     return str(value["id"]), answer
 
 
-def read_answers(path: Path, problems: list[Problem]) -> tuple[dict[str, str | None], list[str], list[str]]:
-    """(answers by id, messages on malformed lines, messages on ids unknown, answered twice or not at all)."""
-    found, faults = read_lines(path, _answer)
+def read_answers(
+    path: Path, problems: list[Problem]
+) -> tuple[dict[str, str | None], list[str], list[str]]:
+    """(answers by id, messages on malformed lines, messages on ids unknown, answered twice or not
+    at all).
+    """
+    found, faults = read_objects(path, _answer)
     known, answers, notes = {p.id for p in problems}, {}, []
     for number, (id, answer) in found:
         if id not in known:
@@ -217,41 +230,22 @@ def read_answers(path: Path, problems: list[Problem]) -> tuple[dict[str, str | N
     return answers, faults, notes
 
 
-def write_lines(path: Path, rows: list[dict]) -> None:
-    """JSON lines, whole or not at all. Raises OSError with one clear line."""
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    path = path.resolve()
-    part = path if path.exists() and not path.is_file() else path.with_name(f"{path.name}.tmp")  # /dev/stdout has no neighbour
-    try:
-        part.write_text(text, encoding="utf-8")
-        if part != path:
-            os.replace(part, path)
-    except OSError as fault:
-        if part != path:
-            part.unlink(missing_ok=True)
-        raise OSError(f"cannot write {path}: {fault.strerror or fault}") from fault
-
-
-def check_writable(path: Path) -> None:
-    """Find out before the work, not after it. Raises OSError."""
-    place = path if path.exists() else path.resolve().parent
-    if path.is_dir() or not place.exists() or not os.access(place, os.W_OK):
-        reason = "it is a folder" if path.is_dir() else "no permission" if place.exists() else f"no folder {place}"
-        raise OSError(f"cannot write {path}: {reason}")
-
-
 # ---------------------------------------------------------------- the table
 
 
 def groups(problems: list[Problem]) -> list[tuple[str, list[int]]]:
-    """(label, indices): all problems, each task, each count of numbers; a group equal to the one before is left out."""
+    """(label, indices): all problems, each task, each count of numbers; a group equal to the one
+    before is left out.
+    """
     found = [("all", list(range(len(problems))))]
     for task in sorted({p.task for p in problems}, reverse=True):
         rows = [i for i, p in enumerate(problems) if p.task == task]
         found.append((task, rows))
         if task == Countdown.task:
             for count in sorted({len(problems[i].numbers) for i in rows}):
-                found.append((f"  {count} numbers", [i for i in rows if len(problems[i].numbers) == count]))
+                found.append(
+                    (f"  {count} numbers", [i for i in rows if len(problems[i].numbers) == count])
+                )
     return found
 
 
@@ -265,7 +259,10 @@ def table(problems: list[Problem], results: list[dict], samples: int = 0) -> str
     for label, rows in groups(problems):
         lines.append([label, *_cells([results[i] for i in rows], samples)])
     width = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join("  ".join([line[0].ljust(width[0]), *(c.rjust(w) for c, w in zip(line[1:], width[1:]))]) for line in lines)
+    return "\n".join(
+        "  ".join([line[0].ljust(width[0]), *(c.rjust(w) for c, w in zip(line[1:], width[1:]))])
+        for line in lines
+    )
 
 
 def _cells(results: list[dict], samples: int) -> list[str]:
@@ -278,9 +275,15 @@ def _cells(results: list[dict], samples: int) -> list[str]:
     if samples > 1:
         right = [sum(s["correct"] for s in r["samples"]) for r in results]
         cells.append(f"{mean([r['correct'] for r in results]):.1%}")
-        cells += [f"{mean([pass_at_k(samples, c, k) for c in right]):.1%}" for k in powers(samples)[1:]]
+        cells += [
+            f"{mean([pass_at_k(samples, c, k) for c in right]):.1%}" for k in powers(samples)[1:]
+        ]
     drawn = [s for r in results for s in r["samples"]]
-    return [*cells, f"{mean([s['tokens'] for s in drawn]):.1f}", f"{mean([not s['stopped'] for s in drawn]):.1%}"]
+    return [
+        *cells,
+        f"{mean([s['tokens'] for s in drawn]):.1f}",
+        f"{mean([not s['stopped'] for s in drawn]):.1%}",
+    ]
 
 
 # ---------------------------------------------------------------- the command
@@ -288,17 +291,45 @@ def _cells(results: list[dict], samples: int) -> list[str]:
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "minir1 evaluate", description="Score a checkpoint, or answers from elsewhere, on a problem file.", allow_abbrev=False
+        "minir1 evaluate",
+        description="Score a checkpoint, or answers from elsewhere, on a problem file.",
+        allow_abbrev=False,
     )
     add = parser.add_argument
-    add("checkpoint", metavar="CHECKPOINT", nargs="?", type=Path, help="a file such as runs/cpu-0/checkpoints/zero.pt")
-    add("--problems", metavar="FILE.jsonl", type=Path, required=True, help="problems, one JSON object a line")
-    add("--answers", metavar="FILE.jsonl", type=Path, help='score these instead: {"id": ..., "answer": "..."} a line')
-    add("--out", metavar="FILE.jsonl", type=Path, help="where to write the results, one line a problem")
+    add(
+        "checkpoint",
+        metavar="CHECKPOINT",
+        nargs="?",
+        type=Path,
+        help="a file such as runs/cpu-0/checkpoints/zero.pt",
+    )
+    add(
+        "--problems",
+        metavar="FILE.jsonl",
+        type=Path,
+        required=True,
+        help="problems, one JSON object a line",
+    )
+    add(
+        "--answers",
+        metavar="FILE.jsonl",
+        type=Path,
+        help='score these instead: {"id": ..., "answer": "..."} a line',
+    )
+    add(
+        "--out",
+        metavar="FILE.jsonl",
+        type=Path,
+        help="where to write the results, one line a problem",
+    )
     add("--samples", type=int, default=1, help="responses to each problem (default: 1)")
     add("--temperature", type=float, default=0.6, help="0 is greedy (default: 0.6)")
     add("--top-p", type=float, default=0.95, help="nucleus (default: 0.95)")
-    add("--max-tokens", type=int, help="longest response (default: 1024, or what the model has room for)")
+    add(
+        "--max-tokens",
+        type=int,
+        help="longest response (default: 1024, or what the model has room for)",
+    )
     add("--seed", type=int, default=0)
     add("--batch", type=int, help="responses sampled at once (default: 256; 2048 on a GPU)")
     add("--device", default="auto", help="auto, cpu, cuda or mps")
@@ -328,19 +359,35 @@ def ask(given: argparse.Namespace, problems: list[Problem]) -> list[dict]:
     if tokens is None:
         tokens = max(1, min(1024, positions - min(longest, 128)))
     if tokens >= positions:
-        raise UserError(f"--max-tokens {tokens} leaves no room for a prompt: the model has {positions} positions")
+        raise UserError(
+            f"--max-tokens {tokens} leaves no room for a prompt: the model has {positions} positions"
+        )
     batch = max(given.samples, given.batch or (2048 if device.name == "cuda" else 256))
-    room = tokens + max(0, min(longest, positions - tokens) - 128)  # the engine makes room for prompts of 128
-    config = Config(rl=RLConfig(max_tokens=room, prompts=1, group_size=batch), eval=EvalConfig(batch=batch))
-    settings = Sampling(tokens, (tokenizer.end,), given.temperature, given.top_p)
+    # the engine makes room for prompts of 128
+    room = tokens + max(0, min(longest, positions - tokens) - 128)
+    config = Config(
+        rl=RLConfig(max_tokens=room, prompts=1, group_size=batch), eval=EvalConfig(batch=batch)
+    )
+    settings = Sampling(tokens, tokenizer.end_ids, given.temperature, given.top_p)
     sampler = make_sampler(model, device, config)
     return evaluate_model(
-        model, tokenizer, problems, given.samples, settings, sampler=sampler, seed=given.seed, batch=batch, progress=True
+        model,
+        tokenizer,
+        problems,
+        given.samples,
+        settings,
+        sampler=sampler,
+        seed=given.seed,
+        batch=batch,
+        progress=True,
     )
 
 
 def main(arguments: list[str]) -> int:
-    """`CHECKPOINT --problems FILE` or `--problems FILE --answers FILE`. Returns 2 if a line was malformed, else 0."""
+    """`CHECKPOINT --problems FILE` or `--problems FILE --answers FILE`.
+
+    Returns 2 if a line was malformed, else 0.
+    """
     given = cli.parse(build_parser(), arguments)
     check(given)
     if given.out:
@@ -354,7 +401,11 @@ def main(arguments: list[str]) -> int:
         print(f"minir1: {message}", file=sys.stderr)
     if not problems:
         raise UserError(f"{given.problems} holds no problem")
-    results = [score_answer(p, answers.get(p.id)) for p in problems] if given.answers else ask(given, problems)
+    results = (
+        [score_answer(p, answers.get(p.id)) for p in problems]
+        if given.answers
+        else ask(given, problems)
+    )
     for result in results:
         if "fault" in result:
             print(f"minir1: {result['id']!r} was not asked: {result['fault']}", file=sys.stderr)

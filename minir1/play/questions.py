@@ -180,7 +180,7 @@ class Voice(NamedTuple):
         ids, positions = self.tokenizer.encode(prompt(asked.question)), self.model.config.positions
         if len(ids) >= positions:
             raise UserError(f"a prompt of {len(ids)} tokens is too long: {self.name} has {positions} positions")
-        return ids, Sampling(min(budget, positions - len(ids)), (self.tokenizer.end,), temperature)
+        return ids, Sampling(min(budget, positions - len(ids)), self.tokenizer.end_ids, temperature)
 
     def answers(self, asked: Asked, count: int, budget: int, temperature: float) -> list[Response]:
         """`count` responses, sampled at once."""

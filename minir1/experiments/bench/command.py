@@ -155,7 +155,7 @@ class Bench:
     def as_in_rl(self) -> dict[str, dict]:
         """Responses of their own length: one batch that waits for its longest, and a queue through fewer slots."""
         P, G, _, waiting, slots, *_ = self.shape
-        settings, rows = Sampling(self.config.rl.max_tokens, (self.tokenizer.end,)), {}
+        settings, rows = Sampling(self.config.rl.max_tokens, self.tokenizer.end_ids), {}
         plans = ("one batch", P, P * G), ("a queue", waiting // G, slots), ("a queue", waiting // G, 4 * slots)
         for name, prompts, places in plans:
             engine = Engine(self.model, self.device.dtype, places, settings.max_tokens, self.config.compile)

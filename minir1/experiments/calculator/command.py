@@ -155,7 +155,7 @@ def examine(
 ) -> dict[str, float]:
     """How a model does with the calculator at hand, at T = 0.6 and top-p 0.95; see `outcome`."""
     generator = torch.Generator(model.embed.weight.device).manual_seed(seed)
-    settings, parts = Sampling(max_tokens, (tokenizer.end,), 0.6, 0.95), []
+    settings, parts = Sampling(max_tokens, tokenizer.end_ids, 0.6, 0.95), []
     for i in range(0, len(problems), batch):
         some = problems[i : i + batch]
         parts.append(roll_out_with_calculator(model, tokenizer, some, 1, settings, generator, sampler, prefix=prefix))

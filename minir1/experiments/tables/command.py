@@ -66,7 +66,7 @@ class AskedModel:
     ) -> list[dict]:
         """evaluate_model's results, one a problem. Each call has random numbers of its own."""
         began, self.seed = time.time(), self.seed + 1
-        settings = Sampling(self.budget, (self.tokenizer.end,), temperature, top_p)
+        settings = Sampling(self.budget, self.tokenizer.end_ids, temperature, top_p)
         how = {"sampler": self.sampler, "seed": self.seed, "batch": self.batch, "prefix": prefix, "progress": True}
         found = evaluate_model(self.model, self.tokenizer, asked, samples, settings, **how)
         self.seconds += time.time() - began
