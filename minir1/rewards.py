@@ -1,8 +1,8 @@
 """Rewards by rule: text in, Reward out. No neural reward model, so nothing to talk round.
 
 The R1 report (section 2.2): accuracy and format rewards; section 2.3 adds the share of words in the
-prompt's language (Eq. 7). Deviation: (1) format weighs a tenth of accuracy by default, because a small
-model could live on format alone.
+prompt's language (Eq. 7). Deviation: (1) format weighs a tenth of accuracy by default, because a
+small model could live on format alone.
 
 >>> from minir1.tasks.countdown import Countdown
 >>> score(Countdown((3, 5), 8), "<think>3 + 5 = 8, yes</think><answer>3 + 5</answer><|end|>")
@@ -22,7 +22,8 @@ _WORD = re.compile(r"[A-Za-z']+|[一-鿿]")
 class Reward(NamedTuple):
     accuracy: float  # 1.0 if the verifier accepts the answer of a well-formed response
     format: float  # 1.0 if the response is well formed and ended by itself
-    language: float  # share of the thought's words that are in the prompt's language; 1.0 without words
+    # share of the thought's words that are in the prompt's language; 1.0 without words
+    language: float
 
     def total(self, config: RLConfig) -> float:
         weights = (config.accuracy_reward, config.format_reward, config.language_reward)
@@ -40,7 +41,7 @@ def language_share(text: str, lang: str) -> float | None:
     return None if not words else (chinese if lang == "zh" else len(words) - chinese) / len(words)
 
 
-def score(problem: Problem, response: str) -> Reward:
+def score(problem: Problem, response: str, parse=parse) -> Reward:
     """Judge one response, prefix included. Total: any text gets a Reward."""
     thought, answer, well_formed = parse(response)
     right = well_formed and answer is not None and problem.verify(answer)

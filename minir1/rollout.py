@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from minir1 import transcript
 from minir1.model import Transformer
 from minir1.rewards import Reward, score
 from minir1.sampler import Samples, Sampling, pad, sample
 from minir1.tasks import Problem
 from minir1.tokenizer import TextCodec
-from minir1.transcript import prompt
 
 Sampler = Callable[[Transformer, list[list[int]], int, Sampling, torch.Generator | None], Samples]
 
@@ -66,18 +66,19 @@ def sampling(
 def roll_out(
     model: Transformer, codec: TextCodec, problems: list[Problem], group: int, settings: Sampling,
     generator: torch.Generator | None = None, sampler: Sampler = sample, prefix: str = "",
+    template=transcript,
 ) -> Rollouts:
-    """`group` scored responses to each problem.
-
-    `prefix` is a forced beginning of every response, such as "<think>" or "<answer>".
+    """`group` scored responses to each problem. `prefix` is a forced beginning of every response,
+    such as "<think>". `template` has prompt(question) and parse(response); by default the paper's.
     """
-    prompt_ids = [codec.encode(prompt(p.question()) + prefix) for p in problems]
+    prompt_ids = [codec.encode(template.prompt(p.question()) + prefix) for p in problems]
     samples = sampler(model, prompt_ids, group, settings, generator)
     lengths = samples.length_B.tolist()
     response_ids = [row[:n] for row, n in zip(samples.ids_BT.tolist(), lengths)]
     logp = [row[:n] for row, n in zip(samples.logp_BT.cpu(), lengths)]
     texts = [prefix + text for text in codec.decode_batch(response_ids)]
-    rewards = [score(problems[row // group], text) for row, text in enumerate(texts)]
+    asked = (problem for problem in problems for _ in range(group))
+    rewards = [score(p, text, template.parse) for p, text in zip(asked, texts)]
     stopped = samples.stopped_B.tolist()
     return Rollouts(problems, group, prompt_ids, response_ids, logp, texts, stopped, rewards)
 

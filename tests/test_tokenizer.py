@@ -6,13 +6,19 @@ import unicodedata
 from random import Random
 
 import pytest
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from minir1.config import CorpusConfig
+from minir1.checkpoint import load_checkpoint, save_checkpoint
+from minir1.config import CorpusConfig, ModelConfig, UserError
 from minir1.corpus.mixture import sample_text
+from minir1.model import Transformer
+from minir1.rollout import roll_out, sampling, to_batch
+from minir1.sampler import Samples, pad
+from minir1.tasks.countdown import Countdown
 from minir1.tokenizer import Tokenizer
-from minir1.transcript import SPECIAL_TOKENS, prompt, render
+from minir1.transcript import SPECIAL_TOKENS, Transcript, prompt, render
 
 CONFIG = CorpusConfig(languages=("en", "zh"))
 
@@ -243,3 +249,70 @@ def test_decode_is_total(tokenizer):
         assert isinstance(tokenizer.decode(ids), str)
     half = tokenizer.encode("😀")[:1]
     assert "�" in tokenizer.decode(half)
+
+
+class Letters:
+    """A codec of another kind: a token per byte, two tokens that end a response, tags in pieces."""
+
+    pad, end_ids = 256, (257, 258)
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def decode(self, ids: list[int]) -> str:
+        ends = {257: "<|end|>", 258: "<|end|>", 256: ""}
+        return "".join(ends[i] if i in ends else chr(i) for i in ids)
+
+    def decode_batch(self, rows: list[list[int]]) -> list[str]:
+        return [self.decode(row) for row in rows]
+
+    def id(self, token: str) -> int:
+        raise KeyError(token)
+
+    def to_text(self) -> str:
+        return "letters"
+
+    def __len__(self) -> int:
+        return 259
+
+
+class Plain:
+    """A template of another kind: a question and a word, no tags."""
+
+    @staticmethod
+    def prompt(question: str) -> str:
+        return f"Q {question} A "
+
+    @staticmethod
+    def parse(response: str) -> Transcript:
+        return Transcript(None, response.removesuffix("<|end|>"), response.endswith("<|end|>"))
+
+
+def test_another_codec_and_another_template_go_through_the_core(tmp_path):
+    codec, problem = Letters(), Countdown((3, 5), 8)
+    written = [[*b"3 + 5", 257], [*b"5 + 3", 258], [*b"3 - 5", 257], [*b"3 + 5"]]
+    asked = []
+
+    def sampler(model, prompts, group, settings, generator):
+        asked.append((prompts, settings.stop_ids))
+        length = torch.tensor([len(ids) for ids in written])
+        ids_BT = pad(written, codec.pad)
+        return Samples(ids_BT, torch.zeros(ids_BT.shape), length, length == 6)
+
+    how = (sampling(codec, 9), None, sampler)
+    rollouts = roll_out(None, codec, [problem], 4, *how, template=Plain)
+    assert asked == [([list(f"Q {problem.question()} A ".encode())], (257, 258))]
+    assert [r.accuracy for r in rollouts.rewards] == [1, 1, 0, 0]
+    assert to_batch(rollouts, codec.pad, "cpu").mask_BT.sum(1).tolist() == [6, 6, 6, 5]
+
+    shape = ModelConfig(vocab_size=len(codec), width=16, layers=1, heads=2, positions=32)
+    save_checkpoint(tmp_path / "x.pt", Transformer(shape), codec)
+    with pytest.raises(UserError):
+        load_checkpoint(tmp_path / "x.pt")
+    _, again = load_checkpoint(tmp_path / "x.pt", read_codec={"letters": codec}.get)
+    assert again is codec
+
+
+def test_the_packages_own_codec_names_its_end(tokenizer):
+    assert tokenizer.end_ids == (tokenizer.end,) == (tokenizer.id("<|end|>"),)
+    assert sampling(tokenizer, 5).stop_ids == tokenizer.end_ids
