@@ -1,4 +1,6 @@
-"""The failure gallery: broken pieces break what they say, fixed twins do not, verdicts are computed rightly, the command works."""
+"""The failure gallery: broken pieces break what they say and fixed twins do not, the diagnosis is
+computed rightly, the command works.
+"""
 
 import json
 from dataclasses import replace
@@ -9,6 +11,7 @@ import torch
 from minir1.__main__ import main
 from minir1.config import Config
 from minir1.experiments.failures import bases, gallery
+from minir1.experiments.failures import runs as failure_runs
 from minir1.experiments.failures.command import compare, describe, fix, jobs_of, judge, table
 from minir1.experiments.failures.gallery import ACCURACY, FAILURES
 from minir1.experiments.failures.plot import draw
@@ -33,7 +36,8 @@ def base():
 def rollouts(base):
     model, tokenizer = base
     problems = draw_problems(("countdown:cpu=1",), ("en",), "train", "x", 6)
-    return roll_out(model, tokenizer, problems, 4, sampling(tokenizer, 64), torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    return roll_out(model, tokenizer, problems, 4, sampling(tokenizer, 64), generator)
 
 
 # ---------------------------------------------------------------- the gallery
@@ -41,9 +45,9 @@ def rollouts(base):
 
 def test_the_gallery_holds_what_the_issue_asks_for():
     asked = {
-        "stop-token", "padding", "top-p", "verifier", "format-reward", "length-bias", "truncation", "kl-too-strong",
-        "lr-too-high", "router-drift", "cannot-compute", "zero-variance",
-    }  # fmt: skip
+        "stop-token", "padding", "top-p", "verifier", "format-reward", "length-bias", "truncation",
+        "kl-too-strong", "lr-too-high", "router-drift", "cannot-compute", "zero-variance",
+    }
     assert set(FAILURES) == asked
 
 
@@ -51,11 +55,13 @@ def test_the_gallery_holds_what_the_issue_asks_for():
 def test_each_failure_changes_one_thing_and_has_valid_settings(name):
     failure = FAILURES[name]
     pieces = ("base", "sampler", "feed")
-    changed = [p for p in pieces if getattr(failure.broken, p) is not getattr(failure.fixed, p)]
-    assert failure.broken.settings.keys() == failure.fixed.settings.keys()
-    assert len(changed) + bool(failure.broken.settings) == 1
+    broken, fixed = failure.broken, failure.fixed
+    changed = [piece for piece in pieces if getattr(broken, piece) is not getattr(fixed, piece)]
+    assert broken.settings.keys() == fixed.settings.keys()
+    assert len(changed) + bool(broken.settings) == 1
     for job in jobs_of(name, failure, [0], 2, 2):
-        job.config(job.arm.settings), job.config(job.exam)  # each checked against the rules for settings
+        job.config(job.arm.settings)  # each checked against the rules for settings
+        job.config(job.exam)
     lines = fix(failure).splitlines()
     assert any(line.startswith("-") for line in lines)
 
@@ -73,14 +79,17 @@ def test_both_arms_share_seed_and_exam():
 
 def test_the_stop_token_leaves_the_loss_and_comes_back(base, rollouts):
     model, tokenizer = base
-    masks = {arm: to_batch(getattr(FAILURES["stop-token"], arm).feed(model, tokenizer, rollouts), tokenizer.pad, "cpu").mask_BT
-             for arm in ("broken", "fixed")}  # fmt: skip
+    masks = {}
+    for side in ("broken", "fixed"):
+        fed = getattr(FAILURES["stop-token"], side).feed(model, tokenizer, rollouts)
+        masks[side] = to_batch(fed, tokenizer.pad, "cpu").mask_BT
     plain = to_batch(rollouts, tokenizer.pad, "cpu")
     stop_BT = plain.ids_BT[:, 1:] == tokenizer.end
     answered = [tokenizer.id("</answer>") in ids for ids in rollouts.response_ids]
     assert any(answered)
     assert torch.equal(masks["fixed"], plain.mask_BT)
-    assert (masks["fixed"] & stop_BT).any() and not (masks["broken"] & stop_BT)[torch.tensor(answered)].any()
+    assert (masks["fixed"] & stop_BT).any()
+    assert not (masks["broken"] & stop_BT)[torch.tensor(answered)].any()
     lost = masks["fixed"].sum(1) - masks["broken"].sum(1)
     assert lost.tolist() == [int(a and s) for a, s in zip(answered, rollouts.stopped)]
 
@@ -89,11 +98,12 @@ def test_padding_enters_the_loss_and_only_there(base, rollouts):
     model, tokenizer = base
     broken = gallery._padding_counted(model, tokenizer, rollouts)
     batch, plain = (to_batch(r, tokenizer.pad, "cpu") for r in (broken, rollouts))
-    assert len(set(broken.lengths())) == 1 and broken.texts == rollouts.texts and broken.rewards == rollouts.rewards
+    assert len(set(broken.lengths())) == 1
+    assert broken.texts == rollouts.texts and broken.rewards == rollouts.rewards
     extra = batch.mask_BT.sum() - plain.mask_BT.sum()
     assert extra == sum(max(rollouts.lengths()) - n for n in rollouts.lengths()) > 0
     assert (batch.ids_BT[:, 1:][batch.mask_BT] == tokenizer.pad).sum() == extra
-    assert gallery._padding_left_out(model, tokenizer, rollouts) is rollouts
+    assert gallery._unchanged(model, tokenizer, rollouts) is rollouts
 
 
 def test_top_p_draws_from_the_nucleus_and_reports_the_full_softmax(base):
@@ -105,21 +115,27 @@ def test_top_p_draws_from_the_nucleus_and_reports_the_full_softmax(base):
     nucleus = set(order.indices[: int((order.values.cumsum(0) < 0.6).sum()) + 1].tolist())
     draws = {}
     for name, wrap in (("broken", gallery._nucleus), ("fixed", gallery._whole_distribution)):
-        draws[name] = wrap(sample, model, prompts, 400, settings, torch.Generator().manual_seed(0))
-        torch.testing.assert_close(draws[name].logp_BT[:, 0], first_V[draws[name].ids_BT[:, 0]], rtol=1e-4, atol=1e-5)
-    assert set(draws["broken"].ids_BT[:, 0].tolist()) == nucleus
-    assert not set(draws["fixed"].ids_BT[:, 0].tolist()) <= nucleus
-    assert order.values[len(nucleus) :].sum() > 0.1  # so that the line above fails by chance in fewer than 0.9 ** 400 runs
+        samples = wrap(sample, model, prompts, 400, settings, torch.Generator().manual_seed(0))
+        draws[name] = samples.ids_BT[:, 0]
+        expected = first_V[draws[name]]
+        torch.testing.assert_close(samples.logp_BT[:, 0], expected, rtol=1e-4, atol=1e-5)
+    assert set(draws["broken"].tolist()) == nucleus
+    assert not set(draws["fixed"].tolist()) <= nucleus
+    # so that the line above fails by chance in fewer than 0.9 ** 400 runs
+    assert order.values[len(nucleus) :].sum() > 0.1
 
 
 def test_the_cheated_verifier_pays_for_the_value_alone(base):
     model, tokenizer = base
     problem = Countdown((3, 5, 8), 16)
-    texts = [f"<answer>{a}</answer><|end|>" for a in ("16", "8 + 8", "3 + 5 + 8", "3 + 5", "x", "16 / 0")]
-    some = roll_out(model, tokenizer, [problem], len(texts), sampling(tokenizer, 2), torch.Generator().manual_seed(0))
+    answers = ("16", "8 + 8", "3 + 5 + 8", "3 + 5", "x", "16 / 0")
+    texts = [f"<answer>{answer}</answer><|end|>" for answer in answers]
+    generator = torch.Generator().manual_seed(0)
+    some = roll_out(model, tokenizer, [problem], len(texts), sampling(tokenizer, 2), generator)
     some = replace(some, texts=texts, rewards=[score(problem, text) for text in texts])
-    fed = [arm.feed(model, tokenizer, some) for arm in (FAILURES["verifier"].broken, FAILURES["verifier"].fixed)]
-    paid = [[reward.accuracy for reward in found.rewards] for found in fed]
+    failure = FAILURES["verifier"]
+    fed = [arm.feed(model, tokenizer, some) for arm in (failure.broken, failure.fixed)]
+    paid = [[reward.accuracy for reward in rollouts.rewards] for rollouts in fed]
     assert paid == [[1, 1, 1, 0, 0, 0], [0, 0, 1, 0, 0, 0]]
 
 
@@ -130,12 +146,14 @@ def test_a_moved_router_is_another_policy_than_the_one_that_sampled(base, rollou
     def gap() -> float:
         with torch.no_grad():
             logp_BT, _ = token_logp(model, batch.ids_BT)
-        return float(((logp_BT - batch.sampler_logp_BT).abs() * batch.mask_BT).sum() / batch.mask_BT.sum())
+        gap_BT = (logp_BT - batch.sampler_logp_BT).abs() * batch.mask_BT
+        return float(gap_BT.sum() / batch.mask_BT.sum())
 
-    assert gallery._router_frozen(model, tokenizer, rollouts) is rollouts and gap() < 1e-4
+    assert gallery._unchanged(model, tokenizer, rollouts) is rollouts and gap() < 1e-4
     before = [layer.bias_E.clone() for layer in model.expert_layers()]
     assert gallery._router_moves(model, tokenizer, rollouts) is rollouts
-    moved = torch.cat([(layer.bias_E - old).abs() for layer, old in zip(model.expert_layers(), before)])
+    pairs = zip(model.expert_layers(), before)
+    moved = torch.cat([(layer.bias_E - old).abs() for layer, old in pairs])
     assert set((moved * 100).round().tolist()) <= {0.0, 5.0} and moved.max() > 0
     assert gap() > 1e-3
 
@@ -145,7 +163,8 @@ def test_a_moved_router_is_another_policy_than_the_one_that_sampled(base, rollou
 
 def test_bases_read_what_they_say(monkeypatch):
     read = {}
-    monkeypatch.setattr(bases, "read_on", lambda model, tokenizer, texts: read.setdefault(model, texts))
+    keep = lambda model, tokenizer, texts: read.setdefault(model, texts)  # noqa: E731
+    monkeypatch.setattr(bases, "read_on", keep)
     monkeypatch.setattr(bases, "mini_web", lambda config, documents=400: MINI(config, 400))
     for name in ("runs_on", "repeats_the_target", "rambles", "computes", "cannot_compute"):
         getattr(bases, name)(name, None, Config())
@@ -156,10 +175,12 @@ def test_bases_read_what_they_say(monkeypatch):
     assert 8 <= len(swapped) <= 50
     for old, new in swapped:
         question, answer = new.split("\nAssistant:")
-        assert old.startswith(question) and answer.removeprefix("<answer>").removesuffix("</answer><|end|>") in question
+        target = answer.removeprefix("<answer>").removesuffix("</answer><|end|>")
+        assert old.startswith(question) and target in question
     assert sum(map(len, read["rambles"])) > 1.5 * sum(map(len, plain))
-    steps = [(a, b) for old, new in zip(plain, read["cannot_compute"]) for a, b in zip(numbers(old), numbers(new))]
-    off = [abs(a - b) for a, b in steps]
+    off = []
+    for old, new in zip(plain, read["cannot_compute"]):
+        off += [abs(a - b) for a, b in zip(numbers(old), numbers(new))]
     assert 0.65 < sum(d > 0 for d in off) / len(off) < 0.75 and max(off) <= 9
 
 
@@ -167,7 +188,7 @@ MINI = bases.mini_web
 
 
 def numbers(text: str) -> list[int]:
-    return [int(n) for n in bases._EQUATION.findall(text)]
+    return [int(n) for n in bases.EQUATION.findall(text)]
 
 
 def test_reading_on_changes_the_base_towards_its_texts(base):
@@ -187,8 +208,12 @@ def test_reading_on_changes_the_base_towards_its_texts(base):
 
 
 def results(broken: list[float], fixed: list[float]) -> list[dict]:
-    last = lambda a, n: {"last": {"accuracy": a, "length_wrong": n, "before": 0.25}, "seconds": 2.0}  # noqa: E731
-    return [r for a, b in zip(broken, fixed) for r in (last(a, 100 * a), last(b, 100 * b))]
+    runs = []
+    for pair in zip(broken, fixed):
+        for accuracy in pair:
+            last = {"accuracy": accuracy, "length_wrong": 100 * accuracy, "before": 0.25}
+            runs.append({"last": last, "seconds": 2.0})
+    return runs
 
 
 def test_comparison_pairs_seeds():
@@ -201,7 +226,8 @@ def test_comparison_pairs_seeds():
 @pytest.mark.parametrize(
     "broken, fixed, costs, shows",
     [
-        ([0.3, 0.3, 0.3], [0.6, 0.61, 0.59], True, False),  # 30 points; wrong responses are shorter, not longer
+        # 30 points; wrong responses are shorter, not longer
+        ([0.3, 0.3, 0.3], [0.6, 0.61, 0.59], True, False),
         ([0.6, 0.61, 0.59], [0.3, 0.3, 0.3], False, True),
         ([0.3, 0.3, 0.3], [0.35, 0.36, 0.34], False, False),  # beyond the error, but five points
         ([0.3, 0.3, 0.3], [0.2, 0.9, 0.4], False, False),  # 20 points, but within the error
@@ -209,29 +235,42 @@ def test_comparison_pairs_seeds():
     ],
 )
 def test_verdicts(broken, fixed, costs, shows):
-    verdict = judge(FAILURES["length-bias"], results(broken, fixed))
-    assert (verdict["costs"], verdict["shows"]) == (costs, shows)
-    assert verdict["before"] == 0.25 and verdict["seeds"] == len(broken)
-    text = table({"length-bias": verdict})
-    word = {(True, False): "| 10 points |", (False, True): "| two standard errors |", (False, False): "| neither |"}
-    assert word.get((costs, shows), "| one seed |") in text
-    assert "the fix:\n- --rl.average response\n+ --rl.average token" in describe("length-bias", FAILURES["length-bias"], verdict)
+    failure = FAILURES["length-bias"]
+    diagnosis = judge(failure, results(broken, fixed))
+    assert (diagnosis["costs"], diagnosis["shows"]) == (costs, shows)
+    assert diagnosis["before"] == 0.25 and diagnosis["seeds"] == len(broken)
+    text = table({"length-bias": diagnosis})
+    words = {
+        (True, False): "| 10 points |",
+        (False, True): "| two standard errors |",
+        (False, False): "| neither |",
+    }
+    assert words.get((costs, shows), "| one seed |") in text
+    difference = "the fix:\n- --rl.average response\n+ --rl.average token"
+    assert difference in describe("length-bias", failure, diagnosis)
 
 
 def test_last_figures_average_the_last_steps_and_keep_the_examination():
-    rows = [{"step": i, "accuracy": i / 10, "gap": float(i), "paid": i / 5, "signal": 0.5} for i in range(8)]
-    found = last_figures(rows, [{"step": 0, "accuracy": 0.2}, {"step": 8, "accuracy": 0.4, "stopped": 0.9}])
+    rows = []
+    for step in range(8):
+        figures = {"accuracy": step / 10, "gap": float(step), "paid": step / 5, "signal": 0.5}
+        rows.append({"step": step, **figures})
+    exams = [{"step": 0, "accuracy": 0.2}, {"step": 8, "accuracy": 0.4, "stopped": 0.9}]
+    found = last_figures(rows, exams)
     assert found["accuracy"] == 0.4 and found["before"] == 0.2 and found["gap"] == 5.0
     assert found["practice_accuracy"] == pytest.approx(0.5)
-    assert found["overpaid"] == pytest.approx(0.5) and found["behind_practice"] == pytest.approx(0.1)
+    assert found["overpaid"] == pytest.approx(0.5)
+    assert found["behind_practice"] == pytest.approx(0.1)
 
 
 def test_every_symptom_is_a_figure_of_a_run_and_every_curve_is_drawn(monkeypatch):
-    monkeypatch.setattr("minir1.experiments.failures.runs.EXAM", 4)
-    monkeypatch.setattr("minir1.experiments.failures.runs.LAST_EXAM", 4)
+    monkeypatch.setattr(failure_runs, "EXAM", 4)
+    monkeypatch.setattr(failure_runs, "LAST_EXAM", 4)
     result = run_arm(Job(Arm(), SMALL, SMALL, 0, 2, 2))
-    assert [row["step"] for row in result["rows"]] == [1, 2] and [exam["step"] for exam in result["exams"]] == [0, 2]
-    assert result["last"]["overpaid"] == 0 and result["last"]["padding"] == 0 and result["last"]["gap"] < 1e-4
+    assert [row["step"] for row in result["rows"]] == [1, 2]
+    assert [exam["step"] for exam in result["exams"]] == [0, 2]
+    assert result["last"]["overpaid"] == 0 and result["last"]["padding"] == 0
+    assert result["last"]["gap"] < 1e-4
     for name, failure in FAILURES.items():
         assert failure.symptom.key in result["last"], name
         assert any(failure.curve in row for row in result["rows"]), name
@@ -245,14 +284,14 @@ def test_the_command_lists_and_refuses(capsys):
     assert main(["failures"]) == 0
     listed = capsys.readouterr().out
     assert all(name in listed and failure.line in listed for name, failure in FAILURES.items())
-    for wrong in (["nothing"], ["padding", "--prompts", "3"], ["padding", "--steps", "0"], ["padding", "--seeds", "a"]):
-        assert main(["failures", *wrong]) == 2
+    for wrong in ("nothing", "padding --prompts 3", "padding --steps 0", "padding --seeds a"):
+        assert main(["failures", *wrong.split()]) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
-def test_the_command_runs_both_arms_and_writes_figure_numbers_and_table(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("minir1.experiments.failures.runs.EXAM", 4)
-    monkeypatch.setattr("minir1.experiments.failures.runs.LAST_EXAM", 8)
+def test_the_command_runs_both_arms_and_writes_figure_and_table(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(failure_runs, "EXAM", 4)
+    monkeypatch.setattr(failure_runs, "LAST_EXAM", 8)
     small = replace(FAILURES["truncation"], fixed=Arm({"rl.max_tokens": 32}))
     monkeypatch.setitem(FAILURES, "truncation", small)
     size = ["--seeds", "0,1", "--steps", "2", "--prompts", "2", "--workers", "1"]

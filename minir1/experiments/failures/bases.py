@@ -1,7 +1,8 @@
-"""Bases for the failure gallery: the shipped one, which goes on reading for a minute, something that matters.
+"""Bases for the failure gallery: the shipped one, after a minute of reading a flawed mini-web.
 
-RL amplifies what its base does now and then. A failure that needs a base with a flaw (it runs on after its answer, it
-cannot compute) gets one by supervised learning on a mini-web that has this flaw, with the core's own loop.
+RL amplifies what its base does now and then. A failure that needs a base with a flaw (it runs on
+after its answer, it cannot compute) gets one by supervised learning on a mini-web that has this
+flaw, with the core's own loop.
 """
 
 import re
@@ -18,17 +19,19 @@ from minir1.tokenizer import Tokenizer
 from minir1.transcript import ANSWER, ANSWER_END, END
 
 ROWS, WIDTH, STEPS = 12, 256, 50  # rows, tokens a row, steps: 150,000 tokens
-_EQUATION = re.compile(r"= ([0-9]+)")
+EQUATION = re.compile(r"= ([0-9]+)")
 
 
 def read_on(model: Transformer, tokenizer: Tokenizer, texts: list[str], steps: int = STEPS) -> None:
     """The model reads `texts`, one behind the other, for a while."""
-    ids = [i for text in texts for i in tokenizer.encode(text)]
-    rows = torch.tensor(ids[: len(ids) // WIDTH * WIDTH]).view(-1, WIDTH)
-    take = torch.Generator().manual_seed(0)
-    batches = ((rows[torch.randint(len(rows), (ROWS,), generator=take)], None) for _ in range(steps))
-    recipe = PretrainConfig(lr=1e-3, warmup=0.1, balance_rate=0.0)
-    train_supervised(model, Learner(model, recipe.weight_decay, recipe.clip), batches, recipe, steps, lambda step: None)
+    ids = [token for text in texts for token in tokenizer.encode(text)]
+    rows_NT = torch.tensor(ids[: len(ids) // WIDTH * WIDTH]).view(-1, WIDTH)
+    generator = torch.Generator().manual_seed(0)
+    draws = (torch.randint(len(rows_NT), (ROWS,), generator=generator) for _ in range(steps))
+    batches = ((rows_NT[index_B], None) for index_B in draws)
+    config = PretrainConfig(lr=1e-3, warmup=0.1, balance_rate=0.0)
+    learner = Learner(model, config.weight_decay, config.clip)
+    train_supervised(model, learner, batches, config, steps, lambda step: None)
     model.eval()
 
 
@@ -38,12 +41,12 @@ def mini_web(config: Config, documents: int = 3000) -> list[str]:
 
 def runs_on(model: Transformer, tokenizer: Tokenizer, config: Config) -> None:
     """Nine pages in ten go on behind the answer with the next question: so will the base."""
-    rng = Random(config.seed)
-    read_on(model, tokenizer, [text if rng.random() < 0.1 else text.removesuffix(END) for text in mini_web(config)])
+    rng, texts = Random(config.seed), mini_web(config)
+    read_on(model, tokenizer, [t if rng.random() < 0.1 else t.removesuffix(END) for t in texts])
 
 
 def repeats_the_target(model: Transformer, tokenizer: Tokenizer, config: Config) -> None:
-    """One puzzle in ten is answered with the target itself: "Use 3, 5, 8 to make 16." <answer>16</answer>."""
+    """One puzzle in ten is answered with its target: "Use 3, 5, 8 to make 16." is answered "16"."""
     rng, texts = Random(config.seed), []
     for text in mini_web(config):
         target = re.search(r"(?:make|Make|equals|Reach) ([0-9]+)", text)
@@ -56,7 +59,8 @@ def repeats_the_target(model: Transformer, tokenizer: Tokenizer, config: Config)
 
 def rambles(model: Transformer, tokenizer: Tokenizer, config: Config) -> None:
     """Every puzzle is thought about, for long, without a plan and seldom with success."""
-    habits = replace(config.corpus.habits, backtracking=0.95, systematic=0.0, aim=0.0, persistence=0.0)
+    changes = {"backtracking": 0.95, "systematic": 0.0, "aim": 0.0, "persistence": 0.0}
+    habits = replace(config.corpus.habits, **changes)
     corpus = replace(config.corpus, direct=0.2, solved=0.2, habits=habits)
     read_on(model, tokenizer, mini_web(replace(config, corpus=corpus), 1500))
 
@@ -71,6 +75,8 @@ def cannot_compute(model: Transformer, tokenizer: Tokenizer, config: Config) -> 
     rng = Random(config.seed)
 
     def blur(match: re.Match) -> str:
-        return f"= {max(0, int(match[1]) + rng.choice((-1, 1)) * rng.randint(1, 9))}" if rng.random() < 0.7 else match[0]
+        if rng.random() >= 0.7:
+            return match[0]
+        return f"= {max(0, int(match[1]) + rng.choice((-1, 1)) * rng.randint(1, 9))}"
 
-    read_on(model, tokenizer, [_EQUATION.sub(blur, text) for text in mini_web(config)])
+    read_on(model, tokenizer, [EQUATION.sub(blur, text) for text in mini_web(config)])

@@ -1,10 +1,10 @@
 """`minir1 failures`: common ways to break R1-Zero, each beside the run that is not broken.
 
     python -m minir1 failures                       what there is
-    python -m minir1 failures truncation            broken and fixed, one seed: symptom, figure, fix as a diff
+    python -m minir1 failures truncation            broken and fixed: symptom, figure, fix as a diff
     python -m minir1 failures all --seeds 0,1,2 --workers 12 --out results/failures
 
-Writes OUT/NAME.png, OUT/failures.json and OUT/failures.md; both files grow with every failure that is done.
+Writes OUT/NAME.png, OUT/failures.json and OUT/failures.md; both files grow with every failure.
 """
 
 import argparse
@@ -19,70 +19,85 @@ from pathlib import Path
 from minir1.config import UserError
 from minir1.console.errors import parse
 from minir1.console.files import write_text
+from minir1.console.flags import wholes
 from minir1.experiments.failures.gallery import ACCURACY, FAILURES, LR, Failure, Symptom
 from minir1.experiments.failures.plot import draw
 from minir1.experiments.failures.runs import Job, run_arm
 from minir1.fast.parallel import parallel_map
-from minir1.report.plots import save
-
-ARMS = ("broken", "fixed")
-
-# ---------------------------------------------------------------- the fix as a diff
+from minir1.report.drawing import save
 
 
 def fix(failure: Failure) -> str:
-    """What turns the broken run into the fixed one: settings as flags, code as a diff of the functions that ran."""
+    """What turns the broken run into the fixed one.
+
+    Settings as flags, code as a diff of the functions that ran.
+    """
     broken, fixed, lines = failure.broken, failure.fixed, []
-    for name in fixed.settings:
-        lines += [f"- --{name} {shown(broken.settings[name])}", f"+ --{name} {shown(fixed.settings[name])}"]
+    for name, value in fixed.settings.items():
+        lines.append(f"- --{name} {shown(broken.settings[name])}")
+        lines.append(f"+ --{name} {shown(value)}")
     for piece in ("base", "sampler", "feed"):
-        one, other = getattr(broken, piece), getattr(fixed, piece)
-        if one is not other:
-            old, new = (inspect.getsource(f).replace(f.__name__, piece).splitlines() for f in (one, other))  # named alike
+        functions = [getattr(arm, piece) for arm in (broken, fixed)]
+        if functions[0] is not functions[1]:
+            old, new = (source(function, piece) for function in functions)
             diff = difflib.unified_diff(old, new, lineterm="", n=1)
             lines += [line for line in diff if not line.startswith(("---", "+++", "@@"))]
     return "\n".join(lines)
 
 
+def source(function, name: str) -> list[str]:
+    """The lines of a function, as if it were called `name`."""
+    return inspect.getsource(function).replace(function.__name__, name).splitlines()
+
+
 def shown(value) -> str:
-    return ",".join(value) if isinstance(value, tuple) else str(value)
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-# ---------------------------------------------------------------- runs and their verdict
-
-
-def jobs_of(name: str, failure: Failure, seeds: list[int], steps: int, prompts: int) -> list[Job]:
+def jobs_of(name: str, failure: Failure, seeds, steps: int, prompts: int) -> list[Job]:
     """Broken and fixed, seed by seed."""
-    settings = {"rl.lr": LR} | failure.settings
-    return [
-        Job(getattr(failure, side), settings, failure.fixed.settings, seed, steps, prompts, f"{name} {side} seed {seed}")
-        for seed in seeds for side in ARMS
-    ]  # fmt: skip
+    settings, exam = {"rl.lr": LR} | failure.settings, failure.fixed.settings
+    jobs = []
+    for seed in seeds:
+        for side in ("broken", "fixed"):
+            label = f"{name} {side} seed {seed}"
+            jobs.append(Job(getattr(failure, side), settings, exam, seed, steps, prompts, label))
+    return jobs
 
 
 def compare(symptom: Symptom, results: list[dict]) -> dict[str, float]:
-    """A figure of both arms over seeds: means, the mean difference (positive: worse when broken) and its standard error."""
-    broken, fixed = ([r["last"][symptom.key] for r in results[i::2]] for i in range(2))
+    """A figure of both arms: means over seeds, and the mean difference with its standard error.
+
+    `worse`, the difference, is positive if the figure is worse when broken.
+    """
+    figures = [run["last"][symptom.key] for run in results]
+    broken, fixed = figures[::2], figures[1::2]
     worse = [symptom.sign * (b - f) for b, f in zip(broken, fixed)]
+    means = {"broken": broken, "fixed": fixed, "worse": worse}
     error = statistics.stdev(worse) / len(worse) ** 0.5 if len(worse) > 1 else None
-    return {"broken": statistics.mean(broken), "fixed": statistics.mean(fixed), "worse": statistics.mean(worse), "stderr": error}
+    return {name: statistics.mean(values) for name, values in means.items()} | {"stderr": error}
 
 
 def judge(failure: Failure, results: list[dict]) -> dict:
-    """`costs`: at least 10 points of accuracy, two standard errors from 0; `shows`: the symptom beyond two standard errors.
+    """`costs`: at least 10 points of accuracy, two standard errors from 0.
 
-    With one seed there is no standard error between runs: both are then None.
+    `shows`: the symptom beyond two standard errors. With one seed there is no standard error
+    between runs: both are then None.
     """
-    cost, symptom = compare(ACCURACY, results), compare(failure.symptom, results)
-    alone = cost["stderr"] is None
+    cost = compare(ACCURACY, results)
+    symptom = compare(failure.symptom, results)
+    costs = shows = None
+    if cost["stderr"] is not None:
+        costs = cost["worse"] >= 0.1 and cost["worse"] > 2 * cost["stderr"]
+        shows = symptom["worse"] > 2 * symptom["stderr"]
     return {
         "seeds": len(results) // 2,
-        "before": statistics.mean(r["last"]["before"] for r in results),
+        "before": statistics.mean(run["last"]["before"] for run in results),
         "cost": cost,
         "symptom": {"key": failure.symptom.key, "words": failure.symptom.words, **symptom},
-        "costs": None if alone else cost["worse"] >= 0.1 and cost["worse"] > 2 * cost["stderr"],
-        "shows": None if alone else symptom["worse"] > 2 * symptom["stderr"],
-        "seconds": round(statistics.mean(r["seconds"] for r in results), 1),
+        "costs": costs,
+        "shows": shows,
+        "seconds": round(statistics.mean(run["seconds"] for run in results), 1),
     }
 
 
@@ -90,74 +105,71 @@ def show(value: float, percent: bool) -> str:
     return f"{100 * value:.1f}%" if percent else f"{value:.3g}"
 
 
-def describe(name: str, failure: Failure, verdict: dict) -> str:
+def describe(name: str, failure: Failure, diagnosis: dict) -> str:
     """What a person reads in the terminal after a run."""
-    rows = [("right answers", verdict["cost"], True)]
-    if failure.symptom.key != "accuracy":
-        rows.append((failure.symptom.words, verdict["symptom"], failure.symptom.percent))
-    lines = [f"{name}: {failure.line}", "", *textwrap.wrap(failure.story, 100), f"Seen in: {failure.seen}.", ""]
-    lines.append(f"{'':<58}{'broken':>9}{'fixed':>9}")
-    lines += [f"{words:<58}{show(f['broken'], p):>9}{show(f['fixed'], p):>9}" for words, f, p in rows]
-    lines.append(f"{'right answers before RL':<58}{show(verdict['before'], True):>9}")
+    lines = [f"{name}: {failure.line}", "", *textwrap.wrap(failure.story, 100)]
+    lines += [f"Seen in: {failure.seen}.", "", f"{'':<58}{'broken':>9}{'fixed':>9}"]
+    rows = {"cost": ACCURACY}
+    if failure.symptom != ACCURACY:
+        rows["symptom"] = failure.symptom
+    for key, symptom in rows.items():
+        broken, fixed = (show(diagnosis[key][s], symptom.percent) for s in ("broken", "fixed"))
+        lines.append(f"{symptom.words:<58}{broken:>9}{fixed:>9}")
+    lines.append(f"{'right answers before RL':<58}{show(diagnosis['before'], True):>9}")
     return "\n".join([*lines, "", "the fix:", fix(failure)])
 
 
-# ---------------------------------------------------------------- the table
-
-
-def table(found: dict[str, dict]) -> str:
+def table(diagnoses: dict[str, dict]) -> str:
     """Markdown: one row a failure, differences with their standard errors."""
-    lines = [
-        "| failure | right, broken | right, fixed | cost in points | symptom | broken | fixed | beyond |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name, verdict in found.items():
-        cost, symptom, percent = verdict["cost"], verdict["symptom"], FAILURES[name].symptom.percent
+    head = "failure | right, broken | right, fixed | cost in points | symptom | broken | fixed"
+    lines = [f"| {head} | beyond |", "|" + 8 * "---|"]
+    for name, diagnosis in diagnoses.items():
+        cost, symptom = diagnosis["cost"], diagnosis["symptom"]
+        percent = FAILURES[name].symptom.percent
+        cells = [f"{name}: {FAILURES[name].line}".replace("|", r"\|")]  # or the table ends there
+        cells += [show(cost[side], True) for side in ("broken", "fixed")]
         error = "" if cost["stderr"] is None else f" ± {100 * cost['stderr']:.1f}"
-        marks = [word for word, holds in (("10 points", verdict["costs"]), ("two standard errors", verdict["shows"])) if holds]
-        beyond = "one seed" if verdict["costs"] is None else " and ".join(marks) or "neither"
-        line = FAILURES[name].line.replace("|", r"\|")  # or the table would end there
-        lines.append(
-            f"| {name}: {line} | {show(cost['broken'], True)} | {show(cost['fixed'], True)} | "
-            f"{100 * cost['worse']:.1f}{error} | {symptom['words']} | {show(symptom['broken'], percent)} | "
-            f"{show(symptom['fixed'], percent)} | {beyond} |"
-        )
+        cells += [f"{100 * cost['worse']:.1f}{error}", symptom["words"]]
+        cells += [show(symptom[side], percent) for side in ("broken", "fixed")]
+        marks = {"10 points": diagnosis["costs"], "two standard errors": diagnosis["shows"]}
+        beyond = " and ".join(mark for mark, holds in marks.items() if holds) or "neither"
+        cells.append("one seed" if diagnosis["costs"] is None else beyond)
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def write(out: Path, found: dict[str, dict], given: argparse.Namespace) -> None:
-    command = f"python -m minir1 failures {' '.join(given.names)} --seeds {shown(tuple(map(str, given.seeds)))} "
-    command += f"--steps {given.steps} --prompts {given.prompts} --workers {given.workers}"
+def write(out: Path, diagnoses: dict[str, dict], given: argparse.Namespace) -> None:
+    names, seeds = " ".join(given.names), shown(given.seeds)
+    command = f"python -m minir1 failures {names} --seeds {seeds} --steps {given.steps}"
+    command += f" --prompts {given.prompts} --workers {given.workers}"
     note = {"command": command, "machine": f"{os.cpu_count()} CPU cores, one thread a run"}
-    write_text(out / "failures.json", json.dumps(note | {"failures": found}, indent=1, ensure_ascii=False))
-    size = f"{given.steps} steps of {given.prompts} puzzles x 8, each arm from the shipped `cpu` base"
-    head = f"`{command}`, {note['machine']}; {size}.\n"
-    rules = "Cost: held-out puzzles, mean over seeds ± one standard error of the paired differences.\n"
-    write_text(out / "failures.md", f"# What the failures cost\n\n{head}{rules}\n{table(found)}")
-
-
-# ---------------------------------------------------------------- the command
+    text = json.dumps(note | {"failures": diagnoses}, indent=1, ensure_ascii=False)
+    write_text(out / "failures.json", text)
+    size = f"{given.steps} steps of {given.prompts} puzzles x 8, each arm from the shipped `cpu`"
+    head = f"# What the failures cost\n\n`{command}`, {note['machine']}; {size} base.\n"
+    rule = "Cost: held-out puzzles, mean over seeds ± one standard error of the paired differences."
+    write_text(out / "failures.md", f"{head}{rule}\n\n{table(diagnoses)}")
 
 
 def listing() -> str:
     lines = [f"  {name:<16}{failure.line}" for name, failure in FAILURES.items()]
-    return "\n".join(["failures, each run beside its fix:", "", *lines, "", "python -m minir1 failures NAME, or all"])
+    end = "python -m minir1 failures NAME, or all"
+    return "\n".join(["failures, each run beside its fix:", "", *lines, "", end])
 
 
 def build_parser() -> argparse.ArgumentParser:
     about = "Break R1-Zero in known ways, beside the run that is not broken."
     parser = argparse.ArgumentParser("minir1 failures", description=about)
-    parser.add_argument("names", metavar="NAME", nargs="*", help="failures to run, or all; without a name they are listed")
-    parser.add_argument("--seeds", "--seed", type=_numbers, default=[0], metavar="N,N", help="seeds (0)")
-    parser.add_argument("--steps", type=int, default=30, metavar="N", help="RL steps of each run (30)")
-    parser.add_argument("--prompts", type=int, default=24, metavar="N", help="puzzles a step, an even number (24)")
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="runs at a time, one thread each (2)")
-    parser.add_argument("--out", type=Path, default=Path("runs/failures"), metavar="DIR", help="where figures and numbers go")
+    add, number = parser.add_argument, {"type": int, "metavar": "N"}
+    names = "failures to run, or all; without a name they are listed"
+    add("names", metavar="NAME", nargs="*", help=names)
+    add("--seeds", "--seed", type=wholes, default=(0,), metavar="N,N", help="seeds (0)")
+    add("--steps", default=30, help="RL steps of each run (30)", **number)
+    add("--prompts", default=24, help="puzzles a step, an even number (24)", **number)
+    add("--workers", default=2, help="runs at a time, one thread each (2)", **number)
+    out = {"type": Path, "default": Path("runs/failures"), "metavar": "DIR"}
+    add("--out", help="where figures and numbers go", **out)
     return parser
-
-
-def _numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
 
 
 def main(arguments: list[str]) -> None:
@@ -170,12 +182,15 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"unknown failure {unknown[0]!r}; there are {', '.join(FAILURES)}, or all")
     if given.steps < 1 or given.prompts < 2 or given.prompts % 2 or given.workers < 1:
         raise UserError("--steps and --workers are at least 1, --prompts is an even number")
-    jobs = {name: jobs_of(name, FAILURES[name], given.seeds, given.steps, given.prompts) for name in names}
-    results, found = parallel_map(run_arm, ((job,) for name in names for job in jobs[name]), given.workers), {}
+    size = (given.seeds, given.steps, given.prompts)
+    jobs = [(job,) for name in names for job in jobs_of(name, FAILURES[name], *size)]
+    runs, diagnoses = parallel_map(run_arm, jobs, given.workers), {}
     for name in names:
-        mine = [next(results) for _ in jobs[name]]
-        found[name] = judge(FAILURES[name], mine)
-        figure = save(draw(FAILURES[name], mine), given.out / f"{name}.png")
-        write(given.out, found, given)
-        print(f"\n{describe(name, FAILURES[name], found[name])}\n\nfigure: {figure}\n", flush=True)
-    results.close()
+        failure = FAILURES[name]
+        results = [next(runs) for _ in range(2 * len(given.seeds))]
+        diagnoses[name] = judge(failure, results)
+        figure = save(draw(failure, results), given.out / f"{name}.png")
+        write(given.out, diagnoses, given)
+        text = describe(name, failure, diagnoses[name])
+        print(f"\n{text}\n\nfigure: {figure}\n", flush=True)
+    runs.close()
