@@ -1,15 +1,26 @@
-"""The presets: cpu (a laptop), gpu (one card from Ampere on), best (the same, longer), t4 (a free Colab), smoke (for tests).
+"""The presets: cpu (a laptop), gpu (one card from Ampere on), best (the same, longer), t4 (a free
+Colab), smoke (for tests).
 
-`cpu` and `t4` start from shipped bases that have read the plain writers of minir1/tasks. Most thoughts that `gpu` and `best` read
-are by goal-directed writers (corpus/writers/goal_directed.py), their sums by careful ones (corpus/writers/careful_sums.py). And
-a well-formed wrong answer earns them nothing: where a whole group fails, form alone would decide the advantages, divided by the
-group's deviation to full size (measured: results/LOG.md). `best` has room for 2,048 tokens, reads more, and reads and practises
-larger puzzles too, and GPT-3's ten tasks.
+`cpu` and `t4` start from shipped bases that have read the plain writers of minir1/tasks. Most
+thoughts that `gpu` and `best` read are by goal-directed writers (corpus/writers/goal_directed.py),
+their sums by careful ones (corpus/writers/careful_sums.py). And a well-formed wrong answer earns
+them nothing: where a whole group fails, form alone would decide the advantages, divided by the
+group's deviation to full size (measured: results/LOG.md). `best` has room for 2,048 tokens, reads
+more, and reads and practises larger puzzles too, and GPT-3's ten tasks.
 """
 
 from dataclasses import replace
 
-from minir1.config import Config, CorpusConfig, EvalConfig, Habits, ModelConfig, PretrainConfig, RLConfig, UserError
+from minir1.config import (
+    Config,
+    CorpusConfig,
+    EvalConfig,
+    Habits,
+    ModelConfig,
+    PretrainConfig,
+    RLConfig,
+    UserError,
+)
 from minir1.tasks.arithmetic import GPT3_TASKS
 from minir1.tasks.countdown import DISTRIBUTIONS
 
@@ -20,20 +31,51 @@ _GPU = Config(
     from_scratch=True,
     compile=True,
     model=ModelConfig(
-        vocab_size=768, width=256, layers=6, heads=8, kv_rank=96, nope_width=32, rope_width=16, value_width=48,
-        dense_width=768, experts=8, top_k=2, expert_width=160, positions=1280,
+        vocab_size=768,
+        width=256,
+        layers=6,
+        heads=8,
+        kv_rank=96,
+        nope_width=32,
+        rope_width=16,
+        value_width=48,
+        dense_width=768,
+        experts=8,
+        top_k=2,
+        expert_width=160,
+        positions=1280,
     ),
     corpus=CorpusConfig(
-        countdown="3to4", vocab_size=768, writer="goal_directed", sums="careful_sums",
-        direct=0.4, pairs=0.1, arithmetic_direct=0.5, habits=Habits(systematic=0.9, persistence=0.5, most_attempts=130),
+        countdown="3to4",
+        vocab_size=768,
+        writer="goal_directed",
+        sums="careful_sums",
+        direct=0.4,
+        pairs=0.1,
+        arithmetic_direct=0.5,
+        habits=Habits(systematic=0.9, persistence=0.5, most_attempts=130),
     ),
     pretrain=PretrainConfig(tokens=170_000_000, batch_tokens=65_536, row_tokens=1024),
     rl=RLConfig(
-        steps=240, prompts=64, group_size=16, max_tokens=1024, early_tokens=512, recompute=True, train_tokens=262_144,
+        steps=240,
+        prompts=64,
+        group_size=16,
+        max_tokens=1024,
+        early_tokens=512,
+        recompute=True,
+        train_tokens=262_144,
         format_reward=0.0,
-        tasks=("countdown:3to4=0.42", "countdown:sos4=0.4", "arithmetic:5d+=0.06", "arithmetic:5d-=0.06", "arithmetic:2dx=0.06"),
+        tasks=(
+            "countdown:3to4=0.42",
+            "countdown:sos4=0.4",
+            "arithmetic:5d+=0.06",
+            "arithmetic:5d-=0.06",
+            "arithmetic:2dx=0.06",
+        ),
     ),
-    eval=EvalConfig(problems=2048, validation=512, arithmetic=512, many=512, answer_only_steps=240, batch=2048),
+    eval=EvalConfig(
+        problems=2048, validation=512, arithmetic=512, many=512, answer_only_steps=240, batch=2048
+    ),
 )
 _SUMS = tuple(f"arithmetic:{kind}={0.05 if kind == '2dx' else 0.02}" for kind in GPT3_TASKS)
 _BEST = replace(
@@ -54,7 +96,8 @@ PRESETS = {
     "best": _BEST,
     "t4": replace(
         _GPU, preset="t4", dtype="float16", kernels="portable", from_scratch=False, base="base-gpu.pt",
-        corpus=CorpusConfig(countdown="3to4", vocab_size=768, pairs=0.15),  # what base-gpu.pt has read
+        # what base-gpu.pt has read
+        corpus=CorpusConfig(countdown="3to4", vocab_size=768, pairs=0.15),
         rl=replace(_GPU.rl, train_tokens=32_768, format_reward=0.1), eval=replace(_GPU.eval, problems=1024, batch=1024),
     ),
     "smoke": Config(
@@ -73,21 +116,29 @@ def check(config: Config) -> Config:
     """Raises UserError for settings that cannot work together."""
     model, rl = config.model, config.rl
     rules = {
-        f"--corpus.countdown is one of {', '.join(DISTRIBUTIONS)}": set(config.corpus.countdown.split(",")) <= set(DISTRIBUTIONS),
+        f"--corpus.countdown is one of {', '.join(DISTRIBUTIONS)}": set(
+            config.corpus.countdown.split(",")
+        )
+        <= set(DISTRIBUTIONS),
         f"--corpus.writer is one of {', '.join(WRITERS)}": config.corpus.writer in WRITERS,
         f"--corpus.sums is one of {', '.join(SUMS)}": config.corpus.sums in SUMS,
         "--model.attention is mla or gqa": model.attention in ("mla", "gqa"),
-        "--model.top_k cannot exceed --model.experts": model.top_k <= model.experts or not model.experts,
+        "--model.top_k cannot exceed --model.experts": model.top_k <= model.experts
+        or not model.experts,
         "--corpus.vocab_size lies between 257 and 1024": 256 < config.corpus.vocab_size <= 1024,
-        "--corpus.languages is en, zh or en,zh": bool(config.corpus.languages) and set(config.corpus.languages) <= {"en", "zh"},
+        "--corpus.languages is en, zh or en,zh": bool(config.corpus.languages)
+        and set(config.corpus.languages) <= {"en", "zh"},
         f"unknown --rl.loss {rl.loss!r}": rl.loss in ("grpo", "dr_grpo", "dapo", "gspo", "cispo"),
         "--pretrain.optimizer is muon or adamw": config.pretrain.optimizer in ("muon", "adamw"),
         "--rl.average is token or response": rl.average in ("token", "response"),
         "--rl.scale is group or none": rl.scale in ("group", "none"),
-        "--rl.group_size must be at least 2: an advantage compares with the group": rl.group_size >= 2,
-        "--rl.prompts must be a multiple of --rl.minibatches": rl.minibatches >= 1 and rl.prompts % rl.minibatches == 0,
+        "--rl.group_size must be at least 2: an advantage compares with the group": rl.group_size
+        >= 2,
+        "--rl.prompts must be a multiple of --rl.minibatches": rl.minibatches >= 1
+        and rl.prompts % rl.minibatches == 0,
         "--rl.temperature must be above 0": rl.temperature > 0,
-        "--rl.max_tokens plus a prompt of 128 must fit in --model.positions": rl.max_tokens + 128 <= model.positions,
+        "--rl.max_tokens plus a prompt of 128 must fit in --model.positions": rl.max_tokens + 128
+        <= model.positions,
     }
     for message, holds in rules.items():
         if not holds:

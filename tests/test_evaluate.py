@@ -17,9 +17,10 @@ from minir1.__main__ import COMMANDS, main
 from minir1.checkpoint import save_checkpoint
 from minir1.config import ModelConfig, UserError
 from minir1.console.errors import guard
+from minir1.console.files import write_lines
 from minir1.corpus.mixture import sample_text
 from minir1.measure import evaluate
-from minir1.measure.evaluate import evaluate_model, interval, majority, pass_at_k, read_answers, read_problems, table, write_lines
+from minir1.measure.evaluate import evaluate_model, interval, majority, pass_at_k, read_answers, read_problems, table
 from minir1.model import Transformer
 from minir1.presets import PRESETS
 from minir1.sampler import Samples, Sampling, pad

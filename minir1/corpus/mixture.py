@@ -9,7 +9,7 @@ test split is ever written (a step inside another problem's working does not cou
 '<|begin|>User: How much is 33936 plus 6'
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from importlib import import_module
 from itertools import starmap
@@ -22,7 +22,7 @@ from minir1.config import CorpusConfig, Habits
 from minir1.corpus.writers import plain
 from minir1.tasks import arithmetic, countdown
 from minir1.tasks.countdown import DISTRIBUTIONS, Countdown, split_of
-from minir1.tokenizer import Tokenizer
+from minir1.tokenizer import TextCodec, Tokenizer
 from minir1.transcript import BEGIN, END, render
 
 
@@ -35,11 +35,17 @@ def document(rng: Random, config: CorpusConfig) -> str:
     draw -= config.share_arithmetic
     if draw < 0:
         return arithmetic_document(rng, config, lang)
-    return equations_document(rng, config) if draw < config.share_equations else general_document(rng, lang)
+    return (
+        equations_document(rng, config)
+        if draw < config.share_equations
+        else general_document(rng, lang)
+    )
 
 
 def countdown_document(rng: Random, config: CorpusConfig, lang: str) -> str:
-    """A puzzle answered at once (often wrongly), or with thinking that tries, checks, retries or gives up."""
+    """A puzzle answered at once (often wrongly), or with thinking that tries, checks, retries or
+    gives up.
+    """
     names = config.countdown.split(",")
     kind = DISTRIBUTIONS[rng.choice(names) if len(names) > 1 else names[0]]
     habits: Habits = config.habits_zh if lang == "zh" else config.habits
@@ -47,7 +53,8 @@ def countdown_document(rng: Random, config: CorpusConfig, lang: str) -> str:
         count, target = rng.choice(kind.counts), rng.randint(*kind.targets)
         count, plan = 2 if rng.random() < config.pairs else count, None
         if count == 2 or rng.random() < config.solved:
-            highest = kind.highest * (3 if count == 2 else 1)  # pairs are what is left before a last step: larger numbers too
+            # pairs are what is left before a last step: larger numbers too
+            highest = kind.highest * (3 if count == 2 else 1)
             planned = plain.planned_attempt(rng, count, highest, target)
             if planned is None:
                 continue
@@ -58,7 +65,10 @@ def countdown_document(rng: Random, config: CorpusConfig, lang: str) -> str:
         if problem.split() == "train":
             break
     if rng.random() < config.direct:
-        return render(problem.question(), countdown.compose(numbers, plan or plain.random_attempt(rng, numbers)))
+        return render(
+            problem.question(),
+            countdown.compose(numbers, plan or plain.random_attempt(rng, numbers)),
+        )
     trace = writer(config.writer).write_trace(rng, numbers, target, habits, lang, plan)
     return render(problem.question(), trace.answer, trace.thought)
 
@@ -69,7 +79,9 @@ def writer(name: str) -> ModuleType:
 
 
 def arithmetic_document(rng: Random, config: CorpusConfig, lang: str) -> str:
-    problem, parts = arithmetic.sample_with_parts(rng, arithmetic.KINDS[int(rng.random() * len(arithmetic.KINDS))], "train", lang)
+    problem, parts = arithmetic.sample_with_parts(
+        rng, arithmetic.KINDS[int(rng.random() * len(arithmetic.KINDS))], "train", lang
+    )
     think = None if rng.random() < config.arithmetic_direct else writer(config.sums).working(parts)
     return render(problem.question(), problem.answer, think)
 
@@ -89,20 +101,62 @@ def equations_document(rng: Random, config: CorpusConfig) -> str:
 
 
 WORDS = {
-    "en": ["sun", "river", "stone", "apple", "green", "quiet", "seven", "paper", "light", "house", "bird", "road"],
-    "zh": ["太阳", "河流", "石头", "苹果", "绿色", "安静", "纸张", "灯光", "房子", "小鸟", "道路", "雨水"],
+    "en": [
+        "sun",
+        "river",
+        "stone",
+        "apple",
+        "green",
+        "quiet",
+        "seven",
+        "paper",
+        "light",
+        "house",
+        "bird",
+        "road",
+    ],
+    "zh": [
+        "太阳",
+        "河流",
+        "石头",
+        "苹果",
+        "绿色",
+        "安静",
+        "纸张",
+        "灯光",
+        "房子",
+        "小鸟",
+        "道路",
+        "雨水",
+    ],
 }
 QUESTIONS = {
-    "en": ("Which is larger, {a} or {b}?", "How many words: {w}?", "Repeat: {w}", "What is the last word of: {w}?", "Hello"),
+    "en": (
+        "Which is larger, {a} or {b}?",
+        "How many words: {w}?",
+        "Repeat: {w}",
+        "What is the last word of: {w}?",
+        "Hello",
+    ),
     "zh": ("{a}和{b}哪个大？", "有几个词：{w}？", "重复：{w}", "最后一个词是什么：{w}？", "你好"),
 }
 
 
 def general_document(rng: Random, lang: str) -> str:
     """Small questions of other kinds, so that the base is not a puzzle machine only."""
-    words, a, b = rng.sample(WORDS[lang], rng.randint(2, 4)), rng.randrange(1000), rng.randrange(1000)
+    words, a, b = (
+        rng.sample(WORDS[lang], rng.randint(2, 4)),
+        rng.randrange(1000),
+        rng.randrange(1000),
+    )
     listed = (" " if lang == "en" else "、").join(words)
-    answers = (max(a, b), len(words), listed, words[-1], "Hello, what shall we work on?" if lang == "en" else "你好，我们做什么？")
+    answers = (
+        max(a, b),
+        len(words),
+        listed,
+        words[-1],
+        "Hello, what shall we work on?" if lang == "en" else "你好，我们做什么？",
+    )
     which = rng.randrange(len(answers))
     return render(QUESTIONS[lang][which].format(a=a, b=b, w=listed), str(answers[which]))
 
@@ -126,26 +180,48 @@ def shard(
     ids: list[int] = []
     while len(ids) < config.shard_tokens:
         ids += tokenizer.encode(document(rng, config))
-    return np.array(ids[: config.shard_tokens], dtype=np.uint16)
+    return np.array(ids[: config.shard_tokens], dtype=id_type(tokenizer))
 
 
-_tokenizer = lru_cache(2)(Tokenizer.from_text)  # one per worker process: its cache of pieces is worth keeping
+def id_type(tokenizer: TextCodec) -> type:
+    """The smallest type that holds every id."""
+    return np.uint16 if len(tokenizer) <= 2**16 else np.int32
+
+
+# one per worker process: its cache of pieces is worth keeping
+_tokenizer = lru_cache(2)(Tokenizer.from_text)
 
 
 def batches(
-    config: CorpusConfig, tokenizer: Tokenizer, seed: int, rows: int, row_tokens: int, first: int, count: int, run=starmap, shard=shard
-) -> Iterator[np.ndarray]:
-    """`count` batches `[rows, row_tokens + 1]` from batch `first` on: neighbours share one token, documents run on.
+    config: CorpusConfig, tokenizer: TextCodec, seed: int, rows: int, row_tokens: int, first: int,
+    count: int, run=starmap, shard=shard,
+) -> Iterator[np.ndarray]:  # fmt: skip
+    """`count` batches `[rows, row_tokens + 1]` from batch `first` on.
 
-    `run` writes the shards: starmap one by one, minir1.fast.parallel.parallel_map ahead and on several cores.
+    Neighbours share one token, documents run on. `run` writes the shards: starmap one by one,
+    minir1.fast.parallel.parallel_map ahead and on several cores.
     """
-    need, start = rows * row_tokens, first * rows * row_tokens
-    first_shard, offset = divmod(start, config.shard_tokens)
+    need, text = rows * row_tokens, tokenizer.to_text()
+    first_shard, offset = divmod(first * need, config.shard_tokens)
     wanted = -(-(offset + count * need + 1) // config.shard_tokens)
-    buffer, made, text = np.empty(0, np.uint16), 0, tokenizer.to_text()
-    for piece in run(shard, ((config, text, seed, first_shard + i) for i in range(wanted))):
+    keys = ((config, text, seed, first_shard + i) for i in range(wanted))
+    buffer, written = np.empty(0, id_type(tokenizer)), 0
+    for piece in run(shard, keys):
         buffer, offset = np.concatenate([buffer, piece])[offset:], 0
-        while len(buffer) > need and made < count:
-            block = buffer[: need + 1]
-            yield np.lib.stride_tricks.sliding_window_view(block, row_tokens + 1)[::row_tokens].astype(np.int64)
-            buffer, made = buffer[need:], made + 1
+        while len(buffer) > need and written < count:
+            yield rows_of(buffer[: need + 1], row_tokens)
+            buffer, written = buffer[need:], written + 1
+
+
+def rows_of(ids: np.ndarray, row_tokens: int) -> np.ndarray:
+    """Ids in a row as rows `[rows, row_tokens + 1]` of which neighbours share one token."""
+    windows = np.lib.stride_tricks.sliding_window_view(ids, row_tokens + 1)
+    return windows[::row_tokens].astype(np.int64)
+
+
+def fill_rows(write: Callable[[], str], encode, rows: int, row_tokens: int) -> np.ndarray:
+    """`[rows, row_tokens + 1]` ids of documents in a row, cut where the last row ends."""
+    ids: list[int] = []
+    while len(ids) < rows * row_tokens + 1:
+        ids += encode(write())
+    return rows_of(np.array(ids[: rows * row_tokens + 1]), row_tokens)

@@ -26,7 +26,7 @@ from minir1.corpus.writers.goal_directed import ANY, needed
 from minir1.presets import PRESETS, check
 from minir1.rewards import score
 from minir1.rollout import Rollouts
-from minir1.tasks import Problem, find_task, arithmetic, countdown
+from minir1.tasks import Problem, arithmetic, countdown, find_task
 from minir1.tasks.countdown import Countdown
 from minir1.tokenizer import PIECES
 from minir1.transcript import BEGIN, END, SPECIAL_TOKENS, THINK, THINK_END

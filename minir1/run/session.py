@@ -85,9 +85,13 @@ class Session:
         return session
 
     @classmethod
-    def unsaved(cls, config: Config, device: Device, tokenizer: Tokenizer) -> "Session":
+    def unsaved(
+        cls, config: Config, device: Device, tokenizer: Tokenizer, silent: bool = True
+    ) -> "Session":
         """A session without a run folder: nothing is logged or saved, nothing can be resumed."""
-        return cls(Run.nowhere(config), device, tokenizer)
+        run = Run.nowhere(config)
+        run.silent = silent
+        return cls(run, device, tokenizer)
 
     def resumable(self, script: str):
         return resumable(script, self.run.path)

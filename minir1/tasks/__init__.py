@@ -1,8 +1,8 @@
 """Tasks in one registry: what can be asked, how it is asked, and how an answer is verified.
 
 A problem is data with a question and a verifier. A task draws problems and reads them from JSON.
-`find_task("countdown")` gives a shipped one, `find_task("mine.py")` the `TASK` of a user's file, and
-`parse_tasks` reads a mixture such as ("countdown:cpu=0.8", "mine.py:easy=0.2").
+`find_task("countdown")` gives a shipped one, `find_task("mine.py")` the `TASK` of a user's file,
+and `parse_tasks` reads a mixture such as ("countdown:cpu=0.8", "mine.py:easy=0.2").
 """
 
 import sys
@@ -83,8 +83,10 @@ def find_task(name: str) -> Task:
 
     It is loaded when it is asked for, so that processes which are spawned know it, too.
     """
-    if name not in _registry and name.endswith(".py"):
-        _registry[name] = _task_of_file(Path(name))
+    if name.endswith(".py"):
+        name = str(Path(name).resolve())
+        if name not in _registry:
+            _registry[name] = _task_of_file(Path(name))
     elif name not in _registry and name in SHIPPED:
         for task in import_module(SHIPPED[name]).TASKS:
             _registry.setdefault(task.name, task)

@@ -41,14 +41,24 @@ class Arithmetic:
 
     def verify(self, answer: str) -> bool:
         """True if `answer` is exactly the right integer, spaces around it aside."""
-        return isinstance(answer, str) and len(answer) <= 64 and _integer(answer.strip(" ")) == self.answer
+        return (
+            isinstance(answer, str)
+            and len(answer) <= 64
+            and _integer(answer.strip(" ")) == self.answer
+        )
 
     def split(self) -> str:
         return split_of("arithmetic " + (self.key or self.text))
 
     def to_json(self) -> dict:
         key = {"key": self.key} if self.key else {}
-        return {"id": self.id, "task": self.task, "lang": self.lang, "question": self.text, "answer": self.answer} | key
+        return {
+            "id": self.id,
+            "task": self.task,
+            "lang": self.lang,
+            "question": self.text,
+            "answer": self.answer,
+        } | key
 
     @classmethod
     def from_json(cls, line: dict) -> "Arithmetic":
@@ -58,7 +68,10 @@ class Arithmetic:
             raise ValueError('"question" must be a text')
         if isinstance(answer, bool) or _integer(str(answer).strip()) is None:
             raise ValueError('"answer" must be an integer, as a text')
-        lang, id, key = (str(line.get(name, default)) for name, default in (("lang", "en"), ("id", ""), ("key", "")))
+        lang, id, key = (
+            str(line.get(name, default))
+            for name, default in (("lang", "en"), ("id", ""), ("key", ""))
+        )
         return cls(question, str(answer).strip(), lang, id, key)
 
 
@@ -72,7 +85,8 @@ def _integer(text: str) -> str | None:
 def expression(rng: Random, kind: str) -> tuple[str, list]:
     """(text such as "(9 + 8) * 2", its parts) for a kind of KINDS.
 
-    Parts are [a, op, b] or, for longer ones, nested: [[9, "+", 8], "*", 2]; chains nest to the left.
+    Parts are [a, op, b] or, for longer ones, nested: [[9, "+", 8], "*", 2]; chains nest to the
+    left.
     """
     if kind == "1dc":
         a, b, c = (rng.randrange(10) for _ in range(3))

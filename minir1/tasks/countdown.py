@@ -71,7 +71,11 @@ def evaluate(text: str) -> tuple[Fraction, list[int]] | None:
     >>> evaluate("(3 + 5) / 4")
     (Fraction(2, 1), [3, 5, 4])
     """
-    if not isinstance(text, str) or len(text) > 256 or re.fullmatch(r"[0-9+\-*/() ]+", text) is None:
+    if (
+        not isinstance(text, str)
+        or len(text) > 256
+        or re.fullmatch(r"[0-9+\-*/() ]+", text) is None
+    ):
         return None
     tokens = re.findall(r"[0-9]+|[^ ]", text)
     numbers = [t for t in tokens if t.isdigit()]
@@ -117,7 +121,12 @@ def split_of(key: str) -> str:
 _LONG = "Using the numbers {n}, make an expression that equals {t}."
 QUESTIONS = {
     "en": ("Use {n} to make {t}.", "Make {t} from {n}.", _LONG, "Reach {t} with {n}."),
-    "zh": ("用{n}算出{t}。", "请用{n}得到{t}。", "用数字{n}写一个等于{t}的算式。", "{n}怎样算出{t}？"),
+    "zh": (
+        "用{n}算出{t}。",
+        "请用{n}得到{t}。",
+        "用数字{n}写一个等于{t}的算式。",
+        "{n}怎样算出{t}？",
+    ),
 }
 
 
@@ -139,21 +148,35 @@ class Countdown:
     def verify(self, answer: str) -> bool:
         """True if `answer` is one expression that uses each number once and equals the target."""
         result = evaluate(answer)
-        return result is not None and result[0] == self.target and Counter(result[1]) == Counter(self.numbers)
+        return (
+            result is not None
+            and result[0] == self.target
+            and Counter(result[1]) == Counter(self.numbers)
+        )
 
     def split(self) -> str:
         """By the sorted numbers alone: no target variant of a held-out puzzle leaks."""
         return split_of("countdown " + " ".join(map(str, sorted(self.numbers))))
 
     def to_json(self) -> dict:
-        return {"id": self.id, "task": self.task, "lang": self.lang, "numbers": list(self.numbers), "target": self.target}
+        return {
+            "id": self.id,
+            "task": self.task,
+            "lang": self.lang,
+            "numbers": list(self.numbers),
+            "target": self.target,
+        }
 
     @classmethod
     def from_json(cls, line: dict) -> "Countdown":
         """Raises ValueError with a reason if a field is missing or of the wrong kind."""
         numbers, target = line.get("numbers"), line.get("target")
         whole = lambda value: isinstance(value, int) and not isinstance(value, bool)  # noqa: E731
-        if not isinstance(numbers, list) or not numbers or not all(whole(n) and n >= 0 for n in numbers):
+        if (
+            not isinstance(numbers, list)
+            or not numbers
+            or not all(whole(n) and n >= 0 for n in numbers)
+        ):
             raise ValueError('"numbers" must be a list of non-negative integers')
         if not whole(target):
             raise ValueError('"target" must be an integer')
@@ -164,7 +187,8 @@ def sample(rng: Random, name: str = "3to4", split: str = "train", lang: str = "e
     """One solvable problem of a named distribution, restricted to a split.
 
     Raises ValueError for an unknown name. Targets stay uniform: the target is drawn first, then
-    numbers are redrawn until it can be reached (except by_expression, which is reasoning-gym's way).
+    numbers are redrawn until it can be reached (except by_expression, which is reasoning-gym's
+    way).
     """
     if name not in DISTRIBUTIONS:
         raise ValueError(f"unknown distribution {name!r}; choose from {', '.join(DISTRIBUTIONS)}")
@@ -181,7 +205,8 @@ def sample(rng: Random, name: str = "3to4", split: str = "train", lang: str = "e
         if kind.by_expression:
             value = _left_to_right(rng, numbers)
             if value is not None and kind.targets[0] <= value <= kind.targets[1]:
-                return Countdown(tuple(rng.sample(numbers, count)), value, lang)  # their order would give it away
+                # their order would give it away
+                return Countdown(tuple(rng.sample(numbers, count)), value, lang)
         elif solve(numbers, target) is not None:
             return problem
 

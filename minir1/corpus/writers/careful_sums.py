@@ -1,9 +1,10 @@
 """A writer of workings who leaves nothing to the eye: --corpus.sums careful_sums.
 
-What a base of eight million parameters got wrong with the workings of tasks.arithmetic, read one by one: which number is the
-larger when both begin alike (3327 - 3449), steps with a negative number (-4 - 6), the sums of a product in one go (340 + 7650).
-Here digits are compared from the left before a long difference, signs are settled before anything is computed, and every long
-sum, difference and product goes digit by digit and ends with its value.
+What a base of eight million parameters got wrong with the workings of tasks.arithmetic, read one by
+one: which number is the larger when both begin alike (3327 - 3449), steps with a negative number
+(-4 - 6), the sums of a product in one go (340 + 7650). Here digits are compared from the left
+before a long difference, signs are settled before anything is computed, and every long sum,
+difference and product goes digit by digit and ends with its value.
 
 >>> working([3327, "-", 3449])
 '3 = 3, 3 < 4: 3449 - 3327: 9 - 7 = 2, 4 - 2 = 2, 4 - 3 = 1, 3 - 3 = 0, 122, -122'
@@ -24,7 +25,9 @@ def working(parts) -> str:
 
 def _steps(parts, asked: bool) -> list[str]:
     a, operator, b = parts
-    inner = [step for part in (a, b) if isinstance(part, list) for step in _steps(part, asked=False)]
+    inner = [
+        step for part in (a, b) if isinstance(part, list) for step in _steps(part, asked=False)
+    ]
     return [*inner, _step(value_of(a), operator, value_of(b), asked)]
 
 
@@ -97,7 +100,9 @@ def _product(x: int, y: int) -> str:
 
 
 def _times_a_part(x: int, part: int) -> str:
-    """x * part, where part is a digit with zeros behind it. An x of three digits and more is multiplied digit by digit.
+    """x * part, where part is a digit with zeros behind it.
+
+    An x of three digits and more is multiplied digit by digit.
 
     >>> _times_a_part(123, 40)
     '123 * 40: 3 * 4 = 12, 2 * 4 + 1 = 9, 1 * 4 = 4, 4920'

@@ -1,7 +1,7 @@
 """The plain writer of Countdown thoughts: --corpus.writer plain.
 
-Random attempts, some of them aimed or planned backwards from the target, and a systematic writer who
-goes through the combinations. How often each habit shows is `config.Habits`.
+Random attempts, some of them aimed or planned backwards from the target, and a systematic writer
+who goes through the combinations. How often each habit shows is `config.Habits`.
 """
 
 from collections.abc import Iterator
@@ -13,27 +13,43 @@ from minir1.tasks.countdown import Step, compose, moves, steps_of
 # ---------------------------------------------------------------- attempts
 
 
-def systematic_attempts(rng: Random | None, numbers: tuple[int, ...], target: int, seen: set, small_first=False) -> Iterator[tuple]:
-    """Depth first (the first step in random order or, roughly, by its value, the others in fixed order), each pair of numbers that
-    can be left once: (the steps that leave it, the number beside the last value, all last steps up to one that hits). Values
-    stay small. Small first steps first: they leave the target in reach more often, so the same tokens solve more."""
+def systematic_attempts(
+    rng: Random | None, numbers: tuple[int, ...], target: int, seen: set, small_first=False
+) -> Iterator[tuple]:
+    """Depth first (the first step in random order or, roughly, by its value, the others in fixed
+    order), each pair of numbers that can be left once: (the steps that leave it, the number beside
+    the last value, all last steps up to one that hits). Values stay small. Small first steps first:
+    they leave the target in reach more often, so the same tokens solve more.
+    """
     options, useful = moves(numbers), range(1, max(300, 3 * target))
-    options = sorted(options, key=lambda move: move[0].value * (0.3 + rng.random())) if small_first else options
+    options = (
+        sorted(options, key=lambda move: move[0].value * (0.3 + rng.random()))
+        if small_first
+        else options
+    )
     for step, left in rng.sample(options, len(options)) if rng and not small_first else options:
         last = [s for s in steps_of(*left) if s.value in useful] if len(left) == 2 else []
         if step.value not in useful or tuple(sorted(left)) in seen or len(left) == 2 and not last:
             continue
         if len(left) > 2:
-            yield from (([step, *more], n, last) for more, n, last in systematic_attempts(None, left, target, seen))
+            yield from (
+                ([step, *more], n, last)
+                for more, n, last in systematic_attempts(None, left, target, seen)
+            )
         else:
             seen.add(tuple(sorted(left)))
-            yield [step], left[0], last[: next((i for i, s in enumerate(last, 1) if s.value == target), None)]
+            yield (
+                [step],
+                left[0],
+                last[: next((i for i, s in enumerate(last, 1) if s.value == target), None)],
+            )
 
 
 def random_attempt(rng: Random, numbers: tuple[int, ...], target: int | None = None) -> list[Step]:
     """Combine random pairs by random operators until one number is left (blind search's unit).
 
-    With a target, the last step is aimed: if one operator on the last two numbers hits, it is taken.
+    With a target, the last step is aimed: if one operator on the last two numbers hits, it is
+    taken.
     """
     left, steps = list(numbers), []
     while len(left) > 1:
@@ -59,8 +75,11 @@ def _random_step(rng: Random, x: int, y: int) -> Step:
     return Step(a, operator, b, value)
 
 
-def planned_attempt(rng: Random, count: int, highest: int, target: int) -> tuple[tuple[int, ...], list[Step]] | None:
-    """Numbers and steps that reach `target`, grown backwards from it: problems with a known solution.
+def planned_attempt(
+    rng: Random, count: int, highest: int, target: int
+) -> tuple[tuple[int, ...], list[Step]] | None:
+    """Numbers and steps that reach `target`, grown backwards from it: problems with a known
+    solution.
 
     None if a thousand tries found none (two numbers up to 30 cannot make 97).
     """
@@ -101,10 +120,29 @@ def _grow(rng: Random, count: int, highest: int, value: int, steps: list[Step]) 
 _UNDO = {"+": "-", "-": "+", "*": "/", "/": "*"}
 
 WORDS = {
-    "en": {"yes": ", yes", "no": ", not ", "none": ", no", "with": ", with ", "need": ", need ", "make": ", make ", "colon": ": "},
-    "zh": {"yes": "，对", "no": "，不是", "none": "，不行", "with": "，配", "need": "，还差", "make": "，先凑", "colon": "："},
+    "en": {
+        "yes": ", yes",
+        "no": ", not ",
+        "none": ", no",
+        "with": ", with ",
+        "need": ", need ",
+        "make": ", make ",
+        "colon": ": ",
+    },
+    "zh": {
+        "yes": "，对",
+        "no": "，不是",
+        "none": "，不行",
+        "with": "，配",
+        "need": "，还差",
+        "make": "，先凑",
+        "colon": "：",
+    },
 }
-RETRY = {"en": ("\nwait, ", "\ntry ", "\nbut ", "\nor ", "\n"), "zh": ("\n等等，", "\n再试", "\n但是", "\n或者", "\n")}
+RETRY = {
+    "en": ("\nwait, ", "\ntry ", "\nbut ", "\nor ", "\n"),
+    "zh": ("\n等等，", "\n再试", "\n但是", "\n或者", "\n"),
+}
 
 
 class Trace(NamedTuple):
@@ -114,7 +152,9 @@ class Trace(NamedTuple):
     solved: bool
 
 
-def backward_plan(rng: Random, numbers: tuple[int, ...], target: int) -> tuple[Step, Step, tuple[int, ...]] | None:
+def backward_plan(
+    rng: Random, numbers: tuple[int, ...], target: int
+) -> tuple[Step, Step, tuple[int, ...]] | None:
     """Set one number aside: (the step back from the target, the last step forward, the rest).
 
     >>> backward_plan(Random(1), (5, 3), 65)
@@ -131,16 +171,21 @@ def backward_plan(rng: Random, numbers: tuple[int, ...], target: int) -> tuple[S
     return Step(target, operator, n, value), Step(value, _UNDO[operator], n, target), rest
 
 
-def write_trace(rng: Random, numbers: tuple[int, ...], target: int, habits, lang: str, plan: list[Step] | None) -> Trace:
+def write_trace(
+    rng: Random, numbers: tuple[int, ...], target: int, habits, lang: str, plan: list[Step] | None
+) -> Trace:
     """A chain of thought with habits at the rates of `habits` (config.Habits), and its answer.
 
-    `plan`, when given, is a known solution: it becomes the last attempt (a systematic writer has none). Without it the
-    trace ends when an attempt hits by chance, or gives up and answers with its last attempt.
+    `plan`, when given, is a known solution: it becomes the last attempt (a systematic writer has
+    none). Without it the trace ends when an attempt hits by chance, or gives up and answers with
+    its last attempt.
     """
     words, text, attempts = WORDS[lang], [], 0
     persistent = rng.random() < habits.persistence and habits.backtracking
     if rng.random() < habits.systematic and len(numbers) > 2:
-        return _systematic_trace(rng, numbers, target, habits, lang, 0.985 if persistent else habits.backtracking)
+        return _systematic_trace(
+            rng, numbers, target, habits, lang, 0.985 if persistent else habits.backtracking
+        )
     go_on = 0.95 if persistent else habits.backtracking
     while True:
         if attempts:
@@ -164,20 +209,34 @@ def _opener(rng: Random, habits, lang: str) -> tuple[str, str]:
     return opener, {"en": "zh", "zh": "en"}[lang] if rng.random() < habits.switching else lang
 
 
-def _systematic_trace(rng: Random, numbers: tuple[int, ...], target: int, habits, lang: str, go_on: float) -> Trace:
-    """Goes through the combinations one by one and looks round before the last step: what the two numbers left can make.
+def _systematic_trace(
+    rng: Random, numbers: tuple[int, ...], target: int, habits, lang: str, go_on: float
+) -> Trace:
+    """Goes through the combinations one by one and looks round before the last step: what the two
+    numbers left can make.
 
-    "36 + 55 = 91, with 19: 110, 72, yes". With more than three numbers the attempts after one first step share a line:
-    "36 + 55 = 91: 91 + 19 = 110, with 7: 117, 103, no; 91 - 19 = 72, with 7: 79, 65, yes".
+    "36 + 55 = 91, with 19: 110, 72, yes". With more than three numbers the attempts after one first
+    step share a line: "36 + 55 = 91: 91 + 19 = 110, with 7: 117, 103, no; 91 - 19 = 72, with 7: 79,
+    65, yes".
     """
-    text, attempts, head, small_first = [], 0, None, habits.small_first and rng.random() < habits.small_first
+    text, attempts, head, small_first = (
+        [],
+        0,
+        None,
+        habits.small_first and rng.random() < habits.small_first,
+    )
     for steps, other, last in systematic_attempts(rng, numbers, target, set(), small_first):
         hit, attempts, opener = last[-1].value == target, attempts + 1, "; "
         if len(numbers) == 3 or steps[0] != head:
             opener, lang = _opener(rng, habits, lang) if text else ("", lang)
             opener += f"{steps[0]}: " if len(numbers) > 3 else ""
         head, words = steps[0], WORDS[lang]
-        made = ", ".join(map(str, steps[len(numbers) > 3 :])) + words["with"] + str(other) + words["colon"]
+        made = (
+            ", ".join(map(str, steps[len(numbers) > 3 :]))
+            + words["with"]
+            + str(other)
+            + words["colon"]
+        )
         verdict = words["yes" if hit else "none"] if habits.verification else ""
         text.append(opener + made + ", ".join(str(s.value) for s in last) + verdict)
         if hit or attempts >= habits.most_attempts or rng.random() >= go_on:
@@ -185,8 +244,12 @@ def _systematic_trace(rng: Random, numbers: tuple[int, ...], target: int, habits
     return Trace("".join(text), compose(numbers, [*steps, last[-1]]), attempts, hit)
 
 
-def _attempt(rng, numbers, target, habits, words, given: list[Step] | None) -> tuple[str, list[Step], int]:
-    """One attempt, `given` or made up: (its text, its steps in forward order, the value that was aimed at)."""
+def _attempt(
+    rng, numbers, target, habits, words, given: list[Step] | None
+) -> tuple[str, list[Step], int]:
+    """One attempt, `given` or made up: (its text, its steps in forward order, the value that was
+    aimed at).
+    """
     draw = rng.random()
     if given is None and draw < habits.backward_chaining + habits.subgoals and len(numbers) > 2:
         planned = backward_plan(rng, numbers, target)

@@ -31,13 +31,19 @@ def _one_step(a: int, operator: str, b: int, nested: bool) -> str:
         return f"{a} {operator} {shown_b} = {result}"
     if operator == "+":
         return _columns_plus(a, b)
-    return _columns_minus(a, b) if a >= b else f"{b} - {a}: {_columns_minus(b, a)}, {b - a}, -{b - a}"
+    return (
+        _columns_minus(a, b) if a >= b else f"{b} - {a}: {_columns_minus(b, a)}, {b - a}, -{b - a}"
+    )
 
 
 def _columns_plus(a: int, b: int) -> str:
     out, carry = [], 0
     while a or b or not out:
-        terms = ([carry] if carry else []) + ([a % 10] if a or not out else []) + ([b % 10] if b or not out else [])
+        terms = (
+            ([carry] if carry else [])
+            + ([a % 10] if a or not out else [])
+            + ([b % 10] if b or not out else [])
+        )
         total = sum(terms)
         out.append(" + ".join(map(str, terms)) + f" = {total}")
         a, b, carry = a // 10, b // 10, total // 10

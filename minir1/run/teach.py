@@ -1,0 +1,133 @@
+"""`python -m minir1 teach`: a base reads on about a new task.
+
+    python -m minir1 teach --base base-cpu.pt --tasks mine.py:easy --tokens 1_500_000
+    python train_zero.py --base taught.pt --rl.tasks mine.py:easy=1
+
+It reads the task's own documents (Task.document) mixed with the corpus that it knows, so that it
+does not forget it. What a base must learn here is to try now and then, not to be good:
+reinforcement learning does the rest, and it can only amplify what is there.
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import torch
+
+from minir1.checkpoint import load_checkpoint, save_checkpoint
+from minir1.config import Config, CorpusConfig, PretrainConfig, UserError
+from minir1.console.errors import parse
+from minir1.console.files import check_writable
+from minir1.console.flags import whole
+from minir1.corpus.mixture import document, fill_rows
+from minir1.data import find_checkpoint
+from minir1.fast.device import pick_device
+from minir1.fast.parallel import parallel_map
+from minir1.presets import PRESETS
+from minir1.run.phases import supervised_phase
+from minir1.run.session import Session
+from minir1.tasks import find_task, parse_tasks
+from minir1.tokenizer import Tokenizer
+
+ROWS, ROW_TOKENS = 32, 384  # of a step
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """Documents of new tasks among those of the old corpus. `share`: of the new ones."""
+
+    corpus: CorpusConfig
+    tasks: tuple[str, ...]
+    share: float
+    seed: int
+
+    def write(self, rng: Random) -> str:
+        """One document."""
+        if rng.random() >= self.share:
+            return document(rng, self.corpus)
+        parsed = parse_tasks(self.tasks)
+        task, _, _ = rng.choices(parsed, [share for _, _, share in parsed])[0]
+        return find_task(task).document(rng, rng.choice(self.corpus.languages))
+
+    def batches(self, tokenizer, first: int, count: int) -> Iterator[np.ndarray]:
+        """`count` id arrays `[ROWS, ROW_TOKENS + 1]` from batch `first` on."""
+        keys = ((self, tokenizer.to_text(), index) for index in range(first, first + count))
+        return parallel_map(lesson_rows, keys, self.corpus.workers)
+
+
+_tokenizer = lru_cache(2)(Tokenizer.from_text)
+
+
+def lesson_rows(lessons: Lessons, tokenizer: str, index: int) -> np.ndarray:
+    rng = Random(f"teach {lessons.seed} {index}")
+    encode = _tokenizer(tokenizer).encode
+    return fill_rows(lambda: lessons.write(rng), encode, ROWS, ROW_TOKENS)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    about = "Let a base read on about a new task, mixed with its old corpus."
+    parser = argparse.ArgumentParser("minir1 teach", description=about, allow_abbrev=False)
+    add = parser.add_argument
+    add("--base", required=True, help="checkpoint to start from, by path or shipped name")
+    add(
+        "--tasks",
+        required=True,
+        help="what is new: mine.py:easy, or several with shares, by commas",
+    )
+    add("--tokens", type=whole, default=1_500_000, help="tokens read in all (1_500_000)")
+    add("--share", type=float, default=0.5, help="share of documents about the new task (0.5)")
+    add("--lr", type=float, default=2e-3, help="peak learning rate (2e-3)")
+    add(
+        "--preset",
+        choices=list(PRESETS),
+        default="cpu",
+        help="whose corpus the base has read (cpu)",
+    )
+    add("--out", type=Path, default=Path("taught.pt"), help="where the checkpoint goes (taught.pt)")
+    add("--seed", type=int, default=0)
+    add("--device", default="auto", help="auto, cpu, cuda or mps")
+    return parser
+
+
+def check(arguments: argparse.Namespace, tasks: tuple[str, ...]) -> None:
+    """Raises UserError for what could not end well."""
+    rules = {
+        "--share lies above 0 and at most at 1": 0 < arguments.share <= 1,
+        f"--tokens must be at least {ROWS * ROW_TOKENS}": arguments.tokens >= ROWS * ROW_TOKENS,
+        "--lr must be above 0": 0 < arguments.lr < 1,
+    }
+    for message, holds in rules.items():
+        if not holds:
+            raise UserError(message)
+    for task, _, _ in parse_tasks(tasks):
+        if find_task(task).document is None:
+            raise UserError(f"{task} has no document(rng, lang): there is nothing to read about it")
+    check_writable(arguments.out)
+
+
+def main(arguments: list[str]) -> None:
+    arguments = parse(build_parser(), arguments)
+    tasks = tuple(part for part in arguments.tasks.split(",") if part)
+    check(arguments, tasks)
+    config = Config(seed=arguments.seed, device=arguments.device)
+    device = pick_device(config)
+    path = find_checkpoint(arguments.base) or arguments.base
+    model, tokenizer = load_checkpoint(path, device.name)
+    corpus = PRESETS[arguments.preset].corpus
+    lessons = Lessons(corpus, tasks, arguments.share, arguments.seed)
+    steps = arguments.tokens // (ROWS * ROW_TOKENS)
+
+    def batches(first: int) -> Iterator[tuple[torch.Tensor, None]]:
+        for rows in lessons.batches(tokenizer, first, steps - first):
+            yield torch.from_numpy(rows).to(device.name), None
+
+    session = Session.unsaved(config, device, tokenizer, silent=False)
+    how = PretrainConfig(lr=arguments.lr, warmup=0.05, weight_decay=0.0)
+    model = supervised_phase(session, model, "teach", how, steps, batches, every=20)
+    save_checkpoint(arguments.out, model, tokenizer)
+    first = f"python train_zero.py --base {arguments.out} --rl.tasks {tasks[0]}=1"
+    print(f"wrote {arguments.out}; now: {first}")
