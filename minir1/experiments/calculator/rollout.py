@@ -1,13 +1,15 @@
-"""A calculator inside the thinking, which R1 lacked by its own account: `<tool>12345 * 67890</tool>838102050`.
+"""A calculator inside the thinking, which R1 lacked by its own account.
 
-The model writes a call; the sampler pauses; our own exact evaluator (minir1.tasks.countdown.evaluate: total, never evaluates
-code) computes; the output re-enters as forced tokens, up to the end of the line, and the row goes on. Forced tokens are no
-actions: Rollouts.actions keeps them out of the loss, and they count towards the token budget.
+The model writes a call, `<tool>12345 * 678</tool>`. The sampler pauses. Our own exact evaluator
+(tasks.countdown.evaluate: total, never evaluates code) computes. The output re-enters as forced
+tokens, up to the end of the line, and the row goes on. Forced tokens are no actions:
+Rollouts.actions keeps them out of the loss, and they count towards the token budget.
 
-The tags are plain text, spelt in a few tokens each. A call ends where the model writes `</`: the sampler pauses at tokens that
-begin with a slash (a slash elsewhere costs a pause and nothing more; " / " is a token of its own in the shipped tokenizers), and
-the rest of the tag ("tool>") is forced like the output. A malformed call, or one too many, gets an error in its
-context; nothing is refused silently. A call that is never closed is never made: lessons.outcome counts these as unclosed.
+The tags are plain text, spelt in a few tokens each. A call ends where the model writes `</`: the
+sampler pauses at tokens that begin with a slash, and the rest of the tag ("tool>") is forced like
+the output. (A slash elsewhere costs a pause and nothing more; " / " is a token of its own in the
+shipped tokenizers.) A malformed call, or one too many, gets an error in its context; nothing is
+refused silently. A call that is never closed is never made: command.outcome counts these.
 
 >>> reply("12345 * 67890", "en"), reply("12 ** 2", "en"), reply("1 / 0", "zh")
 ('838102050', 'error: not an expression', '错误：不是算式')
@@ -23,10 +25,11 @@ from minir1.model import Transformer
 from minir1.r1.data.curation import without_summary
 from minir1.rewards import Reward, score
 from minir1.rollout import Rollouts, Sampler
-from minir1.sampler import Sampling, sample
+from minir1.sampler import Samples, Sampling, sample
+from minir1.tasks import Problem
 from minir1.tasks.countdown import evaluate
 from minir1.tokenizer import Tokenizer
-from minir1.transcript import THINK, THINK_END, Problem, prompt
+from minir1.transcript import THINK, THINK_END, prompt
 
 OPEN, CLOSE = "<tool>", "</tool>"
 ERRORS = {
@@ -36,19 +39,19 @@ ERRORS = {
     "many": {"en": "error: no calls are left", "zh": "错误：次数用完"},
 }
 _CALL = re.compile(r"<tool>((?:(?!</?tool>).)*)</tool>([^\n]*)\n?", re.DOTALL)
-_ERROR = tuple(text for texts in ERRORS.values() for text in texts.values())
-
-# ---------------------------------------------------------------- calls in text
 
 
 def reply(expression: str, lang: str) -> str:
-    """What the calculator says: an integer, a fraction in lowest terms, or an error in the prompt's language."""
-    found = evaluate(expression)
-    return ERRORS["expression"][lang] if found is None else str(found[0])
+    """An integer, a fraction in lowest terms, or an error in the prompt's language."""
+    value = evaluate(expression)
+    return ERRORS["expression"][lang] if value is None else str(value[0])
 
 
 def pending(text: str, lang: str, calls: int, most_calls: int) -> str | None:
-    """The reply to a response that ends in `</`; None if it does not, and so makes no call. `calls`: those made before."""
+    """The reply to a response that ends in `</`; None if it does not, and so makes no call.
+
+    `calls`: those made before.
+    """
     if not text.endswith("</"):
         return None
     before, opened, expression = text.removesuffix("</").rpartition(OPEN)
@@ -78,11 +81,8 @@ def judge_by_rule(problem: Problem, response: str) -> Reward:
     return score(problem, without_summary(without_calls(response)))
 
 
-# ---------------------------------------------------------------- sampling with calls
-
-
 def pause_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
-    """Tokens that may complete `</`. (`</think>` and `</answer>` are single tokens that begin with `<`.)"""
+    """Tokens that may complete `</`. (`</think>` is a single token that begins with `<`.)"""
     return tuple(i for i in tokenizer.ids_holding("/") if tokenizer.decode([i]).startswith("/"))
 
 
@@ -109,53 +109,68 @@ class _Row:
 
 
 def roll_out_with_calculator(
-    model: Transformer, tokenizer: Tokenizer, problems: list[Problem], group: int, settings: Sampling, generator:
-    torch.Generator | None = None, sampler: Sampler = sample, most_calls: int = 6, prefix: str = "",
-    judge: Callable[[Problem, str], Reward] = judge_by_rule
+    model: Transformer, tokenizer: Tokenizer, problems: list[Problem], group: int,
+    settings: Sampling, generator: torch.Generator | None = None, sampler: Sampler = sample,
+    most_calls: int = 6, prefix: str = "", judge: Callable[[Problem, str], Reward] = judge_by_rule,
 ) -> Rollouts:
-    """rollout.roll_out with a calculator: `group` scored responses to each problem, forced tokens marked in `actions`.
+    """rollout.roll_out with a calculator: forced tokens are marked in `actions`.
 
-    Works with any sampler of the core's signature. The settings may hold no banned tokens (ValueError): a row that is
-    re-entered would forget that they have been freed.
+    `group` scored responses to each problem. Works with any sampler of the core's signature.
+    Raises ValueError for banned tokens: a row that is re-entered would forget that they have been
+    freed.
     """
     if settings.ban_ids:
         raise ValueError("no banned tokens together with a calculator")
-    pauses, prompt_ids = pause_ids(tokenizer), [tokenizer.encode(prompt(p.question()) + prefix) for p in problems]
+    prompt_ids = [tokenizer.encode(prompt(problem.question()) + prefix) for problem in problems]
     rows = [_Row(p, ids) for p, ids in zip(problems, prompt_ids) for _ in range(group)]
-    paused = replace(settings, stop_ids=settings.stop_ids + pauses)
-    _sample_into(rows, sampler(model, prompt_ids, group, paused, generator), settings)
-    while running := [row for row in rows if row.running]:
-        for row in running:
-            _answer(row, tokenizer, prefix, settings.max_tokens, most_calls)
-        if running := [row for row in running if row.running]:
-            again = [row.prompt_ids + row.ids for row in running]
-            budget = _budget(running, again, settings.max_tokens, model.config.positions)
-            _sample_into(running, sampler(model, again, 1, replace(paused, max_tokens=budget), generator), settings)
-    texts = [prefix + text for text in tokenizer.decode_batch([row.ids for row in rows])]
-    rewards = [judge(row.problem, text) for row, text in zip(rows, texts)]
-    logp, actions, stopped = [torch.tensor(row.logp) for row in rows], [row.actions for row in rows], [row.stopped for row in rows]
-    return Rollouts(problems, group, prompt_ids, [row.ids for row in rows], logp, texts, stopped, rewards, actions)
+    paused = replace(settings, stop_ids=settings.stop_ids + pause_ids(tokenizer))
+    _take_samples(rows, sampler(model, prompt_ids, group, paused, generator), settings)
+    while True:
+        for row in rows:
+            if row.running:
+                _answer_call(row, tokenizer, prefix, settings.max_tokens, most_calls)
+        running = [row for row in rows if row.running]
+        if not running:
+            break
+        again = [row.prompt_ids + row.ids for row in running]
+        budget = _budget(running, again, settings.max_tokens, model.config.positions)
+        some = replace(paused, max_tokens=budget)
+        _take_samples(running, sampler(model, again, 1, some, generator), settings)
+    response_ids = [row.ids for row in rows]
+    texts = [prefix + text for text in tokenizer.decode_batch(response_ids)]
+    return Rollouts(
+        problems, group, prompt_ids, response_ids,
+        logp=[torch.tensor(row.logp) for row in rows],
+        texts=texts,
+        stopped=[row.stopped for row in rows],
+        rewards=[judge(row.problem, text) for row, text in zip(rows, texts)],
+        actions=[row.actions for row in rows],
+    )
 
 
-def _sample_into(rows: list[_Row], samples, settings: Sampling) -> None:
+def _take_samples(rows: list[_Row], samples: Samples, settings: Sampling) -> None:
     """Append what was sampled; a row that neither stopped nor paused has used up its budget."""
-    lengths = samples.length_B.tolist()
-    for row, ids, logp, n in zip(rows, samples.ids_BT.tolist(), samples.logp_BT.tolist(), lengths):
-        row.take(ids[:n], logp[:n], False, settings.max_tokens)
+    columns = (samples.ids_BT.tolist(), samples.logp_BT.tolist(), samples.length_B.tolist())
+    for row, ids, logp, length in zip(rows, *columns):
+        row.take(ids[:length], logp[:length], False, settings.max_tokens)
         row.stopped = row.ids[-1] in settings.stop_ids
         row.running &= not row.stopped
 
 
-def _answer(row: _Row, tokenizer: Tokenizer, prefix: str, most: int, most_calls: int) -> None:
-    """Run the call that a paused row has made, if it has, and force the rest of the tag and the output into it."""
-    said = pending(prefix + tokenizer.decode(row.ids), row.problem.lang, row.calls, most_calls)
-    if said is not None:
-        forced = tokenizer.encode(f"{CLOSE.removeprefix('</')}{said}\n")
+def _answer_call(row: _Row, tokenizer: Tokenizer, prefix: str, most: int, most_calls: int) -> None:
+    """If a paused row has made a call: force the rest of the tag and the output into it."""
+    text = prefix + tokenizer.decode(row.ids)
+    output = pending(text, row.problem.lang, row.calls, most_calls)
+    if output is not None:
+        forced = tokenizer.encode(f"{CLOSE.removeprefix('</')}{output}\n")
         row.take(forced, [0.0] * len(forced), True, most)
         row.calls += 1
 
 
 def _budget(rows: list[_Row], prompts: list[list[int]], most: int, positions: int) -> int:
-    """Tokens for the next round: what the shortest row may still write, in steps of 64 (an engine prepares for each budget)."""
+    """Tokens for the next round: what any row may still write, where the longest prompt has room.
+
+    In steps of 64, because an engine prepares for each budget.
+    """
     left = max(most - len(row.ids) for row in rows)
     return min(most, -(-left // 64) * 64, positions - max(map(len, prompts)))

@@ -24,6 +24,7 @@ PANELS = (  # metric, title, in percent
     ("reflections_100", "reflection words per 100 tokens", False),
 )
 
+
 def gather(name: str, scale: str, command: str, jobs: list) -> dict:
     """Everything a study found, as plain data."""
     summary = {"study": name, "about": STUDIES[name].about, "scale": scale, "command": command}
