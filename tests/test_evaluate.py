@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from minir1.__main__ import COMMANDS, main
 from minir1.checkpoint import save_checkpoint
 from minir1.config import ModelConfig, UserError
+from minir1.console import files
 from minir1.console.errors import guard
 from minir1.console.files import write_lines
 from minir1.corpus.mixture import sample_text
@@ -338,7 +339,7 @@ def test_results_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(evaluate.os, "replace", full)
+    monkeypatch.setattr(files.os, "replace", full)
     with pytest.raises(OSError, match=r"cannot write .*r\.jsonl: No space left on device$"):
         write_lines(path, [{"id": "new"}])
     assert path.read_text(encoding="utf-8") == before and os.listdir(tmp_path) == ["r.jsonl"]
@@ -350,7 +351,7 @@ def test_an_unwritable_out_is_found_before_the_work(problems, tmp_path, capsys, 
         assert main(["evaluate", "--problems", problems, "--answers", problems, "--out", str(out)]) == 1
         shown = capsys.readouterr().err
         assert "cannot write" in shown and shown.count("\n") == 1
-    monkeypatch.setattr(evaluate.os, "access", lambda *_: False)
+    monkeypatch.setattr(files.os, "access", lambda *_: False)
     assert main(["evaluate", "--problems", problems, "--answers", problems, "--out", str(tmp_path / "r.jsonl")]) == 1
     assert "no permission" in capsys.readouterr().err
 
