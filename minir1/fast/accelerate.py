@@ -1,4 +1,4 @@
-"""Plugs the fast twins into a model: experts and compilation for training, the engine for sampling."""
+"""Plugs the fast twins into a model: experts and compilation to train, the engine to sample."""
 
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
@@ -6,9 +6,9 @@ from contextlib import contextmanager, nullcontext
 import torch
 
 from minir1.config import Config
+from minir1.fast import experts
 from minir1.fast.device import Device
 from minir1.fast.engine import Engine
-from minir1.fast.experts import batched_experts, grouped_experts, grouped_experts_compiled, set_expert_kernel
 from minir1.fast.graphs import Replayed
 from minir1.fast.norms import norms_by_hand
 from minir1.model import Transformer, looped_experts
@@ -19,43 +19,55 @@ COMPILES = ("cuda",)  # where compiled blocks pay
 
 
 @contextmanager
-def accelerate(model: Transformer, device: Device, compiled: bool = False, learner: Learner | None = None, cudnn: bool = True,
-               early: Callable | None = None):  # fmt: skip
-    """While training: grouped or batched experts, and on CPU cores norms by hand. `compiled`, where all batches have one shape
-    (CUDA): compiled blocks, of which all of a kind share one compilation, cuDNN's attention, planned once, and the `learner`'s
-    gradients from a CUDA graph. `early` (fast/warm.py: Waiting): begin without compiled blocks,
-    and change over when another process has filled the compiler's cache."""
-    compiled, before = compiled and device.name in COMPILES, torch.backends.cuda.cudnn_sdp_enabled()
-    portable = looped_experts if device.name == "cpu" else batched_experts  # without launches to save, fewer operations win
-    kernels = {"grouped": grouped_experts, "portable": portable, "plain": looped_experts}
-    norms = norms_by_hand(model) if device.name == "cpu" and device.kernels != "plain" else nullcontext()
+def accelerate(
+    model: Transformer, device: Device, compiled: bool = False, learner: Learner | None = None,
+    cudnn: bool = True, early: Callable | None = None,
+):
+    """While training: the device's expert kernel, and on CPU cores norms by hand.
+
+    `compiled` (CUDA, all batches of one shape): compiled blocks (all of a kind share one
+    compilation), cuDNN's attention, planned once, and the `learner`'s gradients from a CUDA graph.
+    `early` (the class warm.Waiting): begin without, change over when the compiler's cache is full.
+    """
+    compiled = compiled and device.name in COMPILES
+    cudnn_before = torch.backends.cuda.cudnn_sdp_enabled()
+    by_hand = device.name == "cpu" and device.kernels != "plain"
     replayed = Replayed(learner) if compiled and learner else None
 
     def switch() -> None:
-        set_expert_kernel(model, (kernels | {"grouped": grouped_experts_compiled})[device.kernels])
+        experts.set_expert_kernel(model, expert_kernel(device, compiled=True))
         for block in model.blocks:
             block.forward = torch.compile(block.forward)
-        if learner:
+        if replayed:
             learner.gradients = replayed  # its count of warm steps begins here
 
-    set_expert_kernel(model, kernels[device.kernels])
+    experts.set_expert_kernel(model, expert_kernel(device))
     waiting = early(learner, device, switch) if replayed and early else None
     if waiting:
         learner.gradients = waiting
     elif compiled:
         switch()
-    torch.backends.cuda.enable_cudnn_sdp(before or (compiled and cudnn))
+    torch.backends.cuda.enable_cudnn_sdp(cudnn_before or (compiled and cudnn))
     try:
-        with norms:
+        with norms_by_hand(model) if by_hand else nullcontext():
             yield model
     finally:
         if waiting:
             waiting.end()
-        set_expert_kernel(model, looped_experts)
-        torch.backends.cuda.enable_cudnn_sdp(before)
-        if compiled:
-            for part in (*model.blocks, *([learner] if learner else [])):
-                vars(part).pop("gradients" if part is learner else "forward", None)
+        experts.set_expert_kernel(model, looped_experts)
+        torch.backends.cuda.enable_cudnn_sdp(cudnn_before)
+        for block in model.blocks if compiled else ():
+            vars(block).pop("forward", None)
+        if replayed:
+            vars(learner).pop("gradients", None)
+
+
+def expert_kernel(device: Device, compiled: bool = False) -> Callable:
+    """The twin of looped_experts that trains fastest there."""
+    if device.kernels == "grouped":
+        return experts.grouped_experts_compiled if compiled else experts.grouped_experts
+    on_cores = device.name == "cpu"  # without launches to save, fewer operations win
+    return looped_experts if on_cores or device.kernels == "plain" else experts.batched_experts
 
 
 def make_sampler(model: Transformer, device: Device, config: Config):
@@ -63,4 +75,5 @@ def make_sampler(model: Transformer, device: Device, config: Config):
     if device.kernels == "plain":
         return sample
     rows = max(config.eval.batch, config.rl.prompts * config.rl.group_size)
-    return Engine(model, device.dtype, rows, config.rl.max_tokens, config.compile and device.kernels == "grouped").sample
+    compiled = config.compile and device.kernels == "grouped"
+    return Engine(model, device.dtype, rows, config.rl.max_tokens, compiled).sample

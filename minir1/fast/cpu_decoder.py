@@ -1,10 +1,11 @@
-"""One decoding step on CPU cores, in float32: twin of `Decoder.step` with fewer and cheaper operations, tested equal to it.
+"""One decoding step on CPU cores, in float32: twin of `Decoder.step` in fewer, cheaper operations.
 
-No kernel is launched here, but an operation on so few numbers costs microseconds of Python and dispatch before it computes. So
-everything stands where the next operation wants it: queries, new keys and latents are views of what one product gives and are
-turned in place; rows are normalised before their products; the router is a part of the experts' product. And latents are kept
-twice: as values token after token, as keys number after number (`Engine.keys`), which makes attention's first product two to
-four times as fast.
+No kernel is launched here, but an operation on so few numbers costs microseconds of Python and
+dispatch before it computes. So everything stands where the next operation wants it: queries, new
+keys and latents are views of one product and are turned in place; rows are normalised before their
+products; the router is a part of the experts' product. And latents are kept twice: as values token
+after token, as keys number after number (`Engine.keys`), which makes attention's first product two
+to four times as fast.
 """
 
 from typing import NamedTuple
@@ -21,81 +22,96 @@ from minir1.model import Transformer
 
 def on_cores(model: Transformer, dtype: torch.dtype, compiled: bool) -> bool:
     """Where this step serves; what is compiled is fused by the compiler."""
-    return can_fuse(model) and model.embed.weight.device.type == "cpu" and dtype == torch.float32 and not compiled
+    on_cpu = model.embed.weight.device.type == "cpu"
+    return can_fuse(model) and on_cpu and dtype == torch.float32 and not compiled
 
 
 class Plan(NamedTuple):
-    """A `Layer` as `mm` likes it. I: (heads + 1) times a latent and a rotated part, then the rotated parts with pairs swapped."""
+    """A `Layer` as `mm` likes it. I: (heads + 1) times a latent and a rotated part, then the
+    rotated parts with pairs swapped."""
 
     into_DI: Tensor
     kv_norm: Tensor
     out_ID: Tensor
-    gate_up_DU: Tensor  # and the router behind it
-    down_UD: Tensor
+    gate_up_DG: Tensor  # and the router behind it
+    down_GD: Tensor
     bias_E: Tensor
     blank_1E: Tensor  # weights before routing: 0 of the routed experts, 1 of the shared ones
 
 
 def plan(layer: Layer, c: ModelConfig) -> Plan:
     turned = (c.heads + 1) * c.rope_width
-    query, plain, swapped, latent = layer.into_ID.split([c.heads * c.kv_rank, turned, turned, c.kv_rank])
-    entries = [torch.cat([query, latent]).unflatten(0, (c.heads + 1, -1)), plain.unflatten(0, (c.heads + 1, -1))]
-    into_ID = torch.cat([torch.cat(entries, dim=1).flatten(0, 1), swapped])
-    gate_up_UD = torch.cat([layer.gate_up_UD, layer.router_ED]) if len(layer.router_ED) else layer.gate_up_UD
-    into_DI, out_ID, gate_up_DU, down_UD = (w.T.contiguous() for w in (into_ID, layer.out_DI, gate_up_UD, layer.down_DU))
+    widths = [c.heads * c.kv_rank, turned, turned, c.kv_rank]
+    query, plain, swapped, latent = layer.into_ID.split(widths)
+    parts = [part.unflatten(0, (c.heads + 1, -1)) for part in (torch.cat([query, latent]), plain)]
+    into_ID = torch.cat([torch.cat(parts, dim=1).flatten(0, 1), swapped])
+    gate_up_GD = torch.cat([layer.gate_up_GD, layer.router_ED])
     blank_E = torch.cat([torch.zeros_like(layer.bias_E), torch.ones(c.shared_experts)])
-    return Plan(into_DI, layer.kv_norm.clone(), out_ID, gate_up_DU, down_UD, layer.bias_E.clone(), blank_E[None])
+    return Plan(
+        into_ID.T.contiguous(), layer.kv_norm.clone(), layer.out_DI.T.contiguous(),
+        gate_up_GD.T.contiguous(), layer.down_DG.T.contiguous(), layer.bias_E.clone(),
+        blank_E[None],
+    )
 
 
 class CoreDecoder(Decoder):
     """A decoder whose step also wants the keys."""
 
     def __init__(self, model: Transformer, dtype: torch.dtype):
-        self.eps, self.place_S = torch.tensor(model.config.norm_eps), torch.arange(model.config.positions)
+        self.eps = torch.tensor(model.config.norm_eps)
+        self.place_S = torch.arange(model.config.positions)
         super().__init__(model, dtype)
 
     @torch.no_grad()
     def refresh(self, model: Transformer) -> None:
         self.plans = [plan(fuse(block, self.c), self.c) for block in model.blocks]
-        self.embed, self.head = model.embed.weight.detach().clone(), (model.head.weight * model.norm.weight).T.contiguous()
+        self.embed = model.embed.weight.detach().clone()
+        self.head = (model.head.weight * model.norm.weight).T.contiguous()
 
-    def step(self, token_B: Tensor, store_LBSW: Tensor, position_B: Tensor, keys_LBSW: Tensor) -> Tensor:
+    def step(
+        self, token_B: Tensor, store_LBSW: Tensor, position_B: Tensor, keys_LBSW: Tensor
+    ) -> Tensor:
         """As `Decoder.step`; the keys hold what the store holds."""
         x_BD, row_B = F.embedding(token_B, self.embed), torch.arange(len(token_B))
-        cos_B1C, sin_B1C = self.table_S2C[position_B][:, None].unbind(2)
-        hidden_B1S = self.place_S[: store_LBSW.shape[2]] > position_B[:, None, None]
+        cos_B1J, sin_B1J = self.table_S2J[position_B][:, None].unbind(2)
+        future_B1S = self.place_S[: store_LBSW.shape[2]] > position_B[:, None, None]
         for p, store_BSW, keys_BSW in zip(self.plans, store_LBSW.unbind(), keys_LBSW.unbind()):
-            entries_BHW = self.entries(x_BD, p, cos_B1C, sin_B1C)
-            store_BSW[row_B, position_B] = keys_BSW[row_B, position_B] = entries_BHW[:, -1]
-            score_BHS = torch.bmm(entries_BHW[:, :-1], keys_BSW.mT).masked_fill_(hidden_B1S, -torch.inf)
-            mixed_BHW = torch.bmm(score_BHS.softmax(-1), store_BSW)
-            x_BD = torch.addmm(x_BD, mixed_BHW.flatten(1), p.out_ID)
-            x_BD = torch.addmm(x_BD, self.experts(normal(x_BD, self.eps), p), p.down_UD)
+            entries_BHW = self.entries(x_BD, p, cos_B1J, sin_B1J)
+            new_BW = entries_BHW[:, -1]
+            store_BSW[row_B, position_B] = keys_BSW[row_B, position_B] = new_BW
+            score_BHS = torch.bmm(entries_BHW[:, :-1], keys_BSW.mT)
+            weight_BHS = score_BHS.masked_fill_(future_B1S, -torch.inf).softmax(-1)
+            mixed_BI = torch.bmm(weight_BHS, store_BSW).flatten(1)
+            x_BD = torch.addmm(x_BD, mixed_BI, p.out_ID)
+            x_BD = torch.addmm(x_BD, self.experts(normal(x_BD, self.eps), p), p.down_GD)
         return normal(x_BD, self.eps) @ self.head
 
-    def entries(self, x_BD: Tensor, p: Plan, cos_B1C: Tensor, sin_B1C: Tensor) -> Tensor:
+    def entries(self, x_BD: Tensor, p: Plan, cos_B1J: Tensor, sin_B1J: Tensor) -> Tensor:
         """The queries and, behind them, the new entry of the store: `[B, heads + 1, W]`."""
-        c, whole = self.c, (self.c.heads + 1) * self.c.cache_width
-        entries, swapped = (normal(x_BD, self.eps) @ p.into_DI).split([whole, p.into_DI.shape[1] - whole], dim=1)
-        entries_BHW = entries.unflatten(1, (c.heads + 1, -1))
-        entries_BHW[..., c.kv_rank :].mul_(cos_B1C).addcmul_(swapped.unflatten(1, (c.heads + 1, -1)), sin_B1C)
+        c = self.c
+        whole = (c.heads + 1) * c.cache_width
+        projected = normal(x_BD, self.eps) @ p.into_DI
+        entries, swapped = projected.split([whole, p.into_DI.shape[1] - whole], dim=1)
+        entries_BHW, swapped_BHJ = (x.unflatten(1, (c.heads + 1, -1)) for x in (entries, swapped))
+        entries_BHW[..., c.kv_rank :].mul_(cos_B1J).addcmul_(swapped_BHJ, sin_B1J)
         latent_BR = entries_BHW[:, -1, : c.kv_rank]
         torch.mul(normal(latent_BR, self.eps), p.kv_norm, out=latent_BR)
         return entries_BHW
 
     def experts(self, x_BD: Tensor, p: Plan) -> Tensor:
-        """SwiGLU of all experts side by side, each weighted by the router: `[B, U]`."""
-        U, E = len(p.down_UD), len(p.bias_E)
-        gate_BU, up_BU, score_BE = (x_BD @ p.gate_up_DU).split([U, U, E], dim=1)
-        hidden_BU = F.silu(gate_BU).mul_(up_BU)
+        """SwiGLU of all experts side by side, each weighted by the router: `[B, G]`."""
+        G, E = len(p.down_GD), len(p.bias_E)
+        gate_BG, up_BG, score_BE = (x_BD @ p.gate_up_DG).split([G, G, E], dim=1)
+        hidden_BG = F.silu(gate_BG).mul_(up_BG)
         if E:
             score_BE = score_BE.sigmoid()
             chosen_BK = (score_BE + p.bias_E).topk(self.c.top_k, sorted=False).indices
             weight_BK = score_BE.gather(1, chosen_BK)
-            weight_BK = weight_BK.mul_(self.c.routed_scale / (weight_BK.sum(1, keepdim=True) + 1e-20))
-            weight_BE = p.blank_1E.expand(len(x_BD), -1).scatter(1, chosen_BK, weight_BK)
-            hidden_BU.unflatten(1, (weight_BE.shape[1], -1)).mul_(weight_BE[..., None])
-        return hidden_BU
+            share_B1 = self.c.routed_scale / (weight_BK.sum(1, keepdim=True) + 1e-20)
+            blank_BE = p.blank_1E.expand(len(x_BD), -1)
+            weight_BE = blank_BE.scatter(1, chosen_BK, weight_BK.mul_(share_B1))
+            hidden_BG.unflatten(1, (weight_BE.shape[1], -1)).mul_(weight_BE[..., None])
+        return hidden_BG
 
 
 def normal(x: Tensor, eps: Tensor) -> Tensor:

@@ -9,6 +9,12 @@ from minir1.config import Config, UserError
 from minir1.supervised import Learner
 from minir1.variants.muon import Muon
 
+CHOICES = {
+    "device": ("auto", "cpu", "cuda", "mps"),
+    "dtype": ("auto", "float32", "bfloat16", "float16"),
+    "kernels": ("auto", "plain", "portable", "grouped"),
+}
+
 
 @dataclass(frozen=True)
 class Device:
@@ -25,34 +31,36 @@ class Device:
 
 
 def pick_device(config: Config) -> Device:
-    """The device of a configuration. Raises UserError if it was asked for and is not there."""
-    name = config.device
+    """The device of a configuration. Raises UserError if there is none of that name."""
+    for setting, (*others, last) in CHOICES.items():
+        value = getattr(config, setting)
+        if value not in (*others, last):
+            raise UserError(f"--{setting} is {', '.join(others)} or {last}, not {value!r}")
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    name, kernels = config.device, config.kernels
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not torch.backends.mps.is_available()):
+        name = "cuda" if cuda else "mps" if mps else "cpu"
+    if not {"cuda": cuda, "mps": mps, "cpu": True}[name]:
         raise UserError(f"--device {name}: PyTorch sees no such device here")
-    if name not in ("cpu", "cuda", "mps"):
-        raise UserError(f"--device is auto, cpu, cuda or mps, not {name!r}")
-    if config.dtype not in ("auto", "float32", "bfloat16", "float16"):
-        raise UserError(f"--dtype is auto, float32, bfloat16 or float16, not {config.dtype!r}")
-    modern = name == "cuda" and torch.cuda.get_device_capability()[0] >= 8
-    automatic = torch.bfloat16 if modern else torch.float16 if name == "cuda" else torch.float32
+    capability = torch.cuda.get_device_capability()[0] if name == "cuda" else 0
+    half = torch.bfloat16 if capability >= 8 else torch.float16
+    automatic = half if name == "cuda" else torch.float32
     dtype = automatic if config.dtype == "auto" else getattr(torch, config.dtype)
-    kernels = config.kernels
     if kernels == "auto":
-        hopper = modern and torch.cuda.get_device_capability()[0] >= 9 and dtype == torch.bfloat16
+        hopper = capability >= 9 and dtype == torch.bfloat16
         kernels = "grouped" if hopper else "portable"
-    label = torch.cuda.get_device_name() if name == "cuda" else f"{os.cpu_count()} CPU cores" if name == "cpu" else "Apple MPS"
-    return Device(name, label, dtype, kernels)
+    label = {"cpu": f"{os.cpu_count()} CPU cores", "mps": "Apple MPS"}.get(name)
+    return Device(name, label or torch.cuda.get_device_name(), dtype, kernels)
 
 
 class HalfLearner(Learner):
-    """Float32 weights, half-precision operations; float16 gradients are scaled so that small ones survive."""
+    """Float32 weights, half-precision operations. Float16 gradients are scaled, or small ones die."""
 
     def __init__(self, model, weight_decay: float, clip: float, device: Device):
         super().__init__(model, weight_decay, clip)
         self.device = device
-        self.scaler = torch.amp.GradScaler(device.name, init_scale=2.0**12, enabled=device.dtype == torch.float16)
+        scales = device.dtype == torch.float16
+        self.scaler = torch.amp.GradScaler(device.name, init_scale=2.0**12, enabled=scales)
 
     def autocast(self):
         return torch.autocast(self.device.name, self.device.dtype)
@@ -78,9 +86,13 @@ class HalfLearner(Learner):
         self.scaler.load_state_dict(state["scaler"])
 
 
-def make_learner(model, weight_decay: float, clip: float, device: Device, optimizer: str = "adamw") -> Learner:
-    plain = device.dtype == torch.float32
-    learner = Learner(model, weight_decay, clip) if plain else HalfLearner(model, weight_decay, clip, device)
+def make_learner(
+    model, weight_decay: float, clip: float, device: Device, optimizer: str = "adamw"
+) -> Learner:
+    if device.dtype == torch.float32:
+        learner = Learner(model, weight_decay, clip)
+    else:
+        learner = HalfLearner(model, weight_decay, clip, device)
     if optimizer == "muon":
         learner.optimizer = Muon(model, weight_decay)
     return learner

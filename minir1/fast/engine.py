@@ -1,10 +1,10 @@
-"""The sampler with continuous batching, under CUDA graphs: twin of `sampler.sample`, same signature, tested equal to it.
+"""The sampler with continuous batching, under CUDA graphs: twin of `sampler.sample`.
 
-Responses wait in a queue; each takes a slot, and a slot whose response has ended takes the next one, so that a batch
-does not wait for its longest member. A step of all slots, with sampling and the stop test, is captured once per
-(rows, span) bucket and replayed; the host looks at the slots every few steps only. When nobody waits any more, the
-running rows move together into ever smaller buckets. On the CPU the same scheduling runs without graphs, with a step of its own
-(cores.py).
+A slot whose response has ended takes the next one from a queue, so that a batch does not wait for
+its longest member. A step of all slots, with sampling and the stop test, is captured once per
+(rows, span) bucket and replayed; the host looks at the slots every few steps only. When nobody
+waits any more, the running rows move together into ever smaller buckets. On the CPU the same
+scheduling runs without graphs, with a step of its own (cpu_decoder.py).
 """
 
 import copy
@@ -21,26 +21,20 @@ from minir1.sampler import Samples, Sampling, choose, prefill, sample
 
 ROWS = (16, 32, 64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 PREFILL = 65_536  # prompt tokens read at once
-CPU_BYTES = 2**30  # of caches at most, where more slots are not faster: other responses wait, their prompts already read
+CPU_BYTES = 2**30  # of caches: more slots are not faster there; prompts that wait are read already
+NOBODY = -1  # in place of a response's number: the slot is free
 
 
 def round_up(value: int, step: int) -> int:
     return -(-value // step) * step
 
 
-class _View(Cache):
-    """A window on the engine's static store: the first rows, read up to a fixed span."""
+class View(Cache):
+    """A window on the engine's static store, for one token: the first rows, up to a fixed span."""
 
     def __init__(self, store_LBSW, length_B):
         self.store_LBSW, self.length_B = store_LBSW, length_B
-
-    @property
-    def span(self) -> int:
-        return self.store_LBSW.shape[2]
-
-    @span.setter
-    def span(self, value: int) -> None:
-        pass  # fixed: a graph's shapes cannot grow
+        self.span = store_LBSW.shape[2] - 1  # and the token to come
 
 
 @dataclass
@@ -51,47 +45,64 @@ class Queue:
     length_P: Tensor
     logits_PV: Tensor
     group: int
-    done: Samples
+    finished: Samples
     next: int = 0
 
     @property
     def waiting(self) -> int:
-        return len(self.done.length_B) - self.next
+        return len(self.finished.length_B) - self.next
 
 
 class Engine:
-    """`engine.sample` has the core sampler's signature. It decodes with a half-precision copy of the policy.
+    """`engine.sample` has the core sampler's signature. It decodes with a copy in half precision.
 
-    `rows` slots at most, responses of at most `room` tokens; `slot_steps` and `useful` tell how well the slots were used.
+    `rows` slots at most, responses of at most `room` tokens. `slot_steps` (rows x steps) and
+    `useful` (tokens kept) tell how well the slots have been used since the engine was made.
     """
 
-    def __init__(self, model: Transformer, dtype: torch.dtype, rows: int, room: int, compiled: bool = False):
-        self.device = model.embed.weight.device
+    def __init__(
+        self, model: Transformer, dtype: torch.dtype, rows: int, room: int, compiled: bool = False
+    ):
+        c = model.config
+        self.device, self.room = model.embed.weight.device, room
         self.policy = copy.deepcopy(model).requires_grad_(False).eval()
         for name, weight in self.policy.named_parameters():
             weight.data = weight.data.to(torch.float32 if name.endswith("router") else dtype)
         set_expert_kernel(self.policy, batched_experts)
         cores = on_cores(model, dtype, compiled)
-        self.decoder = CoreDecoder(model, dtype) if cores else Decoder(model, dtype, compiled) if can_fuse(model) else None
+        if cores:
+            self.decoder = CoreDecoder(model, dtype)
+        else:
+            self.decoder = Decoder(model, dtype, compiled) if can_fuse(model) else None
         self.draw = torch.compile(draw) if compiled else draw
-        c, self.room = model.config, room
         self.size = min(c.positions, round_up(room + 128, 64))
-        if self.device.type == "cpu":
-            row = c.layers * self.size * c.cache_width * dtype.itemsize * (2 if cores else 1)  # with keys of their own
-            rows = min(rows, max(8, CPU_BYTES // row))
-        self.rows = rows
-        graphs = self.device.type == "cuda"  # each (rows, span) is captured once: few of them, and seldom a look, which waits
-        self.grain, self.look, self.sizes = (128, 16, ROWS) if graphs else (8, 4, range(8, rows, 8))
-        make = lambda *shape, dtype: torch.zeros(shape, dtype=dtype, device=self.device)  # noqa: E731
-        self.store = make(c.layers, rows, self.size, c.cache_width, dtype=dtype)
-        self.stores, self.keys = (self.store,), make(self.store.numel() if cores else 0, dtype=dtype)
-        self.length, self.count, self.token = (make(rows, dtype=torch.long) for _ in range(3))
-        self.done, self.free = (make(rows, dtype=torch.bool) for _ in range(2))
-        self.out_ids, self.out_logp = make(rows, room + 1, dtype=torch.long), make(rows, room + 1, dtype=torch.float32)
-        self.slot_steps = self.useful = 0  # since the engine was made: rows x steps, and tokens that were kept
-        self.graphs: dict = {}
-        self.generator = None
-        self.pool = torch.cuda.graph_pool_handle() if self.device.type == "cuda" else None
+        self.cuda, self.pool, self.graphs = self.device.type == "cuda", None, {}
+        if self.cuda:  # each (rows, span) is captured once: few of them; and a look waits: seldom
+            self.grain, self.look, self.sizes = 128, 16, ROWS
+            self.pool = torch.cuda.graph_pool_handle()
+        else:
+            row = c.layers * self.size * c.cache_width * dtype.itemsize * (2 if cores else 1)
+            if self.device.type == "cpu":
+                rows = min(rows, max(8, CPU_BYTES // row))
+            self.grain, self.look, self.sizes = 8, 4, range(8, rows, 8)
+        self.rows, self.generator = rows, None
+        self.slot_steps = self.useful = 0
+        self._allocate(c, dtype, keys=cores)
+
+    def _allocate(self, c, dtype: torch.dtype, keys: bool) -> None:
+        """Caches and the state of each slot, at fixed addresses. `out_*` have a spare column."""
+
+        def zeros(*shape: int, dtype: torch.dtype) -> Tensor:
+            return torch.zeros(shape, dtype=dtype, device=self.device)
+
+        rows = self.rows
+        self.store = zeros(c.layers, rows, self.size, c.cache_width, dtype=dtype)
+        self.keys = zeros(self.store.numel() if keys else 0, dtype=dtype)
+        self.stores = (self.store,)
+        self.length, self.count, self.token = (zeros(rows, dtype=torch.long) for _ in range(3))
+        self.done, self.free = (zeros(rows, dtype=torch.bool) for _ in range(2))
+        self.out_ids = zeros(rows, self.room + 1, dtype=torch.long)
+        self.out_logp = zeros(rows, self.room + 1, dtype=torch.float32)
 
     @torch.no_grad()
     def refresh(self, model: Transformer) -> None:
@@ -102,109 +113,137 @@ class Engine:
             self.decoder.refresh(model)
 
     @torch.no_grad()
-    def sample(self, model: Transformer, prompts, group: int, settings: Sampling, generator=None) -> Samples:
+    def sample(
+        self, model: Transformer, prompts, group: int, settings: Sampling, generator=None
+    ) -> Samples:
         self.refresh(model)
-        longest = max(map(len, prompts))
-        if settings.max_tokens > self.room or longest + settings.max_tokens > self.size:
-            return sample(self.policy, prompts, group, settings, generator)  # rare and long: the plain loop
-        self.generator = None if self.device.type == "cuda" else generator  # a graph draws from the device's own
-        if self.device.type == "cuda":
-            seed = torch.randint(2**62, (), generator=generator, device=generator.device).item() if generator else 0
-            torch.cuda.manual_seed(seed)
-        if len(self.keys):  # as the store, but number after number, which then lie as many places apart: no more than needed
-            L, R, _, W, size = *self.store.shape, longest + settings.max_tokens
-            self.stores = self.store, self.keys[: L * R * W * size].view(L, R, W, size).mT
-        queue = self._read(prompts, group, settings)
+        longest = max(map(len, prompts)) + settings.max_tokens
+        if settings.max_tokens > self.room or longest > self.size:  # rare: the plain loop
+            return sample(self.policy, prompts, group, settings, generator)
+        self._seed(generator)
+        if len(self.keys):  # number after number, which lie no further apart than needed
+            L, R, _, W = self.store.shape
+            keys_LRWS = self.keys[: L * R * W * longest].view(L, R, W, longest)
+            self.stores = self.store, keys_LRWS.mT
+        queue = self._prefill(prompts, group, settings)
         self._run(queue, settings)
-        self.useful += int(queue.done.length_B.sum())
-        return queue.done
+        self.useful += int(queue.finished.length_B.sum())
+        return queue.finished
 
-    # ------------------------------------------------------------ scheduling
+    def _seed(self, generator) -> None:
+        if not self.cuda:
+            self.generator = generator
+        elif generator:  # a graph draws from the device's own one
+            seed = torch.randint(2**62, (), generator=generator, device=generator.device).item()
+            torch.cuda.manual_seed(seed)
+        else:
+            torch.cuda.manual_seed(0)
 
-    def _run(self, queue: Queue, settings: Sampling) -> None:
-        rows = self._bucket(min(self.rows, queue.waiting))
-        self.done.fill_(True)
-        held = torch.full((rows,), -1, device=self.device)  # which response each slot holds; -1: none
-        running = 0
-        while True:
-            if queue.waiting and running < len(held):
-                self._refill(held, queue, settings)
-                running = self._collect(held, queue, settings)  # a first token may already be the last
-            if running == 0 and not queue.waiting:
-                return
-            if queue.waiting:
-                if running < len(held):
-                    continue  # slots came free at once
-            elif self._bucket(running) < len(held):
-                held = self._compact(held, self._bucket(running))
-            span = self._span(len(held))
-            for _ in range(self.look):
-                self._advance(len(held), span, settings)
-            self.slot_steps += self.look * len(held)
-            running = self._collect(held, queue, settings)
-
-    def _refill(self, held: Tensor, queue: Queue, settings: Sampling) -> None:
-        slot_N = torch.where(held < 0)[0][: queue.waiting]
-        response_N = torch.arange(queue.next, queue.next + len(slot_N), device=self.device)
-        queue.next += len(slot_N)
-        held[slot_N], prompt_N = response_N, response_N // queue.group
-        span = queue.store_LPSW.shape[2]
-        for store in self.stores:
-            store[:, slot_N, :span] = queue.store_LPSW[:, prompt_N]
-        self.length[slot_N] = queue.length_P[prompt_N]
-        self.count[slot_N], self.done[slot_N], self.free[slot_N] = 0, False, False
-        self.out_ids[slot_N], self.out_logp[slot_N] = settings.stop_ids[0], 0.0
-        self._record(queue.logits_PV[prompt_N], settings, slot_N, draw)
-
-    def _collect(self, held: Tensor, queue: Queue, settings: Sampling) -> int:
-        """Hand over what has ended and free its slots; returns how many rows run on. To ask the device is to wait for it: once."""
-        ended_B = self.done[: len(held)] & (held >= 0)
-        ended, running = torch.stack([ended_B.sum(), (held >= 0).sum()]).tolist()
-        if ended:
-            slot_N = torch.where(ended_B)[0]
-            response_N, out, T = held[slot_N], queue.done, settings.max_tokens
-            out.ids_BT[response_N], out.logp_BT[response_N] = self.out_ids[slot_N, :T], self.out_logp[slot_N, :T]
-            out.length_B[response_N] = self.count[slot_N]
-            out.stopped_B[response_N] = among(self.out_ids[slot_N, self.count[slot_N] - 1], settings.stop_ids)
-            held[slot_N] = -1
-        return running - ended
-
-    def _compact(self, held: Tensor, rows: int) -> Tensor:
-        """Move the running rows to the front of the store and shrink to their bucket."""
-        kept = (held < 0).int().argsort(stable=True)[:rows]
-        span = min(self.size, int(self.length[kept].max()) + 1)
-        for store in self.stores:
-            store[:, :rows, :span] = store[:, kept, :span]
-        for state in (self.length, self.count, self.token, self.done, self.free, self.out_ids, self.out_logp):
-            state[:rows] = state[kept]
-        return held[kept]
-
-    def _span(self, rows: int) -> int:
-        """How far the store is read. The kernels read each row as far as it is filled: the device need not be asked."""
-        if self.decoder and self.decoder.kernels:
-            return self.size
-        return min(self.size, round_up(int(self.length[:rows].max()) + self.look, self.grain), self.stores[-1].shape[2])
-
-    def _bucket(self, rows: int) -> int:
-        return min(self.rows, next((b for b in self.sizes if b >= rows), self.rows))
-
-    # ------------------------------------------------------------ tokens
-
-    def _read(self, prompts, group: int, settings: Sampling) -> Queue:
-        """Prefill, each prompt once, some at a time."""
+    def _prefill(self, prompts, group: int, settings: Sampling) -> Queue:
+        """Read each prompt once, some at a time."""
         P, longest, c = len(prompts), max(map(len, prompts)), self.policy.config
-        store_LPSW = torch.zeros(c.layers, P, longest, c.cache_width, dtype=self.store.dtype, device=self.device)
+        shape = (c.layers, P, longest, c.cache_width)
+        store_LPSW = torch.zeros(shape, dtype=self.store.dtype, device=self.device)
         logits, step = [], max(1, PREFILL // longest)
         for i in range(0, P, step):
             cache, logits_PV = prefill(self.policy, prompts[i : i + step], 1, 0)
             store_LPSW[:, i : i + step, : cache.store_LBSW.shape[2]] = cache.store_LBSW
             logits.append(logits_PV)
-        B, T, device = P * group, settings.max_tokens, self.device
-        done = Samples(
-            torch.full((B, T), settings.stop_ids[0], device=device), torch.zeros(B, T, device=device),
-            torch.zeros(B, dtype=torch.long, device=device), torch.zeros(B, dtype=torch.bool, device=device),
-        )  # fmt: skip
-        return Queue(store_LPSW, torch.tensor([len(p) for p in prompts], device=device), torch.cat(logits), group, done)
+        B, T = P * group, settings.max_tokens
+        finished = Samples(
+            ids_BT=torch.full((B, T), settings.stop_ids[0], device=self.device),
+            logp_BT=torch.zeros(B, T, device=self.device),
+            length_B=torch.zeros(B, dtype=torch.long, device=self.device),
+            stopped_B=torch.zeros(B, dtype=torch.bool, device=self.device),
+        )
+        length_P = torch.tensor([len(p) for p in prompts], device=self.device)
+        return Queue(store_LPSW, length_P, torch.cat(logits), group, finished)
+
+    # ------------------------------------------------------------ scheduling
+    # `held` says for each slot which response it holds.
+
+    def _run(self, queue: Queue, settings: Sampling) -> None:
+        """Fill the slots, decode a few steps, collect what has ended, until no row runs."""
+        rows = self._bucket(min(self.rows, queue.waiting))
+        self.done.fill_(True)
+        held = torch.full((rows,), NOBODY, device=self.device)
+        running = self._fill(held, 0, queue, settings)
+        while running:
+            rows = self._bucket(running)
+            if rows < len(held) and not queue.waiting:
+                held = self._compact(held, rows)
+            self._decode(len(held), settings)
+            running = self._collect(held, queue, settings)
+            running = self._fill(held, running, queue, settings)
+
+    def _fill(self, held: Tensor, running: int, queue: Queue, settings: Sampling) -> int:
+        """Responses that wait take the free slots. Returns how many rows run then."""
+        while queue.waiting and running < len(held):
+            self._start(held, queue, settings)
+            running = self._collect(held, queue, settings)  # a first token may already be the last
+        return running
+
+    def _start(self, held: Tensor, queue: Queue, settings: Sampling) -> None:
+        """Caches of the next prompts go into the free slots; first tokens are drawn."""
+        slot_N = torch.where(held == NOBODY)[0][: queue.waiting]
+        response_N = torch.arange(queue.next, queue.next + len(slot_N), device=self.device)
+        prompt_N = response_N // queue.group
+        queue.next += len(slot_N)
+        held[slot_N] = response_N
+        span = queue.store_LPSW.shape[2]
+        for store in self.stores:
+            store[:, slot_N, :span] = queue.store_LPSW[:, prompt_N]
+        self.length[slot_N] = queue.length_P[prompt_N]
+        self.count[slot_N] = 0
+        self.done[slot_N] = self.free[slot_N] = False
+        self.out_ids[slot_N] = settings.stop_ids[0]
+        self.out_logp[slot_N] = 0.0
+        self._record(queue.logits_PV[prompt_N], settings, slot_N, draw)
+
+    def _decode(self, rows: int, settings: Sampling) -> None:
+        span = self._span(rows)
+        for _ in range(self.look):
+            self._advance(rows, span, settings)
+        self.slot_steps += self.look * rows
+
+    def _collect(self, held: Tensor, queue: Queue, settings: Sampling) -> int:
+        """Hand over what has ended and free its slots. Returns how many rows run on."""
+        ended_B = self.done[: len(held)] & (held != NOBODY)
+        both = torch.stack([ended_B.sum(), (held != NOBODY).sum()])
+        ended, running = both.tolist()  # to ask the device is to wait for it: once
+        if ended:
+            slot_N = torch.where(ended_B)[0]
+            response_N, out, T = held[slot_N], queue.finished, settings.max_tokens
+            out.ids_BT[response_N] = self.out_ids[slot_N, :T]
+            out.logp_BT[response_N] = self.out_logp[slot_N, :T]
+            out.length_B[response_N] = self.count[slot_N]
+            last_N = self.out_ids[slot_N, self.count[slot_N] - 1]
+            out.stopped_B[response_N] = among(last_N, settings.stop_ids)
+            held[slot_N] = NOBODY
+        return running - ended
+
+    def _compact(self, held: Tensor, rows: int) -> Tensor:
+        """Move the running rows to the front of the store and shrink to their bucket."""
+        kept = (held == NOBODY).int().argsort(stable=True)[:rows]
+        span = min(self.size, int(self.length[kept].max()) + 1)
+        for store in self.stores:
+            store[:, :rows, :span] = store[:, kept, :span]
+        slots = (self.length, self.count, self.token, self.done, self.free)
+        for state in (*slots, self.out_ids, self.out_logp):
+            state[:rows] = state[kept]
+        return held[kept]
+
+    def _span(self, rows: int) -> int:
+        """How far the store is read. Kernels read each row as far as it is filled: no question."""
+        if self.decoder and self.decoder.kernels:
+            return self.size
+        longest = int(self.length[:rows].max()) + self.look
+        return min(self.size, round_up(longest, self.grain), self.stores[-1].shape[2])
+
+    def _bucket(self, rows: int) -> int:
+        return min(self.rows, next((b for b in self.sizes if b >= rows), self.rows))
+
+    # ------------------------------------------------------------ tokens
 
     def _advance(self, rows: int, span: int, settings: Sampling) -> None:
         key = (rows, span, settings)
@@ -212,7 +251,7 @@ class Engine:
             self.graphs[key].replay()
             return
         self._step(rows, span, settings)  # the first time for real, which also warms up
-        if self.device.type == "cuda":
+        if self.cuda:
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, pool=self.pool):
                 self._step(rows, span, settings)
@@ -224,7 +263,7 @@ class Engine:
         if self.decoder:
             logits_BV = self.decoder.step(self.token[:rows], store, position, *keys)
         else:
-            logits_BV = self.policy(self.token[:rows, None], _View(store, position))[:, -1]
+            logits_BV = self.policy(self.token[:rows, None], View(store, position))[:, -1]
         self.length[:rows] = position + (~self.done[:rows]).long()
         if self.decoder and self.decoder.compiled:
             torch._dynamo.maybe_mark_dynamic(logits_BV, 0)
@@ -233,25 +272,33 @@ class Engine:
     def _record(self, logits_BV, settings: Sampling, slots, draw) -> None:
         """Sample, write down, test for the stop token and the budget: all on the device."""
         count = self.count[slots]
-        last = count + 1 >= settings.max_tokens  # not in draw: it would be compiled anew for every budget
-        any_budget = replace(settings, max_tokens=0)
-        token, logp, kept, done, free = draw(logits_BV, any_budget, self.done[slots], self.free[slots], last, self.generator)
+        last = count + 1 >= settings.max_tokens
+        any_budget = replace(settings, max_tokens=0)  # `draw` is not compiled for each budget
+        state = (self.done[slots], self.free[slots], last)
+        token, logp, kept, done, free = draw(logits_BV, any_budget, *state, self.generator)
         row = torch.arange(self.rows, device=self.device)[slots]
-        place = torch.where(kept, count, self.room)  # what an ended row draws goes to the spare column
-        self.out_ids[row, place], self.out_logp[row, place] = token, logp
-        self.token[slots], self.count[slots], self.done[slots], self.free[slots] = token, count + kept, done, free
+        place = torch.where(kept, count, self.room)  # an ended row's draws go to the spare column
+        self.out_ids[row, place] = token
+        self.out_logp[row, place] = logp
+        self.token[slots] = token
+        self.count[slots] = count + kept
+        self.done[slots] = done
+        self.free[slots] = free
 
 
-def draw(logits_BV: Tensor, settings: Sampling, done_B: Tensor, free_B: Tensor, last_B: Tensor, generator) -> tuple[Tensor, ...]:
-    """One token a row, the last of its budget or not: (tokens, log-probs, whether they count, rows then done, rows then free)."""
+def draw(
+    logits_BV: Tensor, settings: Sampling, done_B: Tensor, free_B: Tensor, last_B: Tensor, generator
+) -> tuple[Tensor, ...]:
+    """One token a row: (tokens, log-probs, whether they count, rows then done, rows then free).
+    `last`: the budget ends with this token."""
     token_B, logp_B = choose(logits_BV, settings, free_B, generator)
     token_B = torch.where(done_B, settings.stop_ids[0], token_B)
-    ends_B = last_B | among(token_B, settings.stop_ids)
-    return token_B, logp_B, ~done_B, done_B | ends_B, free_B | among(token_B, settings.until_ids)
+    done_after_B = done_B | (last_B | among(token_B, settings.stop_ids))
+    return token_B, logp_B, ~done_B, done_after_B, free_B | among(token_B, settings.until_ids)
 
 
 def among(token_B: Tensor, ids: tuple[int, ...]) -> Tensor:
-    found = torch.zeros_like(token_B, dtype=torch.bool)
+    held_B = torch.zeros_like(token_B, dtype=torch.bool)
     for id in ids:
-        found = found | (token_B == id)
-    return found
+        held_B = held_B | (token_B == id)
+    return held_B

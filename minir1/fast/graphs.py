@@ -1,18 +1,19 @@
-"""A training step without launches: forward and backward pass captured in a CUDA graph and replayed, the same gradients.
+"""A training step without launches: both passes captured in a CUDA graph, the same gradients.
 
-Launching some 1,000 kernels takes the host longer than computing them takes the card, once the experts are fast.
-Pretraining's batches all have one shape, so one graph serves them all; other calls go through as they are.
+Launching some 1,000 kernels takes the host longer than computing them takes the card, once the
+experts are fast. Pretraining's batches have one shape, so one graph serves them all; other calls
+go through as they are.
 """
 
 import torch
 
 from minir1.supervised import Learner
 
-WARM = 3  # first steps that run as usual: kernels are compiled and planned, which a capture must not see
+WARM = 3  # first steps, run as usual: kernels are compiled and planned, which no capture may see
 
 
 class Replayed:
-    """Stands in for a learner's `gradients(compute, model, ids, ...)`. What it returns is copied out of the graph."""
+    """Stands in for `learner.gradients(compute, model, ids, ...)`; results are copies."""
 
     def __init__(self, learner: Learner):
         self.plain, self.calls, self.graph = learner.gradients, 0, None

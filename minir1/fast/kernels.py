@@ -1,10 +1,11 @@
-"""What lies between the matrix products of a decoding step, in three kernels: twins of `decoder.enter`, `attend` and `leave`.
+"""A decoding step between its matrix products, in three kernels: twins of decoder.py's functions.
 
-A step's products are small, and so is everything between them: as PyTorch operations it is a dozen kernels a block, each of which
-takes longer to start than to compute. Here a row is read once and everything that can be known from it is done while it lies on the
-chip. Attention, too: all heads look at the same latents, key and value at once, so the heads are the tile of the matrix units and a
-block of latents serves both products; each row is read as far as it is filled. Written in Triton, which comes with PyTorch's CUDA
-builds: elsewhere importing this module raises ImportError, and the decoder keeps to its own functions.
+A step's products are small, and so is everything between them: as PyTorch operations it is a dozen
+kernels a block, each of which takes longer to start than to compute. Here a row is read once, and
+all that can be known from it is done while it lies on the chip. Attention, too: all heads look at
+the same latents, key and value at once, so the heads are the tile of the matrix units and a block
+of latents serves both products; each row is read as far as it is filled. Triton comes with CUDA
+builds of PyTorch; elsewhere this raises ImportError, and the decoder keeps to its own functions.
 """
 
 import torch
@@ -31,9 +32,9 @@ def scale_of(x, row, width: tl.constexpr, eps: tl.constexpr, D: tl.constexpr):
 @triton.jit
 def enter_row(
     x, projected, turn, kv_norm, position, query, store, store_stride,
-    width: tl.constexpr, heads: tl.constexpr, rank: tl.constexpr, rope: tl.constexpr, eps: tl.constexpr,
-    D: tl.constexpr, H: tl.constexpr, R: tl.constexpr,
-):  # fmt: skip
+    width: tl.constexpr, heads: tl.constexpr, rank: tl.constexpr, rope: tl.constexpr,
+    eps: tl.constexpr, D: tl.constexpr, H: tl.constexpr, R: tl.constexpr,
+):
     """The row's queries, rotated, and its new cache entry: normed latent and rotated key."""
     row = tl.program_id(0).to(tl.int64)
     scale = scale_of(x, row, width, eps, D)
@@ -41,22 +42,26 @@ def enter_row(
     turned: tl.constexpr = (heads + 1) * rope
     projected += row * (heads * rank + 2 * turned + rank)
     entry = store + row * store_stride + tl.load(position + row) * cache
-    h, r, c = tl.arange(0, H)[:, None], tl.arange(0, R), tl.arange(0, rope)
+    h, r, j = tl.arange(0, H)[:, None], tl.arange(0, R), tl.arange(0, rope)
     dtype = query.dtype.element_ty
 
-    query_HR = tl.load(projected + h * rank + r[None], mask=(h < heads) & (r[None] < rank), other=0.0)
+    real_HR = (h < heads) & (r[None] < rank)
+    query_HR = tl.load(projected + h * rank + r[None], mask=real_HR, other=0.0)
     query += row * heads * cache
-    tl.store(query + h * cache + r[None], (query_HR * scale).to(dtype), mask=(h < heads) & (r[None] < rank))
+    tl.store(query + h * cache + r[None], (query_HR * scale).to(dtype), mask=real_HR)
 
-    plain_HC = tl.load(projected + heads * rank + h * rope + c[None], mask=h <= heads, other=0.0)
-    swapped_HC = tl.load(projected + heads * rank + turned + h * rope + c[None], mask=h <= heads, other=0.0)
-    cos_C, sin_C = tl.load(turn + row * 2 * rope + c), tl.load(turn + row * 2 * rope + rope + c)
-    rotated_HC = (plain_HC * cos_C[None] + swapped_HC * sin_C[None]) * scale
-    tl.store(query + h * cache + rank + c[None], rotated_HC.to(dtype), mask=h < heads)
-    tl.store(entry + rank + c[None] + 0 * h, rotated_HC.to(dtype), mask=h == heads)  # behind the heads: the key
+    plain_at = projected + heads * rank + h * rope + j[None]
+    plain_HJ = tl.load(plain_at, mask=h <= heads, other=0.0)
+    swapped_HJ = tl.load(plain_at + turned, mask=h <= heads, other=0.0)
+    cos_J, sin_J = tl.load(turn + row * 2 * rope + j), tl.load(turn + row * 2 * rope + rope + j)
+    rotated_HJ = (plain_HJ * cos_J[None] + swapped_HJ * sin_J[None]) * scale
+    tl.store(query + h * cache + rank + j[None], rotated_HJ.to(dtype), mask=h < heads)
+    key_at = entry + rank + j[None] + 0 * h  # behind the heads: the key
+    tl.store(key_at, rotated_HJ.to(dtype), mask=h == heads)
 
     latent_R = tl.load(projected + heads * rank + 2 * turned + r, mask=r < rank, other=0.0) * scale
-    latent_R = latent_R * tl.rsqrt(tl.sum(latent_R * latent_R) / rank + eps) * tl.load(kv_norm + r, mask=r < rank, other=0.0)
+    norm_R = tl.load(kv_norm + r, mask=r < rank, other=0.0)
+    latent_R = latent_R * tl.rsqrt(tl.sum(latent_R * latent_R) / rank + eps) * norm_R
     tl.store(entry + r, latent_R.to(dtype), mask=r < rank)
 
 
@@ -64,20 +69,24 @@ def enter_row(
 def attend_row(
     query, store, position, out, store_stride,
     heads: tl.constexpr, width: tl.constexpr, H: tl.constexpr, W: tl.constexpr, S: tl.constexpr,
-):  # fmt: skip
-    """softmax(q k^T) k with a running maximum and sum (FlashAttention, arXiv 2205.14135, Algorithm 1), S positions at once."""
+):
+    """softmax(q k^T) k with a running maximum and sum, S positions at once (FlashAttention, arXiv
+    2205.14135, Algorithm 1)."""
     row = tl.program_id(0).to(tl.int64)
     last = tl.load(position + row)
     h, w, s = tl.arange(0, H), tl.arange(0, W), tl.arange(0, S)
-    place_HW, real_HW = row * heads * width + h[:, None] * width + w[None], (h[:, None] < heads) & (w[None] < width)
+    place_HW = row * heads * width + h[:, None] * width + w[None]
+    real_HW = (h[:, None] < heads) & (w[None] < width)
     query_HW = tl.load(query + place_HW, mask=real_HW, other=0.0)
     most_H = tl.full([H], float("-inf"), tl.float32)
     sum_H, mixed_HW = tl.zeros([H], tl.float32), tl.zeros([H, W], tl.float32)
     for start in range(0, last + 1, S):
         filled_S = start + s <= last
         place_SW = row * store_stride + (start + s)[:, None] * width + w[None]
-        latent_SW = tl.load(store + place_SW, mask=filled_S[:, None] & (w[None] < width), other=0.0)
-        score_HS = tl.where(filled_S[None], tl.dot(query_HW, tl.trans(latent_SW)), float("-inf"))
+        real_SW = filled_S[:, None] & (w[None] < width)
+        latent_SW = tl.load(store + place_SW, mask=real_SW, other=0.0)
+        score_HS = tl.dot(query_HW, tl.trans(latent_SW))
+        score_HS = tl.where(filled_S[None], score_HS, float("-inf"))
         new_H = tl.maximum(most_H, tl.max(score_HS, 1))
         weight_HS, fade_H = tl.exp(score_HS - new_H[:, None]), tl.exp(most_H - new_H)
         sum_H = sum_H * fade_H + tl.sum(weight_HS, 1)
@@ -89,11 +98,12 @@ def attend_row(
 @triton.jit
 def gate_row(
     x, gate_up, router, bias, hidden, routed_scale,
-    width: tl.constexpr, experts: tl.constexpr, top_k: tl.constexpr, parts: tl.constexpr, part: tl.constexpr, eps: tl.constexpr,
-    D: tl.constexpr, E: tl.constexpr, F: tl.constexpr,
-):  # fmt: skip
-    """The row's experts chosen, and SwiGLU of all of them side by side, each weighted; `parts` of `part` numbers, the last ones
-    (all of them in a dense block) shared: weight 1. Of equal experts the first wins."""
+    width: tl.constexpr, experts: tl.constexpr, top_k: tl.constexpr, parts: tl.constexpr,
+    part: tl.constexpr, eps: tl.constexpr, D: tl.constexpr, E: tl.constexpr, F: tl.constexpr,
+):
+    """The row's experts chosen, and SwiGLU of all of them side by side, each weighted. `parts` of
+    `part` numbers, the last ones (all in a dense block) shared: weight 1. Of equals the first wins.
+    """
     row = tl.program_id(0).to(tl.int64)
     scale = scale_of(x, row, width, eps, D)
     e, d, f = tl.arange(0, E), tl.arange(0, D), tl.arange(0, F)
@@ -103,47 +113,62 @@ def gate_row(
         real_ED = (e[:, None] < experts) & (d[None] < width)
         router_ED = tl.load(router + e[:, None] * width + d[None], mask=real_ED, other=0.0)
         score_E = tl.sigmoid(tl.sum(router_ED * x_D[None], 1) * scale)
-        rank_E = tl.where(e < experts, score_E + tl.load(bias + e, mask=e < experts, other=0.0), float("-inf"))
-        before_EE = (rank_E[None] > rank_E[:, None]) | ((rank_E[None] == rank_E[:, None]) & (e[None] < e[:, None]))
-        weight_E = tl.where((tl.sum(before_EE.to(tl.int32), 1) < top_k) & (e < experts), score_E, 0.0)
+        bias_E = tl.load(bias + e, mask=e < experts, other=0.0)
+        rank_E = tl.where(e < experts, score_E + bias_E, float("-inf"))
+        mine, other = rank_E[:, None], rank_E[None]
+        before_EE = (other > mine) | ((other == mine) & (e[None] < e[:, None]))
+        chosen_E = (tl.sum(before_EE.to(tl.int32), 1) < top_k) & (e < experts)
+        weight_E = tl.where(chosen_E, score_E, 0.0)
         weight_E = weight_E / (tl.sum(weight_E) + 1e-20) * routed_scale
     for i in tl.static_range(parts):
         weight = tl.sum(tl.where(e == i, weight_E, 0.0)) if i < experts else 1.0
-        place_F = row * 2 * parts * part + i * part + f
-        gate_F = tl.load(gate_up + place_F, mask=f < part, other=0.0).to(tl.float32) * scale
-        up_F = tl.load(gate_up + place_F + parts * part, mask=f < part, other=0.0).to(tl.float32) * scale
+        gate_at = gate_up + row * 2 * parts * part + i * part + f
+        up_at = gate_at + parts * part
+        gate_F = tl.load(gate_at, mask=f < part, other=0.0).to(tl.float32) * scale
+        up_F = tl.load(up_at, mask=f < part, other=0.0).to(tl.float32) * scale
         hidden_F = gate_F * tl.sigmoid(gate_F) * up_F * weight
-        tl.store(hidden + row * parts * part + i * part + f, hidden_F.to(hidden.dtype.element_ty), mask=f < part)
+        hidden_at = hidden + row * parts * part + i * part + f
+        tl.store(hidden_at, hidden_F.to(hidden.dtype.element_ty), mask=f < part)
 
 
 # ---------------------------------------------------------------- their callers
 
 
-def enter(x_BD: Tensor, store_BSW: Tensor, position_B: Tensor, turn_B2C: Tensor, layer, c: ModelConfig) -> Tensor:
+def enter(
+    x_BD: Tensor, store_BSW: Tensor, position_B: Tensor, turn_B2J: Tensor, layer, c: ModelConfig
+) -> Tensor:
     """`decoder.enter`: the queries `[B, H, W]`; the new latents go into the store."""
     query_BHW = x_BD.new_empty(len(x_BD), c.heads, c.cache_width)
-    shape = c.width, c.heads, c.kv_rank, c.rope_width, c.norm_eps, up(c.width), up(c.heads + 1), up(c.kv_rank)
     projected_BI = F.linear(x_BD, layer.into_ID)
-    given = x_BD, projected_BI, turn_B2C, layer.kv_norm, position_B, query_BHW, store_BSW, store_BSW.stride(0)
-    enter_row[(len(x_BD),)](*given, *shape)
+    inputs = (x_BD, projected_BI, turn_B2J, layer.kv_norm, position_B)
+    outputs = (query_BHW, store_BSW, store_BSW.stride(0))
+    widths = (c.width, c.heads, c.kv_rank, c.rope_width, c.norm_eps)
+    blocks = (up(c.width), up(c.heads + 1), up(c.kv_rank))
+    enter_row[(len(x_BD),)](*inputs, *outputs, *widths, *blocks)
     return query_BHW
 
 
 def attend(query_BHW: Tensor, store_BSW: Tensor, position_B: Tensor) -> Tensor:
-    """What each query mixes of its row's latents up to its position: `[B, H, W]`. Rows of the store may lie apart."""
+    """What each query mixes of its row's latents up to its position, `[B, H, W]`. The store's rows
+    may lie apart."""
     (B, heads, width), out_BHW = query_BHW.shape, torch.empty_like(query_BHW)
-    block, warps, stages = (32, 1, 3) if B > 256 else (128, 4, 2)  # few rows: more hands a row (measured, H200)
-    shape = heads, width, max(16, up(heads)), max(16, up(width)), block
-    attend_row[(B,)](query_BHW, store_BSW, position_B, out_BHW, store_BSW.stride(0), *shape, num_warps=warps, num_stages=stages)
+    few = B <= 256  # rows: more hands each (measured, H200)
+    block, warps, stages = (128, 4, 2) if few else (32, 1, 3)
+    tensors = (query_BHW, store_BSW, position_B, out_BHW, store_BSW.stride(0))
+    shape = (heads, width, max(16, up(heads)), max(16, up(width)), block)
+    attend_row[(B,)](*tensors, *shape, num_warps=warps, num_stages=stages)
     return out_BHW
 
 
 def leave(x_BD: Tensor, mixed_BHW: Tensor, layer, c: ModelConfig) -> Tensor:
     """`decoder.leave`: from what attention has mixed to the block's end, `[B, D]`."""
     x_BD = torch.addmm(x_BD, mixed_BHW.flatten(1), layer.out_DI.T)
-    gate_up_BU, experts = F.linear(x_BD, layer.gate_up_UD), len(layer.router_ED)
-    parts, hidden = experts + c.shared_experts if experts else 1, gate_up_BU.shape[1] // 2
-    shape = c.width, experts, c.top_k, parts, hidden // parts, c.norm_eps, up(c.width), max(2, up(experts)), up(hidden // parts)
-    hidden_BU = x_BD.new_empty(len(x_BD), hidden)
-    gate_row[(len(x_BD),)](x_BD, gate_up_BU, layer.router_ED, layer.bias_E, hidden_BU, c.routed_scale, *shape)
-    return torch.addmm(x_BD, hidden_BU, layer.down_DU.T)
+    gate_up_B2G, experts = F.linear(x_BD, layer.gate_up_GD), len(layer.router_ED)
+    G = layer.down_DG.shape[1]
+    parts = experts + c.shared_experts if experts else 1
+    hidden_BG = x_BD.new_empty(len(x_BD), G)
+    tensors = (x_BD, gate_up_B2G, layer.router_ED, layer.bias_E, hidden_BG, c.routed_scale)
+    widths = (c.width, experts, c.top_k, parts, G // parts, c.norm_eps)
+    blocks = (up(c.width), max(2, up(experts)), up(G // parts))
+    gate_row[(len(x_BD),)](*tensors, *widths, *blocks)
+    return torch.addmm(x_BD, hidden_BG, layer.down_DG.T)

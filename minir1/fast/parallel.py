@@ -1,4 +1,4 @@
-"""Work for several cores: twin of itertools.starmap, in order, computed ahead by spawned processes."""
+"""Work for several cores: twin of itertools.starmap, computed ahead by spawned processes."""
 
 import multiprocessing
 import os
@@ -12,18 +12,22 @@ from contextlib import contextmanager, nullcontext
 
 
 def parallel_map(function: Callable, arguments: Iterable[tuple], workers: int = 0) -> Iterator:
-    """function(*a) for each a, in order, computed ahead by spawned processes (0: one per core, less one). Functions and classes
-    of the script that calls this may be among them from the first a on, or not at all."""
+    """function(*a) for each a, in order. `workers`: processes; 0: one per core, less one.
+
+    Functions and classes of the calling script may be among them from the first a on or never.
+    """
     workers = workers or max(1, (os.cpu_count() or 2) - 1)
     if workers == 1:
         yield from (function(*a) for a in arguments)
         return
-    spawn = multiprocessing.get_context("spawn")  # Windows and macOS have no fork; workers leave Ctrl-C to the parent
-    with ProcessPoolExecutor(workers, spawn, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+    spawn = multiprocessing.get_context("spawn")  # Windows and macOS have no fork
+    no_interrupt = (signal.SIGINT, signal.SIG_IGN)  # workers leave Ctrl-C to the parent
+    with ProcessPoolExecutor(workers, spawn, signal.signal, no_interrupt) as pool:
         pending: deque = deque()
         try:
             for a in arguments:
-                with nullcontext() if needs_script(function, a) else script_hidden():  # a submission may start a process
+                # a submission may start a process
+                with nullcontext() if needs_script(function, a) else script_hidden():
                     pending.append(pool.submit(function, *a))
                 if len(pending) > workers + 2:
                     yield pending.popleft().result()
@@ -35,7 +39,7 @@ def parallel_map(function: Callable, arguments: Iterable[tuple], workers: int = 
 
 @contextmanager
 def script_hidden():
-    """A process spawned here does not import the script that spawns it, and with it torch, which takes seconds."""
+    """A process spawned here does not import the script (and torch, which takes seconds)."""
     script = sys.modules["__main__"].__dict__
     hidden = {name: script.pop(name) for name in ("__file__", "__spec__") if name in script}
     script["__spec__"] = None
