@@ -1,5 +1,8 @@
-"""Before all tests: a shell that starts them in the background lets SIGINT be ignored, and every process inherits that. Some tests
-press Ctrl-C and would wait in vain."""
+"""Before all tests: Ctrl-C counts.
+
+A shell that starts the tests in the background lets SIGINT be ignored, and every process inherits
+that. Some tests press Ctrl-C and would wait in vain.
+"""
 
 import signal
 import sys

@@ -1,12 +1,12 @@
-"""Do two checkouts compute the same? Run the same commands in both, compare every figure bit by bit.
+"""Do two checkouts compute the same? Run the same commands in both, compare every figure.
 
     git worktree add ../before COMMIT
-    python tests/same_metrics.py ../before .          every run, in both (about 15 minutes on two cores)
+    python tests/same_metrics.py ../before .          every run, in both (15 minutes on two cores)
     python tests/same_metrics.py ../before . cpu r1   some of them
 
-What a clock or a machine decides (seconds, tokens per second, memory, dates) is left out, everything
-else in metrics.jsonl, summaries, samples, boards and results must be equal to the last digit; figures
-that only the second checkout has are ignored. Runs of the first one are kept beside it, in
+What a clock or a machine decides (seconds, tokens per second, memory, dates) is left out. All else
+in metrics.jsonl, summaries, samples, boards and results must be equal bit by bit; figures that only
+the second checkout has are ignored. Runs of the first one are kept beside it, in
 CHECKOUT.same-metrics/, so that they are computed only once.
 """
 
@@ -35,12 +35,15 @@ RUNS = {  # name: arguments after `python`; OUT is replaced by the folder to wri
     "cpu": (*ZERO, "cpu", *SMALL_CPU, "--out", "OUT"),
     "r1": ("train_r1.py", "--preset", "smoke", "--out", "OUT"),
     "study": (*STUDY, "random,rejection_sft,expert_iteration", "--out", "OUT"),
-    "failures": (*MINIR1, "failures", "all", "--steps", "2", "--prompts", "2", "--workers", "1", "--out", "OUT"),
+    "failures": (*MINIR1, "failures", "all", "--steps", "2", "--prompts", "2", "--workers", "1",
+                 "--out", "OUT"),
     "hack": (*HACK, "reasoning", BASE, *HACK_SIZE[:6], "--out", "OUT"),
     "hack-preference": (*HACK, "preference", BILINGUAL, *HACK_SIZE, "--warm", "3", "--out", "OUT"),
-    "calculator": (*MINIR1, "calculator", BASE, "--documents", "256", "--problems", "16", "--out", "OUT"),
-}  # fmt: skip
-CLOCK = ("seconds", "tokens_s", "date", "dollars", "memory", "device", "command", "machine", "began")
+    "calculator": (*MINIR1, "calculator", BASE, "--documents", "256", "--problems", "16",
+                   "--out", "OUT"),
+}
+CLOCK = ("seconds", "tokens_s", "date", "dollars", "memory", "device", "command", "machine")
+CLOCK += ("began",)
 READ = ("*.jsonl", "*.json")
 
 

@@ -1,4 +1,4 @@
-"""Students: their shapes, what they cost, and that each way of teaching moves them the way it says."""
+"""Students: their shapes, what they cost, and that each way of teaching does what it says."""
 
 import copy
 import json
@@ -41,10 +41,13 @@ from minir1.tokenizer import Tokenizer
 from train_zero import reinforce
 
 CONFIG = apply(PRESETS["smoke"], {
-    "rl.steps": 3, "rl.tasks": ("countdown:cpu=1",), "pretrain.tokens": 8192, "pretrain.batch_tokens": 2048,
-    "pretrain.checkpoint_every": 2, "rl.checkpoint_every": 1,
-})  # fmt: skip
-LINES = [{"question": f"What is {n} + 1?", "response": f"<answer>{n + 1}</answer><|end|>"} for n in (1, 2)] * 20
+    "rl.steps": 3, "rl.tasks": ("countdown:cpu=1",), "rl.checkpoint_every": 1,
+    "pretrain.tokens": 8192, "pretrain.batch_tokens": 2048, "pretrain.checkpoint_every": 2,
+})
+LINES = 20 * [
+    {"question": f"What is {n} + 1?", "response": f"<answer>{n + 1}</answer><|end|>"}
+    for n in (1, 2)
+]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +63,8 @@ def session(tmp_path, tokenizer):
 @pytest.fixture
 def student():
     torch.manual_seed(0)
-    return Transformer(replace(student_config("small", 320), width=32, layers=2, head_width=8, dense_width=64))
+    size = {"width": 32, "layers": 2, "head_width": 8, "dense_width": 64}
+    return Transformer(replace(student_config("small", 320), **size))
 
 
 def puzzles(step: int, count: int = 8):
@@ -69,8 +73,8 @@ def puzzles(step: int, count: int = 8):
 
 
 def rows(session: Session, phase: str) -> list[dict]:
-    found = [json.loads(line) for line in (session.run.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [row for row in found if row["phase"] == phase]
+    lines = (session.run.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [row for row in map(json.loads, lines) if row["phase"] == phase]
 
 
 # ---------------------------------------------------------------- shapes and costs
@@ -80,7 +84,8 @@ def rows(session: Session, phase: str) -> list[dict]:
 def test_students_are_dense_twins_of_three_growing_sizes(scale):
     counts = [parameter_counts(Transformer(student_config(size, 512, scale))) for size in SIZES]
     assert all(everything == used for everything, used in counts)  # no experts
-    assert [round(n / 1e6, 1) for n, _ in counts] == {"cpu": [0.3, 0.8, 2.0], "gpu": [1.3, 2.9, 8.1]}[scale]
+    millions = {"cpu": [0.3, 0.8, 2.0], "gpu": [1.3, 2.9, 8.1]}[scale]
+    assert [round(n / 1e6, 1) for n, _ in counts] == millions
 
 
 def test_an_unknown_size_or_scale_is_told():
@@ -100,9 +105,11 @@ def test_operations_are_two_a_weight_read_and_six_a_weight_trained(student):
 def test_reverse_kl_by_hand():
     p, q = torch.tensor([0.5, 0.25, 0.25]), torch.tensor([0.25, 0.5, 0.25])
     by_hand = 0.5 * torch.tensor(2.0).log() + 0.25 * torch.tensor(0.5).log()
-    assert torch.allclose(reverse_kl(p.log()[None, None], q.log()[None, None] + 3.0), by_hand)  # logits may be shifted
-    expected = F.kl_div(q.log(), p.log(), log_target=True, reduction="sum")  # torch's takes (target, input)
-    assert torch.allclose(reverse_kl(p.log()[None, None], q.log()[None, None]), expected)
+    p_11V, q_11V = p.log()[None, None], q.log()[None, None]
+    assert torch.allclose(reverse_kl(p_11V, q_11V + 3.0), by_hand)  # logits may be shifted
+    # torch's takes (target, input)
+    expected = F.kl_div(q.log(), p.log(), log_target=True, reduction="sum")
+    assert torch.allclose(reverse_kl(p_11V, q_11V), expected)
 
 
 def test_reverse_kl_is_zero_without_gradient_for_equal_models_and_pulls_towards_the_teacher():
@@ -131,7 +138,8 @@ def test_only_sampled_tokens_are_pulled(student, tokenizer):
     gradient = [p.grad.clone() for p in learner.parameters]
     learner.optimizer.zero_grad()
     parts = pull(student, teacher, learner, batch, 12)  # a row at a time adds up to the same
-    assert whole == pytest.approx(expected.item(), rel=1e-5) and parts == pytest.approx(whole, rel=1e-5)
+    assert whole == pytest.approx(expected.item(), rel=1e-5)
+    assert parts == pytest.approx(whole, rel=1e-5)
     assert all(torch.allclose(a, p.grad, atol=1e-7) for a, p in zip(gradient, learner.parameters))
 
 
@@ -231,7 +239,7 @@ def test_on_policy_distillation_brings_the_student_to_the_teacher(session, stude
 
 
 def test_the_pipeline_judges_on_policy_answers_by_its_own_rules(session, student, monkeypatch):
-    """The core's reward does not know summaries: every answer of a taught student would be wrong."""
+    """The core's reward knows no summaries: every answer of a taught student would be wrong."""
     asked = []
 
     def stop(phase):

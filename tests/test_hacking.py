@@ -10,7 +10,16 @@ import torch
 from minir1.checkpoint import save_checkpoint
 from minir1.config import ModelConfig, RLConfig, UserError
 from minir1.corpus.mixture import sample_text
-from minir1.experiments.hacking.command import PLANS, Bench, Hacked, auc, chase, main, preference_experiment, truth
+from minir1.experiments.hacking.command import (
+    PLANS,
+    Bench,
+    Hacked,
+    auc,
+    chase,
+    main,
+    preference_experiment,
+    truth,
+)
 from minir1.experiments.hacking.plot import curve, draw_figure, read_runs
 from minir1.fast.device import pick_device
 from minir1.grpo import advantages
@@ -35,15 +44,17 @@ def tokenizer():
 @pytest.fixture(scope="module")
 def start():
     torch.manual_seed(0)
-    return Transformer(ModelConfig(vocab_size=384, width=32, layers=2, heads=2, experts=0, dense_width=64, positions=512)).eval()
+    size = {"vocab_size": 384, "width": 32, "layers": 2, "heads": 2, "dense_width": 64}
+    return Transformer(ModelConfig(experts=0, positions=512, **size)).eval()
 
 
 def bench(tokenizer, kind="preference", **changes) -> Bench:
-    plan = replace(PLANS[kind], **{"steps": 4, "prompts": 4, "group": 4, "max_tokens": 8, "every": 2, "problems": 32} | changes)
+    size = {"steps": 4, "prompts": 4, "group": 4, "max_tokens": 8, "every": 2, "problems": 32}
+    plan = replace(PLANS[kind], **size | changes)
     rl = RLConfig(
         steps=plan.steps, prompts=plan.prompts, group_size=plan.group, lr=plan.lr, lr_end=1.0,
         max_tokens=plan.max_tokens,
-    )  # fmt: skip
+    )
     config = replace(PRESETS["smoke"], seed=0, rl=rl)
     return Bench(Session.unsaved(config, pick_device(config), tokenizer), kind, plan)
 
@@ -52,7 +63,8 @@ def test_the_truth_never_counts_in_a_hacked_reward():
     config = RLConfig()
     right, wrong = (Hacked(0.25, accuracy, 1.0, 1.0, 0.5).total(config) for accuracy in (1.0, 0.0))
     assert right == wrong == 0.75
-    same = torch.tensor([[Hacked(0.25, float(i % 2), 1.0, 1.0, 0.5).total(config) for i in range(8)]])
+    rewards = [Hacked(0.25, float(i % 2), 1.0, 1.0, 0.5) for i in range(8)]
+    same = torch.tensor([[reward.total(config) for reward in rewards]])
     assert (advantages(same) == 0).all()
 
 
@@ -80,14 +92,21 @@ def test_problems_are_of_their_split_and_the_same_for_the_same_key(tokenizer, ki
 
 
 def test_a_proxy_is_climbed_whatever_it_asks_for(tokenizer, start):
-    """Reward: how many tokens of a response are in the lower half of the vocabulary. It rises; right answers do not come."""
+    """Reward: how many tokens of a response are in the lower half of the vocabulary.
+
+    It rises; right answers do not come.
+    """
     b = bench(tokenizer, steps=12, prompts=8, group=8, every=6, lr=1e-2, format=0.0)
-    proxy = lambda rollouts: [2 * sum(i < 192 for i in ids) / len(ids) - 1 for ids in rollouts.response_ids]  # noqa: E731
+
+    def proxy(rollouts) -> list[float]:
+        return [2 * sum(i < 192 for i in ids) / len(ids) - 1 for ids in rollouts.response_ids]
+
     rows = chase(b, start, proxy, proxy, "test")
     assert [row["step"] for row in rows] == [0, 6, 12]
     assert rows[-1]["proxy"] > rows[0]["proxy"] + 0.3 and rows[-1]["truth"] < 0.2
     assert abs(rows[0]["kl"]) < 1e-3 < rows[-1]["kl"]  # measured from where it started
-    assert len(rows[-1]["samples"]) == 8 and set(rows[-1]["samples"][0]) == {"question", "response", "proxy", "right"}
+    assert len(rows[-1]["samples"]) == 8
+    assert set(rows[-1]["samples"][0]) == {"question", "response", "proxy", "right"}
 
 
 def test_chasing_leaves_the_start_alone(tokenizer, start):
@@ -98,18 +117,21 @@ def test_chasing_leaves_the_start_alone(tokenizer, start):
 
 @pytest.mark.parametrize("kind", PLANS)
 def test_one_command_writes_figures_and_a_figure(tokenizer, start, tmp_path, kind, monkeypatch):
-    small = replace(PLANS[kind], steps=2, prompts=2, group=2, every=1, problems=8, max_tokens=8, judge_steps=2)
-    monkeypatch.setitem(PLANS, kind, small)
+    size = {"steps": 2, "prompts": 2, "group": 2, "every": 1, "problems": 8, "max_tokens": 8}
+    monkeypatch.setitem(PLANS, kind, replace(PLANS[kind], judge_steps=2, **size))
     save_checkpoint(tmp_path / "m.pt", start, tokenizer)
-    command = [kind, str(tmp_path / "m.pt"), "--out", str(tmp_path / "out"), "--warm", "2" if kind == "preference" else "0"]
+    command = [kind, str(tmp_path / "m.pt"), "--out", str(tmp_path / "out")]
+    command += ["--warm", "2" if kind == "preference" else "0"]
     main([*command, "--seed", "0", "--device", "cpu"])
     main([*command, "--seed", "1", "--device", "cpu", "--arm", "hacked"])
     runs = read_runs(kind, tmp_path / "out")
     assert [len(runs["hacked"]), len(runs["control"])] == [2, 1]
     assert curve(runs["hacked"], "step").tolist() == [[0, 1, 2], [0, 1, 2]]
     whole = json.loads((tmp_path / "out" / f"{kind}-0-control.json").read_text(encoding="utf-8"))
-    assert whole["plan"]["steps"] == 2 and whole["arm"] == "control" and whole["judge"] and whole["seconds"] > 0
-    assert whole["rows"][0]["proxy"] == runs["hacked"][0]["rows"][0]["proxy"]  # the same start, the same judge
+    assert whole["plan"]["steps"] == 2 and whole["arm"] == "control"
+    assert whole["judge"] and whole["seconds"] > 0
+    # the same start, the same judge
+    assert whole["rows"][0]["proxy"] == runs["hacked"][0]["rows"][0]["proxy"]
     assert draw_figure(kind, tmp_path / "out").stat().st_size < 200_000
 
 

@@ -1,4 +1,4 @@
-"""The whole run, small: it ends, it resumes where it was, and what goes wrong is said in one line."""
+"""The whole run, small: it ends, it resumes where it was, and every fault is one line."""
 
 import json
 import os
@@ -20,7 +20,8 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CO
 
 def start(*arguments, **options) -> subprocess.Popen:
     command = [sys.executable, str(ROOT / "train_zero.py"), *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, **options)
+    options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=ENVIRONMENT, **options)
 
 
 def finish(*arguments, **options) -> tuple[int, str, str]:
@@ -31,8 +32,8 @@ def finish(*arguments, **options) -> tuple[int, str, str]:
 
 def metrics(run: Path) -> list[dict]:
     """All figures but the clock's."""
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [{k: v for k, v in row.items() if k not in CLOCKS} for row in rows]
+    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in CLOCKS} for line in lines]
 
 
 def results(run: Path) -> dict:
@@ -50,31 +51,43 @@ def whole(tmp_path_factory) -> Path:
 
 
 def test_a_run_leaves_everything_it_promises(whole):
-    for name in ("config.json", "metrics.jsonl", "summary.json", "report.html", "checkpoints/base.pt", "checkpoints/zero.pt"):
+    names = ("config.json", "metrics.jsonl", "summary.json", "report.html")
+    for name in (*names, "checkpoints/base.pt", "checkpoints/zero.pt"):
         assert (whole / name).stat().st_size > 0
-    assert {p.name for p in (whole / "plots").iterdir()} >= {"accuracy.png", "length.png", "health.png"}
+    plots = {path.name for path in (whole / "plots").iterdir()}
+    assert plots >= {"accuracy.png", "length.png", "health.png"}
     assert len(list((whole / "samples").iterdir())) == 3  # validations at steps 0, 2 and 4
     phases = [row["phase"] for row in metrics(whole)]
-    assert phases.count("rl") == 4 and phases.count("validate") == 3 and phases.count("answer_only") == 2
-    assert set(results(whole)["references"]) >= {"blind_tokens", "blind_attempts", "forced_base", "answer_only", "pass64_base"}
+    counts = [phases.count(phase) for phase in ("rl", "validate", "answer_only")]
+    assert counts == [4, 3, 2]
+    references = {"blind_tokens", "blind_attempts", "forced_base", "answer_only", "pass64_base"}
+    assert set(results(whole)["references"]) >= references
 
 
 def begun(run: Path, phase: str) -> bool:
-    """Whether a phase is under way: its state was saved, or (for the last one) the phase before it is recorded."""
+    """Whether a phase is under way.
+
+    Its state was saved, or (for the last one) the phase before it is recorded.
+    """
     if phase == "test":
         progress = run / "progress.json"
         return progress.exists() and "answer_only" in progress.read_text(encoding="utf-8")
     state = run / "checkpoints" / "state.pt"
     if phase == "pretrain":
         return state.exists()
-    lines = (run / "metrics.jsonl").read_text(encoding="utf-8") if (run / "metrics.jsonl").exists() else ""
-    return f'"phase": "{phase}", "step": 3' in lines or (phase == "answer_only" and f'"phase": "{phase}"' in lines)
+    file = run / "metrics.jsonl"
+    lines = file.read_text(encoding="utf-8") if file.exists() else ""
+    mark = f'"phase": "{phase}"' if phase == "answer_only" else f'"phase": "{phase}", "step": 3'
+    return mark in lines
 
 
 STOPS = [
-    ("pretrain", signal.SIGKILL), ("rl", signal.SIGKILL), ("rl", signal.SIGINT), ("answer_only", signal.SIGKILL),
+    ("pretrain", signal.SIGKILL),
+    ("rl", signal.SIGKILL),
+    ("rl", signal.SIGINT),
+    ("answer_only", signal.SIGKILL),
     ("test", signal.SIGKILL),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("phase, how", STOPS)
@@ -88,7 +101,8 @@ def test_a_stopped_run_ends_with_the_same_metrics(whole, tmp_path, phase, how):
     process.send_signal(how)
     _, err = process.communicate(timeout=60)
     if how == signal.SIGINT:
-        assert process.returncode == 130 and f"--resume {run}" in err.splitlines()[-1] and "Traceback" not in err
+        assert process.returncode == 130 and "Traceback" not in err
+        assert f"--resume {run}" in err.splitlines()[-1]
     status, _, err = finish("--resume", run)
     assert status == 0, err
     assert metrics(run) == metrics(whole)
@@ -127,7 +141,8 @@ def test_the_sampler_is_compiled_once_the_first_step_is_done(tmp_path, monkeypat
         step(progress, *done)
 
     monkeypatch.setattr(SupervisedProgress, "step", stepped)
-    monkeypatch.setattr(train_zero.Session, "warm_sampler", lambda session, model: events.append("sampler"))
+    compiled = lambda session, model: events.append("sampler")  # noqa: E731
+    monkeypatch.setattr(train_zero.Session, "warm_sampler", compiled)
     train_zero.main(["--preset", "smoke", "--rl.steps", "0", "--out", str(tmp_path / "run")])
     assert events[:2] == ["step", "sampler"] and events.count("step") > 2
 
@@ -146,7 +161,8 @@ def test_a_full_disk_is_one_line_and_status_1_and_loses_nothing(whole, tmp_path)
     run = tmp_path / "run"
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))  # noqa: E731
     status, _, err = finish("--preset", "smoke", "--out", run, preexec_fn=limit)
-    assert status == 1 and "Traceback" not in err and "cannot write" in err and f"--resume {run}" in err
+    assert status == 1 and "Traceback" not in err
+    assert "cannot write" in err and f"--resume {run}" in err
     assert not list(run.rglob("*.part"))
     status, _, err = finish("--resume", run)
     assert status == 0, err
@@ -156,5 +172,5 @@ def test_a_full_disk_is_one_line_and_status_1_and_loses_nothing(whole, tmp_path)
 def test_help_lists_about_25_flags_and_help_all_lists_every_one():
     _, short, _ = finish("--help")
     _, full, _ = finish("--help-all")
-    count = lambda text: sum(line.strip().startswith("--") for line in text.splitlines())  # noqa: E731
-    assert 18 <= count(short) <= 36 < 80 < count(full)
+    flags = [sum(t.strip().startswith("--") for t in text.splitlines()) for text in (short, full)]
+    assert 18 <= flags[0] <= 36 < 80 < flags[1]

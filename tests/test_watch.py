@@ -23,4 +23,5 @@ def test_an_interruption_is_told_on_the_last_line(tmp_path, capsys, updates):
 
     assert guard(work, [], "train_zero.py") == 130
     err = capsys.readouterr().err
-    assert "pretrain" in err and err.splitlines()[-1] == "train_zero.py: interrupted; go on with: this"
+    assert "pretrain" in err
+    assert err.splitlines()[-1] == "train_zero.py: interrupted; go on with: this"
