@@ -1,4 +1,6 @@
-"""train_r1.py, small: it ends, every stage goes on after a stop, stages can be chosen, and wrong input is told in one line."""
+"""train_r1.py, small: it ends, every stage goes on after a stop, stages can be chosen, and wrong
+input is answered by one line.
+"""
 
 import json
 import os
@@ -20,12 +22,14 @@ from minir1.tasks import problem_from_json
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
-MADE = ("base", "zero", "dev1", "dev2", "dev2-plain", "dev3", "r1", "student-small", "student-direct", "student-on-policy")
+MODELS = ("base", "zero", "dev1", "dev2", "dev2-plain", "dev3", "r1")
+STUDENTS = ("student-small", "student-direct", "student-on-policy")
 
 
 def start(*arguments) -> subprocess.Popen:
     command = [sys.executable, str(ROOT / "train_r1.py"), *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", env=ENVIRONMENT)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
+    return subprocess.Popen(command, env=ENVIRONMENT, **streams)
 
 
 def finish(*arguments) -> tuple[int, str, str]:
@@ -46,8 +50,10 @@ def whole(tmp_path_factory) -> Path:
 def figures(run: Path) -> dict:
     """The scoreboard without what the clock gave."""
     rows = json.loads((run / "scoreboard.json").read_text(encoding="utf-8"))["rows"]
-    costs = {name: {k: v for k, v in row["cost"].items() if k not in ("seconds", "dollars")} for name, row in rows.items()}
-    return {name: {k: v for k, v in row.items() if k != "cost"} | costs[name] for name, row in rows.items()}
+    for row in rows.values():
+        cost = row.pop("cost")
+        row |= {name: value for name, value in cost.items() if name not in ("seconds", "dollars")}
+    return rows
 
 
 def weights(run: Path, name: str) -> dict:
@@ -59,15 +65,20 @@ def same(a: dict, b: dict) -> bool:
 
 
 def test_a_run_leaves_everything_it_promises(whole):
-    names = ["config.json", "costs.json", "scoreboard.json", "scoreboard.md", "scoreboard.png", "prompts.md"]
-    for name in names + [f"checkpoints/{made}.pt" for made in MADE]:
+    names = ["config.json", "costs.json", "prompts.md"]
+    names += ["scoreboard.json", "scoreboard.md", "scoreboard.png"]
+    names += [f"checkpoints/{name}.pt" for name in MODELS + STUDENTS]
+    for name in names:
         assert (whole / name).stat().st_size > 0, name
     rows = figures(whole)
-    assert set(rows) >= set(MADE) and all(0 <= row["countdown"] <= 1 for row in rows.values())
-    assert rows["r1"]["flops"] > 0 and rows["zero"]["tokens_sampled"] > 0 and rows["dev3"]["tokens_sampled"] > 0
+    assert set(rows) >= set(MODELS + STUDENTS)
+    assert all(0 <= row["countdown"] <= 1 for row in rows.values())
+    assert rows["r1"]["flops"] > 0
+    assert rows["zero"]["tokens_sampled"] > 0 and rows["dev3"]["tokens_sampled"] > 0
     prompts = (whole / "prompts.md").read_text(encoding="utf-8")
     assert prompts.count("## ") == 5 and prompts.count("**R1**") == 5
-    assert not same(weights(whole, "dev3"), weights(whole, "base")) and not same(weights(whole, "r1"), weights(whole, "dev3"))
+    assert not same(weights(whole, "dev3"), weights(whole, "base"))
+    assert not same(weights(whole, "r1"), weights(whole, "dev3"))
 
 
 def test_the_data_of_every_stage_says_where_it_is_from_and_holds_no_held_out_problem(whole):
@@ -75,14 +86,16 @@ def test_the_data_of_every_stage_says_where_it_is_from_and_holds_no_held_out_pro
     for path in whole.glob("*/data/*.jsonl"):
         for line in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
             problem = problem_from_json(line["problem"])
-            assert problem.split() == "train" and problem.question() == line["question"] and line["source"]
+            assert problem.split() == "train" and problem.question() == line["question"]
+            assert line["source"]
             seen += 1
     assert seen >= PRESETS["smoke"].rejection.general
     for path in whole.glob("*/data/counts.json"):
         counts = json.loads(path.read_text(encoding="utf-8"))
-        source, responses, written = counts.pop("source"), counts.pop("responses"), counts.pop("written")
+        source, responses, written = map(counts.pop, ("source", "responses", "written"))
         by_language = [counts.pop(key) for key in list(counts) if key.startswith("kept ")]
-        assert source in ("zero.pt", "dev2.pt") and sum(counts.values()) == responses and sum(by_language) == written
+        assert source in ("zero.pt", "dev2.pt")
+        assert sum(counts.values()) == responses and sum(by_language) == written
 
 
 STOPS = [
@@ -91,7 +104,7 @@ STOPS = [
     pytest.param("3", "3-rejection-sampling", "sft", ["dev3"], marks=pytest.mark.slow),
     pytest.param("4", "4-all-scenarios", "rl", ["r1"], marks=pytest.mark.slow),
     ("5", "5-distillation", "direct", ["student-large", "student-direct", "student-on-policy"]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("stage", "folder", "phase", "names"), STOPS)
@@ -109,7 +122,8 @@ def test_a_killed_stage_ends_with_the_same_model(whole, tmp_path, stage, folder,
     status, _, err = finish("--resume", run)
     assert status == 0, err
     assert all(same(weights(run, name), weights(whole, name)) for name in names)
-    assert all(figures(run)[name] == figures(whole)[name] for name in names)  # what it cost in tokens too
+    # what it cost in tokens too
+    assert all(figures(run)[name] == figures(whole)[name] for name in names)
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path):
@@ -124,38 +138,43 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
 
 
 def test_a_stage_takes_another_runs_checkpoints(whole, tmp_path):
-    status, _, err = finish("--preset", "smoke", "--stages", "4", "--from", whole, "--out", tmp_path / "run")
+    run = tmp_path / "run"
+    status, _, err = finish("--preset", "smoke", "--stages", "4", "--from", whole, "--out", run)
     assert status == 0, err
-    assert same(weights(tmp_path / "run", "r1"), weights(whole, "r1"))
-    assert not (tmp_path / "run" / "1-cold-start").exists()
-    rows = figures(tmp_path / "run")
-    assert set(rows) == {"base", "zero", "dev1", "dev2", "dev2-plain", "dev3", "r1"}  # no student of the other run's R1
+    assert same(weights(run, "r1"), weights(whole, "r1"))
+    assert not (run / "1-cold-start").exists()
+    rows = figures(run)
+    assert set(rows) == set(MODELS)  # no student of the other run's R1
     assert rows["dev3"] == figures(whole)["dev3"]  # its costs too
 
 
 def test_a_given_zero_is_taken_and_the_control_can_be_left_out(whole, tmp_path):
-    given = ("--base", whole / "checkpoints" / "base.pt", "--zero", whole / "checkpoints" / "zero.pt")
-    status, out, err = finish("--preset", "smoke", "--stages", "0-2", *given, "--no-control", "--out", tmp_path / "run")
+    checkpoints, run = whole / "checkpoints", tmp_path / "run"
+    taken = ("--base", checkpoints / "base.pt", "--zero", checkpoints / "zero.pt")
+    chosen = ("--preset", "smoke", "--stages", "0-2", "--no-control")
+    status, out, err = finish(*chosen, *taken, "--out", run)
     assert status == 0, err
-    assert same(weights(tmp_path / "run", "zero"), weights(whole, "zero"))
+    assert same(weights(run, "zero"), weights(whole, "zero"))
     assert "R1-Zero" in out and "without language reward" not in out
-    assert not (tmp_path / "run" / "checkpoints" / "dev2-plain.pt").exists()
+    assert not (run / "checkpoints" / "dev2-plain.pt").exists()
 
 
 def test_students_are_taken_where_they_are_shipped_and_read_where_they_are_not(whole, tmp_path):
-    bases, names = whole / "checkpoints" / "untaught-{size}.pt", [f"untaught-{size}" for size in ("small", "medium", "large")]
-    given = ("--base", whole / "checkpoints" / "base.pt", "--students.bases", bases, "--out", tmp_path / "taken")
-    status, out, err = finish("--preset", "smoke", "--stages", "students", *given)
+    base, bases = whole / "checkpoints" / "base.pt", whole / "checkpoints" / "untaught-{size}.pt"
+    names = [f"untaught-{size}" for size in ("small", "medium", "large")]
+    taken, trained, strange = (tmp_path / name for name in ("taken", "read", "strange"))
+    students = ("--preset", "smoke", "--stages", "students", "--students.bases")
+    status, out, err = finish(*students, bases, "--base", base, "--out", taken)
     assert status == 0 and "scoreboard" not in out, err
-    assert all(same(weights(tmp_path / "taken", name), weights(whole, name)) for name in names)
-    assert not (tmp_path / "taken" / "0-students").exists() and not (tmp_path / "taken" / "scoreboard.json").exists()
-    read = ("--preset", "smoke", "--from_scratch", "on", "--stages", "students", "--from", whole, "--students.bases", bases)
-    status, _, err = finish(*read, "--seed", "1", "--out", tmp_path / "read")
+    assert all(same(weights(taken, name), weights(whole, name)) for name in names)
+    assert not (taken / "0-students").exists() and not (taken / "scoreboard.json").exists()
+    scratch = ("--from_scratch", "on", "--from", whole, "--seed", "1")
+    status, _, err = finish(*students, bases, *scratch, "--out", trained)
     assert status == 0, err
-    assert not any(same(weights(tmp_path / "read", name), weights(whole, name)) for name in names)
-    strangers = ("--base", whole / "checkpoints" / "base.pt", "--students.bases", "base-cpu.pt", "--out", tmp_path / "strange")
-    status, _, err = finish("--preset", "smoke", "--stages", "students", *strangers)  # another tokenizer
-    assert status == 0 and (tmp_path / "strange" / "0-students").exists(), err
+    assert not any(same(weights(trained, name), weights(whole, name)) for name in names)
+    # bases with another tokenizer
+    status, _, err = finish(*students, "base-cpu.pt", "--base", base, "--out", strange)
+    assert status == 0 and (strange / "0-students").exists(), err
 
 
 WRONG = [
@@ -165,11 +184,17 @@ WRONG = [
     (("--preset", "smoke", "--from", "nowhere"), "--from nowhere: no run there"),
     (("--preset", "smoke", "--base", "nowhere.pt"), "--base: no checkpoint nowhere.pt"),
     (("--preset", "smoke", "--zero", "nowhere.pt"), "--zero: no checkpoint nowhere.pt"),
-    (("--preset", "smoke", "--reasoning.group_size", "1"), "--reasoning.group_size must be at least 2"),
+    (
+        ("--preset", "smoke", "--reasoning.group_size", "1"),
+        "--reasoning.group_size must be at least 2",
+    ),
     (("--preset", "smoke", "--corpus.languages", "en"), "bilingual"),
     (("--preset", "smoke", "--cold.sums", "1.5"), "--cold.sums lies between 0 and 1"),
     (("--preset", "smoke", "--rejection.sums", "-1"), "--rejection.sums lies between 0 and 1"),
-    (("--preset", "smoke", "--reasoning.tasks", "countdown:huge=1"), "--reasoning.tasks: no task 'countdown:huge'"),
+    (
+        ("--preset", "smoke", "--reasoning.tasks", "countdown:huge=1"),
+        "--reasoning.tasks: no task 'countdown:huge'",
+    ),
     (("--resume", "nowhere"), "nothing to resume: nowhere"),
     (("--resume", "nowhere", "--seed", "1"), "--resume takes a run folder"),
 ]
@@ -199,8 +224,11 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(whole):
 
 def test_presets_say_what_the_paper_does():
     for config in PRESETS.values():
-        assert config.zero_rl.language_reward == 0 < config.reasoning.language_reward == config.scenarios.language_reward
-        assert config.cold.general == 0 < config.rejection.general  # stage 3 adds what is not reasoning
+        stages = (config.zero_rl, config.reasoning, config.scenarios)
+        zero, reasoning, scenarios = (stage.language_reward for stage in stages)
+        assert zero == 0 < reasoning == scenarios
+        # stage 3 adds what is not reasoning
+        assert config.cold.general == 0 < config.rejection.general
         assert 0 < config.preference.last <= 0.5
     assert parse(["--preset", "cpu", "--reasoning.lr", "2e-4"]).reasoning.lr == 2e-4
 
@@ -209,13 +237,16 @@ def test_help_lists_the_flags_most_people_need(capsys):
     with pytest.raises(SystemExit) as leaving:
         parse(["--help"])
     assert leaving.value.code == 0
-    said, flags = capsys.readouterr().out, ("--stages", "--from", "--zero", "--no-control", "--resume")
-    assert all(flag in said for flag in flags) and "--pretrain.lr" not in said
+    text = capsys.readouterr().out
+    assert all(f"--{flag}" in text for flag in ("stages", "from", "zero", "no-control", "resume"))
+    assert "--pretrain.lr" not in text
 
 
 def test_what_a_preset_turns_on_can_be_turned_off():
-    assert parse(["--preset", "gpu"]).from_scratch and not parse(["--preset", "gpu", "--from_scratch", "off"]).from_scratch
-    assert not parse(["--preset", "cpu"]).control and parse(["--preset", "cpu", "--control", "on"]).control
+    assert parse(["--preset", "gpu"]).from_scratch
+    assert not parse(["--preset", "gpu", "--from_scratch", "off"]).from_scratch
+    assert not parse(["--preset", "cpu"]).control
+    assert parse(["--preset", "cpu", "--control", "on"]).control
 
 
 @pytest.mark.parametrize("stage", [train_r1.cold_start, train_r1.rejection_sampling])
@@ -223,15 +254,17 @@ def test_long_thoughts_are_read_more_often_in_both_fine_tunings(stage, tmp_path,
     seen, how = [], CollectConfig(long=3, general=0)
     (tmp_path / "data").mkdir()
     lines = [{"response": f"<think>{thought}</think>"} for thought in ("a", "a\nb\nc\nd")]
-    (tmp_path / "data" / "kept.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / "data" / "kept.jsonl").write_text(text, encoding="utf-8")
 
     def learn(session, start, lines, **how):
         seen.extend(line["response"] for line in lines)
 
     monkeypatch.setattr(train_r1, "fine_tune", learn)
-    session = SimpleNamespace(
-        once=lambda *_: None, load_or_make=lambda phase, work: work(), run=SimpleNamespace(path=tmp_path)
-    )
+    nothing = lambda *_: None  # noqa: E731
+    run = SimpleNamespace(path=tmp_path)
+    session = SimpleNamespace(once=nothing, load_or_make=lambda phase, work: work(), run=run)
     config = replace(PRESETS["smoke"], cold=how, rejection=how)
-    stage(SimpleNamespace(config=config, model=lambda *_: None, session=lambda *_: session, finish=lambda *_: None))
+    pipeline = {"model": nothing, "session": lambda *_: session, "finish": nothing}
+    stage(SimpleNamespace(config=config, **pipeline))
     assert [len(text) for text in seen] == [16, 22, 22, 22]
