@@ -12,8 +12,9 @@ from minir1.model import Transformer
 from minir1.variants.muon import Muon, orthogonalise
 
 TINY = ModelConfig(
-    vocab_size=64, width=32, layers=2, heads=2, kv_rank=16, nope_width=8, value_width=16, dense_width=48, expert_width=24
-)  # fmt: skip
+    vocab_size=64, width=32, layers=2, heads=2, kv_rank=16, nope_width=8, value_width=16,
+    dense_width=48, expert_width=24,
+)
 CPU = Device("cpu", "CPU", torch.float32, "plain")
 
 
@@ -28,7 +29,8 @@ def test_singular_values_end_near_one_and_directions_stay():
     for matrix in (x, x.mT):
         y = orthogonalise(matrix).float()
         assert y.shape == matrix.shape
-        assert torch.linalg.svdvals(y).min() > 0.6 and torch.linalg.svdvals(y).max() < 1.3
+        values = torch.linalg.svdvals(y)
+        assert values.min() > 0.6 and values.max() < 1.3
         u, _, vh = torch.linalg.svd(matrix, full_matrices=False)
         middle = u.mT @ y @ vh.mT  # diagonal if the directions are the matrix's own
         off = middle - torch.diag_embed(torch.diagonal(middle, dim1=-2, dim2=-1))
@@ -39,25 +41,31 @@ def test_zero_gradient_moves_nothing():
     assert orthogonalise(torch.zeros(1, 4, 6)).abs().max() == 0
 
 
+def matrices_of(x):
+    """An expert layer's stack of matrices, or a matrix alone."""
+    return x if x.ndim == 3 else x[None]
+
+
 def test_same_as_the_library_matrix_by_matrix():
     torch.manual_seed(0)
     model = Transformer(TINY)
     muon = Muon(model, 0.1)
     marked = [p for group in muon.param_groups if group["orthogonal"] for p in group["params"]]
-    twins = {p: [torch.nn.Parameter(m.clone()) for m in (p.detach() if p.ndim == 3 else p.detach()[None])] for p in marked}
+    twins = {p: [torch.nn.Parameter(m.clone()) for m in matrices_of(p.detach())] for p in marked}
     flat = [m for matrices in twins.values() for m in matrices]
-    library = torch.optim.Muon(flat, lr=0.01, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    how = {"weight_decay": 0.1, "momentum": 0.95, "adjust_lr_fn": "match_rms_adamw"}
+    library = torch.optim.Muon(flat, lr=0.01, **how)
     for group in muon.param_groups:
         group["lr"] = 0.01
     for step in range(3):
         gradients_for(model, step)
         for p, matrices in twins.items():
-            for m, grad in zip(matrices, p.grad if p.ndim == 3 else p.grad[None]):
+            for m, grad in zip(matrices, matrices_of(p.grad)):
                 m.grad = grad.clone()
         muon.step()
         library.step()
-    for p, matrices in twins.items():
-        assert torch.allclose(p, torch.stack(list(matrices)).view_as(p), atol=2e-3), p.shape  # bfloat16 products, in another order
+    for p, matrices in twins.items():  # bfloat16 products, in another order
+        assert torch.allclose(p, torch.stack(matrices).view_as(p), atol=2e-3), p.shape
 
 
 def test_every_parameter_is_in_one_group_and_the_right_one():
@@ -68,8 +76,9 @@ def test_every_parameter_is_in_one_group_and_the_right_one():
     names = {p: name for name, p in model.named_parameters()}
     for group in muon.param_groups:
         for p in group["params"]:
-            plain = p.ndim < 2 or names[p].startswith(("embed", "head")) or names[p].endswith("router")
-            assert group["orthogonal"] is not plain, names[p]
+            name = names[p]
+            plain = p.ndim < 2 or name.startswith(("embed", "head")) or name.endswith("router")
+            assert group["orthogonal"] is not plain, name
             assert (group["weight_decay"] == 0) == (p.ndim < 2)
 
 
@@ -82,8 +91,10 @@ def test_others_take_adamws_step():
         for model, learner in ((one, a), (two, b)):
             gradients_for(model, step)
             learner.step(0.01)
-    assert torch.equal(one.embed.weight, two.embed.weight) and torch.equal(one.norm.weight, two.norm.weight)
-    assert not torch.equal(one.blocks[0].attention.out.weight, two.blocks[0].attention.out.weight)
+    assert torch.equal(one.embed.weight, two.embed.weight)
+    assert torch.equal(one.norm.weight, two.norm.weight)
+    outs = [model.blocks[0].attention.out.weight for model in (one, two)]
+    assert not torch.equal(*outs)
 
 
 def test_state_survives_saving():
@@ -120,7 +131,8 @@ def test_both_learn(optimizer):
     ids = torch.randint(64, (4, 17), generator=torch.Generator().manual_seed(0))
     losses = []
     for _ in range(40):
-        loss = torch.nn.functional.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+        logits = model(ids[:, :-1]).flatten(0, 1)
+        loss = torch.nn.functional.cross_entropy(logits, ids[:, 1:].flatten())
         learner.backward(loss)
         learner.step(0.01)
         losses.append(loss.item())

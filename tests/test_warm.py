@@ -148,7 +148,7 @@ def test_nobody_waits_who_did_not_ask(compiled, early, seen, compiles, monkeypat
 
 
 def test_the_child_takes_the_parents_steps(compiles, monkeypatch):
-    """Whatever the compiler's key depends on must arrive: a failure would be seen on the clock only."""
+    """Whatever the compiler's key depends on must arrive: a failure would show on the clock only."""
     model, _ = tiny()
     tasks, taken = [], []
     with monkeypatch.context() as patch:

@@ -1,9 +1,10 @@
-"""Muon: momentum whose matrices are made orthogonal (Jordan et al. 2024; scaled as in Moonlight, arXiv 2502.16982).
+"""Muon: momentum made orthogonal (Jordan et al. 2024; scaled as in Moonlight, arXiv 2502.16982).
 
-Each weight matrix takes a step in which every direction counts alike, not only the few that dominate its
-gradient. Embedding, head, router and vectors keep AdamW. Our base reads 100 M tokens with it where AdamW needs
-several times as many (results/LOG.md). `torch.optim.Muon` is the same rule for one matrix at a time (a test
-compares them); here all matrices of one shape, lying or standing, an expert layer's three stacks among them, are one batch.
+Each weight matrix takes a step in which every direction counts alike, not only the few that
+dominate its gradient. Embedding, head, router and vectors keep AdamW. Our base reads 100 M tokens
+with it where AdamW needs several times as many (results/LOG.md). `torch.optim.Muon` is the same
+rule for one matrix at a time (a test compares them). Here all matrices of one shape, lying or
+standing, an expert layer's three stacks among them, are one batch.
 """
 
 import torch
@@ -11,11 +12,11 @@ from torch import Tensor
 
 from minir1.model import Transformer
 
-COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic that drives every singular value towards 1
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic that drives singular values towards 1
 
 
 def orthogonalise(x_NOI: Tensor, rounds: int = 5) -> Tensor:
-    """Nearly U V^T of each matrix U S V^T, by Newton-Schulz rounds in bfloat16 (singular values end within 0.7-1.2)."""
+    """Nearly U V^T of each matrix U S V^T (singular values 0.7-1.2), by Newton-Schulz rounds."""
     a, b, c = COEFFICIENTS
     tall = x_NOI.shape[-2] > x_NOI.shape[-1]
     x = (x_NOI.mT if tall else x_NOI).bfloat16()
@@ -27,23 +28,26 @@ def orthogonalise(x_NOI: Tensor, rounds: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.AdamW):
-    """AdamW, but the groups marked "orthogonal" (matrices of one shape each, lying or standing) take Muon's step with the same lr.
-
-    The step is scaled by 0.2 sqrt(longer side), which gives it AdamW's usual size, so that one learning rate serves both.
-    """
+    """AdamW, but the groups marked "orthogonal" (of matrices of one shape) take Muon's step, times
+    0.2 sqrt(longer side): AdamW's usual size, so that one learning rate serves both."""
 
     momentum = 0.95
 
     def __init__(self, model: Transformer, weight_decay: float):
-        plain = {p for name, p in model.named_parameters() if name.startswith(("embed", "head")) or name.endswith("router")}
         shapes: dict[tuple, list] = {}
-        for p in model.parameters():
-            shapes.setdefault(() if p.ndim < 2 or p in plain else tuple(sorted(p.shape[-2:])), []).append(p)
-        others = shapes.pop((), [])
-        groups = [{"params": same, "weight_decay": weight_decay, "orthogonal": True} for same in shapes.values()]
-        groups += [{"params": [p for p in others if p.ndim > 1], "weight_decay": weight_decay, "orthogonal": False}]
-        groups += [{"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0, "orthogonal": False}]
-        super().__init__(groups, lr=1.0, betas=(0.9, 0.95), eps=1e-8, fused=True)
+        matrices, vectors = [], []
+        for name, p in model.named_parameters():
+            if p.ndim < 2:
+                vectors.append(p)
+            elif name.startswith(("embed", "head")) or name.endswith("router"):
+                matrices.append(p)
+            else:
+                shapes.setdefault(tuple(sorted(p.shape[-2:])), []).append(p)
+        groups = [{"params": same, "orthogonal": True} for same in shapes.values()]
+        groups += [{"params": matrices, "orthogonal": False}]
+        groups += [{"params": vectors, "orthogonal": False, "weight_decay": 0.0}]
+        how = {"betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": weight_decay, "fused": True}
+        super().__init__(groups, lr=1.0, **how)
         self._step_supports_amp_scaling = False  # else a float16 overflow would reach Muon's groups
 
     @torch.no_grad()
@@ -54,19 +58,21 @@ class Muon(torch.optim.AdamW):
         return super().step(closure)  # leaves alone what has no gradient any more
 
     def _orthogonal_step(self, group: dict) -> None:
-        params, decay = group["params"], group["lr"] * group["weight_decay"]
+        params, lr = group["params"], group["lr"]
         gradients = [p.grad for p in params]
         for p in params:
-            if not self.state[p]:
-                self.state[p] = {"step": torch.zeros(()), "momentum": torch.zeros_like(p)}  # AdamW asks for a step
+            if not self.state[p]:  # AdamW asks for a step
+                self.state[p] = {"step": torch.zeros(()), "momentum": torch.zeros_like(p)}
         moving = [self.state[p]["momentum"] for p in params]
         torch._foreach_lerp_(moving, gradients, 1 - self.momentum)
         ahead = torch._foreach_lerp(gradients, moving, self.momentum)  # Nesterov
         short, long = sorted(params[0].shape[-2:])
         lying = [(g if g.shape[-1] == long else g.mT).reshape(-1, short, long) for g in ahead]
-        update = orthogonalise(torch.cat(lying)).to(ahead[0].dtype).split([len(g) for g in lying])
-        update = [(u if p.shape[-1] == long else u.mT).reshape(p.shape) for u, p in zip(update, params)]
-        torch._foreach_mul_(params, 1 - decay)
-        torch._foreach_add_(params, update, alpha=-group["lr"] * 0.2 * long**0.5)
+        orthogonal = orthogonalise(torch.cat(lying)).to(ahead[0].dtype)
+        update = []
+        for u, p in zip(orthogonal.split([len(x) for x in lying]), params):
+            update.append((u if p.shape[-1] == long else u.mT).reshape(p.shape))
+        torch._foreach_mul_(params, 1 - lr * group["weight_decay"])
+        torch._foreach_add_(params, update, alpha=-lr * 0.2 * long**0.5)
         for p in params:
             p.grad = None

@@ -7,9 +7,9 @@ from minir1.model import Transformer
 
 
 class Reference:
-    """The policy that the KL term holds on to: first the base, then, every kl_refresh steps, the policy itself.
+    """First the base; then, every kl_refresh steps, a copy of the policy as it is.
 
-    Without a KL term it only measures how far the policy has gone from the base, at validation steps.
+    Without a KL term it only measures the distance from the base, at validation steps.
     """
 
     def __init__(self, base: Transformer, model: Transformer, rl: RLConfig):
@@ -18,4 +18,5 @@ class Reference:
     def __call__(self, step: int) -> Transformer | None:
         if self.rl.kl > 0 and step and step % self.rl.kl_refresh == 0:
             self.held = copy.deepcopy(self.model).requires_grad_(False)
-        return self.held if self.rl.kl > 0 or step % self.rl.evaluate_every == 0 else None
+        wanted = self.rl.kl > 0 or step % self.rl.evaluate_every == 0
+        return self.held if wanted else None
