@@ -61,7 +61,7 @@ def document(rng: Random, lang: str, kinds: tuple[str, ...] = PRACTICE) -> Docum
     return Document(problem.question(), response, spans)
 
 
-def _text(parts, grouped: bool = True) -> str:
+def _text(parts, grouped: bool = True, inner: bool = False) -> str:
     """The expression as the question has it: one digit composites with parentheses, chains without.
 
     >>> _text([[9, "+", 8], "*", 2]), _text([[9, "+", 8], "-", 2], grouped=False)
@@ -70,11 +70,8 @@ def _text(parts, grouped: bool = True) -> str:
     if isinstance(parts, int):
         return str(parts)
     left, operator, right = parts
-    texts = []
-    for part in (left, right):
-        text = _text(part, grouped)
-        texts.append(f"({text})" if grouped and isinstance(part, list) else text)
-    return f"{texts[0]} {operator} {texts[1]}"
+    text = f"{_text(left, grouped, True)} {operator} {_text(right, grouped, True)}"
+    return f"({text})" if grouped and inner else text
 
 
 def _steps(chain) -> list[str]:

@@ -16,7 +16,6 @@ refused silently. A call that is never closed is never made: command.outcome cou
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -111,13 +110,12 @@ class _Row:
 def roll_out_with_calculator(
     model: Transformer, tokenizer: Tokenizer, problems: list[Problem], group: int,
     settings: Sampling, generator: torch.Generator | None = None, sampler: Sampler = sample,
-    most_calls: int = 6, prefix: str = "", judge: Callable[[Problem, str], Reward] = judge_by_rule,
+    most_calls: int = 6, prefix: str = "",
 ) -> Rollouts:
     """rollout.roll_out with a calculator: forced tokens are marked in `actions`.
 
-    `group` scored responses to each problem. Works with any sampler of the core's signature.
-    Raises ValueError for banned tokens: a row that is re-entered would forget that they have been
-    freed.
+    Works with any sampler of the core's signature. Raises ValueError for banned tokens: a row that
+    is re-entered would forget that they have been freed.
     """
     if settings.ban_ids:
         raise ValueError("no banned tokens together with a calculator")
@@ -138,14 +136,12 @@ def roll_out_with_calculator(
         _take_samples(running, sampler(model, again, 1, some, generator), settings)
     response_ids = [row.ids for row in rows]
     texts = [prefix + text for text in tokenizer.decode_batch(response_ids)]
-    return Rollouts(
-        problems, group, prompt_ids, response_ids,
-        logp=[torch.tensor(row.logp) for row in rows],
-        texts=texts,
-        stopped=[row.stopped for row in rows],
-        rewards=[judge(row.problem, text) for row, text in zip(rows, texts)],
-        actions=[row.actions for row in rows],
-    )
+    rewards = [judge_by_rule(row.problem, text) for row, text in zip(rows, texts)]
+    logp = [torch.tensor(row.logp) for row in rows]
+    stopped = [row.stopped for row in rows]
+    actions = [row.actions for row in rows]
+    sampled = (problems, group, prompt_ids, response_ids, logp)
+    return Rollouts(*sampled, texts, stopped, rewards, actions)
 
 
 def _take_samples(rows: list[_Row], samples: Samples, settings: Sampling) -> None:

@@ -28,10 +28,7 @@ from minir1.report.drawing import save
 
 
 def fix(failure: Failure) -> str:
-    """What turns the broken run into the fixed one.
-
-    Settings as flags, code as a diff of the functions that ran.
-    """
+    """What turns broken into fixed: settings as flags, code as a diff of the functions that ran."""
     broken, fixed, lines = failure.broken, failure.fixed, []
     for name, value in fixed.settings.items():
         lines.append(f"- --{name} {shown(broken.settings[name])}")
@@ -139,9 +136,8 @@ def table(diagnoses: dict[str, dict]) -> str:
 
 
 def write(out: Path, diagnoses: dict[str, dict], given: argparse.Namespace) -> None:
-    names, seeds = " ".join(given.names), shown(given.seeds)
-    command = f"python -m minir1 failures {names} --seeds {seeds} --steps {given.steps}"
-    command += f" --prompts {given.prompts} --workers {given.workers}"
+    command = f"python -m minir1 failures {' '.join(given.names)} --seeds {shown(given.seeds)}"
+    command += f" --steps {given.steps} --prompts {given.prompts} --workers {given.workers}"
     note = {"command": command, "machine": f"{os.cpu_count()} CPU cores, one thread a run"}
     text = json.dumps(note | {"failures": diagnoses}, indent=1, ensure_ascii=False)
     write_text(out / "failures.json", text)
@@ -149,12 +145,6 @@ def write(out: Path, diagnoses: dict[str, dict], given: argparse.Namespace) -> N
     head = f"# What the failures cost\n\n`{command}`, {note['machine']}; {size} base.\n"
     rule = "Cost: held-out puzzles, mean over seeds ± one standard error of the paired differences."
     write_text(out / "failures.md", f"{head}{rule}\n\n{table(diagnoses)}")
-
-
-def listing() -> str:
-    lines = [f"  {name:<16}{failure.line}" for name, failure in FAILURES.items()]
-    end = "python -m minir1 failures NAME, or all"
-    return "\n".join(["failures, each run beside its fix:", "", *lines, "", end])
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -175,7 +165,10 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> None:
     given = parse(build_parser(), arguments)
     if not given.names:
-        print(listing())
+        print("failures, each run beside its fix:\n")
+        for name, failure in FAILURES.items():
+            print(f"  {name:<16}{failure.line}")
+        print("\npython -m minir1 failures NAME, or all")
         return
     names = list(FAILURES) if given.names == ["all"] else given.names
     if unknown := [name for name in names if name not in FAILURES]:

@@ -50,27 +50,24 @@ class Job:
         return f"{self.variant.name}, seed {self.seed}"
 
 
-def plan(arguments: argparse.Namespace) -> list[Job]:
-    """The runs that a command line asks for, seed by seed.
-
-    Raises UserError for settings that no run could have.
-    """
-    study = STUDIES[arguments.name]
-    seeds = arguments.seeds or study.seeds
+def plan(given: argparse.Namespace) -> list[Job]:
+    """The runs asked for, seed by seed. Raises UserError for settings that no run could have."""
+    study = STUDIES[given.name]
+    seeds = given.seeds or study.seeds
     names = [variant.name for variant in study.variants]
-    chosen = arguments.variants or names
+    chosen = given.variants or names
     if unknown := [name for name in chosen if name not in names]:
         fault = f"has no variant {unknown[0]!r}; there are {', '.join(names)}"
-        raise UserError(f"study {arguments.name} {fault}")
-    device = "cpu" if arguments.devices == ("cpu",) else "cuda"
+        raise UserError(f"study {given.name} {fault}")
+    device = "cpu" if given.devices == ("cpu",) else "cuda"
     jobs = []
     for seed in seeds:
         for variant in study.variants:
             repeated = variant.kind == "references" and seed != seeds[0]  # the same for every seed
             if variant.name in chosen and not repeated:
-                flags = flags_of(variant, arguments.scale, device, dict(arguments.set))
+                flags = flags_of(variant, given.scale, device, dict(given.set))
                 parse_command_line([f"--{name}={value}" for name, value in flags.items()])
-                path = arguments.out / "runs" / f"{variant.name}-{seed}"
+                path = given.out / "runs" / f"{variant.name}-{seed}"
                 jobs.append(Job(variant, seed, path, flags))
     return jobs
 
@@ -170,45 +167,45 @@ def setting(text: str) -> tuple[str, str]:
     return name, value
 
 
-def complete(arguments: argparse.Namespace) -> None:
+def complete(given: argparse.Namespace) -> None:
     """Fill in what was not said. Raises UserError for what cannot be."""
-    if arguments.name not in STUDIES:
-        raise UserError(f"unknown study {arguments.name!r}; there are {', '.join(STUDIES)}")
+    if given.name not in STUDIES:
+        raise UserError(f"unknown study {given.name!r}; there are {', '.join(STUDIES)}")
     cards = tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))
-    devices = arguments.devices = arguments.devices or cards or ("cpu",)
+    given.devices = devices = given.devices or cards or ("cpu",)
     if absent := [device for device in devices if device not in ("cpu", *cards)]:
         raise UserError(f"--devices: {absent[0]} is not here")
     if "cpu" in devices and len(devices) > 1:
         raise UserError("--devices: cpu stands alone")
     usual = os.cpu_count() or 1 if devices == ("cpu",) else 3 * len(devices)
-    arguments.workers = arguments.workers or usual
-    arguments.out = arguments.out or Path("results") / "studies" / arguments.name
-    if arguments.workers < 1 or arguments.minutes <= 0:
+    given.workers = given.workers or usual
+    given.out = given.out or Path("results") / "studies" / given.name
+    if given.workers < 1 or given.minutes <= 0:
         raise UserError("--workers and --minutes must be above 0")
 
 
-def main(words: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Exit status 0 if every run is done, 1 if some are missing or failed."""
-    arguments = parse(build_parser(), words)
-    if arguments.name is None:
+    given = parse(build_parser(), arguments)
+    if given.name is None:
         for name, study in STUDIES.items():
             seeds = ", ".join(map(str, study.seeds))
             print(f"{name:<12}{len(study.variants):>3} variants, seeds {seeds}: {study.about}")
         return 0
-    complete(arguments)
-    name, out, jobs = arguments.name, arguments.out, plan(arguments)
-    if not arguments.only_draw:
+    complete(given)
+    name, out, jobs = given.name, given.out, plan(given)
+    if not given.only_draw:
         for job in jobs:
             prepare(job)
     done = f"{len(jobs)} runs, {sum(job.done for job in jobs)} of them done"
-    print(f"study {name}: {done}, {arguments.workers} at a time")
-    failed, command = [], "python -m minir1 study " + " ".join(words)
+    print(f"study {name}: {done}, {given.workers} at a time")
+    failed, command = [], "python -m minir1 study " + " ".join(arguments)
     path = out / f"{name}.json"
-    if not arguments.only_draw:
-        failed = run(jobs, arguments.devices, arguments.workers, arguments.minutes)
+    if not given.only_draw:
+        failed = run(jobs, given.devices, given.workers, given.minutes)
     elif path.is_file():  # the command that ran them, not the one that draws them
         command = json.loads(path.read_text(encoding="utf-8"))["command"]
-    summary = figures.gather(name, arguments.scale, command, jobs)
+    summary = figures.gather(name, given.scale, command, jobs)
     write_text(path, json.dumps(summary, ensure_ascii=False) + "\n")
     for figure in figures.draw(summary, out):
         print(f"wrote {figure}")
