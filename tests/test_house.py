@@ -160,7 +160,7 @@ MAY_USE = {  # a loop, or a step of one: the files that may use it, beside its o
         "minir1.run.phases",
         f"{STUDIES}.calculator.command",
         f"{STUDIES}.failures.bases",
-        f"{STUDIES}.bench.command",  # times it
+        f"{STUDIES}.bench.measuring",  # times it
     },
     "minir1.grpo.update": {
         "minir1.run.phases",  # the default part of the loop in train_zero

@@ -1,1 +1,1 @@
-""""""
+"""Speed beside others and beside the machine's limits."""

@@ -1,4 +1,4 @@
-"""The others in `minir1 bench`: transformers' generate and TRL's GRPOTrainer, on the exported same weights."""
+"""The others: transformers' generate and TRL's GRPOTrainer, on the same weights, exported."""
 
 import tempfile
 import time
@@ -38,11 +38,14 @@ def exported(model: Transformer, tokenizer: Tokenizer, folder: str):
 def llama_of(model: Transformer) -> Transformer:
     """A dense model of the same width and depth, Llama's shape."""
     c = model.config
-    dense = replace(c, experts=0, dense_layers=c.layers, attention="gqa", kv_heads=c.heads, head_width=c.width // c.heads)
+    heads = {"attention": "gqa", "kv_heads": c.heads, "head_width": c.width // c.heads}
+    dense = replace(c, experts=0, dense_layers=c.layers, **heads)
     return Transformer(dense).to(model.embed.weight.device)
 
 
-def generate(model: Transformer, tokenizer: Tokenizer, prompts: list[list[int]], tokens: int, clock) -> dict[str, dict]:
+def generate(
+    model: Transformer, tokenizer: Tokenizer, prompts: list[list[int]], tokens: int, clock
+) -> dict[str, dict]:
     """transformers' generate on `prompts`, `tokens` each."""
     name = "transformers, DeepseekV3"
     if why := missing("transformers", "safetensors"):
@@ -50,17 +53,20 @@ def generate(model: Transformer, tokenizer: Tokenizer, prompts: list[list[int]],
     device, width = model.embed.weight.device, max(map(len, prompts))
     with tempfile.TemporaryDirectory() as folder:
         twin, _ = exported(model, tokenizer, folder)
-    twin = twin.to(device, torch.bfloat16 if device.type == "cuda" else torch.float32).eval()
-    ids_BT = torch.tensor([[tokenizer.pad] * (width - len(p)) + p for p in prompts], device=device)
-    mask_BT = (ids_BT != tokenizer.pad).long()
-    how = {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": True, "top_k": 0, "pad_token_id": tokenizer.pad}
+    pad, dtype = tokenizer.pad, torch.bfloat16 if device.type == "cuda" else torch.float32
+    twin = twin.to(device, dtype).eval()
+    ids_BT = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
+    mask_BT = (ids_BT != pad).long()
+    how = {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": True, "top_k": 0}
+    how["pad_token_id"] = pad
     with torch.no_grad():
         seconds = clock(lambda: twin.generate(ids_BT, attention_mask=mask_BT, **how), 1)
     return {name: {"tokens_s": len(prompts) * tokens / seconds}}
 
 
 def trl_steps(
-    model: Transformer, tokenizer: Tokenizer, prompts: list[str], group: int, tokens: int, device: Device
+    model: Transformer, tokenizer: Tokenizer, prompts: list[str], group: int, tokens: int,
+    device: Device,
 ) -> dict[str, dict]:
     """TRL's GRPOTrainer end to end on the same shape: the exported model, and a dense Llama."""
     if why := missing("trl", "datasets", "transformers", "safetensors"):
@@ -69,13 +75,15 @@ def trl_steps(
     for name, ours in (("TRL, DeepseekV3", model), ("TRL, Llama", llama_of(model))):
         with tempfile.TemporaryDirectory() as folder:
             twin, hub = exported(ours, tokenizer, folder)
-            seconds = _trl_seconds(twin, hub, prompts, group, tokens, device, folder)
-        n = len(prompts) * group
-        rows[name] = {"seconds": seconds, "samples_s": n / seconds, "tokens_s": n * tokens / seconds}
+            seconds = _trl_seconds(twin, hub, prompts, group, tokens, device.name, folder)
+        rate = len(prompts) * group / seconds
+        rows[name] = {"seconds": seconds, "samples_s": rate, "tokens_s": rate * tokens}
     return rows
 
 
-def _trl_seconds(twin, hub, prompts: list[str], group: int, tokens: int, device: Device, folder: str, steps: int = 4) -> float:
+def _trl_seconds(
+    twin, hub, prompts: list[str], group: int, tokens: int, device: str, folder: str, steps: int = 4
+) -> float:
     """Median seconds of a step (rollout, reward, update), the first left out."""
     from datasets import Dataset
     from transformers import TrainerCallback
@@ -85,16 +93,17 @@ def _trl_seconds(twin, hub, prompts: list[str], group: int, tokens: int, device:
 
     class Clock(TrainerCallback):
         def on_step_end(self, *_, **__):
-            if device.name == "cuda":
+            if device == "cuda":
                 torch.cuda.synchronize()
             ends.append(time.perf_counter())
 
     config = GRPOConfig(
-        output_dir=folder, per_device_train_batch_size=len(prompts) * group, num_generations=group, max_completion_length=tokens,
-        max_steps=steps, learning_rate=1e-4, temperature=1.0, bf16=device.name == "cuda", use_cpu=device.name == "cpu",
-        report_to="none", save_strategy="no", logging_strategy="no", disable_tqdm=True, gradient_checkpointing=False,
-        generation_kwargs={"min_new_tokens": tokens, "top_k": 0},
-    )  # fmt: skip
+        output_dir=folder, per_device_train_batch_size=len(prompts) * group, num_generations=group,
+        max_completion_length=tokens, max_steps=steps, learning_rate=1e-4, temperature=1.0,
+        generation_kwargs={"min_new_tokens": tokens, "top_k": 0}, gradient_checkpointing=False,
+        bf16=device == "cuda", use_cpu=device == "cpu", report_to="none", save_strategy="no",
+        logging_strategy="no", disable_tqdm=True,
+    )
     reward = lambda completions, **_: share_of_digits(completions)  # noqa: E731
     data = Dataset.from_dict({"prompt": prompts * steps})
     GRPOTrainer(twin, reward, config, data, processing_class=hub, callbacks=[Clock()]).train()
