@@ -47,11 +47,10 @@ def plan(layer: Layer, c: ModelConfig) -> Plan:
     into_ID = torch.cat([torch.cat(parts, dim=1).flatten(0, 1), swapped])
     gate_up_GD = torch.cat([layer.gate_up_GD, layer.router_ED])
     blank_E = torch.cat([torch.zeros_like(layer.bias_E), torch.ones(c.shared_experts)])
-    return Plan(
-        into_ID.T.contiguous(), layer.kv_norm.clone(), layer.out_DI.T.contiguous(),
-        gate_up_GD.T.contiguous(), layer.down_DG.T.contiguous(), layer.bias_E.clone(),
-        blank_E[None],
-    )
+    matrices = (into_ID, layer.out_DI, gate_up_GD, layer.down_DG)
+    into, out, gate_up, down = (matrix.T.contiguous() for matrix in matrices)
+    norm, bias_E = layer.kv_norm.clone(), layer.bias_E.clone()
+    return Plan(into, norm, out, gate_up, down, bias_E, blank_E[None])
 
 
 class CoreDecoder(Decoder):
@@ -68,9 +67,7 @@ class CoreDecoder(Decoder):
         self.embed = model.embed.weight.detach().clone()
         self.head = (model.head.weight * model.norm.weight).T.contiguous()
 
-    def step(
-        self, token_B: Tensor, store_LBSW: Tensor, position_B: Tensor, keys_LBSW: Tensor
-    ) -> Tensor:
+    def step(self, token_B, store_LBSW, position_B, keys_LBSW) -> Tensor:
         """As `Decoder.step`; the keys hold what the store holds."""
         x_BD, row_B = F.embedding(token_B, self.embed), torch.arange(len(token_B))
         cos_B1J, sin_B1J = self.table_S2J[position_B][:, None].unbind(2)

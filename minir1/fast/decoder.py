@@ -72,21 +72,18 @@ def fuse_attention(a: LatentAttention, c: ModelConfig) -> tuple[Tensor, Tensor]:
 
 
 def fuse_experts(mixer: FeedForward | MixtureOfExperts) -> tuple[Tensor, ...]:
-    """Gates and ups, downs, router, bias; a dense block is one shared expert."""
-    gates, ups, downs = [], [], []
-    if isinstance(mixer, MixtureOfExperts):
-        gates.append(mixer.gate_EFD.flatten(0, 1))
-        ups.append(mixer.up_EFD.flatten(0, 1))
-        downs.append(mixer.down_EDF.transpose(0, 1).flatten(1))
-        shared, router_ED, bias_E = mixer.shared, mixer.router, mixer.bias_E
-    else:
+    """Gates and ups, downs, router, bias; the last two are empty in a dense block."""
+    if isinstance(mixer, FeedForward):
         empty = mixer.gate.weight[:0]
-        shared, router_ED, bias_E = mixer, empty, empty[:, 0]
-    if shared is not None:
-        gates.append(shared.gate.weight)
-        ups.append(shared.up.weight)
-        downs.append(shared.down.weight)
-    return torch.cat(gates + ups), torch.cat(downs, dim=1), router_ED, bias_E
+        gate_up_GD = torch.cat([mixer.gate.weight, mixer.up.weight])
+        return gate_up_GD, mixer.down.weight, empty, empty[:, 0]
+    gates, ups = [mixer.gate_EFD.flatten(0, 1)], [mixer.up_EFD.flatten(0, 1)]
+    downs = [mixer.down_EDF.transpose(0, 1).flatten(1)]
+    if mixer.shared is not None:
+        gates.append(mixer.shared.gate.weight)
+        ups.append(mixer.shared.up.weight)
+        downs.append(mixer.shared.down.weight)
+    return torch.cat(gates + ups), torch.cat(downs, dim=1), mixer.router, mixer.bias_E
 
 
 class Decoder:
@@ -176,10 +173,7 @@ class Decoder:
         return tensors
 
 
-def enter(
-    x_BD: Tensor, store_BSW: Tensor, position_B: Tensor, turn_B2J: Tensor, layer: Layer,
-    c: ModelConfig,
-) -> Tensor:
+def enter(x_BD, store_BSW, position_B, turn_B2J, layer: Layer, c: ModelConfig) -> Tensor:
     """The queries `[B, H, W]` of one token a row; its latent goes into the store."""
     projected_BI = F.linear(x_BD, layer.into_ID) * row_scale(x_BD, c.norm_eps)
     query_BHW, new_BW = turn(projected_BI.to(x_BD.dtype), turn_B2J, layer.kv_norm, c)
@@ -187,7 +181,7 @@ def enter(
     return query_BHW
 
 
-def leave(x_BD: Tensor, mixed_BHW: Tensor, layer: Layer, c: ModelConfig) -> Tensor:
+def leave(x_BD, mixed_BHW, layer: Layer, c: ModelConfig) -> Tensor:
     """From what attention has mixed to the block's end: `[B, D]`."""
     x_BD = x_BD + F.linear(mixed_BHW.flatten(1), layer.out_DI)
     scale_B1, weight_BE = row_scale(x_BD, c.norm_eps), None
@@ -223,9 +217,7 @@ def row_scale(x_BD: Tensor, eps: float) -> Tensor:
     return (x_BD.float().square().mean(-1, keepdim=True) + eps).rsqrt()
 
 
-def turn(
-    projected_BI: Tensor, turn_B2J: Tensor, kv_norm: Tensor, c: ModelConfig
-) -> tuple[Tensor, Tensor]:
+def turn(projected_BI, turn_B2J, kv_norm, c: ModelConfig) -> tuple[Tensor, Tensor]:
     """The queries `[B, H, W]` (heads in the place of query positions: all read the same latents)
     and the new cache entry `[B, W]`."""
     turned = (c.heads + 1) * c.rope_width
@@ -240,9 +232,7 @@ def turn(
     return query_BHW, torch.cat([latent_BR, rotated_BHJ[:, -1]], dim=-1)
 
 
-def route(
-    x_BD: Tensor, scale_B1: Tensor, router_ED: Tensor, bias_E: Tensor, c: ModelConfig
-) -> Tensor:
+def route(x_BD, scale_B1, router_ED, bias_E, c: ModelConfig) -> Tensor:
     """Each expert's weight, 0 if it was not chosen, 1 for the shared ones: `[B, E + shared]`.
 
     An expert is chosen if fewer than K others stand before it: to compare all pairs fuses, a top-k

@@ -9,6 +9,7 @@ scheduling runs without graphs, with a step of its own (cpu_decoder.py).
 
 import copy
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -65,6 +66,7 @@ class Engine:
     ):
         c = model.config
         self.device, self.room = model.embed.weight.device, room
+        self.zeros = partial(torch.zeros, device=self.device)
         self.policy = copy.deepcopy(model).requires_grad_(False).eval()
         for name, weight in self.policy.named_parameters():
             weight.data = weight.data.to(torch.float32 if name.endswith("router") else dtype)
@@ -91,18 +93,14 @@ class Engine:
 
     def _allocate(self, c, dtype: torch.dtype, keys: bool) -> None:
         """Caches and the state of each slot, at fixed addresses. `out_*` have a spare column."""
-
-        def zeros(*shape: int, dtype: torch.dtype) -> Tensor:
-            return torch.zeros(shape, dtype=dtype, device=self.device)
-
-        rows = self.rows
+        rows, zeros = self.rows, self.zeros
         self.store = zeros(c.layers, rows, self.size, c.cache_width, dtype=dtype)
         self.keys = zeros(self.store.numel() if keys else 0, dtype=dtype)
         self.stores = (self.store,)
         self.length, self.count, self.token = (zeros(rows, dtype=torch.long) for _ in range(3))
         self.done, self.free = (zeros(rows, dtype=torch.bool) for _ in range(2))
         self.out_ids = zeros(rows, self.room + 1, dtype=torch.long)
-        self.out_logp = zeros(rows, self.room + 1, dtype=torch.float32)
+        self.out_logp = zeros(rows, self.room + 1)
 
     @torch.no_grad()
     def refresh(self, model: Transformer) -> None:
@@ -142,20 +140,16 @@ class Engine:
     def _prefill(self, prompts, group: int, settings: Sampling) -> Queue:
         """Read each prompt once, some at a time."""
         P, longest, c = len(prompts), max(map(len, prompts)), self.policy.config
-        shape = (c.layers, P, longest, c.cache_width)
-        store_LPSW = torch.zeros(shape, dtype=self.store.dtype, device=self.device)
+        store_LPSW = self.zeros(c.layers, P, longest, c.cache_width, dtype=self.store.dtype)
         logits, step = [], max(1, PREFILL // longest)
         for i in range(0, P, step):
             cache, logits_PV = prefill(self.policy, prompts[i : i + step], 1, 0)
             store_LPSW[:, i : i + step, : cache.store_LBSW.shape[2]] = cache.store_LBSW
             logits.append(logits_PV)
         B, T = P * group, settings.max_tokens
-        finished = Samples(
-            ids_BT=torch.full((B, T), settings.stop_ids[0], device=self.device),
-            logp_BT=torch.zeros(B, T, device=self.device),
-            length_B=torch.zeros(B, dtype=torch.long, device=self.device),
-            stopped_B=torch.zeros(B, dtype=torch.bool, device=self.device),
-        )
+        ids_BT = torch.full((B, T), settings.stop_ids[0], device=self.device)
+        length_B, stopped_B = self.zeros(B, dtype=torch.long), self.zeros(B, dtype=torch.bool)
+        finished = Samples(ids_BT, self.zeros(B, T), length_B, stopped_B)
         length_P = torch.tensor([len(p) for p in prompts], device=self.device)
         return Queue(store_LPSW, length_P, torch.cat(logits), group, finished)
 
@@ -286,11 +280,9 @@ class Engine:
         self.free[slots] = free
 
 
-def draw(
-    logits_BV: Tensor, settings: Sampling, done_B: Tensor, free_B: Tensor, last_B: Tensor, generator
-) -> tuple[Tensor, ...]:
-    """One token a row: (tokens, log-probs, whether they count, rows then done, rows then free).
-    `last`: the budget ends with this token."""
+def draw(logits_BV, settings: Sampling, done_B, free_B, last_B, generator) -> tuple[Tensor, ...]:
+    """One token a row, the `last` of its budget or not: (tokens, log-probs, whether they count,
+    rows then done, rows then free)."""
     token_B, logp_B = choose(logits_BV, settings, free_B, generator)
     token_B = torch.where(done_B, settings.stop_ids[0], token_B)
     done_after_B = done_B | (last_B | among(token_B, settings.stop_ids))

@@ -185,15 +185,15 @@ class Grouped(torch.autograd.Function):
         x_PD = fast(arrange)(x_ND, choice_P, K)
         both_PF = torch._grouped_mm(x_PD, both_EFD.mT, offs=end_E)
         y_PD = torch._grouped_mm(fast(swiglu)(both_PF), down.mT, offs=end_E)
-        products_kept = (x_PD, both_PF, y_PD, both_EFD, down)
-        ctx.save_for_backward(*products_kept, weight_NK, slot_NK, choice_P, end_E)
+        places = (weight_NK, slot_NK, choice_P, end_E)
+        ctx.save_for_backward(x_PD, both_PF, y_PD, both_EFD, down, *places)
         ctx.dtypes = x_ND.dtype, weight_NK.dtype, gate_EFD.dtype
         return fast(combine)(y_PD, slot_NK, weight_NK).to(x_ND.dtype)
 
     @staticmethod
     def backward(ctx, grad_ND):
-        x_PD, both_PF, y_PD, both_EFD, down, *rest = ctx.saved_tensors
-        weight_NK, slot_NK, choice_P, end_E = rest
+        x_PD, both_PF, y_PD, both_EFD, down, *places = ctx.saved_tensors
+        weight_NK, slot_NK, choice_P, end_E = places
         of_x, of_weight, of_experts = ctx.dtypes
         part_EP, rows_EP = fast(pieces)(end_E)
         grad_PD, grad_NK = fast(combine_gradient)(grad_ND, y_PD, slot_NK, weight_NK, choice_P)

@@ -134,9 +134,7 @@ def gate_row(
 # ---------------------------------------------------------------- their callers
 
 
-def enter(
-    x_BD: Tensor, store_BSW: Tensor, position_B: Tensor, turn_B2J: Tensor, layer, c: ModelConfig
-) -> Tensor:
+def enter(x_BD, store_BSW, position_B, turn_B2J, layer, c: ModelConfig) -> Tensor:
     """`decoder.enter`: the queries `[B, H, W]`; the new latents go into the store."""
     query_BHW = x_BD.new_empty(len(x_BD), c.heads, c.cache_width)
     projected_BI = F.linear(x_BD, layer.into_ID)
@@ -149,18 +147,18 @@ def enter(
 
 
 def attend(query_BHW: Tensor, store_BSW: Tensor, position_B: Tensor) -> Tensor:
-    """What each query mixes of its row's latents up to its position, `[B, H, W]`. The store's rows
-    may lie apart."""
+    """What each query mixes of its row's latents up to its position: `[B, H, W]`."""
     (B, heads, width), out_BHW = query_BHW.shape, torch.empty_like(query_BHW)
     few = B <= 256  # rows: more hands each (measured, H200)
     block, warps, stages = (128, 4, 2) if few else (32, 1, 3)
-    tensors = (query_BHW, store_BSW, position_B, out_BHW, store_BSW.stride(0))
+    stride = store_BSW.stride(0)  # rows of the store may lie apart
+    tensors = (query_BHW, store_BSW, position_B, out_BHW, stride)
     shape = (heads, width, max(16, up(heads)), max(16, up(width)), block)
     attend_row[(B,)](*tensors, *shape, num_warps=warps, num_stages=stages)
     return out_BHW
 
 
-def leave(x_BD: Tensor, mixed_BHW: Tensor, layer, c: ModelConfig) -> Tensor:
+def leave(x_BD, mixed_BHW, layer, c: ModelConfig) -> Tensor:
     """`decoder.leave`: from what attention has mixed to the block's end, `[B, D]`."""
     x_BD = torch.addmm(x_BD, mixed_BHW.flatten(1), layer.out_DI.T)
     gate_up_B2G, experts = F.linear(x_BD, layer.gate_up_GD), len(layer.router_ED)
