@@ -1,4 +1,4 @@
-"""What the puzzles of notebook 03 ask for (what a base model holds), as obvious loops. (Spoilers.)"""
+"""What the puzzles of notebook 03 ask for (the base model), as obvious loops. (Spoilers.)"""
 
 from itertools import combinations
 from random import Random
@@ -37,12 +37,15 @@ def _draw_steps(rng: Random) -> tuple:
     for _ in range(rng.randint(1, 6)):
         a, operator, b = rng.randint(0, 30), rng.choice("+-*"), rng.randint(0, 30)
         value = {"+": a + b, "-": a - b, "*": a * b}[operator]
-        steps.append((a, operator, b, value if rng.random() < 0.6 else value + rng.choice((-10, -1, 1, 10))))
+        if rng.random() >= 0.6:
+            value += rng.choice((-10, -1, 1, 10))
+        steps.append((a, operator, b, value))
     return (steps,)
 
 
 def _draw_thought(rng: Random) -> tuple:
-    lines = ("3 + 5 = 8, not 9", "wait, 3 * 5 = 15, 15 - 6 = 9, yes", "hm", "", "so 3 and 5", "try 3 - 5")
+    steps = ("3 + 5 = 8, not 9", "wait, 3 * 5 = 15, 15 - 6 = 9, yes")
+    lines = (*steps, "hm", "", "so 3 and 5", "try 3 - 5")
     return ("\n".join(rng.choices(lines, k=rng.randint(0, 5))),)
 
 

@@ -1,7 +1,7 @@
-"""The grader of the notebooks' puzzles: `check("06.advantages", my_advantages)` says at once right or wrong, and where.
+"""The grader of the notebooks' puzzles: check("06.advantages", my_advantages).
 
-A function is compared with a specification in plain loops (notebooks/grader/specs.py: spoilers) on
-random arguments from a fixed seed.
+It says at once right or wrong, and where. A function is compared with a specification in plain
+loops (specs.py: spoilers) on random arguments from a fixed seed.
 """
 
 import copy
@@ -11,18 +11,21 @@ from random import Random
 
 import torch
 
-from minir1.config import UserError
 from grader.specs import PUZZLES
+from minir1.config import UserError
 
 ROUNDS = 40
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
+NOTHING = "not done yet (it returns None)"
 
 
 def check(name: str, function: Callable) -> None:
-    """Print whether `function` solves the puzzle, and if not, a case where it differs. Raises UserError for an unknown puzzle.
+    """Print whether `function` solves the puzzle, and if not, a case where it differs.
 
-    >>> check("06.kl_estimate", lambda logp_T, ref_logp_T: (ref_logp_T - logp_T).exp() - (ref_logp_T - logp_T) - 1)
-    06.kl_estimate: right (40 cases)
+    Raises UserError for an unknown puzzle.
+
+    >>> check("00.response_probability", lambda logp_T: logp_T.sum().exp())
+    00.response_probability: right (40 cases)
     >>> check("02.step_bias", lambda bias_E, load_E, rate: None)
     02.step_bias: not done yet (it returns None)
     """
@@ -34,8 +37,9 @@ def first_fault(name: str, function: Callable) -> str | None:
     """What is wrong with `function` in the first case where it differs; None if it never does."""
     if name not in PUZZLES:
         raise UserError(f"no puzzle {name!r}; there are {', '.join(PUZZLES)}")
-    puzzle, rng, answered = PUZZLES[name], Random(name), False
-    names = list(inspect.signature(puzzle.specification).parameters)
+    puzzle, rng = PUZZLES[name], Random(name)
+    names = inspect.signature(puzzle.specification).parameters
+    answered = False
     for _ in range(ROUNDS):
         arguments = puzzle.draw(rng)
         expected = puzzle.specification(*copy.deepcopy(arguments))
@@ -45,7 +49,7 @@ def first_fault(name: str, function: Callable) -> str | None:
         except Exception as fault:  # whatever a student's function may raise
             return f"wrong, it raises {type(fault).__name__}: {fault}; with{where}"
         if got is None and expected is not None:
-            return f"wrong, it returns None; with{where}" if answered else "not done yet (it returns None)"
+            return f"wrong, it returns None; with{where}" if answered else NOTHING
         answered = answered or got is not None
         difference = _difference(expected, got)
         if difference:
@@ -57,26 +61,37 @@ def _difference(expected, got) -> str | None:
     if isinstance(expected, tuple):
         if not isinstance(got, (tuple, list)) or len(got) != len(expected):
             return f"{len(expected)} results are expected, got {_show(got)}"
-        found = (_difference(e, g) for e, g in zip(expected, got))
-        return next((f"result {i}: {text}" for i, text in enumerate(found) if text), None)
+        for i, (e, g) in enumerate(zip(expected, got)):
+            if text := _difference(e, g):
+                return f"result {i}: {text}"
+        return None
     message = f"expected {_show(expected)}, got {_show(got)}"
-    if not isinstance(expected, (torch.Tensor, float)):
-        return None if _equal(expected, got) else message
+    if isinstance(expected, (torch.Tensor, float)):
+        return _far(expected, got, message)
+    return None if _equal(expected, got) else message
+
+
+def _far(expected, got, message: str) -> str | None:
+    """The message, with the worst place in a tensor, if numbers are not close."""
     try:
-        e, g = torch.as_tensor(expected, dtype=torch.float64), torch.as_tensor(got, dtype=torch.float64)
+        e = torch.as_tensor(expected, dtype=torch.float64)
+        g = torch.as_tensor(got, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError):
         return message
     if e.shape != g.shape:
         return f"{message} (shape {list(e.shape)} expected, not {list(g.shape)})"
     if torch.allclose(e, g, **CLOSE):
         return None
-    place = int((e - g).abs().nan_to_num(torch.inf).argmax())
-    index = [int(i) for i in torch.unravel_index(torch.tensor(place), e.shape)]
-    return f"{message} (most at {index}: {e[tuple(index)]:.4g} expected, not {g[tuple(index)]:.4g})" if index else message
+    if e.dim() == 0:
+        return message
+    place = (e - g).abs().nan_to_num(torch.inf).argmax()
+    index = tuple(int(i) for i in torch.unravel_index(place, e.shape))
+    return f"{message} (most at {list(index)}: {e[index]:.4g} expected, not {g[index]:.4g})"
 
 
 def _equal(expected, got) -> bool:
-    """Exactly equal; True and 1 are not the same answer, a tensor holding one number is that number."""
+    """Exactly equal. True and 1 are not the same answer; a tensor holding one number is that
+    number."""
     got = got.item() if isinstance(got, torch.Tensor) and got.numel() == 1 else got
     if isinstance(expected, bool) != isinstance(got, bool):
         return False
@@ -87,6 +102,9 @@ def _equal(expected, got) -> bool:
 
 
 def _show(value) -> str:
-    if isinstance(value, torch.Tensor) and value.is_floating_point():
-        return str(torch.round(value.detach() * 1e4) / 1e4).replace("\n", "\n        ")
-    return f"{value:.6g}" if isinstance(value, float) else str(value) if isinstance(value, torch.Tensor) else repr(value)
+    if isinstance(value, torch.Tensor):
+        if not value.is_floating_point():
+            return str(value)
+        rounded = torch.round(value.detach() * 1e4) / 1e4
+        return str(rounded).replace("\n", "\n        ")
+    return f"{value:.6g}" if isinstance(value, float) else repr(value)

@@ -1,4 +1,4 @@
-"""What the puzzles of notebook 02 ask for (experts and their router), as obvious loops. (Spoilers.)"""
+"""What the puzzles of notebook 02 ask for (the experts), as obvious loops. (Spoilers.)"""
 
 from random import Random
 
@@ -68,7 +68,10 @@ def _draw_share(rng: Random) -> tuple:
 def _draw_bias(rng: Random) -> tuple:
     E = rng.choice((4, 8))
     load_E = torch.tensor(rng.choices((0.0, 0.125, 0.25, 0.5), k=E))
-    return normal(rng, E, scale=0.1), torch.full((E,), 0.25) if rng.random() < 0.2 else load_E, rng.uniform(0.001, 0.1)
+    bias_E = normal(rng, E, scale=0.1)
+    if rng.random() < 0.2:
+        load_E = torch.full((E,), 0.25)
+    return bias_E, load_E, rng.uniform(0.001, 0.1)
 
 
 PUZZLES = {

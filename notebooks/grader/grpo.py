@@ -47,14 +47,19 @@ def kl_estimate(logp_T: Tensor, ref_logp_T: Tensor) -> Tensor:
     return torch.tensor(estimate)
 
 
-def average_three_ways(loss_BT: Tensor, mask_BT: Tensor, max_tokens: int) -> tuple[float, float, float]:
+def average_three_ways(
+    loss_BT: Tensor, mask_BT: Tensor, max_tokens: int
+) -> tuple[float, float, float]:
     total, tokens, of_responses = 0.0, 0, 0.0
     for loss_T, mask_T in zip(loss_BT.tolist(), mask_BT.tolist()):
         mine, length = 0.0, 0
         for loss, counted in zip(loss_T, mask_T):
             if counted:
-                mine, length = mine + loss, length + 1
-        total, tokens, of_responses = total + mine, tokens + length, of_responses + mine / length
+                mine += loss
+                length += 1
+        total += mine
+        tokens += length
+        of_responses += mine / length
     responses = len(loss_BT)
     return of_responses / responses, total / tokens, total / (responses * max_tokens)
 
@@ -63,7 +68,8 @@ def response_ratio(logp_T: Tensor, old_logp_T: Tensor, mask_T: Tensor) -> float:
     product, length = 1.0, 0
     for logp, old, counted in zip(logp_T.tolist(), old_logp_T.tolist(), mask_T.tolist()):
         if counted:
-            product, length = product * math.exp(logp - old), length + 1
+            product *= math.exp(logp - old)
+            length += 1
     return product ** (1 / length)
 
 
@@ -75,13 +81,16 @@ def _draw_rewards(rng: Random) -> tuple:
 
 def _draw_ratios(rng: Random) -> tuple:
     T = rng.randint(1, 6)
-    return normal(rng, T, scale=0.4).exp(), rng.choice((-1, 1)) * rng.uniform(0.2, 2), rng.uniform(0.1, 0.3), rng.uniform(0.3, 0.5)
+    ratio_T = normal(rng, T, scale=0.4).exp()
+    advantage = rng.choice((-1, 1)) * rng.uniform(0.2, 2)
+    return ratio_T, advantage, rng.uniform(0.1, 0.3), rng.uniform(0.3, 0.5)
 
 
 def _draw_mask(rng: Random, B: int, T: int) -> Tensor:
     first = [rng.randint(0, 1) for _ in range(B)]
     length = [rng.randint(1, T - 1) for _ in range(B)]
-    return torch.tensor([[start <= t < start + n for t in range(T)] for start, n in zip(first, length)])
+    rows = [[start <= t < start + n for t in range(T)] for start, n in zip(first, length)]
+    return torch.tensor(rows)
 
 
 def _draw_losses(rng: Random) -> tuple:

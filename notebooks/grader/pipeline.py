@@ -8,7 +8,9 @@ from torch import Tensor
 from grader.draw import Puzzle, normal
 
 
-def keep(right: bool, thought: str | None, repeated: int, false_steps: int, share: float | None) -> str:
+def keep(
+    right: bool, thought: str | None, repeated: int, false_steps: int, share: float | None
+) -> str:
     for reason, holds in (
         ("wrong", not right),
         ("no thought", thought is None),
@@ -70,13 +72,18 @@ def operations(parameters: int, sampled: int, trained: int) -> int:
 
 
 def _draw_response(rng: Random) -> tuple:
-    rarely = lambda value, other: value if rng.random() < 0.25 else other  # noqa: E731
+    def rarely(value, otherwise):
+        return value if rng.random() < 0.25 else otherwise
+
     share = rng.choice((None, 1.0, 1.0, 0.0, 0.5))
-    return rng.random() < 0.8, rarely(None, rng.choice(("3 + 5 = 8, yes", ""))), rarely(1, 0), rarely(2, 0), share
+    right = rng.random() < 0.8
+    thought = rarely(None, rng.choice(("3 + 5 = 8, yes", "")))
+    return right, thought, rarely(1, 0), rarely(2, 0), share
 
 
 def _draw_pairs(rng: Random) -> tuple:
-    return [(rng.choice("AB"), rng.choice("xyz")) for _ in range(rng.randint(0, 8))], rng.randint(1, 3)
+    pairs = [(rng.choice("AB"), rng.choice("xyz")) for _ in range(rng.randint(0, 8))]
+    return pairs, rng.randint(1, 3)
 
 
 def _draw_scores(rng: Random) -> tuple:
@@ -84,11 +91,20 @@ def _draw_scores(rng: Random) -> tuple:
     return normal(rng, N, scale=2.0), normal(rng, N, scale=2.0)
 
 
+def _draw_logits(rng: Random) -> tuple:
+    V = rng.randint(2, 6)
+    return normal(rng, V), normal(rng, V)
+
+
+def _draw_counts(rng: Random) -> tuple:
+    return rng.randint(10, 999), rng.randint(0, 50), rng.randint(0, 50)
+
+
 PUZZLES = {
     "08.keep": Puzzle(keep, _draw_response),
     "08.thin_out": Puzzle(thin_out, _draw_pairs),
     "08.highest_weight": Puzzle(highest_weight, lambda rng: (rng.uniform(0, 0.9),)),
     "08.preference_loss": Puzzle(preference_loss, _draw_scores),
-    "08.reverse_kl": Puzzle(reverse_kl, lambda rng: (lambda V: (normal(rng, V), normal(rng, V)))(rng.randint(2, 6))),
-    "08.operations": Puzzle(operations, lambda rng: (rng.randint(10, 999), rng.randint(0, 50), rng.randint(0, 50))),
+    "08.reverse_kl": Puzzle(reverse_kl, _draw_logits),
+    "08.operations": Puzzle(operations, _draw_counts),
 }

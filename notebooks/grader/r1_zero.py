@@ -46,12 +46,18 @@ def repeats(attempts: list[str]) -> int:
 
 def _draw_rate(rng: Random) -> tuple:
     steps = rng.randint(5, 40)
-    return rng.randint(0, steps - 1), steps, rng.choice((1e-4, 3e-3)) * 1e3, rng.randint(0, 8), rng.choice((0.0, 0.1, 0.5))
+    step = rng.randint(0, steps - 1)
+    peak = rng.choice((1e-4, 3e-3)) * 1e3
+    return step, steps, peak, rng.randint(0, 8), rng.choice((0.0, 0.1, 0.5))
 
 
 def _draw_groups(rng: Random) -> tuple:
     P, G = rng.randint(1, 5), rng.randint(2, 4)
-    return (torch.tensor([rng.choices((0.1, 1.1) if rng.random() < 0.6 else (rng.choice((0.1, 1.1)),), k=G) for _ in range(P)]),)
+    rewards = []
+    for _ in range(P):
+        levels = (0.1, 1.1) if rng.random() < 0.6 else (rng.choice((0.1, 1.1)),)
+        rewards.append(rng.choices(levels, k=G))
+    return (torch.tensor(rewards),)
 
 
 def _draw_attempts(rng: Random) -> tuple:

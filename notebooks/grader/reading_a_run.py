@@ -34,10 +34,11 @@ def trend(values: list[float]) -> tuple[float, float]:
 
 def gap(trainer_BT: Tensor, sampler_BT: Tensor, mask_BT: Tensor) -> float:
     total, tokens = 0.0, 0
-    for trainer_T, sampler_T, mask_T in zip(trainer_BT.tolist(), sampler_BT.tolist(), mask_BT.tolist()):
+    for trainer_T, sampler_T, mask_T in zip(trainer_BT, sampler_BT, mask_BT):
         for trainer, sampler, counted in zip(trainer_T, sampler_T, mask_T):
             if counted:
-                total, tokens = total + abs(trainer - sampler), tokens + 1
+                total += abs(float(trainer) - float(sampler))
+                tokens += 1
     return total / tokens
 
 
@@ -57,7 +58,8 @@ def _draw_right(rng: Random) -> tuple:
 def _draw_figures(rng: Random) -> tuple:
     """Close to the border as often as not."""
     a, error_a, error_b = rng.uniform(0.2, 0.8), rng.uniform(0.005, 0.05), rng.uniform(0.005, 0.05)
-    return a, error_a, a + rng.choice((-1, 1)) * rng.uniform(0.5, 3.5) * math.hypot(error_a, error_b), error_b
+    apart = rng.choice((-1, 1)) * rng.uniform(0.5, 3.5) * math.hypot(error_a, error_b)
+    return a, error_a, a + apart, error_b
 
 
 def _draw_tokens(rng: Random) -> tuple:

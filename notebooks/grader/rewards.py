@@ -42,9 +42,16 @@ def exact_value(parts: list) -> Fraction | None:
                 continue
             if operator == "/" and b == 0:
                 return None
-            value = a * b if operator == "*" else a / b if operator == "/" else a + b if operator == "+" else a - b
-            parts[place - 1 : place + 2] = [value]
+            parts[place - 1 : place + 2] = [_combine(a, operator, b)]
     return Fraction(parts[0])
+
+
+def _combine(a: Fraction, operator: str, b: Fraction) -> Fraction:
+    if operator == "*":
+        return a * b
+    if operator == "/":
+        return a / b
+    return a + b if operator == "+" else a - b
 
 
 def total_reward(right: bool, formed: bool, format_weight: float) -> float:
@@ -65,18 +72,17 @@ def share_in_language(words: list[str], lang: str) -> float:
 
 
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>", "<|end|>")
+_FAULTS = ("none", "none", "lost", "doubled", "swapped", "stray", "behind", "cut", "hedged")
 _WORDS = ("wait", "try", "一", "等", "再", "make")
 
 
 def _draw_response(rng: Random) -> tuple:
-    """A proper response, and in two of three cases one fault: a piece lost, doubled, swapped, or stray text."""
+    """A proper response, and in most cases one fault in it."""
     pieces = ["<answer>", "3 + 5", "</answer>", "<|end|>"]
     if rng.random() < 0.6:
         pieces = ["<think>", "3 + 5 = 8, yes", "</think>", *rng.choice(([], ["\n"])), *pieces]
-    place, fault = (
-        rng.randrange(len(pieces)),
-        rng.choice(("none", "none", "lost", "doubled", "swapped", "stray", "behind", "cut", "hedged")),
-    )
+    place = rng.randrange(len(pieces))
+    fault = rng.choice(_FAULTS)
     if fault == "lost":
         del pieces[place]
     elif fault == "doubled":
@@ -122,10 +128,14 @@ def _draw_words(rng: Random) -> tuple:
     return [rng.choice(_WORDS) for _ in range(rng.randint(0, 5))], rng.choice(("en", "zh"))
 
 
+def _draw_judged(rng: Random) -> tuple:
+    return rng.random() < 0.5, rng.random() < 0.5, rng.choice((0.1, 0.5, 1.0))
+
+
 PUZZLES = {
     "05.well_formed": Puzzle(well_formed, _draw_response),
     "05.uses_each_once": Puzzle(uses_each_once, _draw_used),
     "05.exact_value": Puzzle(exact_value, _draw_parts),
-    "05.total_reward": Puzzle(total_reward, lambda rng: (rng.random() < 0.5, rng.random() < 0.5, rng.choice((0.1, 0.5, 1.0)))),
+    "05.total_reward": Puzzle(total_reward, _draw_judged),
     "05.share_in_language": Puzzle(share_in_language, _draw_words),
 }

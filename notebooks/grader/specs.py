@@ -1,21 +1,32 @@
-"""What each puzzle of the notebooks asks for: the table. The loops stand in puzzle_specs_NN.py, one file a notebook. (Spoilers.)
+"""What each puzzle of the notebooks asks for: the table. (Spoilers.)
 
-The loops are slow, and meant to be beyond doubt. `PUZZLES` maps "notebook.name" to the specification and to a function that
-draws its arguments.
+The loops stand in one file a notebook. They are slow, and meant to be beyond doubt.
+`PUZZLES` maps "notebook.name" to the specification and to a function that draws its arguments.
 """
 
-from grader import tour as puzzle_specs_00, transformer as puzzle_specs_01, experts as puzzle_specs_02, base_model as puzzle_specs_03, sampler as puzzle_specs_04, rewards as puzzle_specs_05, grpo as puzzle_specs_06, r1_zero as puzzle_specs_07, pipeline as puzzle_specs_08, reading_a_run as puzzle_specs_09
-
-_FILES = (
-    puzzle_specs_00,
-    puzzle_specs_01,
-    puzzle_specs_02,
-    puzzle_specs_03,
-    puzzle_specs_04,
-    puzzle_specs_05,
-    puzzle_specs_06,
-    puzzle_specs_07,
-    puzzle_specs_08,
-    puzzle_specs_09,
+from grader import (
+    base_model,
+    experts,
+    grpo,
+    pipeline,
+    r1_zero,
+    reading_a_run,
+    rewards,
+    sampler,
+    tour,
+    transformer,
 )
-PUZZLES = {name: puzzle for file in _FILES for name, puzzle in file.PUZZLES.items()}
+
+TOPICS = (  # notebook 00, 01, ...
+    tour,
+    transformer,
+    experts,
+    base_model,
+    sampler,
+    rewards,
+    grpo,
+    r1_zero,
+    pipeline,
+    reading_a_run,
+)
+PUZZLES = {name: puzzle for topic in TOPICS for name, puzzle in topic.PUZZLES.items()}

@@ -51,7 +51,7 @@ def majority(answers: list[str | None]) -> str | None:
 
 
 def _draw_replay(rng: Random) -> tuple:
-    """Steps that are sound, and in half of the cases one fault: a number from elsewhere, a step too few, another target."""
+    """Steps that are sound, and in half of the cases one fault in them."""
     numbers = tuple(rng.randint(1, 9) for _ in range(rng.randint(2, 4)))
     there, steps = list(numbers), []
     while len(there) > 1:
@@ -59,7 +59,8 @@ def _draw_replay(rng: Random) -> tuple:
         a, b, operator = there.pop(), there.pop(), rng.choice("+-*")
         steps.append((a, operator, b))
         there.append({"+": a + b, "-": a - b, "*": a * b}[operator])
-    target, fault = there[0], rng.choice(("none", "none", "none", "other", "short", "target", "reused"))
+    target = there[0]
+    fault = rng.choice(("none", "none", "none", "other", "short", "target", "reused"))
     if fault == "other":
         a, operator, b = steps[0]
         steps[0] = (a + rng.choice((-1, 1)), operator, b + rng.choice((-1, 0, 1)))
@@ -82,9 +83,13 @@ def _draw_answers(rng: Random) -> tuple:
     return (rng.choices(("3 + 5", "8 * 2", "9 - 1", None, None), k=rng.randint(1, 7)),)
 
 
+def _draw_logps(rng: Random) -> tuple:
+    return (-normal(rng, rng.randint(1, 5)).abs(),)
+
+
 PUZZLES = {
     "00.replay": Puzzle(replay, _draw_replay),
-    "00.response_probability": Puzzle(response_probability, lambda rng: (-normal(rng, rng.randint(1, 5)).abs(),)),
+    "00.response_probability": Puzzle(response_probability, _draw_logps),
     "00.push": Puzzle(push, _draw_rewards),
     "00.majority": Puzzle(majority, _draw_answers),
 }

@@ -1,4 +1,4 @@
-"""What the puzzles of notebook 01 ask for (the transformer and its cache), as obvious loops. (Spoilers.)"""
+"""What the puzzles of notebook 01 ask for (the transformer), as obvious loops. (Spoilers.)"""
 
 import math
 from random import Random
@@ -9,7 +9,9 @@ from torch import Tensor
 from grader.draw import Puzzle, normal
 
 
-def cache_numbers(kind: str, heads: int, kv_heads: int, head_width: int, kv_rank: int, rope_width: int) -> int:
+def cache_numbers(
+    kind: str, heads: int, kv_heads: int, head_width: int, kv_rank: int, rope_width: int
+) -> int:
     count = 0
     if kind == "mla":
         for _ in range(kv_rank):
@@ -58,7 +60,9 @@ def attend_latent(query_HW: Tensor, stored_SW: Tensor, rank: int, scale: float) 
     H, W = query_HW.shape
     mixed_HR = torch.zeros(H, rank)
     for h in range(H):
-        score = [scale * sum(float(query_HW[h, w] * stored[w]) for w in range(W)) for stored in stored_SW]
+        score = []
+        for stored_W in stored_SW:
+            score.append(scale * sum(float(query_HW[h, w] * stored_W[w]) for w in range(W)))
         total = sum(math.exp(x) for x in score)
         for s in range(len(stored_SW)):
             for r in range(rank):
@@ -68,7 +72,8 @@ def attend_latent(query_HW: Tensor, stored_SW: Tensor, rank: int, scale: float) 
 
 def _draw_cache(rng: Random) -> tuple:
     kind, heads = rng.choice(("mha", "gqa", "mla")), rng.choice((4, 8, 16))
-    return kind, heads, heads // rng.choice((2, 4)), rng.randint(20, 64), rng.randint(30, 99), rng.randint(4, 16)
+    kv_heads = heads // rng.choice((2, 4))
+    return kind, heads, kv_heads, rng.randint(20, 64), rng.randint(30, 99), rng.randint(4, 16)
 
 
 def _draw_scores(rng: Random) -> tuple:
