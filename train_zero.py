@@ -20,7 +20,6 @@ from minir1.config import replace
 from minir1.console.errors import guard
 from minir1.data import find_checkpoint
 from minir1.fast.accelerate import make_sampler
-from minir1.fast.warm import Waiting
 from minir1.model import Transformer
 from minir1.rollout import to_batch
 from minir1.run.costs import parameter_counts
@@ -64,7 +63,7 @@ def base_model(session: Session, reader: MiniWeb | None = None) -> Transformer:
     """The base: pretrained here on the mini-web, or a checkpoint, given or shipped."""
     config = session.config
     if config.from_scratch:
-        return pretrain(session, config.model, reader or MiniWeb(config), early=Waiting)
+        return pretrain(session, config.model, reader or MiniWeb(config), compile_sampler=True)
     model, session.tokenizer = load_checkpoint(find_checkpoint(config.base) or config.base)
     return model
 

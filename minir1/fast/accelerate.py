@@ -21,39 +21,28 @@ COMPILES = ("cuda",)  # where compiled blocks pay
 @contextmanager
 def accelerate(
     model: Transformer, device: Device, compiled: bool = False, learner: Learner | None = None,
-    cudnn: bool = True, early: Callable | None = None,
+    cudnn: bool = True,
 ):
     """While training: the device's expert kernel, and on CPU cores norms by hand.
 
     `compiled` (CUDA, all batches of one shape): compiled blocks (all of a kind share one
     compilation), cuDNN's attention, planned once, and the `learner`'s gradients from a CUDA graph.
-    `early` (the class warm.Waiting): begin without, change over when the compiler's cache is full.
     """
     compiled = compiled and device.name in COMPILES
     cudnn_before = torch.backends.cuda.cudnn_sdp_enabled()
     by_hand = device.name == "cpu" and device.kernels != "plain"
     replayed = Replayed(learner) if compiled and learner else None
 
-    def switch() -> None:
-        experts.set_expert_kernel(model, expert_kernel(device, compiled=True))
-        for block in model.blocks:
-            block.forward = torch.compile(block.forward)
-        if replayed:
-            learner.gradients = replayed  # its count of warm steps begins here
-
-    experts.set_expert_kernel(model, expert_kernel(device))
-    waiting = early(learner, device, switch) if replayed and early else None
-    if waiting:
-        learner.gradients = waiting
-    elif compiled:
-        switch()
+    experts.set_expert_kernel(model, expert_kernel(device, compiled))
+    for block in model.blocks if compiled else ():
+        block.forward = torch.compile(block.forward)
+    if replayed:
+        learner.gradients = replayed
     torch.backends.cuda.enable_cudnn_sdp(cudnn_before or (compiled and cudnn))
     try:
         with norms_by_hand(model) if by_hand else nullcontext():
             yield model
     finally:
-        if waiting:
-            waiting.end()
         experts.set_expert_kernel(model, looped_experts)
         torch.backends.cuda.enable_cudnn_sdp(cudnn_before)
         for block in model.blocks if compiled else ():

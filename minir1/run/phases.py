@@ -39,20 +39,13 @@ Batches = Iterable[tuple[Tensor, Tensor | None]]  # (ids_BT, mask_BT or None)
 
 
 def supervised_phase(
-    session: Session,
-    model: Transformer,
-    phase: str,
-    config: PretrainConfig,
-    steps: int,
-    batches: Callable[[int], Batches],
-    every: int = 1,
-    compiled: bool = False,
-    early=None,
+    session: Session, model: Transformer, phase: str, config: PretrainConfig, steps: int,
+    batches: Callable[[int], Batches], every: int = 1, compiled: bool = False,
     after: Callable[[Step, Transformer], None] | None = None,
 ) -> Transformer:
     """Cross entropy on `batches(first)` for `steps`; trains `model` itself and returns it.
 
-    `every`: steps between two rows of metrics. `compiled`, `early`: see fast/accelerate.py. `after`
+    `every`: steps between two rows of metrics. `compiled`: see fast/accelerate.py. `after`
     is called when a step is done.
     """
     device, pad = session.device, session.tokenizer.pad
@@ -76,7 +69,7 @@ def supervised_phase(
         if after is not None:
             after(step, model)
 
-    with progress, accelerate(model, device, compiled, learner if compiled else None, early=early):
+    with progress, accelerate(model, device, compiled, learner if compiled else None):
         train_supervised(model, learner, counted(), config, steps, on_step, first)
     return model.eval()
 
@@ -105,12 +98,8 @@ class MiniWeb:
 
 
 def pretrain(
-    session: Session,
-    shape: ModelConfig,
-    reader,
-    phase: str = "pretrain",
-    every: int = 20,
-    early=None,
+    session: Session, shape: ModelConfig, reader, phase: str = "pretrain", every: int = 20,
+    compile_sampler: bool = False,
 ) -> Transformer:
     """A model of `shape` from random weights that has read what `reader` gives (such as MiniWeb).
 
@@ -131,10 +120,10 @@ def pretrain(
             yield torch.from_numpy(block).to(session.device.name, non_blocking=True), None
 
     def after(step: Step, model: Transformer) -> None:
-        if early is not None:
+        if compile_sampler:
             session.warm_sampler(model)  # once a first step is done, which it would delay
 
-    how = (every, session.config.compile, early, after)
+    how = (every, session.config.compile, after)
     return supervised_phase(session, model, phase, config, steps, batches, *how)
 
 
@@ -204,14 +193,8 @@ class RLPhase:
     """
 
     def __init__(
-        self,
-        session: Session,
-        start: Transformer,
-        name: str,
-        rl: RLConfig,
-        draw: Draw | None = None,
-        parts: Parts = R1_ZERO,
-        validate: bool = False,
+        self, session: Session, start: Transformer, name: str, rl: RLConfig,
+        draw: Draw | None = None, parts: Parts = R1_ZERO, validate: bool = False,
         budget: float | None = None,
     ):
         self.session, self.name, self.rl = session, name, rl
@@ -284,14 +267,8 @@ class RLPhase:
         if early:
             settings = replace(settings, max_tokens=rl.early_tokens)
         rollouts = roll_out(
-            self.model,
-            self.session.tokenizer,
-            next(self.problems),
-            rl.group_size,
-            settings,
-            generator,
-            self.sampler,
-            self.parts.prefix,
+            self.model, self.session.tokenizer, next(self.problems), rl.group_size, settings,
+            generator, self.sampler, self.parts.prefix,
         )
         rollouts = replace(rollouts, rewards=self.parts.judge(step, rollouts))
         self.progress.rolled_out()

@@ -21,11 +21,8 @@ from minir1.supervised import Step
 
 SHOWN = {"loss": "loss {:.3f}", "kept": "kept {:.0f}", "dropped": "dropped {:.0f}"}
 RL_SHOWN = {
-    "accuracy": "right {:.0%}",
-    "readable": "readable {:.0%}",
-    "length": "length {:.0f}",
-    "signal": "signal {:.0%}",
-    "reverse_kl": "KL {:.3f}",
+    "accuracy": "right {:.0%}", "readable": "readable {:.0%}", "length": "length {:.0f}",
+    "signal": "signal {:.0%}", "reverse_kl": "KL {:.3f}",
 }
 
 
@@ -40,11 +37,7 @@ class Progress:
         self.run, self.phase, self.steps, self.first = session.run, phase, steps, first
         self.flops = spent(session.run).get(phase, {}).get("flops", 0)  # of the steps before a stop
         self.bar = tqdm(
-            total=steps,
-            initial=first,
-            desc=phase,
-            unit="step",
-            dynamic_ncols=True,
+            total=steps, initial=first, desc=phase, unit="step", dynamic_ncols=True,
             disable=session.run.silent,
         )
         self.start = self.last = time.time()
@@ -115,12 +108,7 @@ class RLProgress(Progress):
     """Reinforcement learning. `describe(rollouts, rl)` gives the metrics of a step's responses."""
 
     def __init__(
-        self,
-        session: Session,
-        phase: str,
-        rl: RLConfig,
-        steps: int | None,
-        first: int,
+        self, session: Session, phase: str, rl: RLConfig, steps: int | None, first: int,
         describe: Describe,
     ):
         super().__init__(session, phase, steps, first)
@@ -138,19 +126,16 @@ class RLProgress(Progress):
 
     def step(self, step: int, model: Transformer, rollouts: Rollouts, stats: dict) -> None:
         """Log a step. `stats` may hold `lr`, `tokens_trained` and `flops_more` (a teacher's)."""
-        sampled = sum(rollouts.lengths())
+        now, sampled = time.time(), sum(rollouts.lengths())
         prompts = rollouts.group * sum(map(len, rollouts.prompt_ids))
         row = self.describe(rollouts, self.rl)
         row |= {"tokens_sampled": sampled, "tokens_trained": sampled + prompts}
         row |= {name: value for name, value in stats.items() if name != "flops_more"}
         self.flops += operations(model, row["tokens_sampled"], row["tokens_trained"])
         self.flops += stats.get("flops_more", 0)
-        now = time.time()
         row |= {
-            "flops": self.flops,
-            "tokens_s": sampled / (now - self.begun),
-            "seconds_rollout": self.sampled - self.begun,
-            "seconds_update": now - self.sampled,
+            "flops": self.flops, "tokens_s": sampled / (now - self.begun),
+            "seconds_rollout": self.sampled - self.begun, "seconds_update": now - self.sampled,
             "seconds": now - self.start,
         }
         self.history.append(row)

@@ -67,11 +67,7 @@ def cuts(tokenizer: Tokenizer, ids: list[int]) -> list[int]:
 
 @torch.no_grad()
 def rescore(
-    model: Transformer,
-    rollouts: Rollouts,
-    pad: int,
-    device: Device,
-    temperature: float,
+    model: Transformer, rollouts: Rollouts, pad: int, device: Device, temperature: float,
     budget: int = 16_384,
 ) -> list:
     """(log-probs, entropies) of each response's tokens, two lists per row.
@@ -108,13 +104,8 @@ class Recorder:
         self.base, self.config, self.device = base, config, device
 
     def rows(
-        self,
-        step: int,
-        evaluator: Evaluator,
-        model: Transformer,
-        seen: Rollouts,
-        settings: Sampling,
-        prefix: str,
+        self, step: int, evaluator: Evaluator, model: Transformer, seen: Rollouts,
+        settings: Sampling, prefix: str,
     ) -> list:
         """The rows of one validation: new groups for the chosen problems, `seen` for others."""
         chosen = choose(seen.problems)
@@ -136,15 +127,10 @@ class Recorder:
         for i, ids in enumerate(rollouts.response_ids):
             reward = rollouts.rewards[i]
             figures = {
-                "sample": i % rollouts.group,
-                "reward": round(reward_B[i].item(), 4),
-                "format": reward.format,
-                "language": round(reward.language, 4),
-                "advantage": round(adv_B[i], 4),
-                "cuts": cuts(tokenizer, ids),
-                "logp": now[i][0],
-                "base": before[i][0],
-                "entropy": now[i][1],
+                "sample": i % rollouts.group, "reward": round(reward_B[i].item(), 4),
+                "format": reward.format, "language": round(reward.language, 4),
+                "advantage": round(adv_B[i], 4), "cuts": cuts(tokenizer, ids), "logp": now[i][0],
+                "base": before[i][0], "entropy": now[i][1],
             }
             rows.append(plain(rollouts, i) | figures)
         return rows
@@ -153,9 +139,7 @@ class Recorder:
 def plain(rollouts: Rollouts, row: int) -> dict:
     """What any response has."""
     return {
-        "question": rollouts.problem(row).question(),
-        "response": rollouts.texts[row],
-        "correct": bool(rollouts.rewards[row].accuracy),
-        "stopped": bool(rollouts.stopped[row]),
+        "question": rollouts.problem(row).question(), "response": rollouts.texts[row],
+        "correct": bool(rollouts.rewards[row].accuracy), "stopped": bool(rollouts.stopped[row]),
         "tokens": len(rollouts.response_ids[row]),
     }

@@ -117,10 +117,7 @@ class Session:
         return self.run.progress[phase]["result"]
 
     def load_or_make(
-        self,
-        phase: str,
-        work: Callable[[], Transformer],
-        name: str = "",
+        self, phase: str, work: Callable[[], Transformer], name: str = "",
         result: Callable[[], object] = lambda: None,
     ) -> Transformer:
         """The model that a phase makes, made once and kept as checkpoints/NAME.pt.

@@ -17,14 +17,11 @@ def finish(run: Run, device, parameters: tuple[int, int], command: list[str]) ->
         if isinstance(value, dict) and "seconds" in value:
             phases[name] = value["seconds"]
     summary = {
-        "preset": run.config.preset,
-        "seed": run.config.seed,
-        "device": str(device),
+        "preset": run.config.preset, "seed": run.config.seed, "device": str(device),
         "date": time.strftime("%Y-%m-%d"),
         "command": "python " + " ".join([os.path.basename(command[0]), *command[1:]]),
         "parameters": {"all": parameters[0], "used_per_token": parameters[1]},
-        "seconds": phases | {"total": sum(phases.values())},
-        **done["test"]["result"],
+        "seconds": phases | {"total": sum(phases.values())}, **done["test"]["result"],
     }
     write_text(run.path / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False))
     report.draw(run.path)

@@ -74,17 +74,14 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--base", required=True, help="checkpoint to start from, by path or shipped name")
     add(
-        "--tasks",
-        required=True,
+        "--tasks", required=True,
         help="what is new: mine.py:easy, or several with shares, by commas",
     )
     add("--tokens", type=whole, default=1_500_000, help="tokens read in all (1_500_000)")
     add("--share", type=float, default=0.5, help="share of documents about the new task (0.5)")
     add("--lr", type=float, default=2e-3, help="peak learning rate (2e-3)")
     add(
-        "--preset",
-        choices=list(PRESETS),
-        default="cpu",
+        "--preset", choices=list(PRESETS), default="cpu",
         help="whose corpus the base has read (cpu)",
     )
     add("--out", type=Path, default=Path("taught.pt"), help="where the checkpoint goes (taught.pt)")

@@ -14,7 +14,7 @@ from minir1.tasks.countdown import split_of
 from minir1.transcript import render
 
 COUNTS = {"easy": 4, "hard": 6}
-THINKS = 0.3  # documents with a thought; RL must find out that thinking pays
+THINKS = 0.2  # documents with a thought; RL must find out that thinking pays
 
 
 @dataclass(frozen=True)
