@@ -28,16 +28,21 @@ def digest(notebook) -> str:
 
 
 def execute(path: Path, limit: int = 600):
-    """The notebook, run from a clean state in its own folder. Raises on an error, or on a cell that takes `limit` seconds."""
+    """The notebook, run from a clean state in its own folder.
+
+    Raises on an error, or on a cell that takes `limit` seconds.
+    """
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         cell.metadata = {}
-    client = NotebookClient(
-        notebook, timeout=limit, kernel_name="python3", record_timing=False, resources={"metadata": {"path": str(FOLDER)}}
-    )
-    client.execute()
-    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    notebook.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}, "minir1": {"code": digest(notebook)}}
+    where = {"metadata": {"path": str(FOLDER)}}
+    settings = {"timeout": limit, "kernel_name": "python3", "record_timing": False}
+    NotebookClient(notebook, resources=where, **settings).execute()
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+        "minir1": {"code": digest(notebook)},
+    }
     return notebook
 
 

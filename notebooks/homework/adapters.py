@@ -1,6 +1,7 @@
-"""Plugs your functions into the real loop. There is nothing to write here; read it to see where each of them goes.
+"""Plugs your functions into the real loop. There is nothing to write here.
 
-The files come from this folder, or from another one named by MINIR1_HOMEWORK (teachers: `solutions`).
+Read it to see where each of them goes. The files come from this folder, or from another one named
+by MINIR1_HOMEWORK (teachers: `solutions`).
 """
 
 import importlib.util
@@ -24,12 +25,25 @@ def load(name: str):
     return module
 
 
-advantages, loss, verifier, attention, sampler = map(load, ("advantages", "loss", "verifier", "attention", "sampler"))
+advantages = load("advantages")
+loss = load("loss")
+verifier = load("verifier")
+attention = load("attention")
+sampler = load("sampler")
+
+
+def group_advantages(reward_PG, scale):
+    """With the signature of minir1.grpo.advantages."""
+    return advantages.advantages(reward_PG)
 
 
 def grpo_loss(logp_BT, old_logp_BT, adv_B, mask_BT, total, config, ref_logp_BT=None):
-    """With the signature of minir1.grpo.grpo_loss: your mean over a micro-batch, weighed by its share of all tokens."""
-    mean = loss.grpo_loss(logp_BT, old_logp_BT, adv_B, mask_BT, config.clip_low, config.clip_high)
+    """With the signature of minir1.grpo.grpo_loss.
+
+    Your mean over a micro-batch, weighed by its share of all tokens.
+    """
+    clip = (config.clip_low, config.clip_high)
+    mean = loss.grpo_loss(logp_BT, old_logp_BT, adv_B, mask_BT, *clip)
     return mean * mask_BT.sum() / total.tokens, {}
 
 
@@ -45,16 +59,23 @@ def judged(problems: list[Countdown]) -> list[Puzzle]:
 
 
 class CachedAttention(LatentAttention):
-    """The model's attention, with your cache and your attention over it; training without a cache is left as it is."""
+    """The model's attention, with your cache and your attention over it.
 
-    def _absorbed(self, q_BTHC, qr_BTHC, latent_BTR, kr_BTC, context, layer):
-        c, cache = self.c, context.cache
-        new_BTW = torch.cat([latent_BTR, kr_BTC], dim=-1)
-        stored_BSW = attention.write(cache.store_LBSW[layer], new_BTW, context.position_BT)[:, : cache.span]
-        up_HCR = self.kv_up.weight.unflatten(0, (c.heads, -1))
-        query_BTHW = torch.cat([torch.einsum("bthc,hcr->bthr", q_BTHC, up_HCR[:, : c.nope_width]), qr_BTHC], dim=-1)
-        mixed_BTHR = attention.attend(query_BTHW, stored_BSW, context.position_BT, c.kv_rank, self.scale)
-        return torch.einsum("bthr,hcr->bthc", mixed_BTHR, up_HCR[:, c.nope_width :])
+    Training without a cache is left as it is.
+    """
+
+    def _absorbed(self, q_BTHC, qr_BTHJ, latent_BTR, kr_BTJ, context, layer):
+        c, cache, position_BT = self.c, context.cache, context.position_BT
+        new_BTW = torch.cat([latent_BTR, kr_BTJ], dim=-1)
+        store_BSW = attention.write(cache.store_LBSW[layer], new_BTW, position_BT)
+        stored_BSW = store_BSW[:, : cache.span]
+        up = self.kv_up.weight.unflatten(0, (c.heads, -1))
+        up_HCR, up_HUR = up.split([c.nope_width, c.value_width], dim=1)
+        query_BTHR = torch.einsum("bthc,hcr->bthr", q_BTHC, up_HCR)
+        query_BTHW = torch.cat([query_BTHR, qr_BTHJ], dim=-1)
+        where = (position_BT, c.kv_rank, self.scale)
+        mixed_BTHR = attention.attend(query_BTHW, stored_BSW, *where)
+        return torch.einsum("bthr,hur->bthu", mixed_BTHR, up_HUR)
 
 
 def plug_attention(model):
@@ -66,8 +87,11 @@ def plug_attention(model):
 
 @torch.no_grad()
 def sample(model, prompts, group, settings, generator=None):
-    """With the signature of minir1.sampler.sample: your loop, your draws (temperature 1, as in training)."""
+    """With the signature of minir1.sampler.sample: your loop, your draws (at temperature 1)."""
     cache, logits_BV = prefill(model, prompts, group, settings.max_tokens)
     dart_BT = torch.rand(len(logits_BV), settings.max_tokens, generator=generator)
-    step = lambda ids_B: model(ids_B[:, None], cache)[:, -1]  # noqa: E731
+
+    def step(ids_B):
+        return model(ids_B[:, None], cache)[:, -1]
+
     return Samples(*sampler.generate(logits_BV, step, dart_BT, settings.stop_ids[0]))

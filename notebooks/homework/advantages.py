@@ -1,4 +1,4 @@
-"""Task 1 (2 points): how much better is a response than its own group? (R1 report, Eq. 3; notebook 6)"""
+"""Task 1 (2 points): how much better is a response than its group? (R1, Eq. 3; notebook 6)"""
 
 from torch import Tensor
 
@@ -6,9 +6,10 @@ from minir1.config import UserError
 
 
 def advantages(reward_PG: Tensor) -> Tensor:
-    """(r - mean) / (std + 1e-4) within each group: rewards `[P, G]` of P groups with G responses each; returns `[P, G]`.
+    """(r - mean) / (std + 1e-4) within each group: `[P, G]`.
 
-    std is the sample's (G - 1). A group whose rewards are all equal gets exact zeros: the mean of equal floats can be
-    off by a bit, and divided by 1e-4 that is no longer small. Do not change the argument.
+    The rewards `[P, G]` are those of P groups with G responses each. std is the sample's (G - 1). A
+    group whose rewards are all equal gets exact zeros: the mean of equal floats can be off by a
+    bit, and divided by 1e-4 that is no longer small. Do not change the argument.
     """
     raise UserError("task 1: advantages() in advantages.py is not written yet")

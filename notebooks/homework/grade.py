@@ -1,4 +1,7 @@
-"""Count points: python grade.py. A task's points are given in proportion to its tests, rounded down."""
+"""Count points: python grade.py
+
+A task's points are given in proportion to its tests, rounded down.
+"""
 
 import sys
 from collections import Counter
@@ -6,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-POINTS = {"task1": ("advantages", 2), "task2": ("loss", 3), "task3": ("verifier", 3), "task4": ("attention", 4), "task5": ("sampler", 4)}
+POINTS = {
+    "task1": ("advantages", 2),
+    "task2": ("loss", 3),
+    "task3": ("verifier", 3),
+    "task4": ("attention", 4),
+    "task5": ("sampler", 4),
+}
 
 
 class Tally:
@@ -25,14 +34,17 @@ class Tally:
 def main() -> int:
     tally, total = Tally(), 0
     tests = str(Path(__file__).parent / "test_mine.py")
-    pytest.main(["-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", "-rN", tests], plugins=[tally])
+    quiet = ["-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", "-rN"]
+    pytest.main([*quiet, tests], plugins=[tally])
     print()
     for task, (name, points) in POINTS.items():
-        got = points * tally.passed[task] // tally.all[task] if tally.all[task] else 0
+        passed, tests = tally.passed[task], tally.all[task]
+        got = points * passed // tests if tests else 0
         total += got
-        print(f"{task}  {name:<12}{tally.passed[task]} of {tally.all[task]} tests   {got} of {points} points")
+        print(f"{task}  {name:<12}{passed} of {tests} tests   {got} of {points} points")
     everything = sum(points for _, points in POINTS.values())
-    print(f"in all {total} of {everything} points" + ("; now run python train_with_mine.py for 4 more" if total == everything else ""))
+    more = "; now run python train_with_mine.py for 4 more" if total == everything else ""
+    print(f"in all {total} of {everything} points{more}")
     return 0 if total == everything else 1
 
 

@@ -1,4 +1,7 @@
-"""The tests that your functions must pass: python -m pytest test_mine.py -k task1 (task2, ...). `python grade.py` counts points."""
+"""The tests that your functions must pass: python -m pytest test_mine.py -k task1 (task2, ...)
+
+`python grade.py` counts points.
+"""
 
 import random
 from fractions import Fraction
@@ -31,7 +34,8 @@ def normal(seed, *shape):
 
 def test_task1_by_hand():
     adv_PG = adapters.advantages.advantages(torch.tensor([[1.0, 0.0], [1.0, 3.0]]))
-    torch.testing.assert_close(adv_PG, torch.tensor([[0.7070, -0.7070], [-0.7071, 0.7071]]), rtol=0, atol=2e-4)
+    by_hand = torch.tensor([[0.7070, -0.7070], [-0.7071, 0.7071]])
+    torch.testing.assert_close(adv_PG, by_hand, rtol=0, atol=2e-4)
 
 
 def test_task1_equal_rewards_are_exact_zeros():
@@ -42,7 +46,8 @@ def test_task1_as_the_package_and_the_argument_is_left_alone():
     for seed in range(20):
         reward_PG = normal(seed, 5, 8).round(decimals=1)
         kept = reward_PG.clone()
-        torch.testing.assert_close(adapters.advantages.advantages(reward_PG), real_advantages(kept), rtol=1e-4, atol=1e-5)
+        adv_PG = adapters.advantages.advantages(reward_PG)
+        torch.testing.assert_close(adv_PG, real_advantages(kept), rtol=1e-4, atol=1e-5)
         assert torch.equal(reward_PG, kept)
 
 
@@ -52,7 +57,9 @@ def test_task1_as_the_package_and_the_argument_is_left_alone():
 def batch(seed):
     """(logp, old logp, advantages, mask) of four responses of several lengths, padded."""
     mask_BT = torch.arange(6) < torch.tensor([[5], [2], [6], [3]])
-    return normal(seed, 4, 6) * 0.5 - 1, normal(seed + 1, 4, 6) * 0.5 - 1, normal(seed + 2, 4), mask_BT
+    logp_BT = normal(seed, 4, 6) * 0.5 - 1
+    old_BT = normal(seed + 1, 4, 6) * 0.5 - 1
+    return logp_BT, old_BT, normal(seed + 2, 4), mask_BT
 
 
 def mine(logp_BT, old_BT, adv_B, mask_BT):
@@ -61,9 +68,17 @@ def mine(logp_BT, old_BT, adv_B, mask_BT):
 
 def test_task2_by_hand():
     one, everywhere = torch.ones(1), torch.ones(1, 1, dtype=torch.bool)
-    for ratio, advantage, expected in ((1.0, 2.0, -2.0), (2.0, 1.0, -1.28), (2.0, -1.0, 2.0), (0.5, 1.0, -0.5), (0.5, -1.0, 0.8)):
+    cases = (  # ratio, advantage, loss
+        (1.0, 2.0, -2.0),
+        (2.0, 1.0, -1.28),
+        (2.0, -1.0, 2.0),
+        (0.5, 1.0, -0.5),
+        (0.5, -1.0, 0.8),
+    )
+    for ratio, advantage, expected in cases:
         loss = mine(torch.tensor([[ratio]]).log(), torch.zeros(1, 1), advantage * one, everywhere)
-        assert loss.item() == pytest.approx(expected, rel=1e-5), f"ratio {ratio}, advantage {advantage}"
+        case = f"ratio {ratio}, advantage {advantage}"
+        assert loss.item() == pytest.approx(expected, rel=1e-5), case
 
 
 def test_task2_value_and_gradient_as_the_package():
@@ -91,14 +106,19 @@ def test_task2_padding_reaches_neither_loss_nor_gradient():
 
 # ---------------------------------------------------------------- task 3: the verifier
 
-RIGHT = ("55 + 36 - 19 - 7", "(36 - 19 - 7) + 55", "55+36-19-7", " ((55)) + (36 - 19 - 7) ", "36 - (19 + 7 - 55)")
+RIGHT = (
+    "55 + 36 - 19 - 7", "(36 - 19 - 7) + 55", "55+36-19-7", " ((55)) + (36 - 19 - 7) ",
+    "36 - (19 + 7 - 55)",
+)
 WRONG = (
-    "", "65", "55 + 36 - 19", "55 + 36 - 19 - 7 + 0", "55 + 36 - 19 - 7 = 65", "55 + 36 - 19 - 7, 65", "(55 + 36 - 19 - 7) * 1",
-    "055 + 36 - 19 - 7", "5 5 + 36 - 19 - 7", "55 + 36 - 19 - -7", "+55 + 36 - 19 - 7", "55 ** 1 + 36 - 19 - 7", "55 + 36 - 19 - 7)",
-    "(55 + 36 - 19 - 7", "55 + 36 - 19 7", "(55 + 36 - 19 - 7) // 1", "55 + 36 - 19 - 7 # done", "５５ + 36 - 19 - 7", "()",
-    "55 / (7 - 7) + 36 - 19", "__import__('os').getpid()", "9 ** 9 ** 9", "55 + 36 - 19 - 7\n", "1e9", "(" * 200, "36 + 19 + 7 + 3",
+    "", "65", "55 + 36 - 19", "55 + 36 - 19 - 7 + 0", "55 + 36 - 19 - 7 = 65",
+    "55 + 36 - 19 - 7, 65", "(55 + 36 - 19 - 7) * 1", "055 + 36 - 19 - 7", "5 5 + 36 - 19 - 7",
+    "55 + 36 - 19 - -7", "+55 + 36 - 19 - 7", "55 ** 1 + 36 - 19 - 7", "55 + 36 - 19 - 7)",
+    "(55 + 36 - 19 - 7", "55 + 36 - 19 7", "(55 + 36 - 19 - 7) // 1", "55 + 36 - 19 - 7 # done",
+    "５５ + 36 - 19 - 7", "()", "55 / (7 - 7) + 36 - 19", "__import__('os').getpid()",
+    "9 ** 9 ** 9", "55 + 36 - 19 - 7\n", "1e9", "(" * 200, "36 + 19 + 7 + 3",
     "(" * 40 + "55 + 36 - 19 - 7" + ")" * 40, " " * 300 + "55 + 36 - 19 - 7",
-)  # fmt: skip
+)
 
 
 def test_task3_right_answers_are_accepted():
@@ -120,6 +140,14 @@ def test_task3_is_exact():
     assert adapters.verifier.verify((7, 2), 3, "7 / 2") is False
 
 
+FORMS = ("{} + {}", "{} - {}", "{}*{}", "({}) / {}", "({} - {})", "{} / ({})")
+
+
+def value_of(text: str) -> Fraction:
+    exact = "".join(f"Fraction({c})" if c.isdigit() else c for c in text)
+    return Fraction(eval(exact, {"Fraction": Fraction}))
+
+
 def test_task3_as_the_package_on_four_thousand_texts():
     rng, right = random.Random("homework"), 0
     for _ in range(4000):
@@ -127,13 +155,12 @@ def test_task3_as_the_package_on_four_thousand_texts():
         used = list(map(str, rng.sample(numbers, len(numbers)) if rng.random() < 0.9 else (1, 2)))
         text = used[0]
         for number in used[1:]:
-            text = rng.choice(("{} + {}", "{} - {}", "{}*{}", "({}) / {}", "({} - {})", "{} / ({})")).format(text, number)
+            text = rng.choice(FORMS).format(text, number)
         if rng.random() < 0.3:
             place = rng.randrange(len(text) + 1)
             text = text[:place] + rng.choice("()+-*/ 0=.") + text[place + rng.randint(0, 1) :]
         try:
-            value = Fraction(eval("".join(f"Fraction({c})" if c.isdigit() else c for c in text), {"Fraction": Fraction}))
-            target = int(value)
+            target = int(value_of(text))
         except Exception:
             target = 5
         expected = Countdown(numbers, target).verify(text)
@@ -146,7 +173,8 @@ def test_task3_as_the_package_on_four_thousand_texts():
 
 
 def test_task4_entries_go_to_each_row_s_own_position():
-    store = adapters.attention.write(torch.zeros(2, 6, 3), torch.ones(2, 2, 3), torch.tensor([[0, 1], [3, 4]]))
+    position = torch.tensor([[0, 1], [3, 4]])
+    store = adapters.attention.write(torch.zeros(2, 6, 3), torch.ones(2, 2, 3), position)
     assert store[..., 0].tolist() == [[1, 1, 0, 0, 0, 0], [0, 0, 0, 1, 1, 0]]
     store = adapters.attention.write(store, torch.full((2, 1, 3), 5.0), torch.tensor([[1], [5]]))
     assert store[..., 2].tolist() == [[1, 5, 0, 0, 0, 0], [0, 0, 0, 1, 1, 5]]
@@ -154,27 +182,31 @@ def test_task4_entries_go_to_each_row_s_own_position():
 
 def test_task4_attention_as_plain_loops():
     B, T, H, W, S, rank, scale = 2, 2, 3, 5, 6, 3, 0.4
-    query, stored, position = normal(1, B, T, H, W), normal(2, B, S, W), torch.tensor([[2, 3], [4, 5]])
+    query, stored = normal(1, B, T, H, W), normal(2, B, S, W)
+    position = torch.tensor([[2, 3], [4, 5]])
     expected = torch.zeros(B, T, H, rank)
     for b in range(B):
         for t in range(T):
             seen = stored[b, : position[b, t] + 1]
             for h in range(H):
                 expected[b, t, h] = (scale * seen @ query[b, t, h]).softmax(0) @ seen[:, :rank]
-    torch.testing.assert_close(adapters.attention.attend(query, stored, position, rank, scale), expected)
+    mixed = adapters.attention.attend(query, stored, position, rank, scale)
+    torch.testing.assert_close(mixed, expected)
 
 
 def test_task4_later_entries_do_not_matter():
     query, stored, position = normal(1, 1, 1, 2, 4), normal(2, 1, 6, 4), torch.tensor([[3]])
     before = adapters.attention.attend(query, stored, position, 2, 0.5)
     stored[:, 4:] = 1e4
-    torch.testing.assert_close(adapters.attention.attend(query, stored, position, 2, 0.5), before)
+    after = adapters.attention.attend(query, stored, position, 2, 0.5)
+    torch.testing.assert_close(after, before)
 
 
 def test_task4_the_model_says_the_same_with_your_cache():
     model, tokenizer = load_checkpoint(SHIPPED)
-    prompts = [tokenizer.encode(prompt(text)) for text in ("Make 94 from 17, 6, 8.", "Reach 97 with 5, 27, 14, 3, 25.")]
-    greedy = Sampling(24, (tokenizer.end,), temperature=0.0)
+    questions = ("Make 94 from 17, 6, 8.", "Reach 97 with 5, 27, 14, 3, 25.")
+    prompts = [tokenizer.encode(prompt(text)) for text in questions]
+    greedy = Sampling(24, tokenizer.end_ids, temperature=0.0)
     expected = real_sample(model, prompts, 1, greedy)
     found = real_sample(adapters.plug_attention(model), prompts, 1, greedy)
     assert torch.equal(found.ids_BT, expected.ids_BT)
@@ -186,20 +218,23 @@ def test_task4_the_model_says_the_same_with_your_cache():
 
 def test_task5_darts_hit_the_pieces():
     logits_BV = torch.tensor([[0.5, 0.25, 0.25]]).log().expand(5, -1)
-    ids_B, logp_B = adapters.sampler.draw(logits_BV, torch.tensor([0.0, 0.49, 0.51, 0.74, 0.9999999]))
+    dart_B = torch.tensor([0.0, 0.49, 0.51, 0.74, 0.9999999])
+    ids_B, logp_B = adapters.sampler.draw(logits_BV, dart_B)
     assert ids_B.tolist() == [0, 0, 1, 1, 2]
     torch.testing.assert_close(logp_B.exp(), torch.tensor([0.5, 0.5, 0.25, 0.25, 0.25]))
 
 
 def test_task5_shares_of_many_draws():
     logits_V = normal(3, 6)
-    ids_B, _ = adapters.sampler.draw(logits_V.expand(20_000, -1), torch.rand(20_000, generator=torch.Generator().manual_seed(0)))
+    dart_B = torch.rand(20_000, generator=torch.Generator().manual_seed(0))
+    ids_B, _ = adapters.sampler.draw(logits_V.expand(20_000, -1), dart_B)
     share_V = torch.bincount(ids_B, minlength=6) / 20_000
-    torch.testing.assert_close(share_V, logits_V.softmax(-1), rtol=0, atol=0.02)  # more than 5 standard errors
+    # 0.02 is more than 5 standard errors
+    torch.testing.assert_close(share_V, logits_V.softmax(-1), rtol=0, atol=0.02)
 
 
 def scripted(script_BT):
-    """Logits for the first token and a step that makes each row say its script; counts its calls."""
+    """Logits for the first token, a step that makes each row say its script, and its calls."""
     calls = []
 
     def logits(t):
@@ -215,7 +250,9 @@ def scripted(script_BT):
 def test_task5_stops_and_limits():
     script_BT = torch.tensor([[1, 2, 0, 5, 5, 5], [3, 3, 3, 3, 3, 3], [0, 4, 4, 4, 4, 4]])
     first, step, calls = scripted(script_BT)
-    ids_BT, logp_BT, length_B, stopped_B = adapters.sampler.generate(first, step, torch.full((3, 4), 0.5), 0)
+    dart_BT = torch.full((3, 4), 0.5)
+    written = adapters.sampler.generate(first, step, dart_BT, 0)
+    ids_BT, logp_BT, length_B, stopped_B = written
     assert ids_BT.tolist() == [[1, 2, 0, 0], [3, 3, 3, 3], [0, 0, 0, 0]]
     assert length_B.tolist() == [3, 4, 1] and stopped_B.tolist() == [True, False, True]
     assert (logp_BT[0, 3:] == 0).all() and (logp_BT[2, 1:] == 0).all() and logp_BT.shape == (3, 4)
@@ -231,7 +268,8 @@ def test_task5_ends_when_all_have_stopped():
 def test_task5_log_probs_are_the_trainer_s():
     model, tokenizer = load_checkpoint(SHIPPED)
     ids = tokenizer.encode(prompt("Make 94 from 17, 6, 8."))
-    samples = adapters.sample(model, [ids], 8, Sampling(32, (tokenizer.end,)), torch.Generator().manual_seed(0))
+    settings, generator = Sampling(32, tokenizer.end_ids), torch.Generator().manual_seed(0)
+    samples = adapters.sample(model, [ids], 8, settings, generator)
     whole_BT = torch.cat([torch.tensor([ids]).expand(8, -1), samples.ids_BT], dim=1)
     with torch.no_grad():
         logp_BT = token_logp(model, whole_BT)[0][:, len(ids) - 1 :]

@@ -56,4 +56,8 @@ def document(rng: Random, lang: str) -> str:
     return render(problem.question(), ", ".join(map(str, answer)), thought)
 
 
-TASK = Task("sorting", tuple(COUNTS), sample, lambda line: Sorting(tuple(line["numbers"])), document)
+def read(line: dict) -> Sorting:
+    return Sorting(tuple(line["numbers"]))
+
+
+TASK = Task("sorting", tuple(COUNTS), sample, read, document)

@@ -12,7 +12,9 @@ def cache_numbers(kind, heads, kv_heads, head_width, kv_rank, rope_width):
 def rotate_pairs(x_C, position, base):
     a, b = x_C[0::2], x_C[1::2]
     angle = position / base ** (torch.arange(0, len(x_C), 2) / len(x_C))
-    return torch.stack([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()], dim=1).flatten()
+    first = a * angle.cos() - b * angle.sin()
+    second = a * angle.sin() + b * angle.cos()
+    return torch.stack([first, second], dim=1).flatten()
 
 
 def causal_weights(score_TS):

@@ -27,7 +27,10 @@ def kl_estimate(logp_T, ref_logp_T):
 
 def average_three_ways(loss_BT, mask_BT, max_tokens):
     sum_B, length_B = (loss_BT * mask_BT).sum(1), mask_BT.sum(1)
-    return (sum_B / length_B).mean(), sum_B.sum() / length_B.sum(), sum_B.sum() / (len(sum_B) * max_tokens)
+    grpo = (sum_B / length_B).mean()
+    dapo = sum_B.sum() / length_B.sum()
+    dr_grpo = sum_B.sum() / (len(sum_B) * max_tokens)
+    return grpo, dapo, dr_grpo
 
 
 def response_ratio(logp_T, old_logp_T, mask_T):

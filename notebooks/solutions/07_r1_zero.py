@@ -13,7 +13,8 @@ def signal(reward_PG):
 
 def search(hit_rate, most):
     solved = 1 - (1 - hit_rate) ** most
-    return solved, solved / hit_rate  # each attempt hits with hit_rate, so hits = hit_rate * attempts
+    attempts = solved / hit_rate  # each attempt hits with hit_rate, so hits = hit_rate * attempts
+    return solved, attempts
 
 
 def repeats(attempts):

@@ -24,5 +24,5 @@ def gap(trainer_BT, sampler_BT, mask_BT):
 
 
 def load_max(chosen_LN, experts):
-    share_LE = torch.stack([torch.bincount(chosen_N, minlength=experts) / len(chosen_N) for chosen_N in chosen_LN])
-    return experts * share_LE.max()
+    count_LE = torch.stack([torch.bincount(chosen_N, minlength=experts) for chosen_N in chosen_LN])
+    return experts * count_LE.max() / chosen_LN.shape[1]

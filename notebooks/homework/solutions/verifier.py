@@ -1,15 +1,22 @@
-"""Task 3, solved: a recursive-descent reader. Each function takes a place in the tokens and returns (value, next place)."""
+"""Task 3, solved: a recursive-descent reader.
+
+Each function takes a place in the tokens and returns (value, next place).
+"""
 
 import re
 from fractions import Fraction
 
 
 def verify(numbers, target, answer):
-    if not isinstance(answer, str) or len(answer) > 256 or not re.fullmatch(r"[0-9+\-*/() ]+", answer):
+    if not isinstance(answer, str) or len(answer) > 256:
+        return False
+    if not re.fullmatch(r"[0-9+\-*/() ]+", answer):
         return False
     tokens = re.findall(r"[0-9]+|[^ ]", answer)
     used = [token for token in tokens if token.isdigit()]
-    if any(token[0] == "0" and token != "0" for token in used) or sorted(map(int, used)) != sorted(numbers):
+    if any(token[0] == "0" and token != "0" for token in used):
+        return False
+    if sorted(map(int, used)) != sorted(numbers):
         return False
     try:
         value, place = _sum(tokens, 0, 0)
