@@ -6,10 +6,10 @@
 import random
 from fractions import Fraction
 
-import adapters
 import pytest
 import torch
 
+import adapters
 import minir1
 from minir1.checkpoint import load_checkpoint
 from minir1.config import RLConfig
@@ -86,7 +86,7 @@ def test_task2_value_and_gradient_as_the_package():
         logp_BT, old_BT, adv_B, mask_BT = batch(seed)
         total = Total(int(mask_BT.sum()), 4)
         found = []
-        for loss in (mine, lambda *a: real_loss(*a, total, RLConfig())[0]):
+        for loss in (mine, lambda *a, total=total: real_loss(*a, total, RLConfig())[0]):
             leaf = logp_BT.clone().requires_grad_()
             value = loss(leaf, old_BT, adv_B, mask_BT)
             value.backward()

@@ -11,9 +11,9 @@ import json
 import sys
 from pathlib import Path
 
-import adapters
 from matplotlib.figure import Figure
 
+import adapters
 from minir1.checkpoint import load_checkpoint
 from minir1.config import Config, RLConfig, UserError, replace
 from minir1.console import errors

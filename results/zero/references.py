@@ -7,9 +7,8 @@ from minir1.config import Habits
 from minir1.corpus.mixture import sample_text
 from minir1.corpus.writers.plain import write_trace
 from minir1.experiments.tables.problems import held_out
+from minir1.measure.baselines import lookahead, perfect_writer
 from minir1.measure.evaluator import many_problems
-from minir1.measure.baselines import lookahead
-from minir1.measure.baselines import perfect_writer
 from minir1.presets import PRESETS
 from minir1.tasks.countdown import sample
 from minir1.tokenizer import Tokenizer
