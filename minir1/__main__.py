@@ -8,83 +8,40 @@ from minir1.console.errors import guard
 
 # command: (module, function, one line of help); imported only when asked for
 COMMANDS = {
-    "evaluate": (
-        "minir1.measure.evaluate",
-        "main",
-        "score a checkpoint, or answers from elsewhere, on a problem file",
-    ),
+    "evaluate": ("minir1.measure.evaluate", "main",
+        "score a checkpoint, or answers from elsewhere, on a problem file"),
     "play": ("minir1.play.command", "main", "ask a checkpoint in the terminal and watch it think"),
-    "report": (
-        "minir1.report.command",
-        "main",
-        "plots, a page and the result of a run, or of several",
-    ),
-    "corpus": (
-        "minir1.measure.behaviours",
-        "main_corpus",
-        "measure the habits in the pretraining corpus",
-    ),
-    "failures": (
-        "minir1.experiments.failures.command",
-        "main",
-        "known ways to break R1-Zero, each run beside its fix",
-    ),
-    "bench": (
-        "minir1.experiments.bench.command",
-        "main",
-        "measure speed beside others and beside the machine's limits",
-    ),
-    "study": (
-        "minir1.experiments.studies.command",
-        "main",
-        "controls, habits, ablations: variants of the default run, with bands over seeds",
-    ),
-    "golden": (
-        "minir1.report.golden",
-        "main",
-        "is a run as it should be? its curves beside those of known-good runs",
-    ),
-    "tables": (
-        "minir1.experiments.tables.command",
-        "main",
-        "a policy's results beside the published ones, and what they cost",
-    ),
-    "evolution": (
-        "minir1.experiments.evolution.command",
-        "main",
-        "how a policy changed over RL, beside what its base has read",
-    ),
-    "hack": (
-        "minir1.experiments.hacking.command",
-        "main",
-        "optimise a learned reward for too long, and look",
-    ),
-    "calculator": (
-        "minir1.experiments.calculator.command",
-        "main",
-        "teach a checkpoint to call a calculator while it thinks",
-    ),
+    "report": ("minir1.report.command", "main",
+        "plots, a page and the result of a run, or of several"),
+    "corpus": ("minir1.measure.behaviours", "main_corpus",
+        "measure the habits in the pretraining corpus"),
+    "failures": ("minir1.experiments.failures.command", "main",
+        "known ways to break R1-Zero, each run beside its fix"),
+    "bench": ("minir1.experiments.bench.command", "main",
+        "measure speed beside others and beside the machine's limits"),
+    "study": ("minir1.experiments.studies.command", "main",
+        "controls, habits, ablations: variants of the default run, with bands over seeds"),
+    "golden": ("minir1.report.golden", "main",
+        "is a run as it should be? its curves beside those of known-good runs"),
+    "tables": ("minir1.experiments.tables.command", "main",
+        "a policy's results beside the published ones, and what they cost"),
+    "evolution": ("minir1.experiments.evolution.command", "main",
+        "how a policy changed over RL, beside what its base has read"),
+    "hack": ("minir1.experiments.hacking.command", "main",
+        "optimise a learned reward for too long, and look"),
+    "calculator": ("minir1.experiments.calculator.command", "main",
+        "teach a checkpoint to call a calculator while it thinks"),
     "teach": ("minir1.run.teach", "main", "let a base read on about a new task"),
-    "pack": (
-        "minir1.hub.pack",
-        "main",
-        "write a checkpoint at a quarter of its size, to be shipped",
-    ),
+    "pack": ("minir1.hub.pack", "main",
+        "write a checkpoint at a quarter of its size, to be shipped"),
     "export": ("minir1.hub.export", "main", "write a checkpoint as a Hugging Face directory"),
 }
 
 
 def usage() -> str:
-    lines = [f"  {name:<11}{help}" for name, (_, _, help) in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: minir1 COMMAND ...",
-            "",
-            *lines,
-            "",
-            "minir1 COMMAND --help says more; train_zero.py trains.",
-        ]
-    )
+    commands = [f"  {name:<11}{help}" for name, (_, _, help) in COMMANDS.items()]
+    end = "minir1 COMMAND --help says more; train_zero.py trains."
+    return "\n".join(["usage: minir1 COMMAND ...", "", *commands, "", end])
 
 
 def dispatch(arguments: list[str]) -> int | None:

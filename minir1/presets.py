@@ -1,7 +1,7 @@
 """The presets: cpu (a laptop), gpu (one card from Ampere on), best (the same, longer), t4 (a free
 Colab), smoke (for tests).
 
-`cpu` and `t4` start from shipped bases that have read the plain writers of minir1/tasks. Most
+`cpu` and `t4` start from shipped bases that have read the plain writers of corpus/writers. Most
 thoughts that `gpu` and `best` read are by goal-directed writers (corpus/writers/goal_directed.py),
 their sums by careful ones (corpus/writers/careful_sums.py). And a well-formed wrong answer earns
 them nothing: where a whole group fails, form alone would decide the advantages, divided by the
@@ -31,51 +31,29 @@ _GPU = Config(
     from_scratch=True,
     compile=True,
     model=ModelConfig(
-        vocab_size=768,
-        width=256,
-        layers=6,
-        heads=8,
-        kv_rank=96,
-        nope_width=32,
-        rope_width=16,
-        value_width=48,
-        dense_width=768,
-        experts=8,
-        top_k=2,
-        expert_width=160,
-        positions=1280,
+        vocab_size=768, width=256, layers=6, heads=8, kv_rank=96, nope_width=32, rope_width=16,
+        value_width=48, dense_width=768, experts=8, top_k=2, expert_width=160, positions=1280,
     ),
     corpus=CorpusConfig(
-        countdown="3to4",
-        vocab_size=768,
-        writer="goal_directed",
-        sums="careful_sums",
-        direct=0.4,
-        pairs=0.1,
-        arithmetic_direct=0.5,
+        countdown="3to4", vocab_size=768, writer="goal_directed", sums="careful_sums", direct=0.4,
+        pairs=0.1, arithmetic_direct=0.5,
         habits=Habits(systematic=0.9, persistence=0.5, most_attempts=130),
     ),
     pretrain=PretrainConfig(tokens=170_000_000, batch_tokens=65_536, row_tokens=1024),
     rl=RLConfig(
-        steps=240,
-        prompts=64,
-        group_size=16,
-        max_tokens=1024,
-        early_tokens=512,
-        recompute=True,
-        train_tokens=262_144,
-        format_reward=0.0,
+        steps=240, prompts=64, group_size=16, max_tokens=1024, early_tokens=512, recompute=True,
+        train_tokens=262_144, format_reward=0.0,
         tasks=(
-            "countdown:3to4=0.42",
-            "countdown:sos4=0.4",
-            "arithmetic:5d+=0.06",
-            "arithmetic:5d-=0.06",
-            "arithmetic:2dx=0.06",
+            "countdown:3to4=0.42", "countdown:sos4=0.4",
+            "arithmetic:5d+=0.06", "arithmetic:5d-=0.06", "arithmetic:2dx=0.06",
         ),
     ),
     eval=EvalConfig(
         problems=2048, validation=512, arithmetic=512, many=512, answer_only_steps=240, batch=2048
     ),
+)
+_PUZZLES = (
+    "countdown:3to4=0.2", "countdown:sos4=0.25", "countdown:rg-easy=0.22", "countdown:rg-hard=0.1",
 )
 _SUMS = tuple(f"arithmetic:{kind}={0.05 if kind == '2dx' else 0.02}" for kind in GPT3_TASKS)
 _BEST = replace(
@@ -84,61 +62,61 @@ _BEST = replace(
     model=replace(_GPU.model, positions=2176),
     corpus=replace(_GPU.corpus, countdown="3to4,3to4,rg-easy,rg-easy,rg-hard"),
     pretrain=replace(_GPU.pretrain, tokens=900_000_000, batch_tokens=131_072, row_tokens=2048),
-    rl=replace(
-        _GPU.rl, max_tokens=2048, early_tokens=768,
-        tasks=("countdown:3to4=0.2", "countdown:sos4=0.25", "countdown:rg-easy=0.22", "countdown:rg-hard=0.1", *_SUMS),
-    ),
+    rl=replace(_GPU.rl, max_tokens=2048, early_tokens=768, tasks=_PUZZLES + _SUMS),
     eval=replace(_GPU.eval, answer_only_steps=0),
-)  # fmt: skip
-PRESETS = {
-    "cpu": Config(),
-    "gpu": _GPU,
-    "best": _BEST,
-    "t4": replace(
-        _GPU, preset="t4", dtype="float16", kernels="portable", from_scratch=False, base="base-gpu.pt",
-        # what base-gpu.pt has read
-        corpus=CorpusConfig(countdown="3to4", vocab_size=768, pairs=0.15),
-        rl=replace(_GPU.rl, train_tokens=32_768, format_reward=0.1), eval=replace(_GPU.eval, problems=1024, batch=1024),
+)
+_T4 = replace(
+    _GPU,
+    preset="t4",
+    dtype="float16",
+    kernels="portable",
+    from_scratch=False,
+    base="base-gpu.pt",
+    corpus=CorpusConfig(countdown="3to4", vocab_size=768, pairs=0.15),  # what this base has read
+    rl=replace(_GPU.rl, train_tokens=32_768, format_reward=0.1),
+    eval=replace(_GPU.eval, problems=1024, batch=1024),
+)
+_SMOKE = Config(
+    preset="smoke",
+    from_scratch=True,
+    model=ModelConfig(
+        width=32, layers=2, heads=2, kv_rank=16, nope_width=8, value_width=16, dense_width=64,
+        expert_width=32,
     ),
-    "smoke": Config(
-        preset="smoke",
-        from_scratch=True,
-        model=ModelConfig(width=32, layers=2, heads=2, kv_rank=16, nope_width=8, value_width=16, dense_width=64, expert_width=32),
-        corpus=CorpusConfig(shard_tokens=20_000, workers=1),
-        pretrain=PretrainConfig(tokens=40_000, batch_tokens=4096, row_tokens=256, checkpoint_every=3),
-        rl=RLConfig(steps=4, prompts=4, group_size=4, max_tokens=48, evaluate_every=2, checkpoint_every=2),
-        eval=EvalConfig(problems=16, validation=8, many=4, answer_only_steps=2),
+    corpus=CorpusConfig(shard_tokens=20_000, workers=1),
+    pretrain=PretrainConfig(tokens=40_000, batch_tokens=4096, row_tokens=256, checkpoint_every=3),
+    rl=RLConfig(
+        steps=4, prompts=4, group_size=4, max_tokens=48, evaluate_every=2, checkpoint_every=2
     ),
-}  # fmt: skip
+    eval=EvalConfig(problems=16, validation=8, many=4, answer_only_steps=2),
+)
+PRESETS = {"cpu": Config(), "gpu": _GPU, "best": _BEST, "t4": _T4, "smoke": _SMOKE}
 
 
 def check(config: Config) -> Config:
     """Raises UserError for settings that cannot work together."""
-    model, rl = config.model, config.rl
+    model, corpus, rl = config.model, config.corpus, config.rl
+    puzzles, languages = set(corpus.countdown.split(",")), set(corpus.languages)
     rules = {
-        f"--corpus.countdown is one of {', '.join(DISTRIBUTIONS)}": set(
-            config.corpus.countdown.split(",")
-        )
-        <= set(DISTRIBUTIONS),
-        f"--corpus.writer is one of {', '.join(WRITERS)}": config.corpus.writer in WRITERS,
-        f"--corpus.sums is one of {', '.join(SUMS)}": config.corpus.sums in SUMS,
+        f"--corpus.countdown is one of {', '.join(DISTRIBUTIONS)}": puzzles <= set(DISTRIBUTIONS),
+        f"--corpus.writer is one of {', '.join(WRITERS)}": corpus.writer in WRITERS,
+        f"--corpus.sums is one of {', '.join(SUMS)}": corpus.sums in SUMS,
         "--model.attention is mla or gqa": model.attention in ("mla", "gqa"),
-        "--model.top_k cannot exceed --model.experts": model.top_k <= model.experts
-        or not model.experts,
-        "--corpus.vocab_size lies between 257 and 1024": 256 < config.corpus.vocab_size <= 1024,
-        "--corpus.languages is en, zh or en,zh": bool(config.corpus.languages)
-        and set(config.corpus.languages) <= {"en", "zh"},
+        "--model.top_k cannot exceed --model.experts":
+            model.top_k <= model.experts or not model.experts,
+        "--corpus.vocab_size lies between 257 and 1024": 256 < corpus.vocab_size <= 1024,
+        "--corpus.languages is en, zh or en,zh": set() < languages <= {"en", "zh"},
         f"unknown --rl.loss {rl.loss!r}": rl.loss in ("grpo", "dr_grpo", "dapo", "gspo", "cispo"),
         "--pretrain.optimizer is muon or adamw": config.pretrain.optimizer in ("muon", "adamw"),
         "--rl.average is token or response": rl.average in ("token", "response"),
         "--rl.scale is group or none": rl.scale in ("group", "none"),
-        "--rl.group_size must be at least 2: an advantage compares with the group": rl.group_size
-        >= 2,
-        "--rl.prompts must be a multiple of --rl.minibatches": rl.minibatches >= 1
-        and rl.prompts % rl.minibatches == 0,
+        "--rl.group_size must be at least 2: an advantage compares with the group":
+            rl.group_size >= 2,
+        "--rl.prompts must be a multiple of --rl.minibatches":
+            rl.minibatches >= 1 and rl.prompts % rl.minibatches == 0,
         "--rl.temperature must be above 0": rl.temperature > 0,
-        "--rl.max_tokens plus a prompt of 128 must fit in --model.positions": rl.max_tokens + 128
-        <= model.positions,
+        "--rl.max_tokens plus a prompt of 128 must fit in --model.positions":
+            rl.max_tokens + 128 <= model.positions,
     }
     for message, holds in rules.items():
         if not holds:
