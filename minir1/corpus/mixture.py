@@ -21,7 +21,7 @@ import numpy as np
 from minir1.config import CorpusConfig, Habits
 from minir1.corpus.writers import plain
 from minir1.tasks import arithmetic, countdown
-from minir1.tasks.countdown import DISTRIBUTIONS, Countdown, split_of
+from minir1.tasks.countdown import DISTRIBUTIONS, Countdown, Step, split_of
 from minir1.tokenizer import TextCodec, Tokenizer
 from minir1.transcript import BEGIN, END, render
 
@@ -35,42 +35,45 @@ def document(rng: Random, config: CorpusConfig) -> str:
     draw -= config.share_arithmetic
     if draw < 0:
         return arithmetic_document(rng, config, lang)
-    return (
-        equations_document(rng, config)
-        if draw < config.share_equations
-        else general_document(rng, lang)
-    )
+    if draw < config.share_equations:
+        return equations_document(rng, config)
+    return general_document(rng, lang)
 
 
 def countdown_document(rng: Random, config: CorpusConfig, lang: str) -> str:
-    """A puzzle answered at once (often wrongly), or with thinking that tries, checks, retries or
+    """A puzzle answered at once, often wrongly, or with thinking: it tries, checks, retries or
     gives up.
     """
+    habits: Habits = config.habits_zh if lang == "zh" else config.habits
+    problem, plan = _puzzle(rng, config, lang)
+    numbers, target = problem.numbers, problem.target
+    if rng.random() < config.direct:
+        steps = plan or plain.random_attempt(rng, numbers)
+        return render(problem.question(), countdown.compose(numbers, steps))
+    trace = writer(config.writer).write_trace(rng, numbers, target, habits, lang, plan)
+    return render(problem.question(), trace.answer, trace.thought)
+
+
+def _puzzle(rng: Random, config: CorpusConfig, lang: str) -> tuple[Countdown, list[Step] | None]:
+    """A puzzle of the training split and, for some, a solution. The others may have none."""
     names = config.countdown.split(",")
     kind = DISTRIBUTIONS[rng.choice(names) if len(names) > 1 else names[0]]
-    habits: Habits = config.habits_zh if lang == "zh" else config.habits
     while True:
         count, target = rng.choice(kind.counts), rng.randint(*kind.targets)
-        count, plan = 2 if rng.random() < config.pairs else count, None
+        count = 2 if rng.random() < config.pairs else count
         if count == 2 or rng.random() < config.solved:
             # pairs are what is left before a last step: larger numbers too
-            highest = kind.highest * (3 if count == 2 else 1)
+            highest = 3 * kind.highest if count == 2 else kind.highest
             planned = plain.planned_attempt(rng, count, highest, target)
             if planned is None:
                 continue
             numbers, plan = planned
         else:
+            plan = None
             numbers = tuple(1 + int(rng.random() * kind.highest) for _ in range(count))
         problem = Countdown(numbers, target, lang)
         if problem.split() == "train":
-            break
-    if rng.random() < config.direct:
-        return render(
-            problem.question(),
-            countdown.compose(numbers, plan or plain.random_attempt(rng, numbers)),
-        )
-    trace = writer(config.writer).write_trace(rng, numbers, target, habits, lang, plan)
-    return render(problem.question(), trace.answer, trace.thought)
+            return problem, plan
 
 
 def writer(name: str) -> ModuleType:
@@ -79,16 +82,16 @@ def writer(name: str) -> ModuleType:
 
 
 def arithmetic_document(rng: Random, config: CorpusConfig, lang: str) -> str:
-    problem, parts = arithmetic.sample_with_parts(
-        rng, arithmetic.KINDS[int(rng.random() * len(arithmetic.KINDS))], "train", lang
-    )
+    kind = arithmetic.KINDS[int(rng.random() * len(arithmetic.KINDS))]
+    problem, parts = arithmetic.sample_with_parts(rng, kind, "train", lang)
     think = None if rng.random() < config.arithmetic_direct else writer(config.sums).working(parts)
     return render(problem.question(), problem.answer, think)
 
 
 def equations_document(rng: Random, config: CorpusConfig) -> str:
     """True equations of the size that Countdown needs: where the base learns to compute."""
-    highest, lines = DISTRIBUTIONS[config.countdown.partition(",")[0]].highest, []
+    highest = DISTRIBUTIONS[config.countdown.partition(",")[0]].highest
+    lines = []
     while len(lines) < 8:
         reach = highest if rng.random() < 0.6 else 8 * highest
         x, y = 1 + int(rng.random() * reach), 1 + int(rng.random() * highest)
@@ -101,34 +104,14 @@ def equations_document(rng: Random, config: CorpusConfig) -> str:
 
 
 WORDS = {
-    "en": [
-        "sun",
-        "river",
-        "stone",
-        "apple",
-        "green",
-        "quiet",
-        "seven",
-        "paper",
-        "light",
-        "house",
-        "bird",
-        "road",
-    ],
-    "zh": [
-        "太阳",
-        "河流",
-        "石头",
-        "苹果",
-        "绿色",
-        "安静",
-        "纸张",
-        "灯光",
-        "房子",
-        "小鸟",
-        "道路",
+    "en": (
+        "sun", "river", "stone", "apple", "green", "quiet", "seven", "paper", "light", "house",
+        "bird", "road",
+    ),
+    "zh": (
+        "太阳", "河流", "石头", "苹果", "绿色", "安静", "纸张", "灯光", "房子", "小鸟", "道路",
         "雨水",
-    ],
+    ),
 }
 QUESTIONS = {
     "en": (
@@ -142,21 +125,15 @@ QUESTIONS = {
 }
 
 
+HELLO = {"en": "Hello, what shall we work on?", "zh": "你好，我们做什么？"}
+
+
 def general_document(rng: Random, lang: str) -> str:
     """Small questions of other kinds, so that the base is not a puzzle machine only."""
-    words, a, b = (
-        rng.sample(WORDS[lang], rng.randint(2, 4)),
-        rng.randrange(1000),
-        rng.randrange(1000),
-    )
+    words = rng.sample(WORDS[lang], rng.randint(2, 4))
+    a, b = rng.randrange(1000), rng.randrange(1000)
     listed = (" " if lang == "en" else "、").join(words)
-    answers = (
-        max(a, b),
-        len(words),
-        listed,
-        words[-1],
-        "Hello, what shall we work on?" if lang == "en" else "你好，我们做什么？",
-    )
+    answers = (max(a, b), len(words), listed, words[-1], HELLO[lang])
     which = rng.randrange(len(answers))
     return render(QUESTIONS[lang][which].format(a=a, b=b, w=listed), str(answers[which]))
 
@@ -188,14 +165,13 @@ def id_type(tokenizer: TextCodec) -> type:
     return np.uint16 if len(tokenizer) <= 2**16 else np.int32
 
 
-# one per worker process: its cache of pieces is worth keeping
-_tokenizer = lru_cache(2)(Tokenizer.from_text)
+_tokenizer = lru_cache(2)(Tokenizer.from_text)  # in each process: its cache is worth keeping
 
 
 def batches(
     config: CorpusConfig, tokenizer: TextCodec, seed: int, rows: int, row_tokens: int, first: int,
     count: int, run=starmap, shard=shard,
-) -> Iterator[np.ndarray]:  # fmt: skip
+) -> Iterator[np.ndarray]:
     """`count` batches `[rows, row_tokens + 1]` from batch `first` on.
 
     Neighbours share one token, documents run on. `run` writes the shards: starmap one by one,

@@ -4,45 +4,51 @@ Random attempts, some of them aimed or planned backwards from the target, and a 
 who goes through the combinations. How often each habit shows is `config.Habits`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from random import Random
 from typing import NamedTuple
 
+from minir1.config import Habits
 from minir1.tasks.countdown import Step, compose, moves, steps_of
 
 # ---------------------------------------------------------------- attempts
 
 
+def up_to(steps: list[Step], goals: Container[int]) -> list[Step]:
+    """The steps up to the first whose value is in `goals`; all of them if there is none."""
+    for count, step in enumerate(steps, 1):
+        if step.value in goals:
+            return steps[:count]
+    return steps
+
+
 def systematic_attempts(
     rng: Random | None, numbers: tuple[int, ...], target: int, seen: set, small_first=False
-) -> Iterator[tuple]:
-    """Depth first (the first step in random order or, roughly, by its value, the others in fixed
-    order), each pair of numbers that can be left once: (the steps that leave it, the number beside
-    the last value, all last steps up to one that hits). Values stay small. Small first steps first:
-    they leave the target in reach more often, so the same tokens solve more.
+) -> Iterator[tuple[list[Step], int, list[Step]]]:
+    """Depth first, each pair of numbers that can be left once.
+
+    Yields (the steps that leave it, the number beside the last value, all last steps up to one
+    that hits). Values stay small. The first step comes in random order or, roughly, by its value,
+    the others in fixed order. Small first steps leave the target in reach more often, so the same
+    tokens solve more.
     """
     options, useful = moves(numbers), range(1, max(300, 3 * target))
-    options = (
-        sorted(options, key=lambda move: move[0].value * (0.3 + rng.random()))
-        if small_first
-        else options
-    )
-    for step, left in rng.sample(options, len(options)) if rng and not small_first else options:
-        last = [s for s in steps_of(*left) if s.value in useful] if len(left) == 2 else []
-        if step.value not in useful or tuple(sorted(left)) in seen or len(left) == 2 and not last:
+    if small_first:
+        options.sort(key=lambda move: move[0].value * (0.3 + rng.random()))
+    elif rng:
+        options = rng.sample(options, len(options))
+    for step, left in options:
+        pair = tuple(sorted(left))
+        if step.value not in useful or pair in seen:
             continue
         if len(left) > 2:
-            yield from (
-                ([step, *more], n, last)
-                for more, n, last in systematic_attempts(None, left, target, seen)
-            )
-        else:
-            seen.add(tuple(sorted(left)))
-            yield (
-                [step],
-                left[0],
-                last[: next((i for i, s in enumerate(last, 1) if s.value == target), None)],
-            )
+            for more, other, last in systematic_attempts(None, left, target, seen):
+                yield [step, *more], other, last
+            continue
+        last = [s for s in steps_of(*left) if s.value in useful]
+        if last:
+            seen.add(pair)
+            yield [step], left[0], up_to(last, (target,))
 
 
 def random_attempt(rng: Random, numbers: tuple[int, ...], target: int | None = None) -> list[Step]:
@@ -78,8 +84,7 @@ def _random_step(rng: Random, x: int, y: int) -> Step:
 def planned_attempt(
     rng: Random, count: int, highest: int, target: int
 ) -> tuple[tuple[int, ...], list[Step]] | None:
-    """Numbers and steps that reach `target`, grown backwards from it: problems with a known
-    solution.
+    """Numbers and steps that reach `target`, grown backwards from it.
 
     None if a thousand tries found none (two numbers up to 30 cannot make 97).
     """
@@ -121,22 +126,12 @@ _UNDO = {"+": "-", "-": "+", "*": "/", "/": "*"}
 
 WORDS = {
     "en": {
-        "yes": ", yes",
-        "no": ", not ",
-        "none": ", no",
-        "with": ", with ",
-        "need": ", need ",
-        "make": ", make ",
-        "colon": ": ",
+        "yes": ", yes", "no": ", not ", "none": ", no", "with": ", with ", "need": ", need ",
+        "make": ", make ", "colon": ": ",
     },
     "zh": {
-        "yes": "，对",
-        "no": "，不是",
-        "none": "，不行",
-        "with": "，配",
-        "need": "，还差",
-        "make": "，先凑",
-        "colon": "：",
+        "yes": "，对", "no": "，不是", "none": "，不行", "with": "，配", "need": "，还差",
+        "make": "，先凑", "colon": "：",
     },
 }
 RETRY = {
@@ -172,26 +167,26 @@ def backward_plan(
 
 
 def write_trace(
-    rng: Random, numbers: tuple[int, ...], target: int, habits, lang: str, plan: list[Step] | None
+    rng: Random, numbers: tuple[int, ...], target: int, habits: Habits, lang: str,
+    plan: list[Step] | None,
 ) -> Trace:
-    """A chain of thought with habits at the rates of `habits` (config.Habits), and its answer.
+    """A chain of thought with habits at the rates of `habits`, and its answer.
 
-    `plan`, when given, is a known solution: it becomes the last attempt (a systematic writer has
-    none). Without it the trace ends when an attempt hits by chance, or gives up and answers with
-    its last attempt.
+    `plan` is a known solution, if there is one. It becomes the last attempt (a systematic writer
+    needs none). Without it the trace ends when an attempt hits by chance, or gives up and answers
+    with its last attempt.
     """
-    words, text, attempts = WORDS[lang], [], 0
     persistent = rng.random() < habits.persistence and habits.backtracking
     if rng.random() < habits.systematic and len(numbers) > 2:
-        return _systematic_trace(
-            rng, numbers, target, habits, lang, 0.985 if persistent else habits.backtracking
-        )
+        go_on = 0.985 if persistent else habits.backtracking
+        return _systematic_trace(rng, numbers, target, habits, lang, go_on)
     go_on = 0.95 if persistent else habits.backtracking
+    text, attempts = [], 0
     while True:
         if attempts:
-            opener, lang = _opener(rng, habits, lang)
+            opener, lang = open_line(rng, habits, lang)
             text.append(opener)
-            words = WORDS[lang]
+        words = WORDS[lang]
         attempts += 1
         stop = attempts >= habits.most_attempts or rng.random() >= go_on
         line, steps, goal = _attempt(rng, numbers, target, habits, words, plan if stop else None)
@@ -203,72 +198,79 @@ def write_trace(
             return Trace("".join(text), compose(numbers, steps), attempts, hit)
 
 
-def _opener(rng: Random, habits, lang: str) -> tuple[str, str]:
+def open_line(rng: Random, habits: Habits, lang: str) -> tuple[str, str]:
     """How a new line begins, and the language it goes on in."""
     opener = RETRY[lang][int(rng.random() * len(RETRY[lang]))]
-    return opener, {"en": "zh", "zh": "en"}[lang] if rng.random() < habits.switching else lang
+    if rng.random() < habits.switching:
+        lang = "zh" if lang == "en" else "en"
+    return opener, lang
 
 
 def _systematic_trace(
-    rng: Random, numbers: tuple[int, ...], target: int, habits, lang: str, go_on: float
+    rng: Random, numbers: tuple[int, ...], target: int, habits: Habits, lang: str, go_on: float
 ) -> Trace:
-    """Goes through the combinations one by one and looks round before the last step: what the two
-    numbers left can make.
+    """Goes through the combinations one by one. Before the last step it looks round: what can the
+    two numbers left make?
 
     "36 + 55 = 91, with 19: 110, 72, yes". With more than three numbers the attempts after one first
     step share a line: "36 + 55 = 91: 91 + 19 = 110, with 7: 117, 103, no; 91 - 19 = 72, with 7: 79,
     65, yes".
     """
-    text, attempts, head, small_first = (
-        [],
-        0,
-        None,
-        habits.small_first and rng.random() < habits.small_first,
-    )
+    text, attempts, first = [], 0, None
+    shared = len(numbers) > 3
+    small_first = habits.small_first and rng.random() < habits.small_first
     for steps, other, last in systematic_attempts(rng, numbers, target, set(), small_first):
-        hit, attempts, opener = last[-1].value == target, attempts + 1, "; "
-        if len(numbers) == 3 or steps[0] != head:
-            opener, lang = _opener(rng, habits, lang) if text else ("", lang)
-            opener += f"{steps[0]}: " if len(numbers) > 3 else ""
-        head, words = steps[0], WORDS[lang]
-        made = (
-            ", ".join(map(str, steps[len(numbers) > 3 :]))
-            + words["with"]
-            + str(other)
-            + words["colon"]
-        )
-        verdict = words["yes" if hit else "none"] if habits.verification else ""
-        text.append(opener + made + ", ".join(str(s.value) for s in last) + verdict)
+        attempts += 1
+        if shared and steps[0] == first:
+            text.append("; ")
+        else:
+            if text:
+                opener, lang = open_line(rng, habits, lang)
+                text.append(opener)
+            text.append(f"{steps[0]}: " if shared else "")
+        first, words = steps[0], WORDS[lang]
+        text.append(listed(steps[1:] if shared else steps))
+        text.append(f"{words['with']}{other}{words['colon']}{values_of(last)}")
+        hit = last[-1].value == target
+        if habits.verification:
+            text.append(words["yes" if hit else "none"])
         if hit or attempts >= habits.most_attempts or rng.random() >= go_on:
             break
     return Trace("".join(text), compose(numbers, [*steps, last[-1]]), attempts, hit)
 
 
+def listed(steps: Iterable[Step]) -> str:
+    return ", ".join(map(str, steps))
+
+
+def values_of(steps: Iterable[Step]) -> str:
+    return ", ".join(str(step.value) for step in steps)
+
+
 def _attempt(
-    rng, numbers, target, habits, words, given: list[Step] | None
+    rng: Random, numbers: tuple[int, ...], target: int, habits: Habits, words: dict[str, str],
+    plan: list[Step] | None,
 ) -> tuple[str, list[Step], int]:
-    """One attempt, `given` or made up: (its text, its steps in forward order, the value that was
-    aimed at).
-    """
+    """One attempt, `plan` or made up: (its text, its steps in order, the value aimed at)."""
     draw = rng.random()
-    if given is None and draw < habits.backward_chaining + habits.subgoals and len(numbers) > 2:
-        planned = backward_plan(rng, numbers, target)
-        if planned is not None:
-            back, last, rest = planned
-            inner = random_attempt(rng, rest, back.value if rng.random() < habits.aim else None)
-            value = inner[-1].value
-            working = ", ".join(map(str, inner))
+    if plan is None and draw < habits.backward_chaining + habits.subgoals and len(numbers) > 2:
+        backward = backward_plan(rng, numbers, target)
+        if backward is not None:
+            back, last, rest = backward
+            steps = random_attempt(rng, rest, back.value if rng.random() < habits.aim else None)
             if draw < habits.backward_chaining:
-                line = f"{back}{words['need']}{back.value}{words['colon']}{working}"
+                line = f"{back}{words['need']}{back.value}"
             else:
-                line = f"{last}{words['make']}{last.a}{words['colon']}{working}"
-            end = last if value == last.a else _replay(value, last)
-            return line, [*inner, end], back.value
-    steps = given or random_attempt(rng, numbers, target if rng.random() < habits.aim else None)
-    return ", ".join(map(str, steps)), steps, target
+                line = f"{last}{words['make']}{last.a}"
+            line += f"{words['colon']}{listed(steps)}"
+            return line, [*steps, _replay(steps[-1].value, last)], back.value
+    steps = plan or random_attempt(rng, numbers, target if rng.random() < habits.aim else None)
+    return listed(steps), steps, target
 
 
 def _replay(value: int, last: Step) -> Step:
-    """What the planned last step gives when the subgoal was missed (so that it never hits)."""
+    """What the planned last step gives with `value`: a hit only where the subgoal was met."""
+    if value == last.a:
+        return last
     result = {"+": value + last.b, "-": value - last.b, "*": value * last.b, "/": -1}[last.operator]
     return Step(value, last.operator, last.b, result)
