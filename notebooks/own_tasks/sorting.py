@@ -22,7 +22,7 @@ class Sorting:
     numbers: tuple[int, ...]
     lang: str = "en"
     id: str = ""
-    task: ClassVar[str] = __file__  # where the task is found again
+    task: ClassVar[str] = "sorting"
 
     def question(self) -> str:
         return f"Sort {', '.join(map(str, self.numbers))}."
