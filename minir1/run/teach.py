@@ -100,7 +100,7 @@ def check(arguments: argparse.Namespace, tasks: tuple[str, ...]) -> None:
     for message, holds in rules.items():
         if not holds:
             raise UserError(message)
-    for task, _, _ in parse_tasks(tasks):
+    for task, _, _ in parse_tasks(tasks, "--tasks"):
         if find_task(task).document is None:
             raise UserError(f"{task} has no document(rng, lang): there is nothing to read about it")
     check_writable(arguments.out)

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module, util
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import Protocol, runtime_checkable
-from zlib import crc32
 
 from minir1.config import UserError
 
@@ -21,7 +21,7 @@ from minir1.config import UserError
 class Problem(Protocol):
     """What is put to a model. Immutable; the same content is the same problem."""
 
-    task: str  # the name of its task
+    task: str  # the name of its Task
     lang: str  # "en" or "zh"
     id: str  # of a line in a file; "" elsewhere
 
@@ -58,6 +58,7 @@ class Task:
     references: Mapping[str, Callable[..., dict]] = field(default_factory=dict)
 
 
+SPLITS = ("train", "validation", "test")
 GENERAL = ("fact", "self", "instruction", "json", "dialogue", "decline")
 SHIPPED = {
     "countdown": "minir1.tasks.countdown",
@@ -69,7 +70,7 @@ _registry: dict[str, Task] = {}
 
 
 def register(task: Task) -> None:
-    """Add a task, or put it in the place of the one of the same name."""
+    """Add a task, or put it in the place of the one of that name."""
     _registry[task.name] = task
 
 
@@ -81,12 +82,12 @@ def complete(name: str, **parts) -> None:
 def find_task(name: str) -> Task:
     """A task by its name or by the path of a Python file. Raises UserError if there is none.
 
-    It is loaded when it is asked for, so that processes which are spawned know it, too.
+    It is loaded when it is asked for, so that spawned processes find it, too.
     """
     if name.endswith(".py"):
         name = str(Path(name).resolve())
         if name not in _registry:
-            _registry[name] = _task_of_file(Path(name))
+            _registry[name] = _task_of_file(name)
     elif name not in _registry and name in SHIPPED:
         for task in import_module(SHIPPED[name]).TASKS:
             _registry.setdefault(task.name, task)
@@ -95,24 +96,43 @@ def find_task(name: str) -> Task:
     return _registry[name]
 
 
-def _task_of_file(path: Path) -> Task:
-    if not path.is_file():
+def _task_of_file(path: str) -> Task:
+    if not Path(path).is_file():
         raise UserError(f"no task file {path}")
-    name = f"minir1_task_{path.stem}_{crc32(str(path).encode()):08x}"  # alike in every process
-    spec = util.spec_from_file_location(name, path)
-    sys.modules[name] = module = util.module_from_spec(spec)  # so that its problems can be pickled
     try:
-        spec.loader.exec_module(module)
+        task = getattr(import_module(FROM_FILE + path.encode().hex()), "TASK", None)
     except Exception as fault:
         raise UserError(f"{path}: {type(fault).__name__}: {fault}") from fault
-    if not isinstance(getattr(module, "TASK", None), Task):
+    if not isinstance(task, Task):
         raise UserError(f"{path} has no TASK = minir1.tasks.Task(...)")
-    register(module.TASK)
-    return module.TASK
+    if task.name in _registry or task.name in SHIPPED:
+        raise UserError(f"{path}: there is another task {task.name!r}; choose another name")
+    register(task)
+    return task
+
+
+FROM_FILE = "minir1_task_"  # and the path, in hexadecimal digits: the name of a file's module
+
+
+class _TaskFiles:
+    """Lets any process import a task's module by its name, as pickle does with its problems."""
+
+    @staticmethod
+    def find_spec(name: str, path=None, target=None):
+        if not name.startswith(FROM_FILE):
+            return None
+        file = bytes.fromhex(name.removeprefix(FROM_FILE)).decode()
+        return util.spec_from_file_location(name, file)
+
+
+sys.meta_path.append(_TaskFiles)
 
 
 def problem_from_json(line: dict) -> Problem:
-    """Raises ValueError with a reason for anything that is not a problem."""
+    """Raises ValueError with a reason for anything that is not a problem.
+
+    "task" is the name of a task, or the path of a task's file, which is run.
+    """
     if not isinstance(line, dict):
         raise ValueError("not a JSON object")
     name, lang = line.get("task"), line.get("lang", "en")
@@ -128,36 +148,46 @@ def problem_from_json(line: dict) -> Problem:
 # ---------------------------------------------------------------- mixtures
 
 
-def parse_tasks(tasks: tuple[str, ...]) -> list[tuple[str, str, float]]:
-    """("countdown:3to4=0.8", "mine.py:easy=0.2", ...) as (task, kind, share). Raises UserError.
+def parse_tasks(
+    tasks: tuple[str, ...], flag: str = "--rl.tasks"
+) -> list[tuple[str, str, float]]:
+    """("countdown:3to4=0.8", "mine.py:easy=0.2", ...) as (task, kind, share).
 
     The last colon separates the kind, so that paths may hold others; "file:" takes a whole path.
+    Raises UserError, which begins with `flag`.
     """
-    return [_parse_task(text) for text in tasks]
+    parsed = []
+    for text in tasks:
+        try:
+            parsed.append(_parse_task(text))
+        except UserError as fault:
+            raise UserError(f"{flag}: {fault}") from None
+    return parsed
 
 
 def _parse_task(text: str) -> tuple[str, str, float]:
     name, equals, share = text.rpartition("=")
-    name = name if equals else text
-    task, _, kind = name.partition(":") if name.startswith("file:") else name.rpartition(":")
-    if name.endswith(".py") or not task:
-        task, kind = name, ""
+    name, share = (name, share) if equals else (text, "1")
     try:
-        weight = float(share) if equals else 1.0
+        weight = float(share)
     except ValueError:
-        say = f"--rl.tasks: {text!r} should read like countdown:3to4=0.8"
-        raise UserError(say) from None
+        weight = -1.0
+    if not 0 <= weight < inf:
+        raise UserError(f"{text!r} should read like countdown:3to4=0.8")
+    if name.startswith("file:"):
+        task, kind = "file", name.removeprefix("file:")
+        for split in SPLITS:  # a file that will not do is told at once
+            find_task(task).sample(Random(0), kind, split, "en")
+        return task, kind, weight
+    task, _, kind = name.rpartition(":")
+    if name.endswith(".py"):
+        task, kind = name, find_task(name).kinds[0]
     try:
-        kinds = find_task(task).kinds
+        kinds = find_task(task or name).kinds
     except UserError as fault:
-        raise UserError(f"--rl.tasks: no task {name!r}; {fault}") from None
-    if task == "file":
-        find_task(task).sample(Random(0), kind, "train", "en")  # a wrong path is told at once
-    elif not kind and task.endswith(".py"):
-        kind = kinds[0]
-    elif kind not in kinds:
-        say = f"no task {name!r}; there are {task}:{'|'.join(kinds)}"
-        raise UserError(f"--rl.tasks: {say}")
+        raise UserError(str(fault).replace(repr(task), repr(name))) from None
+    if kind not in kinds or not task:
+        raise UserError(f"no task {name!r}; there are {task or name}:{'|'.join(kinds)}")
     return task, kind, weight
 
 

@@ -41,24 +41,17 @@ class Arithmetic:
 
     def verify(self, answer: str) -> bool:
         """True if `answer` is exactly the right integer, spaces around it aside."""
-        return (
-            isinstance(answer, str)
-            and len(answer) <= 64
-            and _integer(answer.strip(" ")) == self.answer
-        )
+        if not isinstance(answer, str) or len(answer) > 64:
+            return False
+        return _integer(answer.strip(" ")) == self.answer
 
     def split(self) -> str:
         return split_of("arithmetic " + (self.key or self.text))
 
     def to_json(self) -> dict:
-        key = {"key": self.key} if self.key else {}
-        return {
-            "id": self.id,
-            "task": self.task,
-            "lang": self.lang,
-            "question": self.text,
-            "answer": self.answer,
-        } | key
+        line = {"id": self.id, "task": self.task, "lang": self.lang}
+        line |= {"question": self.text, "answer": self.answer}
+        return line | ({"key": self.key} if self.key else {})
 
     @classmethod
     def from_json(cls, line: dict) -> "Arithmetic":
@@ -68,11 +61,8 @@ class Arithmetic:
             raise ValueError('"question" must be a text')
         if isinstance(answer, bool) or _integer(str(answer).strip()) is None:
             raise ValueError('"answer" must be an integer, as a text')
-        lang, id, key = (
-            str(line.get(name, default))
-            for name, default in (("lang", "en"), ("id", ""), ("key", ""))
-        )
-        return cls(question, str(answer).strip(), lang, id, key)
+        lang, id, key = line.get("lang", "en"), line.get("id", ""), line.get("key", "")
+        return cls(question, str(answer).strip(), str(lang), str(id), str(key))
 
 
 def _integer(text: str) -> str | None:

@@ -1,8 +1,7 @@
 """Countdown: use every number exactly once with + - * / to reach the target.
 
-A problem is data. This module samples problems from named distributions, words the
-question, verifies an answer exactly, and writes the traces (chains of thought) from which
-the base model learns its habits.
+A problem is data. This module samples problems from named distributions, words the question,
+verifies an answer exactly, and finds solutions. What a base reads about it: minir1/corpus.
 
 >>> problem = Countdown((19, 36, 55, 7), 65)
 >>> problem.verify("55 + 36 - 19 - 7")
@@ -71,11 +70,7 @@ def evaluate(text: str) -> tuple[Fraction, list[int]] | None:
     >>> evaluate("(3 + 5) / 4")
     (Fraction(2, 1), [3, 5, 4])
     """
-    if (
-        not isinstance(text, str)
-        or len(text) > 256
-        or re.fullmatch(r"[0-9+\-*/() ]+", text) is None
-    ):
+    if not isinstance(text, str) or len(text) > 256 or not re.fullmatch(r"[0-9+\-*/() ]+", text):
         return None
     tokens = re.findall(r"[0-9]+|[^ ]", text)
     numbers = [t for t in tokens if t.isdigit()]
@@ -122,9 +117,7 @@ _LONG = "Using the numbers {n}, make an expression that equals {t}."
 QUESTIONS = {
     "en": ("Use {n} to make {t}.", "Make {t} from {n}.", _LONG, "Reach {t} with {n}."),
     "zh": (
-        "用{n}算出{t}。",
-        "请用{n}得到{t}。",
-        "用数字{n}写一个等于{t}的算式。",
+        "用{n}算出{t}。", "请用{n}得到{t}。", "用数字{n}写一个等于{t}的算式。",
         "{n}怎样算出{t}？",
     ),
 }
@@ -148,47 +141,39 @@ class Countdown:
     def verify(self, answer: str) -> bool:
         """True if `answer` is one expression that uses each number once and equals the target."""
         result = evaluate(answer)
-        return (
-            result is not None
-            and result[0] == self.target
-            and Counter(result[1]) == Counter(self.numbers)
-        )
+        if result is None:
+            return False
+        value, numbers = result
+        return value == self.target and Counter(numbers) == Counter(self.numbers)
 
     def split(self) -> str:
         """By the sorted numbers alone: no target variant of a held-out puzzle leaks."""
         return split_of("countdown " + " ".join(map(str, sorted(self.numbers))))
 
     def to_json(self) -> dict:
-        return {
-            "id": self.id,
-            "task": self.task,
-            "lang": self.lang,
-            "numbers": list(self.numbers),
-            "target": self.target,
-        }
+        line = {"id": self.id, "task": self.task, "lang": self.lang}
+        return line | {"numbers": list(self.numbers), "target": self.target}
 
     @classmethod
     def from_json(cls, line: dict) -> "Countdown":
         """Raises ValueError with a reason if a field is missing or of the wrong kind."""
         numbers, target = line.get("numbers"), line.get("target")
-        whole = lambda value: isinstance(value, int) and not isinstance(value, bool)  # noqa: E731
-        if (
-            not isinstance(numbers, list)
-            or not numbers
-            or not all(whole(n) and n >= 0 for n in numbers)
-        ):
+        if not isinstance(numbers, list) or not numbers or not all(map(_is_count, numbers)):
             raise ValueError('"numbers" must be a list of non-negative integers')
-        if not whole(target):
+        if type(target) is not int:  # True is an int, too
             raise ValueError('"target" must be an integer')
         return cls(tuple(numbers), target, line.get("lang", "en"), str(line.get("id", "")))
+
+
+def _is_count(value) -> bool:
+    return type(value) is int and value >= 0
 
 
 def sample(rng: Random, name: str = "3to4", split: str = "train", lang: str = "en") -> Countdown:
     """One solvable problem of a named distribution, restricted to a split.
 
     Raises ValueError for an unknown name. Targets stay uniform: the target is drawn first, then
-    numbers are redrawn until it can be reached (except by_expression, which is reasoning-gym's
-    way).
+    numbers are redrawn until it can be reached (except by_expression: reasoning-gym's way).
     """
     if name not in DISTRIBUTIONS:
         raise ValueError(f"unknown distribution {name!r}; choose from {', '.join(DISTRIBUTIONS)}")
@@ -246,12 +231,12 @@ def steps_of(x: int, y: int) -> list[Step]:
 
 def moves(numbers: tuple[int, ...]) -> list[tuple[Step, tuple[int, ...]]]:
     """Every step on two of the numbers, with the numbers that it leaves."""
-    found = []
+    moves = []
     for i in range(len(numbers)):
         for j in range(i):
             rest = numbers[:j] + numbers[j + 1 : i] + numbers[i + 1 :]
-            found += [(step, (*rest, step.value)) for step in steps_of(numbers[i], numbers[j])]
-    return found
+            moves += [(step, (*rest, step.value)) for step in steps_of(numbers[i], numbers[j])]
+    return moves
 
 
 def solve(numbers: tuple[int, ...], target: int) -> list[Step] | None:
@@ -259,9 +244,9 @@ def solve(numbers: tuple[int, ...], target: int) -> list[Step] | None:
     if len(numbers) == 2:
         return next(([step] for step in steps_of(*numbers) if step.value == target), None)
     for step, left in moves(numbers):
-        found = solve(left, target)
-        if found is not None:
-            return [step, *found]
+        rest = solve(left, target)
+        if rest is not None:
+            return [step, *rest]
     return [] if numbers == (target,) else None
 
 

@@ -15,10 +15,9 @@ from random import Random
 from typing import ClassVar
 
 from minir1.config import UserError
-from minir1.tasks import Task
+from minir1.tasks import SPLITS, Task, problem_from_json
 from minir1.tasks.countdown import split_of
 
-SPLITS = ("train", "validation", "test")
 _NUMBER = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30}|/[0-9]{1,30})?")
 
 
@@ -87,9 +86,8 @@ def read_file(path: str) -> dict[str, list[Line]]:
             continue
         try:
             line = json.loads(text)
-            if not isinstance(line, dict):
-                raise ValueError("not a JSON object")
-            problem = Line.from_json({"id": str(i)} | line)
+            known = isinstance(line, dict)
+            problem = problem_from_json({"id": str(i), **line, "task": "file"} if known else line)
         except (ValueError, RecursionError) as fault:
             raise UserError(f"{path}: line {i}: {fault}") from None
         problems[problem.split()].append(problem)

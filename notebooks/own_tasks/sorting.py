@@ -1,10 +1,5 @@
-"""A task of one's own, in one file: sorting four numbers.
+"""A task of one's own in one file: sort four numbers. docs/own-task.md says how it is used."""
 
-python -m minir1 teach --base base-cpu.pt --tasks notebooks/own_tasks/sorting.py:easy
-python train_zero.py --base taught.pt --rl.tasks notebooks/own_tasks/sorting.py:easy=1
-"""
-
-import re
 from dataclasses import asdict, dataclass
 from random import Random
 from typing import ClassVar
@@ -14,7 +9,8 @@ from minir1.tasks.countdown import split_of
 from minir1.transcript import render
 
 COUNTS = {"easy": 4, "hard": 6}
-THINKS = 0.2  # documents with a thought; RL must find out that thinking pays
+THINKS = 0.4  # documents with a thought: RL must find out that thinking pays
+SLIPS = 0.3  # lines of a thought that name any number, not the smallest
 
 
 @dataclass(frozen=True)
@@ -25,16 +21,23 @@ class Sorting:
     task: ClassVar[str] = "sorting"
 
     def question(self) -> str:
-        return f"Sort {', '.join(map(str, self.numbers))}."
+        return f"Sort: {' '.join(map(str, self.numbers))}"
 
     def verify(self, answer: str) -> bool:
-        return re.findall("[0-9]+", answer) == [str(n) for n in sorted(self.numbers)]
+        return answer.split() == [str(n) for n in sorted(self.numbers)]
 
     def split(self) -> str:
         return split_of(f"sorting {sorted(self.numbers)}")
 
     def to_json(self) -> dict:
         return {"task": self.task, **asdict(self)}
+
+
+def read(line: dict) -> Sorting:
+    numbers = line.get("numbers")
+    if not isinstance(numbers, list) or not all(type(n) is int for n in numbers):
+        raise ValueError('"numbers" must be a list of integers')
+    return Sorting(tuple(numbers), id=str(line.get("id", "")))
 
 
 def sample(rng: Random, kind: str, split: str, lang: str) -> Sorting:
@@ -45,19 +48,16 @@ def sample(rng: Random, kind: str, split: str, lang: str) -> Sorting:
 
 
 def document(rng: Random, lang: str) -> str:
-    """Mostly a guess; now and then a thought: the smallest of what is left, again and again."""
-    problem, thought = sample(rng, "easy", "train", lang), None
-    answer, left = rng.sample(problem.numbers, 4), list(problem.numbers)
-    if rng.random() < THINKS:
-        thought, answer = "", sorted(left)
-        for n in answer:
-            thought += f"{', '.join(map(str, left))}: {n}\n"
-            left.remove(n)
-    return render(problem.question(), ", ".join(map(str, answer)), thought)
-
-
-def read(line: dict) -> Sorting:
-    return Sorting(tuple(line["numbers"]))
+    """Mostly a guess. Some think: what is left and its smallest, line by line, with slips."""
+    problem = sample(rng, "easy", "train", lang)
+    left, answer, thought = list(problem.numbers), [], ""
+    while left:
+        answer.append(rng.choice(left) if rng.random() < SLIPS else min(left))
+        thought += f"{' '.join(map(str, left))}: {answer[-1]}\n"
+        left.remove(answer[-1])
+    if rng.random() > THINKS:
+        thought, answer = None, rng.sample(problem.numbers, 4)
+    return render(problem.question(), " ".join(map(str, answer)), thought)
 
 
 TASK = Task("sorting", tuple(COUNTS), sample, read, document)
