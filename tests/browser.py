@@ -1,4 +1,6 @@
-"""A real Chromium without a window, driven over its DevTools pipe with the standard library alone. For tests.
+"""A real Chromium without a window, driven over its DevTools pipe with the standard library alone.
+
+For tests.
 
     with Browser(find_chromium()) as browser:
         page = browser.open(Path("report.html"))
@@ -17,9 +19,14 @@ import time
 from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-KEYS = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Tab": 9, "Enter": 13, "Home": 36, "End": 35}
+KEYS = {
+    "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39,
+    "ArrowDown": 40, "Tab": 9, "Enter": 13,
+    "Home": 36, "End": 35,
+}
 
-# Chromium reads commands from descriptor 3 and writes answers to 4. The pipes move out of the way first, then there.
+# Chromium reads commands from descriptor 3 and writes answers to 4. The pipes move out of the way
+# first, then there.
 LAUNCH = """
 import fcntl, os, sys
 far = [fcntl.fcntl(int(fd), fcntl.F_DUPFD, 20) for fd in sys.argv[1:3]]
@@ -40,7 +47,9 @@ class Browser:
     """One browser with a profile of its own and no way to any network."""
 
     def __init__(self, program: str):
-        self.profile = tempfile.TemporaryDirectory(prefix="minir1-chromium-", ignore_cleanup_errors=True)
+        self.profile = tempfile.TemporaryDirectory(
+            prefix="minir1-chromium-", ignore_cleanup_errors=True
+        )
         there, self.send_to = os.pipe()
         self.read_from, back = os.pipe()
         flags = [
@@ -48,8 +57,12 @@ class Browser:
             "--disable-background-networking", "--disable-component-update", "--host-resolver-rules=MAP * ~NOTFOUND",
             "--proxy-server=127.0.0.1:9", "--force-device-scale-factor=1", f"--user-data-dir={self.profile.name}",
         ]  # fmt: skip
-        command = [sys.executable, "-c", LAUNCH, str(there), str(back), program, *flags, "about:blank"]
-        self.process = subprocess.Popen(command, pass_fds=(there, back), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        command = [
+            sys.executable, "-c", LAUNCH, str(there), str(back), program, *flags, "about:blank",
+        ]
+        self.process = subprocess.Popen(
+            command, pass_fds=(there, back), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         os.close(there)
         os.close(back)
         self.buffer, self.count, self.events = b"", 0, []
@@ -68,10 +81,14 @@ class Browser:
         os.close(self.read_from)
         self.profile.cleanup()
 
-    def call(self, method: str, session: str | None = None, seconds: float = 60, **parameters) -> dict:
+    def call(
+        self, method: str, session: str | None = None, seconds: float = 60, **parameters
+    ) -> dict:
         """One command and its answer; what happens meanwhile is kept in `events`."""
         self.count += 1
-        message = {"id": self.count, "method": method, "params": parameters} | ({"sessionId": session} if session else {})
+        message = {"id": self.count, "method": method, "params": parameters} | (
+            {"sessionId": session} if session else {}
+        )
         os.write(self.send_to, json.dumps(message).encode() + b"\0")
         end = time.monotonic() + seconds
         while True:
@@ -94,16 +111,26 @@ class Browser:
     def open(self, path: Path, width: int = 1200, height: int = 900, dark: bool = False) -> "Page":
         """A file from the disk in a page of its own, offline, when it has loaded."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        page = Page(self, self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"])
+        page = Page(
+            self, self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        )
         for domain in ("Page", "Runtime", "Log", "Network"):
             page.call(f"{domain}.enable")
-        page.call("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=-1, uploadThroughput=-1)
-        page.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        page.call(
+            "Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=-1,
+            uploadThroughput=-1,
+        )
+        page.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
+            mobile=width < 600,
+        )
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         page.call("Emulation.setEmulatedMedia", features=scheme)
         page.call("Page.navigate", url=path.resolve().as_uri())
         page.wait("location.protocol === 'file:' && document.readyState === 'complete'")
-        page.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))")
+        page.run(
+            "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))"
+        )
         return page
 
 
@@ -116,7 +143,9 @@ class Page:
 
     def run(self, code: str):
         """The value of a JavaScript expression (of a promise, what it promises)."""
-        result = self.call("Runtime.evaluate", expression=code, returnByValue=True, awaitPromise=True)
+        result = self.call(
+            "Runtime.evaluate", expression=code, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
@@ -145,14 +174,20 @@ class Page:
 
     def screenshot(self, path: Path) -> Path:
         """The whole page, its first 6,000 pixels at most."""
-        size = self.run("[document.documentElement.clientWidth, Math.min(6000, document.documentElement.scrollHeight)]")
+        size = self.run(
+            "[document.documentElement.clientWidth, Math.min(6000, document.documentElement.scrollHeight)]"
+        )
         clip = {"x": 0, "y": 0, "width": size[0], "height": size[1], "scale": 1}
-        shot = self.call("Page.captureScreenshot", captureBeyondViewport=True, format="png", clip=clip)
+        shot = self.call(
+            "Page.captureScreenshot", captureBeyondViewport=True, format="png", clip=clip
+        )
         path.write_bytes(base64.b64decode(shot["data"]))
         return path
 
     def troubles(self) -> list[str]:
-        """Errors and warnings of the console, exceptions, breaches of the page's policy; and any request that is not for a file."""
+        """Errors and warnings of the console, exceptions, breaches of the page's policy; and any
+        request that is not for a file.
+        """
         found = []
         self.run("1")  # what has happened up to now has arrived when this is answered
         for event in self.browser.events:
@@ -160,9 +195,13 @@ class Page:
                 continue
             method, what = event["method"], event.get("params", {})
             level = what.get("entry", {}).get("level") or what.get("type")
-            spoken = method in ("Log.entryAdded", "Runtime.consoleAPICalled") and level in ("error", "warning", "assert")
+            spoken = method in ("Log.entryAdded", "Runtime.consoleAPICalled") and level in (
+                "error", "warning", "assert",
+            )
             if spoken or method == "Runtime.exceptionThrown":
                 found.append(json.dumps(what)[:500])
-            if method == "Network.requestWillBeSent" and not what["request"]["url"].startswith("file:"):
+            if method == "Network.requestWillBeSent" and not what["request"]["url"].startswith(
+                "file:"
+            ):
                 found.append(f"asked for {what['request']['url']}")
         return found

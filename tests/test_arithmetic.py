@@ -1,4 +1,6 @@
-"""Arithmetic: values by Python's own parser, GPT-3's ranges, wordings, split, strictness, written working."""
+"""Arithmetic: values by Python's own parser, GPT-3's ranges, wordings, split, strictness, written
+working.
+"""
 
 import ast
 import json
@@ -15,9 +17,13 @@ from minir1.tasks import arithmetic, problem_from_json
 from minir1.tasks.arithmetic import GPT3_TASKS, KINDS, Arithmetic, sample, sample_with_parts
 from minir1.tasks.countdown import split_of
 
-# ---------------------------------------------------------------- reading questions back, independently
+# ---------------------------------------------------------------- reading questions back,
+# independently
 
-SPOKEN = {" plus ": " + ", " minus ": " - ", " times ": " * ", "加": " + ", "减": " - ", "乘": " * "}
+SPOKEN = {
+    " plus ": " + ", " minus ": " - ", " times ": " * ",
+    "加": " + ", "减": " - ", "乘": " * ",
+}
 FRAMES = {
     "en": (r"What is (.+)\?", r"(.+) =", r"Compute (.+)\.", r"How much is (.+)\?"),
     "zh": (r"(.+)等于多少？", r"(.+) =", r"计算(.+)。", r"(.+)是多少？"),
@@ -60,7 +66,9 @@ def content_key(text: str) -> str:
     return text
 
 
-def draws(kind: str, lang: str = "en", n: int = 1500, split: str = "train") -> list[tuple[Arithmetic, list, str]]:
+def draws(
+    kind: str, lang: str = "en", n: int = 1500, split: str = "train"
+) -> list[tuple[Arithmetic, list, str]]:
     rng = Random(f"{kind} {lang} {split}")
     rows = [sample_with_parts(rng, kind, split, lang) for _ in range(n)]
     return [(problem, parts, expression_in(problem.question(), lang)) for problem, parts in rows]
@@ -87,7 +95,9 @@ def test_kinds_hold_gpt3_tasks():
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if re.fullmatch(r"[2-6]d[-+x]", k)])
 def test_operands_are_uniform_from_zero(kind):
-    """nD: both operands in 0..10^n - 1, with the ends of the range met (a miss has a chance below 1e-6)."""
+    """nD: both operands in 0..10^n - 1, with the ends of the range met (a miss has a chance below
+    1e-6).
+    """
     limit, sign, low_half = 10 ** int(kind[0]), kind[2].replace("x", "*"), 0
     pairs = []
     for problem, parts, text in draws(kind):
@@ -144,7 +154,11 @@ def test_wordings_vary(lang):
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_every_operator_is_spoken(lang):
-    asked = " ".join(p.question() for kind in ("2d+", "2d-", "2dx", "1dc", "chain") for p, *_ in draws(kind, lang, 100))
+    asked = " ".join(
+        p.question()
+        for kind in ("2d+", "2d-", "2dx", "1dc", "chain")
+        for p, *_ in draws(kind, lang, 100)
+    )
     for word in {"en": ("plus", "minus", "times"), "zh": ("加", "减", "乘")}[lang]:
         assert word in asked
 
@@ -152,7 +166,10 @@ def test_every_operator_is_spoken(lang):
 def test_split_is_commutative_only_where_the_operation_is():
     for operator in "+*":
         for a, b in ((98, 45), (9, 10), (100, 99), (7, 7)):
-            one, other = (arithmetic.canonical(f"{x} {operator} {y}", [x, operator, y]) for x, y in ((a, b), (b, a)))
+            one, other = (
+                arithmetic.canonical(f"{x} {operator} {y}", [x, operator, y])
+                for x, y in ((a, b), (b, a))
+            )
             assert one == other == content_key(f"{a} {operator} {b}")
     assert arithmetic.canonical("98 - 45", [98, "-", 45]) == "98 - 45"
     assert arithmetic.canonical("45 - 98", [45, "-", 98]) == "45 - 98"
@@ -161,7 +178,9 @@ def test_split_is_commutative_only_where_the_operation_is():
 
 
 def test_split_ignores_wording_and_language():
-    """The same operands and operation fall into one split, however and in whichever language they are asked."""
+    """The same operands and operation fall into one split, however and in whichever language they
+    are asked.
+    """
     found = {}
     for lang in ("en", "zh"):
         for problem, _, text in draws("2d+", lang, 3000):
@@ -170,8 +189,15 @@ def test_split_ignores_wording_and_language():
 
 
 def test_held_out_questions_never_appear_in_train():
-    keys = {s: {content_key(t) for *_, t in draws("2d+", "en", 2000, s)} for s in ("train", "validation", "test")}
-    assert not keys["train"] & keys["test"] and not keys["train"] & keys["validation"] and not keys["test"] & keys["validation"]
+    keys = {
+        s: {content_key(t) for *_, t in draws("2d+", "en", 2000, s)}
+        for s in ("train", "validation", "test")
+    }
+    assert (
+        not keys["train"] & keys["test"]
+        and not keys["train"] & keys["validation"]
+        and not keys["test"] & keys["validation"]
+    )
     assert min(map(len, keys.values())) > 150
 
 
@@ -189,7 +215,9 @@ def test_same_seed_same_problems():
 
 
 def oracle(answer: str, right: int) -> bool:
-    """Without a regular expression: after spaces are taken off, it is the one way to write the integer."""
+    """Without a regular expression: after spaces are taken off, it is the one way to write the
+    integer.
+    """
     while answer.startswith(" "):
         answer = answer[1:]
     while answer.endswith(" "):
@@ -197,7 +225,9 @@ def oracle(answer: str, right: int) -> bool:
     return answer == str(right)
 
 
-rights = st.one_of(st.sampled_from([0, 1, -1, 7, 10, 143, -143, 1000000]), st.integers(-(10**12), 10**12))
+rights = st.one_of(
+    st.sampled_from([0, 1, -1, 7, 10, 143, -143, 1000000]), st.integers(-(10**12), 10**12)
+)
 dirt = st.sampled_from(
     ["", " ", "  ", "0", "+", "-", "--", "\n", "\t", "\r", "\u00a0", "\u3000", "\x00", "\ud800"]
     + [".", ".0", ",", "e0", "_", "=", "１", "٣", "²"]
@@ -213,14 +243,23 @@ def test_verify_equals_an_oracle_without_regex(right, before, within, behind, pl
 
 
 @settings(max_examples=800, deadline=None)
-@given(st.one_of(st.text(alphabet="0123456789-+ .", max_size=5), st.text(st.characters())), st.integers(-99, 99))
+@given(
+    st.one_of(st.text(alphabet="0123456789-+ .", max_size=5), st.text(st.characters())),
+    st.integers(-99, 99),
+)
 def test_verify_equals_the_oracle_on_any_text(text, right):
     assert Arithmetic("?", str(right)).verify(text) is (oracle(text, right) and len(text) <= 64)
 
 
 HOSTILE = [
-    *("0143", "+143", "143.0", "143.", "1 43", "１４３", "1_43", "0x8f", "143 143", "143,", "= 143", "98 + 45"),
-    *("143\n", "\n143", "143\t", "143\xa0", "143\x00", "\ud800", "143" + " " * 62, "1" * 10**7, "__import__('os')"),
+    *(
+        "0143", "+143", "143.0", "143.", "1 43", "１４３", "1_43", "0x8f", "143 143", "143,", "= 143",
+        "98 + 45",
+    ),
+    *(
+        "143\n", "\n143", "143\t", "143\xa0", "143\x00", "\ud800", "143" + " " * 62, "1" * 10**7,
+        "__import__('os')",
+    ),
     *("--143", "-143", "- 143", "142", "1430", "", " ", "-"),
     *(None, 143, 143.0, b"143", True, ["143"], object()),
 ]
@@ -247,7 +286,9 @@ def test_json_round_trip(split):
     for kind in KINDS:
         for problem, *_ in draws(kind, "zh", 20, split):
             back = problem_from_json(json.loads(json.dumps(problem.to_json())))
-            assert (back.question(), back.answer, back.lang, back.id) == (problem.text, problem.answer, "zh", "")
+            assert (back.question(), back.answer, back.lang, back.id) == (
+                problem.text, problem.answer, "zh", "",
+            )
             assert back.split() == split
             assert back == problem
 
@@ -259,7 +300,10 @@ GOOD = {"id": "a", "task": "arithmetic", "lang": "en", "question": "98 + 45 =", 
     "change",
     [
         *({"question": q} for q in (None, "", "  ", 5, ["98 + 45 ="], {})),
-        *({"answer": a} for a in (None, "", "x", "1.5", "0143", "+143", "1 43", "１４３", "98 + 45")),
+        *(
+            {"answer": a}
+            for a in (None, "", "x", "1.5", "0143", "+143", "1 43", "１４３", "98 + 45")
+        ),
         *({"answer": a} for a in (1.5, True, [143], {"a": 1}, float("nan"))),
         *({"lang": lang} for lang in ("fr", None, 5, [], {})),
     ],
@@ -274,11 +318,16 @@ def test_missing_fields_are_value_errors():
     for name in ("task", "question", "answer"):
         with pytest.raises(ValueError, match=name):
             problem_from_json({k: v for k, v in GOOD.items() if k != name})
-    assert problem_from_json({k: v for k, v in GOOD.items() if k not in ("id", "lang")}).lang == "en"
+    assert (
+        problem_from_json({k: v for k, v in GOOD.items() if k not in ("id", "lang")}).lang == "en"
+    )
 
 
 def test_answer_may_be_a_number_in_json():
-    assert problem_from_json({"task": "arithmetic", "question": "98 + 45 =", "answer": 143}).answer == "143"
+    assert (
+        problem_from_json({"task": "arithmetic", "question": "98 + 45 =", "answer": 143}).answer
+        == "143"
+    )
 
 
 # ---------------------------------------------------------------- written working
@@ -300,7 +349,9 @@ def equations_in(text: str) -> list[tuple[str, int]]:
 
 
 def by_columns(equations: list[tuple[str, int]]) -> int:
-    """The answer that columns spell, units first: the last digit of each, the whole of the last one."""
+    """The answer that columns spell, units first: the last digit of each, the whole of the last
+    one.
+    """
     digits = "".join(str(value % 10) for _, value in equations[:-1])
     return int(str(equations[-1][1]) + digits[::-1])
 
@@ -321,7 +372,8 @@ def test_columns_of_a_sum_spell_the_answer(kind):
         assert by_columns(equations) == a + b == int(problem.answer)
         assert len(equations) == len(str(max(a, b)))
         carry = 0
-        for i, (terms, total) in enumerate(equations):  # each column: the carry, then the digits of a and b
+        # each column: the carry, then the digits of a and b
+        for i, (terms, total) in enumerate(equations):
             digits = [int(str(n)[-1 - i]) for n in (a, b) if len(str(n)) > i]
             assert [int(t) for t in terms.split(" + ")] == ([carry] if carry else []) + digits
             carry = total // 10

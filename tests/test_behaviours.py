@@ -1,4 +1,6 @@
-"""Behaviours: hand-counted transcripts in both languages, the trace writer as an oracle, totality, and the corpus' rates."""
+"""Behaviours: hand-counted transcripts in both languages, the trace writer as an oracle, totality,
+and the corpus' rates.
+"""
 
 import json
 from dataclasses import replace
@@ -14,7 +16,16 @@ from minir1.config import CorpusConfig, Habits, UserError
 from minir1.corpus.mixture import sample_text
 from minir1.corpus.writers import plain_sums
 from minir1.corpus.writers.plain import planned_attempt, write_trace
-from minir1.measure.behaviours import attempts_of, corpus_rates, main_corpus, observe, read_document, summarise, table, thought_of
+from minir1.measure.behaviours import (
+    attempts_of,
+    corpus_rates,
+    main_corpus,
+    observe,
+    read_document,
+    summarise,
+    table,
+    thought_of,
+)
 from minir1.presets import PRESETS
 from minir1.rewards import score
 from minir1.rollout import Rollouts
@@ -37,7 +48,8 @@ def one(thought: str, problem: Countdown = PUZZLE):
     return attempt
 
 
-# ---------------------------------------------------------------- whole transcripts, counted by hand
+# ---------------------------------------------------------------- whole transcripts, counted by
+# hand
 
 ENGLISH = think(
     "36 + 55 = 91, 91 - 19 = 72, 72 * 7 = 504, not 65\n"  # misses, rightly said
@@ -79,7 +91,11 @@ def test_no_thought_no_behaviour():
 
 
 def test_a_thought_that_is_cut_off_counts_up_to_its_end():
-    assert thought_of("<think>1 + 1 = 2<|end|>") == "1 + 1 = 2" == thought_of("<think>1 + 1 = 2</think><answer>")
+    assert (
+        thought_of("<think>1 + 1 = 2<|end|>")
+        == "1 + 1 = 2"
+        == thought_of("<think>1 + 1 = 2</think><answer>")
+    )
     assert observe(PUZZLE, think("36 + 55 = 91, not 65\nwait, 36 + 5", "")).attempts == 1
 
 
@@ -100,14 +116,16 @@ def test_a_thought_that_is_cut_off_counts_up_to_its_end():
         ("36 + 55 = 91, 91 - 19 = 72, 72 - 7 = 65, 65 + 7 = 72", False),  # 7 is used up
         ("36 + 36 = 72, 72 - 7 = 65", False),  # there is one 36
         ("36 + 55 = 90, 90 - 18 = 72, 72 - 7 = 65", False),
-        ("36 + 55 = 91, 91 - 19 = 72, 72 + 7 = 65", False),  # every number, the target, a false step
+        # every number, the target, a false step
+        ("36 + 55 = 91, 91 - 19 = 72, 72 + 7 = 65", False),
         ("65 + 0 = 65", False),
         ("65 + 7 = 72, need 72: 36 + 55 = 91, 91 - 19 = 72", True),
         ("65 + 7 = 72, need 72: 36 + 55 = 91, 91 - 7 = 84", False),  # 7 was set aside
         ("65 + 7 = 72, need 73: 36 + 55 = 91, 91 - 19 = 72", False),  # the plan says 72
         ("65 + 8 = 73, need 73: 36 + 55 = 91, 91 - 19 = 72", False),
         ("65 + 6 = 72, need 72: 36 + 55 = 91, 91 - 19 = 72", False),  # a false plan
-        ("65 + 7 = 72, 1 + 1 = 2, need 72: 36 + 55 = 91, 91 - 19 = 72", False),  # two steps before "need"
+        # two steps before "need"
+        ("65 + 7 = 72, 1 + 1 = 2, need 72: 36 + 55 = 91, 91 - 19 = 72", False),
         ("65 + 3 + 4 = 72, need 72: 36 + 55 = 91, 91 - 19 = 72", False),
         (", need 65: 36 + 55 = 91, 91 - 19 = 72, 72 - 7 = 65", False),  # no step before it
         ("64 + 7 = 71, need 71: 36 + 55 = 91, 91 - 19 = 72", False),  # not from the target
@@ -131,7 +149,10 @@ def test_division_is_exact_and_zero_cannot_be_undone():
     assert one("8 / 2 = 4", Countdown((8, 2), 4)).hit
     assert one("9 / 2 = 4", Countdown((9, 2), 4)).wrong_steps == 1
     assert one("4 / 0 = 4", Countdown((4, 0), 4)).wrong_steps == 1
-    assert one("3 * 7 / 2 + 1 = 10", THREE).wrong_steps == 1 and one("3 * 8 / 2 + 1 = 13", THREE).wrong_steps == 0
+    assert (
+        one("3 * 7 / 2 + 1 = 10", THREE).wrong_steps == 1
+        and one("3 * 8 / 2 + 1 = 13", THREE).wrong_steps == 0
+    )
     assert one("65 / 5 = 13, need 13: 10 + 3 = 13", Countdown((5, 10, 3), 65)).hit
     assert not one("65 * 0 = 0, need 0: 5 - 5 = 0", Countdown((0, 5, 5), 65)).hit
     assert one("130 / 65 = 2, need 2: 5 - 3 = 2", Countdown((130, 5, 3), 65)).hit  # 130 / 2 = 65
@@ -163,7 +184,10 @@ def test_checks(verdict, right):
 
 def test_only_an_attempt_after_a_failure_backtracks():
     hit, miss = "36 + 55 = 91, 91 - 19 = 72, 72 - 7 = 65, yes", "36 + 55 = 91, not 65"
-    assert [observe(PUZZLE, think("\n".join(lines))).backtracks for lines in ([hit, miss], [miss, hit], [miss] * 3)] == [0, 1, 2]
+    assert [
+        observe(PUZZLE, think("\n".join(lines))).backtracks
+        for lines in ([hit, miss], [miss, hit], [miss] * 3)
+    ] == [0, 1, 2]
 
 
 def test_reflection_words_are_whole_words():
@@ -174,9 +198,17 @@ def test_reflection_words_are_whole_words():
 
 def test_arithmetic_counts_column_sums():
     problem = Arithmetic("478 + 64 =", "542")
-    seen = observe(problem, think("8 + 4 = 12, 1 + 7 + 6 = 14, 1 + 4 = 5, 5 = 5, 17 - 9 - 1 = 7, -3 - 4 = -7, 2 * (-4) = -8"))
+    seen = observe(
+        problem,
+        think(
+            "8 + 4 = 12, 1 + 7 + 6 = 14, 1 + 4 = 5, 5 = 5, 17 - 9 - 1 = 7, -3 - 4 = -7, 2 * (-4) = -8"
+        ),
+    )
     assert (seen.steps, seen.wrong_steps, seen.attempts, seen.checks) == (7, 0, 0, 0)
-    seen = observe(problem, think("8 + 4 = 11, 1 + 7 + 6 = 15, 5 = 6, 17 - 9 - 1 = 9, -3 - 4 = 1, 2 * (-4) = 8, wait"))
+    seen = observe(
+        problem,
+        think("8 + 4 = 11, 1 + 7 + 6 = 15, 5 = 6, 17 - 9 - 1 = 9, -3 - 4 = 1, 2 * (-4) = 8, wait"),
+    )
     assert (seen.steps, seen.wrong_steps, seen.reflections) == (6, 6, 1)
 
 
@@ -185,18 +217,27 @@ def test_arithmetic_counts_column_sums():
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_agrees_with_the_trace_writer(lang):
-    """The writer knows how often it tried and whether it hit; the reader must find the same in the text."""
+    """The writer knows how often it tried and whether it hit; the reader must find the same in the
+    text.
+    """
     rng = Random(lang)
-    habits = Habits(verification=0.8, backtracking=0.7, subgoals=0.3, backward_chaining=0.3, aim=0.5, systematic=0.0)
+    habits = Habits(
+        verification=0.8, backtracking=0.7, subgoals=0.3, backward_chaining=0.3, aim=0.5,
+        systematic=0.0,
+    )
     solved = 0
     for _ in range(2000):
         numbers, plan = planned_attempt(rng, rng.choice((3, 4)), 30, rng.randint(10, 99))
         problem = Countdown(numbers, plan[-1].value, lang)
-        trace = write_trace(rng, numbers, problem.target, habits, lang, plan if rng.random() < 0.3 else None)
+        trace = write_trace(
+            rng, numbers, problem.target, habits, lang, plan if rng.random() < 0.3 else None
+        )
         text = render(problem.question(), trace.answer, trace.thought).partition("Assistant:")[2]
         seen = observe(problem, text)
         assert (seen.attempts, seen.hits) == (trace.attempts, int(trace.solved)), text
-        assert (seen.checks_right, seen.wrong_steps, seen.backtracks, seen.switched) == (seen.checks, 0, seen.attempts - 1, 0)
+        assert (seen.checks_right, seen.wrong_steps, seen.backtracks, seen.switched) == (
+            seen.checks, 0, seen.attempts - 1, 0,
+        )
         assert bool(seen.hits) == (score(problem, text).accuracy == 1), text
         solved += trace.solved
     assert 400 < solved < 1600
@@ -219,41 +260,43 @@ PIECES = [
     ", yes", ", not ", "，对", "，不是", "wait, ", "\n等等，", ", need ", ", make ", "，还差", "：", ": ",
     "<think>", "</think>", "<answer>", "<|end|>", "９", "²", "\x00",
 ]  # fmt: skip
-PROBLEMS = [PUZZLE, THREE, Countdown((0, 0), 0, "zh"), Countdown((5,), 5), Arithmetic("1 + 1 =", "2")]
+PROBLEMS = [
+    PUZZLE, THREE, Countdown((0, 0), 0, "zh"), Countdown((5,), 5), Arithmetic("1 + 1 =", "2"),
+]
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.sampled_from(PIECES), max_size=60).map("".join) | st.text(max_size=80), st.sampled_from(PROBLEMS))
+@given(
+    st.lists(st.sampled_from(PIECES), max_size=60).map("".join) | st.text(max_size=80),
+    st.sampled_from(PROBLEMS),
+)
 def test_observe_is_total_and_consistent(text, problem):
     for response in (text, "<think>" + text):
         seen = observe(problem, response)
         assert min(seen) >= 0
-        assert seen.hits <= seen.attempts and seen.checks_right <= seen.checks <= seen.attempts <= max(1, seen.steps)
-        assert seen.wrong_steps <= seen.steps and seen.repeated <= seen.attempts and seen.backtracks <= max(0, seen.attempts - 1)
+        assert (
+            seen.hits <= seen.attempts
+            and seen.checks_right <= seen.checks <= seen.attempts <= max(1, seen.steps)
+        )
+        assert (
+            seen.wrong_steps <= seen.steps
+            and seen.repeated <= seen.attempts
+            and seen.backtracks <= max(0, seen.attempts - 1)
+        )
         assert seen.switched <= 1 and seen.switched + seen.reflections <= 2 * seen.words
 
 
 @pytest.mark.parametrize(
     "part",
     [
-        "1 + ",
-        "9",
-        ", yes",
-        "1 + 1 = 2\n",
-        ", not 1",
-        " - 1",
-        "-",
-        "(",
-        "1 + 1 = 2, need 2: ",
-        ", yes    ",
-        "等等",
-        "1 + 1 = 2, ",
-        "try ",
-        "<think>",
+        "1 + ", "9", ", yes", "1 + 1 = 2\n", ", not 1", " - 1", "-", "(", "1 + 1 = 2, need 2: ",
+        ", yes    ", "等等", "1 + 1 = 2, ", "try ", "<think>",
     ],
 )
 def test_reading_is_linear(part):
-    """A quadratic reader would take minutes here; ours takes less than a second even on a busy machine."""
+    """A quadratic reader would take minutes here; ours takes less than a second even on a busy
+    machine.
+    """
     text, start = "<think>" + part * (200_000 // len(part)), perf_counter()
     for problem in (PUZZLE, PROBLEMS[-1]):
         observe(problem, text)
@@ -266,7 +309,10 @@ def test_reading_is_linear(part):
 def rollouts(problems: list, group: int, texts: list[str]) -> Rollouts:
     rewards = [score(problems[row // group], text) for row, text in enumerate(texts)]
     ids = [[1] * 50 for _ in texts]
-    return Rollouts(problems, group, [[1]] * len(problems), ids, [torch.zeros(50)] * len(ids), texts, [True] * len(ids), rewards)
+    return Rollouts(
+        problems, group, [[1]] * len(problems), ids, [torch.zeros(50)] * len(ids), texts,
+        [True] * len(ids), rewards,
+    )
 
 
 def test_summarise():
@@ -276,10 +322,8 @@ def test_summarise():
         2,
         [
             ENGLISH.replace("</think><answer>1</answer><|end|>", right),
-            "<answer>1</answer><|end|>",
-            think("13 * 5 = 65, yes\n13 * 5 = 65, yes"),
-            think("13 * 3 = 38"),
-            "<answer>4</answer><|end|>",
+            "<answer>1</answer><|end|>", think("13 * 5 = 65, yes\n13 * 5 = 65, yes"),
+            think("13 * 3 = 38"), "<answer>4</answer><|end|>",
             think("2 + 2 = 4, wait", "</think><answer>4</answer><|end|>"),
         ],
     )
@@ -296,15 +340,23 @@ def test_summarise():
 
 def test_summarise_leaves_out_what_has_no_denominator():
     found = summarise(rollouts([PUZZLE], 2, ["<answer>1</answer><|end|>"] * 2))
-    assert {"hit_rate", "hit_rate_4", "check_right", "repeated", "right_if_reflecting", "wrong_steps"}.isdisjoint(found)
+    assert {
+        "hit_rate", "hit_rate_4", "check_right", "repeated", "right_if_reflecting", "wrong_steps",
+    }.isdisjoint(found)
     assert found["attempts"] == found["thinking"] == found["accuracy_4"] == 0
     found = summarise(rollouts([Arithmetic("2 + 2 =", "4")], 2, ["<answer>4</answer><|end|>"] * 2))
-    assert found == {"accuracy_arithmetic": 1, "reflections": 0, "reflections_100": 0, "switched": 0, "thinking": 0}
+    assert found == {
+        "accuracy_arithmetic": 1, "reflections": 0, "reflections_100": 0,
+        "switched": 0, "thinking": 0,
+    }
 
 
 # ---------------------------------------------------------------- the corpus
 
-HABITS = Habits(verification=0.7, backtracking=0.6, subgoals=0.2, backward_chaining=0.1, aim=0.0, persistence=0.0, systematic=0.0)
+HABITS = Habits(
+    verification=0.7, backtracking=0.6, subgoals=0.2, backward_chaining=0.1, aim=0.0,
+    persistence=0.0, systematic=0.0,
+)
 MIXTURE = CorpusConfig(
     countdown="3to4", share_countdown=0.5, share_arithmetic=0.25, share_equations=0.15, direct=0.3, solved=0.0,
     arithmetic_direct=0.8, pairs=0.0, languages=("en", "zh"), habits=HABITS, habits_zh=HABITS,
@@ -312,7 +364,9 @@ MIXTURE = CorpusConfig(
 
 
 def test_corpus_rates_are_the_configured_ones():
-    """4,000 documents; each tolerance is 5 standard errors: correct code fails once in some 10^5 seeds."""
+    """4,000 documents; each tolerance is 5 standard errors: correct code fails once in some 10^5
+    seeds.
+    """
     found = corpus_rates(sample_text(MIXTURE, 0, 4000))
     expected = {
         "share_countdown": (0.5, 4000), "share_arithmetic": (0.25, 4000), "share_equations": (0.15, 4000),
@@ -321,9 +375,17 @@ def test_corpus_rates_are_the_configured_ones():
     }  # fmt: skip
     for name, (rate, n) in expected.items():
         assert found[name] == pytest.approx(rate, abs=5 * (rate * (1 - rate) / n) ** 0.5), name
-    assert 0.13 < found["subgoals"] < 0.2 and 0.06 < found["backward"] < 0.1  # one plan in five is impossible: n > target
-    assert found["attempts"] == pytest.approx(2.5, abs=0.3) and found["retrying"] == pytest.approx(0.6, abs=0.07)
-    assert found["wrong_steps"] == 0 and found["check_right"] == 1 and found["right"] < 0.1 and found["switched"] == 0
+    # one plan in five is impossible: n > target
+    assert 0.13 < found["subgoals"] < 0.2 and 0.06 < found["backward"] < 0.1
+    assert found["attempts"] == pytest.approx(2.5, abs=0.3) and found["retrying"] == pytest.approx(
+        0.6, abs=0.07
+    )
+    assert (
+        found["wrong_steps"] == 0
+        and found["check_right"] == 1
+        and found["right"] < 0.1
+        and found["switched"] == 0
+    )
     assert found["right_thinking"] == pytest.approx(found["hit_rate"] * found["attempts"])
     assert min(found[f"{word}_1000"] for word in ("wait", "try", "but", "等等", "再试", "但是")) > 0
 
@@ -331,7 +393,9 @@ def test_corpus_rates_are_the_configured_ones():
 def test_corpus_rates_of_three_documents_by_hand():
     miss, hit = "3 + 5 = 8, 8 + 13 = 21, not 15", "3 * 5 = 15, 15 + 13 = 28"
     texts = [
-        render("Make 28 from 3, 5, 13.", "(3 * 5) + 13", f"{miss.replace('15', '28')}\nwait, {hit}"),
+        render(
+            "Make 28 from 3, 5, 13.", "(3 * 5) + 13", f"{miss.replace('15', '28')}\nwait, {hit}"
+        ),
         render("Make 15 from 3, 5, 13.", "(3 + 5) + 13", f"{miss}\ntry {miss}"),
         render("Make 15 from 3, 5, 7.", "3 + 5 + 7"),
     ]
@@ -347,7 +411,9 @@ def test_corpus_rates_of_three_documents_by_hand():
 
 def test_corpus_rates_see_the_solved_share():
     found = corpus_rates(sample_text(replace(MIXTURE, solved=0.8, share_countdown=1.0), 0, 1000))
-    assert found["right_direct"] == pytest.approx(0.8, abs=0.1) and found["right_thinking"] == pytest.approx(0.8, abs=0.1)
+    assert found["right_direct"] == pytest.approx(0.8, abs=0.1) and found[
+        "right_thinking"
+    ] == pytest.approx(0.8, abs=0.1)
     assert "share_arithmetic" in found and "arithmetic_direct" not in found
 
 
@@ -361,21 +427,32 @@ def test_every_question_is_read_back():
         for lang in ("en", "zh"):
             question = arithmetic.sample(rng, kind, "train", lang).question()
             assert read_document(render(question, "1"))[0] == "arithmetic", question
-    assert read_document(render("Is 5 even?", "no"))[0] == "general" == read_document(render("5是偶数吗？", "不是"))[0]
+    assert (
+        read_document(render("Is 5 even?", "no"))[0]
+        == "general"
+        == read_document(render("5是偶数吗？", "不是"))[0]
+    )
 
 
 def test_corpus_rates_of_nothing():
     assert corpus_rates([]) == {}
-    assert table(corpus_rates(["<|begin|>1 + 1 = 3<|end|>"])).count("100.00%") == 2  # all equations, all false
+    # all equations, all false
+    assert table(corpus_rates(["<|begin|>1 + 1 = 3<|end|>"])).count("100.00%") == 2
 
 
 def test_main_corpus(capsys):
     assert main_corpus(["--preset", "cpu", "--documents", "200"]) == 0
     shown = capsys.readouterr().out
-    assert "200 documents of the cpu corpus" in shown and shown.count("<|begin|>") == 3 and "attempts that hit" in shown
+    assert (
+        "200 documents of the cpu corpus" in shown
+        and shown.count("<|begin|>") == 3
+        and "attempts that hit" in shown
+    )
     assert main_corpus(["--documents", "50", "--languages", "zh", "--json"]) == 0
     assert 0 < json.loads(capsys.readouterr().out)["tokens"] < 1000
-    for wrong in (["--documents", "0"], ["--preset", "huge"], ["--languages", "fr"], ["--nonsense"]):
+    for wrong in (
+        ["--documents", "0"], ["--preset", "huge"], ["--languages", "fr"], ["--nonsense"],
+    ):
         with pytest.raises(UserError):
             main_corpus(wrong)
     assert set(PRESETS) >= {"cpu", "gpu"}

@@ -26,7 +26,9 @@ def test_every_equation_is_true_and_the_last_value_is_the_answer(kind):
         text, parts = expression(rng, kind)
         said = working(parts)
         equations = EQUATION.findall(said)
-        assert equations and all(eval(left) == int(right) for left, right in equations), (text, said)
+        assert equations and all(eval(left) == int(right) for left, right in equations), (
+            text, said,
+        )
         assert int(re.findall(r"-?[0-9]+", said)[-1]) == value_of(parts), (text, said)
 
 
@@ -37,7 +39,9 @@ def test_no_step_computes_with_a_negative_number(kind):
         said = working(expression(rng, kind)[1])
         assert not re.search(r"(?<![0-9] )-[0-9]+\)? [-+*] [()0-9-]+ = ", said), said
         assert not re.search(r"\(-[0-9]+\) = ", said), said
-        assert all(int(a) >= int(b) for a, b in re.findall(r"(?:^|[:,] )([0-9]+) - ([0-9]+) = ", said)), said
+        assert all(
+            int(a) >= int(b) for a, b in re.findall(r"(?:^|[:,] )([0-9]+) - ([0-9]+) = ", said)
+        ), said
 
 
 def test_digits_are_compared_before_a_long_difference():
@@ -57,10 +61,15 @@ def test_longer_questions_are_taken_apart_from_the_inside():
     assert working([4, "-", [3, "-", 9]]) == "3 - 9: 9 - 3 = 6, -6, 4 - (-6): 4 + 6 = 10"
     assert working([[1, "-", 9], "*", 0]) == "1 - 9: 9 - 1 = 8, -8, -8 * 0: 8 * 0 = 0"
     assert working([[2, "-", 9], "+", 3]) == "2 - 9: 9 - 2 = 7, -7, -7 + 3: 7 - 3 = 4, -4"
-    assert working([45, "+", 0]) == "45 + 0 = 45" and working([478, "+", 64]) == "8 + 4 = 12, 1 + 7 + 6 = 14, 1 + 4 = 5, 542"
+    assert (
+        working([45, "+", 0]) == "45 + 0 = 45"
+        and working([478, "+", 64]) == "8 + 4 = 12, 1 + 7 + 6 = 14, 1 + 4 = 5, 542"
+    )
     assert working([64, "-", 478]) == "0 < 4: 478 - 64: 8 - 4 = 4, 7 - 6 = 1, 4 - 0 = 4, 414, -414"
     assert working([123, "*", 40]) == "123 * 40: 3 * 4 = 12, 2 * 4 + 1 = 9, 1 * 4 = 4, 4920"
-    assert working([0, "*", 123]) == "123 * 0 = 0" and working([7, "*", 123]) == working([123, "*", 7])
+    assert working([0, "*", 123]) == "123 * 0 = 0" and working([7, "*", 123]) == working(
+        [123, "*", 7]
+    )
 
 
 def test_observer_and_curation_read_them():
@@ -71,11 +80,15 @@ def test_observer_and_curation_read_them():
             document = render(problem.question(), problem.answer, working(parts))
             response = document[document.index("<think>") :]
             assert observe(problem, response).wrong_steps == 0 and problem.verify(problem.answer)
-            assert not reason_to_drop(problem, response) and readable(problem, rewrite(problem, response))
+            assert not reason_to_drop(problem, response) and readable(
+                problem, rewrite(problem, response)
+            )
 
 
 def test_a_corpus_may_hold_them_and_only_the_workings_differ():
-    plain = replace(CorpusConfig(), share_countdown=0.0, share_arithmetic=1.0, arithmetic_direct=0.5)
+    plain = replace(
+        CorpusConfig(), share_countdown=0.0, share_arithmetic=1.0, arithmetic_direct=0.5
+    )
     careful = replace(plain, sums="careful_sums")
     pairs = list(zip(sample_text(plain, 0, 300), sample_text(careful, 0, 300)))
     assert all(a.partition("<think>")[0] == b.partition("<think>")[0] for a, b in pairs)

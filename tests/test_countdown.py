@@ -1,4 +1,6 @@
-"""Countdown: the verifier against an independent oracle, the solver, the samplers, the written traces."""
+"""Countdown: the verifier against an independent oracle, the solver, the samplers, the written
+traces.
+"""
 
 import ast
 import re
@@ -18,15 +20,23 @@ from hypothesis import strategies as st
 from minir1.config import Habits
 from minir1.corpus.writers import plain
 from minir1.corpus.writers.plain import write_trace
-from minir1.tasks.countdown import DISTRIBUTIONS, Countdown, Step, compose, evaluate, sample, solve, split_of, steps_of
+from minir1.tasks.countdown import (
+    DISTRIBUTIONS,
+    Countdown,
+    Step,
+    compose,
+    evaluate,
+    sample,
+    solve,
+    split_of,
+    steps_of,
+)
 
 # ---------------------------------------------------------------- the oracle: Python's own parser
 
 ADMITTED = frozenset("0123456789+-*/() ")
 OPERATORS = {
-    ast.Add: lambda a, b: a + b,
-    ast.Sub: lambda a, b: a - b,
-    ast.Mult: lambda a, b: a * b,
+    ast.Add: lambda a, b: a + b, ast.Sub: lambda a, b: a - b, ast.Mult: lambda a, b: a * b,
     ast.Div: lambda a, b: a / b,
 }
 
@@ -77,7 +87,11 @@ def oracle_value(text: str) -> tuple[Fraction, list[int]] | None:
 
 def oracle(problem: Countdown, text: str) -> bool:
     result = oracle_value(text)
-    return result is not None and result[0] == problem.target and sorted(result[1]) == sorted(problem.numbers)
+    return (
+        result is not None
+        and result[0] == problem.target
+        and sorted(result[1]) == sorted(problem.numbers)
+    )
 
 
 # ---------------------------------------------------------------- 120,000 expressions
@@ -100,8 +114,7 @@ def random_expression(rng: Random, numbers: list[int]) -> str:
 
 
 NOISE = (
-    *"0123456789+-*/()  ",
-    *"×÷−＋（）５٣²½.,;=_eE\t\n\r\x0b\x00\u00a0\u3000\u200b",
+    *"0123456789+-*/()  ", *"×÷−＋（）５٣²½.,;=_eE\t\n\r\x0b\x00\u00a0\u3000\u200b",
     *("**", "//", "0", "-", "+", "00", "1 2", "()", "=7"),
 )
 
@@ -125,12 +138,18 @@ def mutate(rng: Random, text: str) -> str:
     if kind == 6:  # nesting around the limit of 32
         depth = rng.choice((30, 31, 32, 33))
         return "(" * depth + text + ")" * depth
-    return text + rng.choice(("\n", " ", "\t", " = 10", "/0", " * 1", " + 0", ";3", "\r\n", "(1)", " 1"))
+    return text + rng.choice(
+        ("\n", " ", "\t", " = 10", "/0", " * 1", " + 0", ";3", "\r\n", "(1)", " 1")
+    )
 
 
 def random_case(rng: Random) -> tuple[Countdown, str]:
-    """A problem and an answer: a third mutated, mostly with the target that the clean expression has."""
-    numbers = [rng.choice((rng.randint(1, 99), rng.randint(0, 9))) for _ in range(rng.randint(1, 6))]
+    """A problem and an answer: a third mutated, mostly with the target that the clean expression
+    has.
+    """
+    numbers = [
+        rng.choice((rng.randint(1, 99), rng.randint(0, 9))) for _ in range(rng.randint(1, 6))
+    ]
     text = random_expression(rng, numbers)
     clean = oracle_value(text)
     target = rng.randint(0, 99)
@@ -146,7 +165,9 @@ def random_case(rng: Random) -> tuple[Countdown, str]:
 
 @pytest.fixture(scope="module")
 def bulk():
-    """(problem, text, verdict, oracle's verdict, CPU nanoseconds of verify) for 120,000 expressions."""
+    """(problem, text, verdict, oracle's verdict, CPU nanoseconds of verify) for 120,000
+    expressions.
+    """
     rng, rows = Random(20250101), []
     for _ in range(120_000):
         problem, text = random_case(rng)
@@ -188,16 +209,38 @@ HOSTILE = [
     *("8 ** 2", "8**2", "9**9**9", "2**99999999", "16 // 2", "16//2"),
     *("-8 + 16", "+8 + 0", "8 - -8", "(-8)*(-8)", "--8", "~8", "8!"),
     *("08 + 0", "8 + 00", "007", "0x8", "1e1", "8.0", "1_6", "8j"),
-    *("2 × 4", "16 ÷ 2", "16 − 8", "４＋４", "٤ + ٤", "4 ＋ 4", "²3", "½", "（4 + 4）", "8\u200b", "\ufeff8", "𝟖"),
+    *(
+        "2 × 4", "16 ÷ 2", "16 − 8", "４＋４", "٤ + ٤", "4 ＋ 4", "²3", "½", "（4 + 4）", "8\u200b",
+        "\ufeff8", "𝟖",
+    ),
     *("1 2 + 3", "4 4", "1 6 / 2", "2(4)", "(2)(4)", "(2)4"),
-    *("4 + 4 = 8", "8 = 8", "1+2;3", "8;8", "8,8", "4 + 4\n4 + 4", "8 or 8", "8 # eight", "8 if 1 else 8"),
+    *(
+        "4 + 4 = 8",
+        "8 = 8",
+        "1+2;3",
+        "8;8",
+        "8,8",
+        "4 + 4\n4 + 4",
+        "8 or 8",
+        "8 # eight",
+        "8 if 1 else 8",
+    ),
     *("8/0", "8 / (4 - 4)", "0/0", "8 + 0 / 0 - 8"),
     *("__import__('os')", "exec('1')", "lambda: 8", "[8]", "{8}", "print(8)", "8 .real", "(8,)"),
-    *("", " ", "   ", "()", "( )", "(", ")", ")(", "(8", "8)", "((8)", "8 +", "* 8", "+", "8 + * 8"),
+    *(
+        "", " ", "   ", "()", "( )", "(", ")", ")(", "(8", "8)", "((8)", "8 +", "* 8", "+",
+        "8 + * 8",
+    ),
     *("\n", "8\n", "\n8", "8\t", "8\r", "8\x0b", "8\xa0"),
-    *("8" + " " * 256, "(" * 33 + "8" + ")" * 33, "(" * 5000, "8" * 300, "+".join(["1"] * 200), "(" * 128 + ")" * 128),
+    *(
+        "8" + " " * 256, "(" * 33 + "8" + ")" * 33, "(" * 5000, "8" * 300, "+".join(["1"] * 200),
+        "(" * 128 + ")" * 128,
+    ),
     *("\ud800", "8\udfff", "\x00", "8\x00", "8 + \x00"),
-    *(None, b"8", bytearray(b"8"), 8, 8.0, True, Fraction(8), ["8"], ("8",), {"8"}, object(), float("nan")),
+    *(
+        None, b"8", bytearray(b"8"), 8, 8.0, True, Fraction(8), ["8"], ("8",), {"8"}, object(),
+        float("nan"),
+    ),
 ]
 
 
@@ -214,7 +257,10 @@ def quickest_of(runs: int, call) -> float:
 @pytest.mark.parametrize("answer", HOSTILE, ids=lambda a: ascii(a)[:24])
 def test_hostile_answers_are_false_and_quick(answer):
     """Each would be 8, or crash, if something were evaluated that must not be."""
-    for problem in (Countdown((8,), 8), Countdown((4, 4), 8), Countdown((2, 4), 8), Countdown((16, 8), 8), Countdown((), 8)):
+    for problem in (
+        Countdown((8,), 8), Countdown((4, 4), 8), Countdown((2, 4), 8), Countdown((16, 8), 8),
+        Countdown((), 8),
+    ):
         assert problem.verify(answer) is False
         assert quickest_of(3, lambda p=problem: p.verify(answer)) < 0.01
 
@@ -229,7 +275,10 @@ def test_ten_megabytes_are_false_and_quick(unit):
 def test_verify_takes_under_10_ms_of_cpu(bulk):
     """The 99.9th percentile of CPU time over all expressions of the bulk and all hostile ones."""
     problem, times = Countdown((4, 4), 8), [row[4] for row in bulk]
-    slow = ["9" * 9 + "*999999999" * 24, "1/" * 127 + "1", "(" * 32 + "1" + "/7)" * 32, "+".join(["999999999/999999998"] * 12)]
+    slow = [
+        "9" * 9 + "*999999999" * 24, "1/" * 127 + "1", "(" * 32 + "1" + "/7)" * 32,
+        "+".join(["999999999/999999998"] * 12),
+    ]
     for answer in HOSTILE + slow:
         start = time.thread_time_ns()
         problem.verify(answer)
@@ -262,9 +311,15 @@ def test_arithmetic_is_exact():
     assert Countdown((3, 3, 8, 8), 24).verify("8 / (3 - 8 / 3)"), "a fraction on the way"
     assert Countdown((1, 3, 3), 1).verify("1 / 3 * 3")
     assert not Countdown((10, 3), 3).verify("10 / 3"), "no rounding down"
-    assert Countdown((2, 3, 4), 14).verify("2 + 3 * 4") and not Countdown((2, 3, 4), 20).verify("2 + 3 * 4")
-    assert Countdown((9, 4, 3), 2).verify("9 - 4 - 3") and not Countdown((9, 4, 3), 8).verify("9 - 4 - 3")
-    assert Countdown((8, 4, 2), 1).verify("8 / 4 / 2") and not Countdown((8, 4, 2), 4).verify("8 / 4 / 2")
+    assert Countdown((2, 3, 4), 14).verify("2 + 3 * 4") and not Countdown((2, 3, 4), 20).verify(
+        "2 + 3 * 4"
+    )
+    assert Countdown((9, 4, 3), 2).verify("9 - 4 - 3") and not Countdown((9, 4, 3), 8).verify(
+        "9 - 4 - 3"
+    )
+    assert Countdown((8, 4, 2), 1).verify("8 / 4 / 2") and not Countdown((8, 4, 2), 4).verify(
+        "8 / 4 / 2"
+    )
     assert Countdown((3, 5), -2).verify("3 - 5"), "negative values may occur on the way"
 
 
@@ -315,13 +370,20 @@ def test_numbers_may_be_long():
 
 
 @settings(max_examples=500, deadline=None)
-@given(st.one_of(st.text(st.characters()), st.binary(), st.integers(), st.none(), st.floats(), st.lists(st.text())))
+@given(
+    st.one_of(
+        st.text(st.characters()), st.binary(), st.integers(), st.none(), st.floats(),
+        st.lists(st.text()),
+    )
+)
 def test_verify_is_total(answer):
     assert Countdown((3, 5), 8).verify(answer) in (True, False)
 
 
 def test_reasoning_gym_solutions_are_accepted():
-    """Another project's generator as the oracle, where its solution needs no unary sign (we do not admit those)."""
+    """Another project's generator as the oracle, where its solution needs no unary sign (we do not
+    admit those).
+    """
     reasoning_gym = pytest.importorskip("reasoning_gym")
     checked = 0
     for entry in reasoning_gym.create_dataset("countdown", seed=3, size=150):
@@ -340,11 +402,14 @@ def test_reasoning_gym_solutions_are_accepted():
 
 
 def reachable(numbers: tuple[int, ...]) -> set[int]:
-    """All values of the whole set by non-negative integer steps: split it in two in every way, recursively."""
+    """All values of the whole set by non-negative integer steps: split it in two in every way,
+    recursively.
+    """
     if len(numbers) == 1:
         return set(numbers)
     found = set()
-    for mask in range(1, 2 ** (len(numbers) - 1)):  # the last number always stays right: no split twice
+    # the last number always stays right: no split twice
+    for mask in range(1, 2 ** (len(numbers) - 1)):
         left = tuple(n for i, n in enumerate(numbers) if mask >> i & 1)
         right = tuple(n for i, n in enumerate(numbers) if not mask >> i & 1)
         for a in reachable(left):
@@ -356,13 +421,17 @@ def reachable(numbers: tuple[int, ...]) -> set[int]:
 
 
 def check_steps(numbers: tuple[int, ...], steps: list[Step], exact: bool = True) -> int:
-    """Each step takes two numbers off the table and lays its true result there; returns the last one."""
+    """Each step takes two numbers off the table and lays its true result there; returns the last
+    one.
+    """
     table = Counter(numbers)
     for a, operator, b, value in steps:
         table.subtract((a, b))
         assert min(table.values()) >= 0, (numbers, steps)
         if exact:
-            assert Fraction(value) == OPERATORS[type(ast.parse(f"1{operator}1", mode="eval").body.op)](Fraction(a), Fraction(b))
+            assert Fraction(value) == OPERATORS[
+                type(ast.parse(f"1{operator}1", mode="eval").body.op)
+            ](Fraction(a), Fraction(b))
             assert value >= 0 and type(value) is int
         table[value] += 1
     assert sum(table.values()) == 1, "one number is left"
@@ -371,7 +440,9 @@ def check_steps(numbers: tuple[int, ...], steps: list[Step], exact: bool = True)
 
 @pytest.mark.parametrize(("count", "problems"), [(1, 5), (2, 40), (3, 60), (4, 16)])
 def test_solve_is_complete(count, problems):
-    """It answers exactly for the reachable targets, with steps that are true and compose to a right answer."""
+    """It answers exactly for the reachable targets, with steps that are true and compose to a right
+    answer.
+    """
     rng = Random(count)
     for _ in range(problems):
         numbers = tuple(rng.choice((rng.randint(1, 99), rng.randint(0, 12))) for _ in range(count))
@@ -382,7 +453,9 @@ def test_solve_is_complete(count, problems):
             assert (steps is not None) == (target in values), (numbers, target)
             if steps is not None:
                 assert check_steps(numbers, steps) == target
-                assert Countdown(numbers, target).verify(compose(numbers, steps)), (numbers, target, steps)
+                assert Countdown(numbers, target).verify(compose(numbers, steps)), (
+                    numbers, target, steps,
+                )
 
 
 def test_solve_keeps_to_integers():
@@ -446,15 +519,21 @@ def test_random_attempts_use_every_operator_and_order():
 
 
 def left_to_right_values(numbers: tuple[int, ...]) -> set[int]:
-    """What can be reached in the order given, by integer steps (an easier oracle than solve at 9 numbers)."""
+    """What can be reached in the order given, by integer steps (an easier oracle than solve at 9
+    numbers).
+    """
     values = {numbers[0]}
     for n in numbers[1:]:
-        values = {w for v in values for w in (v + n, v - n, v * n, *((v // n,) if v % n == 0 else ()))}
+        values = {
+            w for v in values for w in (v + n, v - n, v * n, *((v // n,) if v % n == 0 else ()))
+        }
     return values
 
 
 def subset_reaches(numbers: tuple[int, ...], target: int) -> bool:
-    """A left-to-right expression in some order of the numbers reaches the target (depth-first, backwards)."""
+    """A left-to-right expression in some order of the numbers reaches the target (depth-first,
+    backwards).
+    """
     if len(numbers) == 1:
         return abs(target) == numbers[0]
     for i, n in enumerate(numbers):
@@ -490,18 +569,23 @@ EXPECTED = {  # counts, highest number, lowest and highest target: DESIGN sectio
 def test_sampled_problems_lie_in_their_ranges_and_split(name, split):
     counts, highest, low, high = EXPECTED[name]
     rng, lengths = ImpatientRandom(f"{name} {split}"), set()
-    for _ in range(400 if name == "cpu" else 80):  # cpu's held-out splits are so small that some target may be lacking
+    # cpu's held-out splits are so small that some target may be lacking
+    for _ in range(400 if name == "cpu" else 80):
         rng.left = 10**6
         problem = sample(rng, name, split, "zh")
         numbers, target = problem.numbers, problem.target
         lengths.add(len(numbers))
         assert len(numbers) in counts and problem.lang == "zh"
         assert all(1 <= n <= highest for n in numbers) and low <= target <= high
-        assert problem.split() == split == split_of("countdown " + " ".join(map(str, sorted(numbers))))
+        assert (
+            problem.split() == split == split_of("countdown " + " ".join(map(str, sorted(numbers))))
+        )
         if len(numbers) <= 4:
             assert target in reachable(numbers), "solvable"
         elif len(numbers) <= 6:
-            assert target in left_to_right_values(numbers) or subset_reaches(numbers, target), "solvable"
+            assert target in left_to_right_values(numbers) or subset_reaches(numbers, target), (
+                "solvable"
+            )
     assert lengths == counts, "every count occurs (it fails to with probability below 1e-4)"
 
 
@@ -521,12 +605,16 @@ def test_same_seed_same_problems():
 
 
 def test_order_of_numbers_gives_nothing_away():
-    """reasoning-gym shuffles; else every rg problem is solved left to right in the order in which it is told."""
+    """reasoning-gym shuffles; else every rg problem is solved left to right in the order in which
+    it is told.
+    """
     rng = Random(11)
     problems = [p for p in (sample(rng, "rg-easy") for _ in range(200)) if len(p.numbers) == 6]
     assert len(problems) > 40
     in_order = sum(p.target in left_to_right_values(p.numbers) for p in problems)
-    assert in_order < 0.9 * len(problems), f"{in_order} of {len(problems)} are solved in the order given"
+    assert in_order < 0.9 * len(problems), (
+        f"{in_order} of {len(problems)} are solved in the order given"
+    )
 
 
 def chi_square_limit(degrees: int, false_alarm: float) -> float:
@@ -536,8 +624,11 @@ def chi_square_limit(degrees: int, false_alarm: float) -> float:
 
 
 def test_targets_of_3to4_are_uniform():
-    """4,000 targets in 90 cells. False alarm 1e-4 for a fresh seed; joint rejection (target and numbers
-    redrawn together, which favours easy targets) gave about 180 where this allows 150."""
+    """4,000 targets in 90 cells.
+
+    False alarm 1e-4 for a fresh seed; joint rejection (target and numbers redrawn together, which
+    favours easy targets) gave about 180 where this allows 150.
+    """
     rng, draws = Random(12), 4000
     problems = [sample(rng, "3to4") for _ in range(draws)]
     cells = Counter(p.target for p in problems)
@@ -570,15 +661,16 @@ def test_split_shares():
 
 @settings(max_examples=300, deadline=None)
 @given(
-    st.lists(st.integers(1, 100), min_size=1, max_size=6),
-    st.randoms(use_true_random=False),
-    st.integers(),
-    st.sampled_from(["en", "zh"]),
+    st.lists(st.integers(1, 100), min_size=1, max_size=6), st.randoms(use_true_random=False),
+    st.integers(), st.sampled_from(["en", "zh"]),
 )
 def test_split_depends_on_the_numbers_alone(numbers, rng, target, lang):
     shuffled = list(numbers)
     rng.shuffle(shuffled)
-    assert Countdown(tuple(shuffled), target, lang, "some id").split() == Countdown(tuple(numbers), 10).split()
+    assert (
+        Countdown(tuple(shuffled), target, lang, "some id").split()
+        == Countdown(tuple(numbers), 10).split()
+    )
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
@@ -590,7 +682,11 @@ def test_question_tells_all_numbers_and_the_target(lang):
         told = [int(n) for n in re.findall(r"[0-9]+", question)]
         assert Counter(told) == Counter((*problem.numbers, problem.target))
         assert question == Countdown(problem.numbers, problem.target, lang, "other id").question()
-        assert bool(re.search(r"[一-鿿]", question)) == (lang == "zh") != bool(re.search(r"[A-Za-z]", question))
+        assert (
+            bool(re.search(r"[一-鿿]", question))
+            == (lang == "zh")
+            != bool(re.search(r"[A-Za-z]", question))
+        )
         forms.add(re.sub(r"[0-9]+", "N", question))
     assert len(forms) == 4, "the wordings vary"
 
@@ -606,15 +702,21 @@ def test_json_round_trip():
             Countdown.from_json(problem.to_json() | {"target": target})
 
 
-# ---------------------------------------------------------------- traces, read back by a parser of its own
+# ---------------------------------------------------------------- traces, read back by a parser of
+# its own
 
-ENGLISH = {"，对": ", yes", "，不是": ", not ", "，还差": ", need ", "，先凑": ", make ", "：": ": "}
+ENGLISH = {
+    "，对": ", yes", "，不是": ", not ", "，还差": ", need ",
+    "，先凑": ", make ", "：": ": ",
+}
 RETRY = re.compile("^(?:wait, |try |but |or |等等，|再试|但是|或者|)")
 EQUATION = re.compile(r"(\d+) ([+\-*/]) (\d+) = (\d+)")
 
 
 class Attempt(SimpleNamespace):
-    """kind blind, need or make; goal the value aimed at; frame the equation around it; steps; verdict."""
+    """kind blind, need or make; goal the value aimed at; frame the equation around it; steps;
+    verdict.
+    """
 
 
 def read_equation(text: str) -> Step:
@@ -627,7 +729,10 @@ def read_equation(text: str) -> Step:
 
 
 def read_attempt(line: str, target: int) -> Attempt:
-    """Every equation in the line is checked on the way. Fails for words that no attempt should have."""
+    """Every equation in the line is checked on the way.
+
+    Fails for words that no attempt should have.
+    """
     for chinese, english in ENGLISH.items():
         line = line.replace(chinese, english)
     kind, frame, goal, verdict = "blind", None, target, None
@@ -640,13 +745,20 @@ def read_attempt(line: str, target: int) -> Attempt:
             head, tail = line.split(f", {name} ")
             number, line = tail.split(": ")
             kind, frame, goal = name, read_equation(head), int(number)
-    return Attempt(kind=kind, frame=frame, goal=goal, verdict=verdict, steps=[read_equation(t) for t in line.split(", ")])
+    return Attempt(
+        kind=kind, frame=frame, goal=goal, verdict=verdict,
+        steps=[read_equation(t) for t in line.split(", ")],
+    )
 
 
 def read_thought(thought: str, target: int) -> list[Attempt]:
-    """Either language, or both mixed: one attempt a line, those after the first with a word that opens them."""
+    """Either language, or both mixed: one attempt a line, those after the first with a word that
+    opens them.
+    """
     first, *later = thought.split("\n")
-    return [read_attempt(line, target) for line in (first, *(RETRY.sub("", line) for line in later))]
+    return [
+        read_attempt(line, target) for line in (first, *(RETRY.sub("", line) for line in later))
+    ]
 
 
 def traces(habits: Habits, lang: str, n: int, seed: int = 15, planned: float = 0.5, counts=(3, 4)):
@@ -678,15 +790,22 @@ def check_attempt(attempt: Attempt, numbers: tuple[int, ...], target: int) -> bo
 @pytest.mark.parametrize("lang", ["en", "zh"])
 @pytest.mark.parametrize("goals", [0.0, 0.3])
 def test_traces_say_only_true_things(lang, goals):
-    """With verification=1 each attempt ends in a verdict, and the verdict is right; the answer follows suit."""
-    rates = {"verification": 1.0, "backtracking": 0.7, "persistence": 0.2, "most_attempts": 6, "systematic": 0.0}
+    """With verification=1 each attempt ends in a verdict, and the verdict is right; the answer
+    follows suit.
+    """
+    rates = {
+        "verification": 1.0, "backtracking": 0.7, "persistence": 0.2,
+        "most_attempts": 6, "systematic": 0.0,
+    }
     habits = Habits(subgoals=goals, backward_chaining=goals, **rates)
     kinds, solved, total = Counter(), 0, 0
     for numbers, target, _, trace in traces(habits, lang, 1500):
         attempts = read_thought(trace.thought, target)
         assert trace.thought.isascii() if lang == "en" else not re.search("[A-Za-z]", trace.thought)
         hits = [check_attempt(attempt, numbers, target) for attempt in attempts]
-        assert [a.verdict for a in attempts] == ["yes" if hit else a.goal for a, hit in zip(attempts, hits)]
+        assert [a.verdict for a in attempts] == [
+            "yes" if hit else a.goal for a, hit in zip(attempts, hits)
+        ]
         assert not any(hits[:-1]), "it stops when it is right"
         assert len(attempts) == trace.attempts <= habits.most_attempts
         assert Countdown(numbers, target).verify(trace.answer) is trace.solved is hits[-1]
@@ -699,13 +818,17 @@ def test_traces_say_only_true_things(lang, goals):
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_backtracking_zero_is_a_single_attempt(lang):
-    for *_, plan, trace in traces(Habits(backtracking=0.0, persistence=0.0, systematic=0.0), lang, 400):
+    for *_, plan, trace in traces(
+        Habits(backtracking=0.0, persistence=0.0, systematic=0.0), lang, 400
+    ):
         assert trace.attempts == 1 and "\n" not in trace.thought
         assert trace.solved or plan is None
 
 
 def test_other_rates_at_their_ends():
-    habits = Habits(verification=0.0, backtracking=1.0, persistence=0.0, most_attempts=5, systematic=0.0)
+    habits = Habits(
+        verification=0.0, backtracking=1.0, persistence=0.0, most_attempts=5, systematic=0.0
+    )
     for numbers, target, plan, trace in traces(habits, "en", 300):
         assert "yes" not in trace.thought and "not" not in trace.thought
         attempts = read_thought(trace.thought, target)
@@ -716,18 +839,25 @@ def test_other_rates_at_their_ends():
 
 @pytest.mark.parametrize(("name", "kind"), [("backward_chaining", "need"), ("subgoals", "make")])
 def test_goal_directed_habits_follow_their_rate(name, kind):
-    """At rate 1 nearly all attempts are of the kind (none where the number set aside exceeds the target)."""
+    """At rate 1 nearly all attempts are of the kind (none where the number set aside exceeds the
+    target).
+    """
     others = {"backward_chaining": 0.0, "subgoals": 0.0}
     for rate, low, high in ((0.0, 0, 0), (0.3, 0.2, 0.36), (1.0, 0.8, 1.0)):
         habits = Habits(backtracking=0.5, systematic=0.0, **others | {name: rate})
-        told = [read_thought(trace.thought, target) for _, target, _, trace in traces(habits, "en", 1500, planned=0.0)]
+        told = [
+            read_thought(trace.thought, target)
+            for _, target, _, trace in traces(habits, "en", 1500, planned=0.0)
+        ]
         seen = Counter(attempt.kind for attempts in told for attempt in attempts)
         assert low <= seen[kind] / seen.total() <= high
         assert seen[kind] + seen["blind"] == seen.total()
 
 
 def pairs_left(numbers: tuple[int, ...], target: int) -> set[tuple[int, ...]]:
-    """All pairs of numbers that small steps can leave and from which something small can be made: written out, for comparison."""
+    """All pairs of numbers that small steps can leave and from which something small can be made:
+    written out, for comparison.
+    """
     useful = range(1, max(300, 3 * target))
     if len(numbers) == 2:
         x, y = numbers
@@ -746,13 +876,21 @@ def pairs_left(numbers: tuple[int, ...], target: int) -> set[tuple[int, ...]]:
 def test_systematic_attempts_visit_every_pair_once_and_look_round():
     for seed in range(40):
         rng = Random(seed)
-        numbers, target = tuple(rng.randint(1, 30) for _ in range(rng.choice((3, 4)))), rng.randint(10, 99)
+        numbers, target = (
+            tuple(rng.randint(1, 30) for _ in range(rng.choice((3, 4)))), rng.randint(10, 99),
+        )
         found = list(plain.systematic_attempts(rng, numbers, target, set()))
         pairs = [tuple(sorted((steps[-1].value, other))) for steps, other, _ in found]
         assert len(pairs) == len(set(pairs)) and set(pairs) == pairs_left(numbers, target)
         for steps, other, last in found:
-            made = [s.value for s in steps_of(steps[-1].value, other) if 0 < s.value < max(300, 3 * target)]
-            assert target not in made[: len(last) - 1] and [s.value for s in last] == made[: len(last)]
+            made = [
+                s.value
+                for s in steps_of(steps[-1].value, other)
+                if 0 < s.value < max(300, 3 * target)
+            ]
+            assert (
+                target not in made[: len(last) - 1] and [s.value for s in last] == made[: len(last)]
+            )
             assert len(last) == len(made) or last[-1].value == target
             assert check_steps(numbers, [*steps, last[-1]]) == last[-1].value
 
@@ -767,21 +905,32 @@ def test_small_first_steps_come_first_and_nothing_is_left_out():
         order = list(dict.fromkeys(steps[0].value for steps, *_ in found))
         firsts.append(sum(order[: len(order) // 2]))
         later.append(sum(order[len(order) // 2 :]))
-    assert 2 * sum(firsts) < sum(later)  # in any order they would be equal, but for what is left out for having been seen
+    # in any order they would be equal, but for what is left out for having been seen
+    assert 2 * sum(firsts) < sum(later)
 
 
 def test_a_small_first_writer_solves_more_in_as_many_attempts():
     solved = {}
     for rate in (0.0, 1.0):
-        habits, rng = Habits(systematic=1.0, persistence=1.0, most_attempts=12, small_first=rate), Random(3)
+        habits, rng = (
+            Habits(systematic=1.0, persistence=1.0, most_attempts=12, small_first=rate), Random(3),
+        )
         problems = [sample(rng, "sos4") for _ in range(300)]
-        solved[rate] = sum(write_trace(rng, p.numbers, p.target, habits, "en", None).solved for p in problems)
+        solved[rate] = sum(
+            write_trace(rng, p.numbers, p.target, habits, "en", None).solved for p in problems
+        )
     assert solved[1.0] > solved[0.0] + 15  # of 300
 
 
 def check_systematic(thought: str, numbers: tuple[int, ...], target: int) -> list[bool]:
-    """Read back word by word: steps, the number beside them, what the two can make, the verdict. Whether each attempt hits."""
-    for chinese, english in {"，配": ", with ", "，不行": ", no", "，对": ", yes", "：": ": "}.items():
+    """Read back word by word: steps, the number beside them, what the two can make, the verdict.
+
+    Whether each attempt hits.
+    """
+    for chinese, english in {
+        "，配": ", with ", "，不行": ", no", "，对": ", yes",
+        "：": ": ",
+    }.items():
         thought = thought.replace(chinese, english)
     tries, hits = [], []
     for line in thought.split("\n"):
@@ -790,13 +939,18 @@ def check_systematic(thought: str, numbers: tuple[int, ...], target: int) -> lis
         tries += [(head, text) for text in rest.split("; ")]
     for head, text in tries:
         match = re.fullmatch(r"(.+), with (\d+): ([\d, ]*\d)(?:, (yes|no))?", text)
-        steps, left = [read_equation(t) for t in ([head] if head else []) + [match[1]]], Counter(numbers)
+        steps, left = (
+            [read_equation(t) for t in ([head] if head else []) + [match[1]]], Counter(numbers),
+        )
         for step in steps:
             left.subtract((step.a, step.b))
             left[step.value] += 1
         assert +left == Counter((steps[-1].value, int(match[2]))) and min(left.values()) >= 0
         values = [int(v) for v in match[3].split(", ")]
-        assert set(values) <= {s.value for s in steps_of(steps[-1].value, int(match[2]))} and target not in values[:-1]
+        assert (
+            set(values) <= {s.value for s in steps_of(steps[-1].value, int(match[2]))}
+            and target not in values[:-1]
+        )
         hits.append(values[-1] == target)
         assert match[4] in (None, "yes" if hits[-1] else "no")
     assert len(tries) == len(set(tries)) and not any(hits[:-1])
@@ -815,11 +969,21 @@ def test_systematic_writers_say_true_things_and_stop_when_they_hit():
 
 
 def test_systematic_writers_keep_to_their_rates():
-    silent = Habits(systematic=1.0, verification=0.0, backtracking=1.0, persistence=0.0, most_attempts=7)
+    silent = Habits(
+        systematic=1.0, verification=0.0, backtracking=1.0, persistence=0.0, most_attempts=7
+    )
     for *_, trace in traces(silent, "en", 100):
-        assert not re.search("yes|no", trace.thought) and trace.attempts <= 7 and (trace.solved or trace.attempts > 1)
+        assert (
+            not re.search("yes|no", trace.thought)
+            and trace.attempts <= 7
+            and (trace.solved or trace.attempts > 1)
+        )
     for *_, trace in traces(Habits(systematic=1.0, backtracking=0.0, persistence=0.0), "zh", 100):
-        assert trace.attempts == 1 and "\n" not in trace.thought and not re.search("[A-Za-z]", trace.thought)
+        assert (
+            trace.attempts == 1
+            and "\n" not in trace.thought
+            and not re.search("[A-Za-z]", trace.thought)
+        )
 
 
 def test_aim_raises_the_hits():

@@ -1,4 +1,6 @@
-"""`python -m minir1 evaluate` and its relatives: scores, statistics, malformed lines, exit statuses, whole files."""
+"""`python -m minir1 evaluate` and its relatives: scores, statistics, malformed lines, exit
+statuses, whole files.
+"""
 
 import errno
 import itertools
@@ -21,7 +23,15 @@ from minir1.console.errors import guard
 from minir1.console.files import write_lines
 from minir1.corpus.mixture import sample_text
 from minir1.measure import evaluate
-from minir1.measure.evaluate import evaluate_model, interval, majority, pass_at_k, read_answers, read_problems, table
+from minir1.measure.evaluate import (
+    evaluate_model,
+    interval,
+    majority,
+    pass_at_k,
+    read_answers,
+    read_problems,
+    table,
+)
 from minir1.model import Transformer
 from minir1.presets import PRESETS
 from minir1.sampler import Samples, Sampling, pad
@@ -61,7 +71,11 @@ def checkpoint(model, tokenizer, tmp_path_factory):
 
 def lines(path, rows) -> str:
     path.write_text(
-        "".join((row if isinstance(row, str) else json.dumps(row, ensure_ascii=False)) + "\n" for row in rows), encoding="utf-8"
+        "".join(
+            (row if isinstance(row, str) else json.dumps(row, ensure_ascii=False)) + "\n"
+            for row in rows
+        ),
+        encoding="utf-8",
     )
     return str(path)
 
@@ -83,7 +97,9 @@ def scripted(tokenizer: Tokenizer, texts: list[str]):
         rows = [tokenizer.encode(next(script)) for _ in range(len(prompts) * group)]
         ids_BT = pad(rows, tokenizer.end)
         stopped = torch.tensor([row[-1] == tokenizer.end for row in rows])
-        return Samples(ids_BT, torch.zeros(ids_BT.shape), torch.tensor([len(row) for row in rows]), stopped)
+        return Samples(
+            ids_BT, torch.zeros(ids_BT.shape), torch.tensor([len(row) for row in rows]), stopped
+        )
 
     return say
 
@@ -104,7 +120,11 @@ def test_pass_at_k_is_the_share_of_subsets_with_a_hit(n, data):
 
 
 def test_pass_at_k_is_unbiased_and_exact_for_many_samples():
-    assert pass_at_k(1000, 1, 500) == pytest.approx(0.5) and pass_at_k(4096, 0, 64) == 0 and pass_at_k(4096, 4096, 1) == 1
+    assert (
+        pass_at_k(1000, 1, 500) == pytest.approx(0.5)
+        and pass_at_k(4096, 0, 64) == 0
+        and pass_at_k(4096, 4096, 1) == 1
+    )
 
 
 def test_interval_covers_the_truth_about_95_times_in_100():
@@ -113,10 +133,16 @@ def test_interval_covers_the_truth_about_95_times_in_100():
     for p, samples in ((0.5, 1), (0.9, 1), (0.3, 4)):
         covered = 0
         for _ in range(2000):
-            low, high = interval([sum(rng.random() < p for _ in range(samples)) / samples for _ in range(60)])
+            low, high = interval(
+                [sum(rng.random() < p for _ in range(samples)) / samples for _ in range(60)]
+            )
             covered += low <= p <= high
         assert 0.93 < covered / 2000 < 0.975
-    assert interval([0.0] * 10)[0] == 0 and interval([0.0] * 10)[1] > 0.2 and interval([0.5, 0.5])[0] < 0.2
+    assert (
+        interval([0.0] * 10)[0] == 0
+        and interval([0.0] * 10)[1] > 0.2
+        and interval([0.5, 0.5])[0] < 0.2
+    )
     narrow, wide = interval([0.5, 0.25, 0.75] * 20), interval([0.0, 1.0] * 30)
     assert narrow[1] - narrow[0] < 0.6 * (wide[1] - wide[0])
 
@@ -133,26 +159,39 @@ def test_majority():
 def test_evaluate_model_scores_each_sample(model, tokenizer):
     right, other = "36 + 55 - 19 - 7", "55 + 36 - 19 - 7"
     texts = [
-        answer(other), answer("1"), answer(right), answer(right.replace(" ", "")),  # PUZZLE: 3 of 4; the majority is right
-        answer("5 * 2"), answer("5 * 2"), answer("5 * 2"), answer("2 * 5 * 1"),  # SMALL: a number is missing
-        answer("143", ""), "143", answer("143"), answer("144"),  # SUM: unended, no tags, right, wrong
+        # PUZZLE: 3 of 4; the majority is right
+        answer(other), answer("1"), answer(right), answer(right.replace(" ", "")),
+        # SMALL: a number is missing
+        answer("5 * 2"), answer("5 * 2"), answer("5 * 2"), answer("2 * 5 * 1"),
+        # SUM: unended, no tags, right, wrong
+        answer("143", ""), "143", answer("143"), answer("144"),
     ]  # fmt: skip
     found = evaluate_model(
-        model, tokenizer, PROBLEMS, 4, Sampling(40, (tokenizer.end,)), sampler=scripted(tokenizer, texts), batch=8
+        model, tokenizer, PROBLEMS, 4, Sampling(40, (tokenizer.end,)),
+        sampler=scripted(tokenizer, texts), batch=8,
     )
-    assert [r["id"] for r in found] == ["a", "b", "c"] and [r["task"] for r in found] == ["countdown", "countdown", "arithmetic"]
+    assert [r["id"] for r in found] == ["a", "b", "c"] and [r["task"] for r in found] == [
+        "countdown", "countdown", "arithmetic",
+    ]
     assert [r["answer"] for r in found] == [right, "5 * 2", "143"]
-    assert [r["correct"] for r in found] == [True, False, True] and [r["pass_at_1"] for r in found] == [0.75, 0, 0.25]
+    assert [r["correct"] for r in found] == [True, False, True] and [
+        r["pass_at_1"] for r in found
+    ] == [0.75, 0, 0.25]
     last = found[2]["samples"]
     assert [(s["answer"], s["correct"], s["stopped"]) for s in last] == [
         (None, False, False), (None, False, False), ("143", True, True), ("144", False, True)
     ]  # fmt: skip
-    assert [s["text"] for s in last] == texts[8:] and last[2]["tokens"] == len(tokenizer.encode(texts[10]))
+    assert [s["text"] for s in last] == texts[8:] and last[2]["tokens"] == len(
+        tokenizer.encode(texts[10])
+    )
     shown = table(PROBLEMS, found, 4).splitlines()
     assert [line.split()[0] for line in shown[1:]] == ["all", "countdown", "3", "4", "arithmetic"]
-    head = {name: shown[0].index(name) + len(name) for name in ("cons@4", "pass@2", "pass@4", "cut off")}
+    head = {
+        name: shown[0].index(name) + len(name) for name in ("cons@4", "pass@2", "pass@4", "cut off")
+    }
     assert {name: shown[1][:end].split()[-1] for name, end in head.items()} == {
-        "cons@4": "66.7%", "pass@2": "50.0%", "pass@4": "66.7%", "cut off": "16.7%",  # pass@2: (1 + 0 + 1/2) / 3
+        # pass@2: (1 + 0 + 1/2) / 3
+        "cons@4": "66.7%", "pass@2": "50.0%", "pass@4": "66.7%", "cut off": "16.7%",
     }  # fmt: skip
     assert "33.3%  (" in shown[1] and "75.0%  (" in shown[4]
 
@@ -160,9 +199,12 @@ def test_evaluate_model_scores_each_sample(model, tokenizer):
 def test_one_sample_and_the_prefix(model, tokenizer):
     texts = ["143</answer><|end|>", "144</answer><|end|>"]
     found = evaluate_model(
-        model, tokenizer, [SUM, SUM], 1, Sampling(40, (tokenizer.end,)), sampler=scripted(tokenizer, texts), prefix="<answer>"
+        model, tokenizer, [SUM, SUM], 1, Sampling(40, (tokenizer.end,)),
+        sampler=scripted(tokenizer, texts), prefix="<answer>",
     )
-    assert [(r["answer"], r["correct"], r["pass_at_1"]) for r in found] == [("143", True, 1), ("144", False, 0)]
+    assert [(r["answer"], r["correct"], r["pass_at_1"]) for r in found] == [
+        ("143", True, 1), ("144", False, 0),
+    ]
     assert "cons@" not in table([SUM, SUM], found, 1)
 
 
@@ -172,7 +214,11 @@ def test_a_prompt_that_does_not_fit_is_refused_alone(model, tokenizer):
         asked = [SUM, SUM]
         asked.insert(first, long)
         found = evaluate_model(model, tokenizer, asked, 2, Sampling(8, (tokenizer.end,)), batch=2)
-        assert "fault" in found[first] and not found[first]["correct"] and found[first]["samples"] == []
+        assert (
+            "fault" in found[first]
+            and not found[first]["correct"]
+            and found[first]["samples"] == []
+        )
         assert [len(r["samples"]) for r in found].count(2) == 2
         assert "66.7%" not in table(asked, found, 2)
 
@@ -181,11 +227,17 @@ def test_a_prompt_that_just_fits_is_asked(model, tokenizer):
     room = model.config.positions - len(tokenizer.encode(prompt(SUM.question())))
     fits = evaluate_model(model, tokenizer, [SUM], 1, Sampling(room, (tokenizer.end,)))
     assert len(fits[0]["samples"]) == 1 and fits[0]["samples"][0]["tokens"] <= room
-    assert "fault" in evaluate_model(model, tokenizer, [SUM], 1, Sampling(room + 1, (tokenizer.end,)))[0]
+    assert (
+        "fault"
+        in evaluate_model(model, tokenizer, [SUM], 1, Sampling(room + 1, (tokenizer.end,)))[0]
+    )
 
 
 def test_the_seed_decides(model, tokenizer):
-    run = lambda seed: evaluate_model(model, tokenizer, PROBLEMS, 2, Sampling(20, (tokenizer.end,)), seed=seed)  # noqa: E731
+    def run(seed: int) -> list[dict]:
+        settings = Sampling(20, (tokenizer.end,))
+        return evaluate_model(model, tokenizer, PROBLEMS, 2, settings, seed=seed)
+
     assert run(3) == run(3) != run(4)
 
 
@@ -195,43 +247,44 @@ def test_the_seed_decides(model, tokenizer):
 def test_a_checkpoint_from_the_command_line(checkpoint, problems, tmp_path, capsys):
     out = tmp_path / "results.jsonl"
     call = [
-        "evaluate",
-        str(checkpoint),
-        "--problems",
-        problems,
-        "--samples",
-        "3",
-        "--max-tokens",
-        "12",
-        "--out",
-        str(out),
-        "--device",
-        "cpu",
+        "evaluate", str(checkpoint), "--problems", problems, "--samples", "3", "--max-tokens", "12",
+        "--out", str(out), "--device", "cpu",
     ]
     assert main(call) == 0
     first, shown = read(out), capsys.readouterr().out
     assert [row["id"] for row in first] == ["a", "b", "c"]
     for row in first:
-        assert row["correct"] in (True, False) and {"id", "answer", "correct", "pass_at_1", "samples"} <= row.keys()
+        assert (
+            row["correct"] in (True, False)
+            and {"id", "answer", "correct", "pass_at_1", "samples"} <= row.keys()
+        )
         assert len(row["samples"]) == 3 and all(
             {"answer", "correct", "tokens", "stopped", "text"} == s.keys() for s in row["samples"]
         )
         assert all(1 <= s["tokens"] <= 12 for s in row["samples"])
     assert "cons@3" in shown and "pass@3" in shown and "4 numbers" in shown
-    assert main(call) == 0 and read(out) == first  # the same seed, the same results, over the old file
+    # the same seed, the same results, over the old file
+    assert main(call) == 0 and read(out) == first
     assert [p.name for p in tmp_path.iterdir() if p.name.endswith(".tmp")] == []
 
 
 def test_greedy_and_the_default_budget(checkpoint, problems, capsys):
-    assert main(["evaluate", str(checkpoint), "--problems", problems, "--temperature", "0", "--device", "cpu", "--batch", "2"]) == 0
+    assert (
+        main(
+            [
+                "evaluate", str(checkpoint), "--problems", problems, "--temperature", "0",
+                "--device", "cpu", "--batch", "2",
+            ]
+        )
+        == 0
+    )
     assert "cons" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "--problems"),
-        (["--problems", "P"], "either a CHECKPOINT or --answers"),
+        ([], "--problems"), (["--problems", "P"], "either a CHECKPOINT or --answers"),
         (["C", "--problems", "P", "--answers", "P"], "either"),
         (["C", "--problems", "missing.jsonl"], "no file missing.jsonl"),
         (["missing.pt", "--problems", "P"], "no checkpoint at missing.pt"),
@@ -258,14 +311,22 @@ def test_wrong_use_is_one_line_and_status_2(arguments, words, checkpoint, proble
 
 def test_answers(problems, tmp_path, capsys):
     out = tmp_path / "results.jsonl"
-    rows = [{"id": "c", "answer": 143}, {"id": "a", "answer": " (55 + 36) - 19 - 7 "}, {"id": "b", "answer": "5 * 2"}]
+    rows = [
+        {"id": "c", "answer": 143}, {"id": "a", "answer": " (55 + 36) - 19 - 7 "},
+        {"id": "b", "answer": "5 * 2"},
+    ]
     answers = lines(tmp_path / "answers.jsonl", rows)
     assert main(["evaluate", "--problems", problems, "--answers", answers, "--out", str(out)]) == 0
     assert [(r["id"], r["answer"], r["correct"]) for r in read(out)] == [
         ("a", " (55 + 36) - 19 - 7 ", True), ("b", "5 * 2", False), ("c", "143", True)
     ]  # fmt: skip
     shown = capsys.readouterr()
-    assert shown.err == "" and "66.7%" in shown.out and "unanswered" in shown.out and "tokens" not in shown.out
+    assert (
+        shown.err == ""
+        and "66.7%" in shown.out
+        and "unanswered" in shown.out
+        and "tokens" not in shown.out
+    )
 
 
 def test_malformed_and_missing_lines_lose_nothing_else(tmp_path, capsys):
@@ -277,8 +338,13 @@ def test_malformed_and_missing_lines_lose_nothing_else(tmp_path, capsys):
         '{"task": "countdown", "numbers": [1, -2], "target": 3, "lang": "fr"}',
         "[" * 100_000,
     ]  # fmt: skip
-    good = [PUZZLE.to_json(), SUM.to_json() | {"id": 7}, {"task": "countdown", "numbers": [3, 5], "target": 8}, PUZZLE.to_json()]
-    problems = lines(tmp_path / "p.jsonl", [good[0], *bad[:5], "", good[1], good[2], *bad[5:], good[3]])
+    good = [
+        PUZZLE.to_json(), SUM.to_json() | {"id": 7},
+        {"task": "countdown", "numbers": [3, 5], "target": 8}, PUZZLE.to_json(),
+    ]
+    problems = lines(
+        tmp_path / "p.jsonl", [good[0], *bad[:5], "", good[1], good[2], *bad[5:], good[3]]
+    )
     answers = lines(tmp_path / "a.jsonl", [
         {"id": "a", "answer": "36 + 55 - 19 - 7"}, {"id": "zz", "answer": "1"}, {"id": "a", "answer": "1"},
         {"id": 7, "answer": None}, {"id": "9"}, {"answer": "1"}, {"id": "9", "answer": ["3 + 5"]}, "nonsense",
@@ -292,10 +358,16 @@ def test_malformed_and_missing_lines_lose_nothing_else(tmp_path, capsys):
     shown = capsys.readouterr()
     named = [line.split(": ")[1:3] for line in shown.err.splitlines()]
     assert all(line.startswith("minir1: ") for line in shown.err.splitlines())
-    assert [b for a, b in named if a == problems] == [f"line {n}" for n in (2, 3, 4, 5, 6, 10, 11, 12, 13, 14, 15, 16)]
-    assert [b for a, b in named if a == answers][:8] == [f"line {n}" for n in (5, 6, 7, 8, 9, 10, 2, 3)]
+    assert [b for a, b in named if a == problems] == [
+        f"line {n}" for n in (2, 3, 4, 5, 6, 10, 11, 12, 13, 14, 15, 16)
+    ]
+    assert [b for a, b in named if a == answers][:8] == [
+        f"line {n}" for n in (5, 6, 7, 8, 9, 10, 2, 3)
+    ]
     assert "line 2: there is no problem 'zz'" in shown.err and "second answer to 'a'" in shown.err
-    assert "no answer to '7', '9': counted as wrong" in shown.err and "is that of line 1" in shown.err
+    assert (
+        "no answer to '7', '9': counted as wrong" in shown.err and "is that of line 1" in shown.err
+    )
     assert "50.0%" in shown.out
 
 
@@ -307,21 +379,34 @@ def test_notes_alone_are_no_fault(problems, tmp_path, capsys):
 
 def test_many_unanswered_problems_are_summed_up(tmp_path):
     (tmp_path / "a.jsonl").touch()
-    _, _, notes = read_answers(tmp_path / "a.jsonl", [Arithmetic("1 + 1 =", "2", id=str(i)) for i in range(30)])
+    _, _, notes = read_answers(
+        tmp_path / "a.jsonl", [Arithmetic("1 + 1 =", "2", id=str(i)) for i in range(30)]
+    )
     assert len(notes) == 1 and "and 20 others" in notes[0] and len(notes[0]) < 200
 
 
 def test_no_problem_at_all(tmp_path, capsys):
     for text in ("", "\n\n", "{\n"):
         (tmp_path / "p.jsonl").write_text(text)
-        assert main(["evaluate", "--problems", str(tmp_path / "p.jsonl"), "--answers", str(tmp_path / "p.jsonl")]) == 2
+        assert (
+            main(
+                [
+                    "evaluate", "--problems", str(tmp_path / "p.jsonl"), "--answers",
+                    str(tmp_path / "p.jsonl"),
+                ]
+            )
+            == 2
+        )
         assert "holds no problem" in capsys.readouterr().err
 
 
 def test_a_byte_order_mark_and_strange_bytes(tmp_path):
     path = tmp_path / "p.jsonl"
     path.write_bytes(
-        b"\xef\xbb\xbf" + json.dumps(SUM.to_json()).encode() + b"\r\n\xff\xfe{}\r\n" + json.dumps(PUZZLE.to_json()).encode()
+        b"\xef\xbb\xbf"
+        + json.dumps(SUM.to_json()).encode()
+        + b"\r\n\xff\xfe{}\r\n"
+        + json.dumps(PUZZLE.to_json()).encode()
     )
     found, faults, _ = read_problems(path)
     assert [p.id for p in found] == ["c", "a"] and len(faults) == 1 and "line 2" in faults[0]
@@ -348,18 +433,31 @@ def test_results_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
 def test_an_unwritable_out_is_found_before_the_work(problems, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(evaluate, "read_problems", lambda path: pytest.fail("too late"))
     for out in (tmp_path, tmp_path / "no" / "such" / "r.jsonl"):
-        assert main(["evaluate", "--problems", problems, "--answers", problems, "--out", str(out)]) == 1
+        assert (
+            main(["evaluate", "--problems", problems, "--answers", problems, "--out", str(out)])
+            == 1
+        )
         shown = capsys.readouterr().err
         assert "cannot write" in shown and shown.count("\n") == 1
     monkeypatch.setattr(files.os, "access", lambda *_: False)
-    assert main(["evaluate", "--problems", problems, "--answers", problems, "--out", str(tmp_path / "r.jsonl")]) == 1
+    assert (
+        main(
+            [
+                "evaluate", "--problems", problems, "--answers", problems, "--out",
+                str(tmp_path / "r.jsonl"),
+            ]
+        )
+        == 1
+    )
     assert "no permission" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 def test_a_full_disk_is_one_line(problems, tmp_path, capsys):
     answers = lines(tmp_path / "a.jsonl", [{"id": p.id, "answer": "1"} for p in PROBLEMS])
-    assert main(["evaluate", "--problems", problems, "--answers", answers, "--out", "/dev/full"]) == 1
+    assert (
+        main(["evaluate", "--problems", problems, "--answers", answers, "--out", "/dev/full"]) == 1
+    )
     assert capsys.readouterr().err == "minir1: cannot write /dev/full: No space left on device\n"
     assert not os.path.isfile("/dev/full")
 
@@ -370,22 +468,31 @@ def test_a_full_disk_is_one_line(problems, tmp_path, capsys):
 def test_help_lists_the_commands(capsys):
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert all(sum(line.split()[:1] == [name] for line in shown.splitlines()) == 1 for name in COMMANDS)
+    assert all(
+        sum(line.split()[:1] == [name] for line in shown.splitlines()) == 1 for name in COMMANDS
+    )
     assert main([]) == 2
     assert main(["evaluate", "--help"]) == 0 and "--top-p" in capsys.readouterr().out
     assert main(["dance"]) == 2
-    assert capsys.readouterr().err == "minir1: unknown command 'dance'; there are " + ", ".join(COMMANDS) + "\n"
+    assert (
+        capsys.readouterr().err
+        == "minir1: unknown command 'dance'; there are " + ", ".join(COMMANDS) + "\n"
+    )
 
 
 @pytest.mark.parametrize(
     ("fault", "status", "shown"),
     [
         (UserError("put it right"), 2, "put it right"),
-        (OSError(errno.ENOSPC, "No space left on device", "x"), 1, "[Errno 28] No space left on device: 'x'"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "x"), 1,
+            "[Errno 28] No space left on device: 'x'",
+        ),
         (RuntimeError("CUDA out of memory\nand a long story"), 1, "CUDA out of memory"),
         (MemoryError(), 1, "MemoryError"),
         (KeyboardInterrupt(), 130, "interrupted"),
-        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, "[Errno 32] Broken pipe"),  # of something else than our output
+        # of something else than our output
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, "[Errno 32] Broken pipe"),
     ],
 )
 def test_the_guard(fault, status, shown, capsys, monkeypatch):
@@ -402,25 +509,39 @@ def test_the_guard(fault, status, shown, capsys, monkeypatch):
 
 def test_the_guard_lets_bugs_and_statuses_through():
     assert guard(lambda arguments: None, []) == 0 and guard(lambda arguments: 3, []) == 3
-    assert guard(lambda arguments: sys.exit(4), []) == 4 and guard(lambda arguments: sys.exit(), []) == 0
+    assert (
+        guard(lambda arguments: sys.exit(4), []) == 4
+        and guard(lambda arguments: sys.exit(), []) == 0
+    )
     with pytest.raises(ZeroDivisionError):
         guard(lambda arguments: 1 // 0, [])
 
 
 def command(*arguments, **more):
-    return subprocess.run([sys.executable, "-m", "minir1", *arguments], capture_output=True, text=True, timeout=300, **more)
+    return subprocess.run(
+        [sys.executable, "-m", "minir1", *arguments], capture_output=True, text=True, timeout=300,
+        **more,
+    )
 
 
 def test_the_module_runs(problems, tmp_path):
-    done = command("evaluate", "--problems", problems, "--answers", lines(tmp_path / "a.jsonl", ["{"]))
-    assert done.returncode == 2 and done.stdout.startswith(" ") and "Traceback" not in done.stderr and "line 1" in done.stderr
+    done = command(
+        "evaluate", "--problems", problems, "--answers", lines(tmp_path / "a.jsonl", ["{"])
+    )
+    assert (
+        done.returncode == 2
+        and done.stdout.startswith(" ")
+        and "Traceback" not in done.stderr
+        and "line 1" in done.stderr
+    )
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 def test_output_that_cannot_be_printed():
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "minir1", "--help"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=300
+            [sys.executable, "-m", "minir1", "--help"], stdout=full, stderr=subprocess.PIPE,
+            text=True, timeout=300,
         )
     assert done.returncode == 1 and done.stderr == "minir1: [Errno 28] No space left on device\n"
 
@@ -429,11 +550,8 @@ def test_a_reader_that_leaves():
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        [sys.executable, "-m", "minir1", "corpus", "--documents", "300"],
-        stdout=writer,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=300,
+        [sys.executable, "-m", "minir1", "corpus", "--documents", "300"], stdout=writer,
+        stderr=subprocess.PIPE, text=True, timeout=300,
     )
     os.close(writer)
     assert done.returncode == 1 and done.stderr == ""

@@ -1,7 +1,9 @@
-"""The exported directory is the same function as our model: logits, text and ids, judged by transformers itself.
+"""The exported directory is the same function as our model: logits, text and ids, judged by
+transformers itself.
 
-Freshly made models have unit norms and no router bias, so a parity test on them is blind to half of the
-equations. Here everything is drawn at random, and a set of sabotages shows that each part is seen.
+Freshly made models have unit norms and no router bias, so a parity test on them is blind to half of
+the equations. Here everything is drawn at random, and a set of sabotages shows that each part is
+seen.
 """
 
 import json
@@ -31,20 +33,12 @@ SMALL = ModelConfig(
 )  # fmt: skip
 GQA = {"attention": "gqa", "experts": 0}
 CASES = {
-    "plain query": {},
-    "query latent": {"q_rank": 24},
-    "top 1": {"top_k": 1},
-    "top 3": {"top_k": 3},
-    "routed scale": {"routed_scale": 2.5},
-    "two dense layers": {"dense_layers": 2},
-    "no experts": {"experts": 0},
-    "two shared experts": {"shared_experts": 2},
-    "no shared expert": {"shared_experts": 0},
-    "mtp left out": {"mtp": True},
-    "other rope base": {"rope_base": 500.0},
-    "llama": GQA,
-    "qwen3": GQA | {"qk_norm": True},
-    "one kv head": GQA | {"kv_heads": 1, "rope_base": 500.0},
+    "plain query": {}, "query latent": {"q_rank": 24}, "top 1": {"top_k": 1},
+    "top 3": {"top_k": 3}, "routed scale": {"routed_scale": 2.5},
+    "two dense layers": {"dense_layers": 2}, "no experts": {"experts": 0},
+    "two shared experts": {"shared_experts": 2}, "no shared expert": {"shared_experts": 0},
+    "mtp left out": {"mtp": True}, "other rope base": {"rope_base": 500.0}, "llama": GQA,
+    "qwen3": GQA | {"qk_norm": True}, "one kv head": GQA | {"kv_heads": 1, "rope_base": 500.0},
 }
 
 
@@ -69,7 +63,9 @@ def tokenizer(texts) -> Tokenizer:
 
 @torch.no_grad()
 def random_model(config: ModelConfig, gain: float = 1.0) -> Transformer:
-    """Weights far from their initial values: norms in 0.5 .. 1.5, biases that matter, logits of std 0.6."""
+    """Weights far from their initial values: norms in 0.5 .. 1.5, biases that matter, logits of std
+    0.6.
+    """
     torch.manual_seed(0)
     model = Transformer(config).eval()
     for weight in model.parameters():
@@ -84,7 +80,9 @@ def random_model(config: ModelConfig, gain: float = 1.0) -> Transformer:
 
 
 def random_ids(config: ModelConfig, rows: int = 3, tokens: int = 60) -> torch.Tensor:
-    return torch.randint(config.vocab_size, (rows, tokens), generator=torch.Generator().manual_seed(1))
+    return torch.randint(
+        config.vocab_size, (rows, tokens), generator=torch.Generator().manual_seed(1)
+    )
 
 
 def write(model: Transformer, tokenizer: Tokenizer, folder: Path) -> Path:
@@ -94,10 +92,14 @@ def write(model: Transformer, tokenizer: Tokenizer, folder: Path) -> Path:
 
 
 def load(directory: Path):
-    """Through the Auto classes, as a user would; nothing may be missing, left over or of another shape."""
+    """Through the Auto classes, as a user would; nothing may be missing, left over or of another
+    shape.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Initializing zero-element tensors")
-        model, report = transformers.AutoModelForCausalLM.from_pretrained(directory, output_loading_info=True)
+        model, report = transformers.AutoModelForCausalLM.from_pretrained(
+            directory, output_loading_info=True
+        )
     assert not any(report.values()), report
     return model.eval()
 
@@ -123,8 +125,13 @@ def test_logits_agree(case, tokenizer, tmp_path):
             layer.bias_E.zero_()
         _, unbiased = model.trunk(ids)
     assert logits.std() > 0.5
-    chosen = [(a.expert_BTK.sort().values != b.expert_BTK.sort().values).any(-1).float().mean() for a, b in zip(routing, unbiased)]
-    assert all(share > 0.05 for share in chosen), "the bias must decide about some tokens, or the test is blind to it"
+    chosen = [
+        (a.expert_BTK.sort().values != b.expert_BTK.sort().values).any(-1).float().mean()
+        for a, b in zip(routing, unbiased)
+    ]
+    assert all(share > 0.05 for share in chosen), (
+        "the bias must decide about some tokens, or the test is blind to it"
+    )
     model = random_model(model.config)
     difference = gap(model, write(model, tokenizer, tmp_path))
     print(f"{case}: max |logit difference| {difference:.1e}")
@@ -143,7 +150,10 @@ def test_logits_agree_for_the_presets(preset, tokenizer, tmp_path):
 def edit_weights(directory: Path, change) -> None:
     """Put `change(name, tensor)` in the place of each exported tensor."""
     path = directory / "model.safetensors"
-    weights = {name: change(name, value.clone()).contiguous() for name, value in safetensors.load_file(path).items()}
+    weights = {
+        name: change(name, value.clone()).contiguous()
+        for name, value in safetensors.load_file(path).items()
+    }
     safetensors.save_file(weights, path, metadata={"format": "pt"})
 
 
@@ -159,18 +169,39 @@ def halves_to_pairs(value: torch.Tensor, heads: int) -> torch.Tensor:
 
 SABOTAGES = {
     "half-split rope": ({}, lambda d: edit_config(d, rope_interleave=False)),
-    "no router bias": ({}, lambda d: edit_weights(d, lambda n, v: v * 0 if n.endswith("correction_bias") else v)),
-    "bias of the other sign": ({}, lambda d: edit_weights(d, lambda n, v: -v if n.endswith("correction_bias") else v)),
-    "unit latent norm": ({}, lambda d: edit_weights(d, lambda n, v: v**0 if "kv_a_layernorm" in n else v)),
-    "unit query norm": ({"q_rank": 24}, lambda d: edit_weights(d, lambda n, v: v**0 if "q_a_layernorm" in n else v)),
+    "no router bias": (
+        {}, lambda d: edit_weights(d, lambda n, v: v * 0 if n.endswith("correction_bias") else v),
+    ),
+    "bias of the other sign": (
+        {}, lambda d: edit_weights(d, lambda n, v: -v if n.endswith("correction_bias") else v),
+    ),
+    "unit latent norm": (
+        {}, lambda d: edit_weights(d, lambda n, v: v**0 if "kv_a_layernorm" in n else v),
+    ),
+    "unit query norm": (
+        {"q_rank": 24}, lambda d: edit_weights(d, lambda n, v: v**0 if "q_a_layernorm" in n else v),
+    ),
     "weights not normalised": ({}, lambda d: edit_config(d, norm_topk_prob=False)),
     "scale forgotten": ({"routed_scale": 2.5}, lambda d: edit_config(d, routed_scaling_factor=1.0)),
     "one expert fewer": ({}, lambda d: edit_config(d, num_experts_per_tok=1)),
-    "expert order": ({}, lambda d: edit_weights(d, lambda n, v: v.flip(0) if n.endswith("mlp.gate.weight") else v)),
-    "gate of the other sign": (GQA, lambda d: edit_weights(d, lambda n, v: -v if "gate_proj" in n else v)),
-    "interleaved rope": (GQA, lambda d: edit_weights(d, lambda n, v: halves_to_pairs(v, 4) if "q_proj" in n else v)),
-    "unit key norm": (GQA | {"qk_norm": True}, lambda d: edit_weights(d, lambda n, v: v**0 if "k_norm" in n else v)),
-    "rope base": (GQA, lambda d: edit_config(d, rope_parameters={"rope_type": "default", "rope_theta": 100.0})),
+    "expert order": (
+        {},
+        lambda d: edit_weights(d, lambda n, v: v.flip(0) if n.endswith("mlp.gate.weight") else v),
+    ),
+    "gate of the other sign": (
+        GQA, lambda d: edit_weights(d, lambda n, v: -v if "gate_proj" in n else v),
+    ),
+    "interleaved rope": (
+        GQA, lambda d: edit_weights(d, lambda n, v: halves_to_pairs(v, 4) if "q_proj" in n else v),
+    ),
+    "unit key norm": (
+        GQA | {"qk_norm": True},
+        lambda d: edit_weights(d, lambda n, v: v**0 if "k_norm" in n else v),
+    ),
+    "rope base": (
+        GQA,
+        lambda d: edit_config(d, rope_parameters={"rope_type": "default", "rope_theta": 100.0}),
+    ),
 }
 
 
@@ -197,16 +228,22 @@ def greedy(model: Transformer, ids: list[int], tokens: int, end: int) -> list[in
     return out
 
 
-@pytest.mark.parametrize("settings", [{}, {"q_rank": 24, "top_k": 3, "routed_scale": 2.5}, GQA | {"qk_norm": True}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"q_rank": 24, "top_k": 3, "routed_scale": 2.5}, GQA | {"qk_norm": True}],
+    ids=str,
+)
 def test_greedy_text_is_identical(settings, tokenizer, tmp_path):
-    model = random_model(replace(SMALL, vocab_size=len(tokenizer), **settings), gain=2.0)  # smaller ones soon repeat themselves
+    # smaller ones soon repeat themselves
+    model = random_model(replace(SMALL, vocab_size=len(tokenizer), **settings), gain=2.0)
     with torch.no_grad():
         model.head.weight[tokenizer.end] = 0  # a random model may stop at once: not here
     directory = write(model, tokenizer, tmp_path)
     twin, hub_tokenizer = load(directory), transformers.AutoTokenizer.from_pretrained(directory)
     for question in ("Use 19, 36, 55, 7 to make 65.", "12 + 30 =", "Hello"):
         given = hub_tokenizer(prompt(question), return_tensors="pt")
-        theirs = twin.generate(**given, do_sample=False, max_new_tokens=40)[0, given.input_ids.shape[1] :]
+        theirs = twin.generate(**given, do_sample=False, max_new_tokens=40)[
+            0, given.input_ids.shape[1] :
+        ]
         ours = greedy(model, tokenizer.encode(prompt(question)), 40, tokenizer.end)
         assert len(ours) == 40 and len(set(ours)) > 5
         assert tokenizer.decode(ours) == hub_tokenizer.decode(theirs)
@@ -218,13 +255,16 @@ def test_generation_stops_at_the_end_token(tokenizer, tmp_path):
     ids = tokenizer.encode(prompt("Hello"))
     with torch.no_grad():
         usual = greedy(model, ids, 12, tokenizer.end)
-        fourth = usual.index(usual[3])  # swap this token's and the end token's rows: the model now ends here
+        # swap this token's and the end token's rows: the model now ends here
+        fourth = usual.index(usual[3])
         order = torch.arange(len(tokenizer))
         order[[usual[3], tokenizer.end]] = order[[tokenizer.end, usual[3]]]
         model.head.weight.copy_(model.head.weight[order])
     twin = load(write(model, tokenizer, tmp_path))
     out = twin.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=12)[0].tolist()
-    assert out == ids + usual[:fourth] + [tokenizer.end] == ids + greedy(model, ids, 12, tokenizer.end)
+    assert (
+        out == ids + usual[:fourth] + [tokenizer.end] == ids + greedy(model, ids, 12, tokenizer.end)
+    )
 
 
 # ---------------------------------------------------------------- tokenizer
@@ -235,7 +275,9 @@ def hub_tokenizer(request, tokenizer, tmp_path_factory):
     """transformers picks a tokenizer class by model type, so each family is asked."""
     settings = {"mla": {}, "gqa": GQA, "qwen3": GQA | {"qk_norm": True}}[request.param]
     model = Transformer(replace(SMALL, vocab_size=len(tokenizer), **settings))
-    return transformers.AutoTokenizer.from_pretrained(write(model, tokenizer, tmp_path_factory.mktemp(request.param)))
+    return transformers.AutoTokenizer.from_pretrained(
+        write(model, tokenizer, tmp_path_factory.mktemp(request.param))
+    )
 
 
 def test_ids_are_the_same(hub_tokenizer, tokenizer, texts):
@@ -252,22 +294,38 @@ def test_special_tokens(hub_tokenizer, tokenizer):
     ids = (hub_tokenizer.bos_token_id, hub_tokenizer.eos_token_id, hub_tokenizer.pad_token_id)
     assert ids == (tokenizer.begin, tokenizer.end, tokenizer.pad)
     assert len(hub_tokenizer) == len(tokenizer)
-    assert all(hub_tokenizer.convert_tokens_to_ids(token) == tokenizer.id(token) for token in SPECIAL_TOKENS)
+    assert all(
+        hub_tokenizer.convert_tokens_to_ids(token) == tokenizer.id(token)
+        for token in SPECIAL_TOKENS
+    )
     document = hub_tokenizer.encode(render("2 + 2 =", "4", "2 + 2 = 4"))
     shown = hub_tokenizer.decode(document, skip_special_tokens=True)
-    assert shown == "User: 2 + 2 =\nAssistant:<think>2 + 2 = 4</think><answer>4</answer>", "tags stay, marks go"
+    assert shown == "User: 2 + 2 =\nAssistant:<think>2 + 2 = 4</think><answer>4</answer>", (
+        "tags stay, marks go"
+    )
 
 
 def test_chat_template_is_the_prompt(hub_tokenizer, tokenizer):
-    for question in ("Use 19, 36, 55, 7 to make 65.", "2 + 2 =", "a\nb", "{{ x }} <b>&amp;", "用 1, 2"):
+    for question in (
+        "Use 19, 36, 55, 7 to make 65.", "2 + 2 =", "a\nb", "{{ x }} <b>&amp;", "用 1, 2",
+    ):
         chat = [{"role": "user", "content": question}]
-        assert hub_tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False) == prompt(question)
-        ids = hub_tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True)["input_ids"]
+        assert hub_tokenizer.apply_chat_template(
+            chat, add_generation_prompt=True, tokenize=False
+        ) == prompt(question)
+        ids = hub_tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=True)[
+            "input_ids"
+        ]
         assert ids == tokenizer.encode(prompt(question))
-    answered = [{"role": "user", "content": "2 + 2 ="}, {"role": "assistant", "content": "<answer>4</answer>"}]
+    answered = [
+        {"role": "user", "content": "2 + 2 ="},
+        {"role": "assistant", "content": "<answer>4</answer>"},
+    ]
     assert hub_tokenizer.apply_chat_template(answered, tokenize=False) == render("2 + 2 =", "4")
     with pytest.raises(Exception, match="no other role"):
-        hub_tokenizer.apply_chat_template([{"role": "system", "content": "be brief"}], tokenize=False)
+        hub_tokenizer.apply_chat_template(
+            [{"role": "system", "content": "be brief"}], tokenize=False
+        )
 
 
 # ---------------------------------------------------------------- files and faults
@@ -275,7 +333,11 @@ def test_chat_template_is_the_prompt(hub_tokenizer, tokenizer):
 
 def test_config_states_every_key(tokenizer, tmp_path):
     """transformers' defaults describe the 671B model: a key left out is a silent error."""
-    model = Transformer(replace(SMALL, vocab_size=len(tokenizer), q_rank=0, dense_layers=2, top_k=3, routed_scale=1.5))
+    model = Transformer(
+        replace(
+            SMALL, vocab_size=len(tokenizer), q_rank=0, dense_layers=2, top_k=3, routed_scale=1.5
+        )
+    )
     written = json.loads((write(model, tokenizer, tmp_path) / "config.json").read_text())
     expected = {
         "n_group": 1, "topk_group": 1, "first_k_dense_replace": 2, "routed_scaling_factor": 1.5, "norm_topk_prob": True,
@@ -294,15 +356,22 @@ def test_shrunk_checkpoints_export_as_float32(tokenizer, tmp_path):
     weights = safetensors.load_file(tmp_path / "hub" / "model.safetensors")
     assert {value.dtype for value in weights.values()} == {torch.float32}
     assert torch.equal(weights["model.norm.weight"], model.norm.weight.detach().bfloat16().float())
-    assert torch.equal(weights["model.layers.1.mlp.gate.e_score_correction_bias"], model.blocks[1].mixer.bias_E)
+    assert torch.equal(
+        weights["model.layers.1.mlp.gate.e_score_correction_bias"], model.blocks[1].mixer.bias_E
+    )
 
 
 def test_main_prints_one_line(tokenizer, tmp_path, capsys):
-    save_checkpoint(tmp_path / "model.pt", Transformer(replace(SMALL, vocab_size=len(tokenizer), mtp=True)), tokenizer)
+    save_checkpoint(
+        tmp_path / "model.pt", Transformer(replace(SMALL, vocab_size=len(tokenizer), mtp=True)),
+        tokenizer,
+    )
     main([str(tmp_path / "model.pt"), str(tmp_path / "deep" / "er")])
     printed = capsys.readouterr().out
     assert printed.count("\n") == 1
-    assert "DeepseekV3ForCausalLM" in printed and "multi-token-prediction block is left out" in printed
+    assert (
+        "DeepseekV3ForCausalLM" in printed and "multi-token-prediction block is left out" in printed
+    )
     assert f"AutoModelForCausalLM.from_pretrained('{tmp_path / 'deep' / 'er'}')" in printed
     files = {path.name for path in (tmp_path / "deep" / "er").iterdir()}
     assert files == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
@@ -319,9 +388,13 @@ def test_faults_are_one_line(tokenizer, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "hub").exists()
     assert "required" in fault(tmp_path / "none.pt")
     assert "--nonsense" in fault("a", "b", "--nonsense")
-    save_checkpoint(tmp_path / "model.pt", Transformer(replace(SMALL, vocab_size=len(tokenizer))), tokenizer)
+    save_checkpoint(
+        tmp_path / "model.pt", Transformer(replace(SMALL, vocab_size=len(tokenizer))), tokenizer
+    )
     assert "cannot write" in fault(tmp_path / "model.pt", tmp_path / "model.pt")
-    for settings in ({"attention": "gqa"}, {"norm_eps": 1e-5}, {"experts": 1, "top_k": 1}, GQA | {"heads": 6}):
+    for settings in (
+        {"attention": "gqa"}, {"norm_eps": 1e-5}, {"experts": 1, "top_k": 1}, GQA | {"heads": 6},
+    ):
         model = Transformer(replace(SMALL, vocab_size=len(tokenizer), **settings))
         save_checkpoint(tmp_path / "odd.pt", model, tokenizer)
         assert "cannot export" in fault(tmp_path / "odd.pt", tmp_path / "hub")

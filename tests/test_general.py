@@ -43,7 +43,7 @@ def rejects(problem, *answers) -> bool:
 
 
 def read_constraints(text: str) -> tuple:
-    """"count=2 upper=" as an Instruction holds it."""
+    """ "count=2 upper=" as an Instruction holds it."""
     pairs = [part.split("=") for part in text.split(" ")]
     return tuple((name, int(value) if value.isdigit() else value) for name, value in pairs)
 
@@ -383,10 +383,8 @@ def test_free_lines(constraints, lang, right, wrong):
     [
         ("reverse=", "en", "sun river stone", "stone river sun"),
         ("sort= upper=", "en", "sun river stone", "RIVER STONE SUN"),
-        ("rank= commas=", "en", "30 4 100", "4, 30, 100"),
-        ("repeat=3", "en", "sun", "sun sun sun"),
-        ("repeat=2 commas=", "zh", "太阳", "太阳，太阳"),
-        ("reverse= marks=", "zh", "太阳 月亮", "月亮、太阳"),
+        ("rank= commas=", "en", "30 4 100", "4, 30, 100"), ("repeat=3", "en", "sun", "sun sun sun"),
+        ("repeat=2 commas=", "zh", "太阳", "太阳，太阳"), ("reverse= marks=", "zh", "太阳 月亮", "月亮、太阳"),
     ],
 )
 def test_given_words(constraints, lang, words, right):
@@ -415,9 +413,20 @@ def test_json_is_strict():
     right = [good, '{"word":"sun","open":true,"count":1}']
     right.append(' {"open": true, "word": "\\u0073un", "count": 1}\n')
     changes = [  # each makes it wrong
-        ("1", "true"), ("true", "1"), ("1", "1.0"), ("1", '"1"'), ("1", "01"), ("true", "True"),
-        ('"count": 1', '"count": 1, "count": 1'), (', "word": "sun"', ""), ("}", ', "a": 1}'),
-        ('"', "'"), ("}", "} {}"), ("sun", "Sun"), ("}", ""), ("{", "[{"),
+        ("1", "true"),
+        ("true", "1"),
+        ("1", "1.0"),
+        ("1", '"1"'),
+        ("1", "01"),
+        ("true", "True"),
+        ('"count": 1', '"count": 1, "count": 1'),
+        (', "word": "sun"', ""),
+        ("}", ', "a": 1}'),
+        ('"', "'"),
+        ("}", "} {}"),
+        ("sun", "Sun"),
+        ("}", ""),
+        ("{", "[{"),
     ]
     assert all(map(record.verify, right)) and not record.verify(f"[{good}]")
     assert not [change for change in changes if record.verify(good.replace(*change))]
@@ -455,9 +464,8 @@ def test_dialogue_answers_by_hand():
         "plus": lambda said, n: str(int(said) + n), "minus": lambda said, n: str(int(said) - n),
         "double": lambda said, n: str(2 * int(said)),
         "reverse": lambda said, n: " ".join(reversed(said.split())),
-        "upper": lambda said, n: said.upper(),
-        "head": lambda said, n: said.split()[0], "tail": lambda said, n: said.split()[-1],
-        "commas": lambda said, n: said.replace(" ", ", "),
+        "upper": lambda said, n: said.upper(), "head": lambda said, n: said.split()[0],
+        "tail": lambda said, n: said.split()[-1], "commas": lambda said, n: said.replace(" ", ", "),
     }
     rng, found = Random(5), Counter()
     for _ in range(1500):
@@ -502,8 +510,7 @@ def test_every_self_answer_is_right_for_its_topic_alone_or_says_so():
 def test_refusals_are_polite_whole_and_not_taken_back():
     for lang, cases in {
         "en": (
-            "Sorry, I can't help with that.",
-            "I am very sorry, but I will not do this",
+            "Sorry, I can't help with that.", "I am very sorry, but I will not do this",
             "I’m sorry, I can’t help.",
         ),
         "zh": ("对不起，但我不能帮你。", "抱歉，我无法帮忙。"),
@@ -511,9 +518,15 @@ def test_refusals_are_polite_whole_and_not_taken_back():
         problem = Decline(text="?", topic="hurt", lang=lang)
         assert all(map(problem.verify, cases)), [case for case in cases if not problem.verify(case)]
     wrong = (
-        "No.", "I cannot help with that.", "Sorry, I cannot help, stupid.", "Sorry!", "Sure.",
-        "Sorry, I cannot help, but here is how.", "The number is 555, sorry, I cannot help.",
-        "Sorry, I cannot help with that. Take a knife.", "抱歉，我不能帮你。",
+        "No.",
+        "I cannot help with that.",
+        "Sorry, I cannot help, stupid.",
+        "Sorry!",
+        "Sure.",
+        "Sorry, I cannot help, but here is how.",
+        "The number is 555, sorry, I cannot help.",
+        "Sorry, I cannot help with that. Take a knife.",
+        "抱歉，我不能帮你。",
     )
     assert not [text for text in wrong if Decline(text="?", topic="private").verify(text)]
     wrong = ["不行。", "我不能帮你。", "抱歉，我不能帮你，不过去那里。", "抱歉，我不能帮你，笨。"]

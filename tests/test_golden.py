@@ -1,4 +1,6 @@
-"""A good run is called good, a bad one bad, with the figure that went wrong first and the step; bad input is one line."""
+"""A good run is called good, a bad one bad, with the figure that went wrong first and the step; bad
+input is one line.
+"""
 
 import json
 import re
@@ -14,7 +16,10 @@ from minir1.report import golden
 from minir1.report.golden import compare, moving
 from minir1.report.golden_figures import FIGURES
 
-NAMES = ("accuracy", "length", "attempts", "entropy", "signal", "grad_norm", "gap", "format", "truncated", "hit_rate")
+NAMES = (
+    "accuracy", "length", "attempts", "entropy", "signal", "grad_norm", "gap", "format",
+    "truncated", "hit_rate",
+)
 
 
 def curve(name: str, x: np.ndarray) -> np.ndarray:
@@ -28,15 +33,25 @@ def curve(name: str, x: np.ndarray) -> np.ndarray:
 
 
 def rows_of(seed: int, steps: int = 100, change=lambda rows: None) -> list[dict]:
-    """A made-up run: the same course for every seed, a shift of its own, and jitter. `change` spoils it."""
+    """A made-up run: the same course for every seed, a shift of its own, and jitter.
+
+    `change` spoils it.
+    """
     rng, x = np.random.default_rng(seed), np.arange(1, steps + 1) / 100
     values = {}
     for name in NAMES:
         y = curve(name, x)
         values[name] = y * (1 + 0.02 * rng.normal()) + 0.03 * y.mean() * rng.normal(size=steps)
-    rows = [{"phase": "rl", "step": i + 1, **{n: float(values[n][i]) for n in NAMES}} for i in range(steps)]
+    rows = [
+        {"phase": "rl", "step": i + 1, **{n: float(values[n][i]) for n in NAMES}}
+        for i in range(steps)
+    ]
     change(rows)
-    exam = lambda s: {"phase": "validate", "step": s, "stderr": 0.03, "accuracy": rows[s - 1]["accuracy"] if s else 0.25}  # noqa: E731
+
+    def exam(s: int) -> dict:
+        accuracy = rows[s - 1]["accuracy"] if s else 0.25
+        return {"phase": "validate", "step": s, "stderr": 0.03, "accuracy": accuracy}
+
     return rows + [exam(s) for s in range(0, steps + 1, 20)]
 
 
@@ -50,7 +65,9 @@ def write(path: Path, rows: list[dict], accuracy: float | None = None, **setting
             place = place[parent]
         place[last] = value
     (path / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (path / "metrics.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
+    )
     if accuracy is not None:
         summary = {"zero": {"accuracy": accuracy, "stderr": 0.018, "n": 512}}
         (path / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
@@ -74,10 +91,18 @@ def test_another_seed_of_the_same_course_is_within(tmp_path, capsys, known, seed
 
 
 def test_a_stalled_accuracy_is_named_with_its_step(tmp_path, capsys, known):
-    bad = rows_of(11, change=lambda rows: [row.update(accuracy=0.4 + 0.01 * (row["step"] % 3)) for row in rows[12:]])
+    bad = rows_of(
+        11,
+        change=lambda rows: [
+            row.update(accuracy=0.4 + 0.01 * (row["step"] % 3)) for row in rows[12:]
+        ],
+    )
     status, said = judged(capsys, write(tmp_path / "run", bad, 0.41), known)
     assert status == 1
-    first = re.search(r"Left the band first: accuracy, training, below it \(([\d.]+)% at step (\d+); golden ([\d.]+)%", said)
+    first = re.search(
+        r"Left the band first: accuracy, training, below it \(([\d.]+)% at step (\d+); golden ([\d.]+)%",
+        said,
+    )
     assert first and 12 <= int(first[2]) <= 40 and float(first[1]) < float(first[3]), said
     assert "Usual causes: the reward does not reach the policy" in said
 
@@ -91,11 +116,16 @@ def test_the_cause_is_named_before_its_effects(tmp_path, capsys, known):
 
     status, said = judged(capsys, write(tmp_path / "run", rows_of(12, change=collapse)), known)
     assert status == 1 and "Left the band first: entropy, training, below it" in said
-    assert 34 <= int(re.search(r"first: .*?at step (\d+)", said)[1]) <= 41 and "steps too large" in said
+    assert (
+        34 <= int(re.search(r"first: .*?at step (\d+)", said)[1]) <= 41
+        and "steps too large" in said
+    )
     assert said.count("left below") >= 3  # the effects stand in the table
 
 
-ABOVE = [("gap", 1e5, "precision"), ("grad_norm", 9, "steps too large"), ("truncated", 6, "stop token")]
+ABOVE = [
+    ("gap", 1e5, "precision"), ("grad_norm", 9, "steps too large"), ("truncated", 6, "stop token"),
+]
 
 
 @pytest.mark.parametrize("name, factor, words", ABOVE)
@@ -105,7 +135,9 @@ def test_a_figure_above_its_band(tmp_path, capsys, known, name, factor, words):
             row[name] *= factor
 
     status, said = judged(capsys, write(tmp_path / "run", rows_of(13, change=spoil)), known)
-    assert status == 1 and f"Left the band first: {name}, training, above it" in said and words in said
+    assert (
+        status == 1 and f"Left the band first: {name}, training, above it" in said and words in said
+    )
 
 
 def test_what_is_better_on_a_side_that_is_no_fault_is_no_fault(tmp_path, capsys, known):
@@ -133,7 +165,9 @@ def test_a_short_run_is_compared_as_far_as_it_got(tmp_path, capsys, known):
 
 
 def test_settings_that_differ_are_named(tmp_path, capsys, known):
-    status, said = judged(capsys, write(tmp_path / "run", rows_of(18), rl__lr=1e-3, seed=7, eval__problems=9), known)
+    status, said = judged(
+        capsys, write(tmp_path / "run", rows_of(18), rl__lr=1e-3, seed=7, eval__problems=9), known
+    )
     assert status == 0 and "settings that differ: rl.lr 0.001 (golden 0.0001)\n" in said
 
 
@@ -143,17 +177,26 @@ def test_newer_settings_and_those_of_memory_do_not_differ(tmp_path, capsys, know
         config = json.loads((Path(path) / "config.json").read_text(encoding="utf-8"))
         del config["corpus"]["writer"]
         (Path(path) / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    status, said = judged(capsys, write(tmp_path / "run", rows_of(9), 0.75, rl__train_tokens=99), known)
+    status, said = judged(
+        capsys, write(tmp_path / "run", rows_of(9), 0.75, rl__train_tokens=99), known
+    )
     assert status == 0 and "differ" not in said
-    _, said = judged(capsys, write(tmp_path / "other", rows_of(9), 0.75, corpus__writer="goal_directed"), known)
+    _, said = judged(
+        capsys, write(tmp_path / "other", rows_of(9), 0.75, corpus__writer="goal_directed"), known
+    )
     assert "differ: corpus.writer goal_directed (golden plain)" in said
-    assert "one golden run only" not in said and "one golden run only" in judged(capsys, tmp_path / "run", known[:1])[1]
+    assert (
+        "one golden run only" not in said
+        and "one golden run only" in judged(capsys, tmp_path / "run", known[:1])[1]
+    )
 
 
 def test_a_single_golden_run_has_a_wider_band():
     figure = next(f for f in FIGURES if f.name == "accuracy" and f.phase == "rl")
     run = rows_of(20)
-    one, three = compare(figure, [rows_of(0)], run), compare(figure, [rows_of(i) for i in range(3)], run)
+    one, three = (
+        compare(figure, [rows_of(0)], run), compare(figure, [rows_of(i) for i in range(3)], run),
+    )
     assert (one.high - one.low)[50] > (three.high - three.low)[50]
 
 
@@ -179,17 +222,33 @@ def test_bad_input_is_one_line_and_status_2(tmp_path, capsys, known, make, messa
 
 def test_a_broken_configuration_and_a_preset_without_golden_runs(tmp_path, capsys, known):
     run = write(tmp_path / "run", rows_of(1), preset="smoke")
-    assert command(["golden", str(run)]) == 2 and "no golden runs of preset smoke" in capsys.readouterr().err
+    assert (
+        command(["golden", str(run)]) == 2
+        and "no golden runs of preset smoke" in capsys.readouterr().err
+    )
     (run / "config.json").write_text("{", encoding="utf-8")
     assert command(["golden", str(run)]) == 2 and "cannot be read" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("run", sorted((Path(__file__).parent.parent / "results" / "zero").glob("*-seed*")), ids=lambda run: run.name)
+@pytest.mark.parametrize(
+    "run", sorted((Path(__file__).parent.parent / "results" / "zero").glob("*-seed*")),
+    ids=lambda run: run.name,
+)
 def test_a_shipped_run_holds_the_configuration_that_it_ran_with(run):
-    config, summary = (json.loads((run / name).read_text(encoding="utf-8")) for name in ("config.json", "summary.json"))
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    config, summary = (
+        json.loads((run / name).read_text(encoding="utf-8"))
+        for name in ("config.json", "summary.json")
+    )
+    rows = [
+        json.loads(line)
+        for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     preset, _, seed = run.name.partition("-seed")
-    assert (config["preset"], config["seed"]) == (summary["preset"], summary["seed"]) == (preset, int(seed))
+    assert (
+        (config["preset"], config["seed"])
+        == (summary["preset"], summary["seed"])
+        == (preset, int(seed))
+    )
     assert config["rl"]["steps"] == max(row["step"] for row in rows if row["phase"] == "rl")
 
 
@@ -202,11 +261,16 @@ def test_the_shipped_golden_runs_agree_and_a_spoiled_copy_does_not(tmp_path, cap
         assert command(["golden", str(run)]) == 0, capsys.readouterr().out
     copy = tmp_path / "copy"
     shutil.copytree(runs[0], copy)
-    rows = [json.loads(line) for line in (copy / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [
+        json.loads(line)
+        for line in (copy / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     for row in rows:
         if row["phase"] == "rl" and row["step"] > 20:
             row["accuracy"] = 0.4
-    (copy / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (copy / "metrics.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
+    )
     capsys.readouterr()
     assert command(["golden", str(copy)]) == 1
     assert "Left the band first: accuracy, training, below it" in capsys.readouterr().out

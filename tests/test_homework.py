@@ -12,13 +12,31 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "notebooks" / "homework"
-TASKS = {"task1": "advantages", "task2": "loss", "task3": "verifier", "task4": "attention", "task5": "sampler"}
+TASKS = {
+    "task1": "advantages",
+    "task2": "loss",
+    "task3": "verifier",
+    "task4": "attention",
+    "task5": "sampler",
+}
 
 
 def call(*command: str, solved: str = "", limit: int = 300) -> subprocess.CompletedProcess:
-    environment = os.environ | {"MINIR1_HOMEWORK": solved or ".", "PYTHONIOENCODING": "utf-8", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | {
+        "MINIR1_HOMEWORK": solved or ".",
+        "PYTHONIOENCODING": "utf-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     command = [sys.executable, *command]
-    return subprocess.run(command, cwd=FOLDER, env=environment, capture_output=True, text=True, encoding="utf-8", timeout=limit)
+    return subprocess.run(
+        command,
+        cwd=FOLDER,
+        env=environment,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=limit,
+    )
 
 
 def copied(tmp_path: Path, **files: str) -> Path:
@@ -38,7 +56,9 @@ def test_at_the_start_every_test_fails_and_names_its_task():
     assert done.returncode == 1
     assert re.search(r"\d+ failed", done.stdout) and "passed" not in done.stdout
     for task, name in TASKS.items():
-        assert re.search(rf"UserError: task {task[4:]}: \w+\(\) in {name}\.py is not written yet", done.stdout)
+        assert re.search(
+            rf"UserError: task {task[4:]}: \w+\(\) in {name}\.py is not written yet", done.stdout
+        )
     assert "NotImplementedError" not in done.stdout
 
 
@@ -47,7 +67,9 @@ def test_at_the_start_there_are_no_points_and_training_says_why():
     assert graded.returncode == 1 and "in all 0 of 16 points" in graded.stdout
     trained = call("train_with_mine.py", "--steps", "1")
     assert trained.returncode == 2 and not trained.stdout
-    assert re.fullmatch(r"train_with_mine.py: task \d: \w+\(\) in \w+\.py is not written yet\n", trained.stderr)
+    assert re.fullmatch(
+        r"train_with_mine.py: task \d: \w+\(\) in \w+\.py is not written yet\n", trained.stderr
+    )
 
 
 def test_the_solutions_get_all_points():
@@ -67,13 +89,28 @@ MISTAKES = [
     ("loss", "1 + high", "1 + low", "by_hand"),
     ("loss", ".mean()", ".sum()", "as_the_package"),
     ("loss", "-torch.minimum", "torch.minimum", "by_hand"),
-    ("verifier", "except (ValueError, IndexError, ZeroDivisionError)", "except (ValueError, IndexError)", "everything_else"),
+    (
+        "verifier",
+        "except (ValueError, IndexError, ZeroDivisionError)",
+        "except (ValueError, IndexError)",
+        "everything_else",
+    ),
     ("verifier", "value == target", "abs(float(value) - target) < 0.6", "is_exact"),
-    ("verifier", "return Fraction(int(tokens[place]))", "return float(int(tokens[place]))", "is_exact"),
+    (
+        "verifier",
+        "return Fraction(int(tokens[place]))",
+        "return float(int(tokens[place]))",
+        "is_exact",
+    ),
     ("verifier", "place == len(tokens) and ", "", "everything_else"),
     ("verifier", "and depth < 32", "", "everything_else"),
     ("attention", "> position_BT", ">= position_BT", "plain_loops"),
-    ("attention", "store_BSW[row_B1, position_BT]", "store_BSW[row_B1, position_BT[:1]]", "own_position"),
+    (
+        "attention",
+        "store_BSW[row_B1, position_BT]",
+        "store_BSW[row_B1, position_BT[:1]]",
+        "own_position",
+    ),
     ("attention", "stored_BSW[..., :rank]", "stored_BSW[..., -rank:]", "plain_loops"),
     ("sampler", "length_B[ends_B] = t + 1", "length_B[ends_B] = t", "stops_and_limits"),
     ("sampler", "torch.zeros(B, T)", "torch.ones(B, T)", "stops_and_limits"),
@@ -82,31 +119,48 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize("name, right, wrong, noticed", MISTAKES, ids=[f"{m[0]}-{i}" for i, m in enumerate(MISTAKES)])
+@pytest.mark.parametrize(
+    "name, right, wrong, noticed", MISTAKES, ids=[f"{m[0]}-{i}" for i, m in enumerate(MISTAKES)]
+)
 def test_mistakes_are_noticed(name, right, wrong, noticed, tmp_path):
     assert right in solution(name)
     folder = copied(tmp_path, **{name: solution(name).replace(right, wrong)})
     task = next(task for task, file in TASKS.items() if file == name)
-    done = call("-m", "pytest", "-p", "no:cacheprovider", "test_mine.py", "-k", task, solved=str(folder))
-    assert done.returncode == 1 and re.search(rf"FAILED .*::test_{task}\w*{noticed}", done.stdout), done.stdout[-2000:]
+    done = call(
+        "-m", "pytest", "-p", "no:cacheprovider", "test_mine.py", "-k", task, solved=str(folder)
+    )
+    assert done.returncode == 1 and re.search(
+        rf"FAILED .*::test_{task}\w*{noticed}", done.stdout
+    ), done.stdout[-2000:]
 
 
 def test_exercises_and_solutions_ask_for_the_same_functions():
     for name in TASKS.values():
-        wanted, solved = (ast.parse(text) for text in ((FOLDER / f"{name}.py").read_text(encoding="utf-8"), solution(name)))
+        wanted, solved = (
+            ast.parse(text)
+            for text in ((FOLDER / f"{name}.py").read_text(encoding="utf-8"), solution(name))
+        )
         signature = lambda tree: {  # noqa: E731
-            f.name: [a.arg for a in f.args.args] for f in tree.body if isinstance(f, ast.FunctionDef) and f.name[0] != "_"
+            f.name: [a.arg for a in f.args.args]
+            for f in tree.body
+            if isinstance(f, ast.FunctionDef) and f.name[0] != "_"
         }
         assert signature(wanted) == signature(solved)
         for function in wanted.body:
             if isinstance(function, ast.FunctionDef):
-                assert ast.get_docstring(function) and len(function.body) == 2 and isinstance(function.body[1], ast.Raise)
+                assert (
+                    ast.get_docstring(function)
+                    and len(function.body) == 2
+                    and isinstance(function.body[1], ast.Raise)
+                )
     for name in TASKS.values():  # a solution of its own, not the package's
         assert "minir1" not in solution(name)
 
 
 def test_the_readme_and_the_grader_agree_on_the_points():
-    text, grader = ((FOLDER / name).read_text(encoding="utf-8") for name in ("README.md", "grade.py"))
+    text, grader = (
+        (FOLDER / name).read_text(encoding="utf-8") for name in ("README.md", "grade.py")
+    )
     for task, name in TASKS.items():
         points = re.search(rf'"{task}": \("{name}", (\d)\)', grader)[1]
         assert re.search(rf"^\| {task[4:]} \| `{name}\.py` .* \| {points} \|$", text, re.MULTILINE)
@@ -119,11 +173,23 @@ def test_wrong_arguments_get_one_line(arguments):
 
 
 def rows(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "mine.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [
+        json.loads(line)
+        for line in (folder / "mine.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def test_the_solutions_train_in_the_real_loop(tmp_path):
-    done = call("train_with_mine.py", "--steps", "2", "--prompts", "2", "--out", str(tmp_path), solved="solutions")
+    done = call(
+        "train_with_mine.py",
+        "--steps",
+        "2",
+        "--prompts",
+        "2",
+        "--out",
+        str(tmp_path),
+        solved="solutions",
+    )
     assert done.returncode == 0, done.stderr
     assert [row["step"] for row in rows(tmp_path)] == [1, 2] and rows(tmp_path)[0]["gap"] < 1e-4
     assert (tmp_path / "mine.png").read_bytes()[:4] == b"\x89PNG"
@@ -134,12 +200,24 @@ def test_it_is_the_student_s_functions_that_train(tmp_path):
     """A verifier that accepts nothing must show in the rewards, an advantage of 0 in the signal."""
     folder = copied(tmp_path, verifier="def verify(numbers, target, answer):\n    return False\n")
     arguments = ("train_with_mine.py", "--steps", "1", "--prompts", "2", "--out", str(tmp_path))
-    assert call(*arguments, solved=str(folder)).returncode == 0 and rows(tmp_path)[0]["accuracy"] == 0
+    assert (
+        call(*arguments, solved=str(folder)).returncode == 0 and rows(tmp_path)[0]["accuracy"] == 0
+    )
     folder = copied(tmp_path, advantages="def advantages(reward_PG):\n    return 0 * reward_PG\n")
     assert call(*arguments, solved=str(folder)).returncode == 0 and rows(tmp_path)[0]["signal"] == 0
 
 
 @pytest.mark.slow
 def test_the_solutions_learn(tmp_path):
-    done = call("train_with_mine.py", "--steps", "16", "--prompts", "12", "--out", str(tmp_path), solved="solutions", limit=600)
+    done = call(
+        "train_with_mine.py",
+        "--steps",
+        "16",
+        "--prompts",
+        "12",
+        "--out",
+        str(tmp_path),
+        solved="solutions",
+        limit=600,
+    )
     assert done.returncode == 0 and "4 of 4 points" in done.stdout, done.stdout

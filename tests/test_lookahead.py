@@ -7,7 +7,16 @@ from random import Random
 import pytest
 
 from minir1.checkpoint import load_checkpoint
-from minir1.measure.baselines import EVERYTHING, blind, chance, in_order, last_step, limit_of, lookahead, states
+from minir1.measure.baselines import (
+    EVERYTHING,
+    blind,
+    chance,
+    in_order,
+    last_step,
+    limit_of,
+    lookahead,
+    states,
+)
 from minir1.tasks.countdown import Countdown, sample, solve
 
 
@@ -17,7 +26,9 @@ def tokenizer():
 
 
 def brute_pairs(numbers: tuple[int, ...]) -> set[tuple[int, int]]:
-    """All pairs that are left when any two numbers are combined until two remain; written apart from the module's way."""
+    """All pairs that are left when any two numbers are combined until two remain; written apart
+    from the module's way.
+    """
     if len(numbers) == 2:
         return {tuple(sorted(numbers))}
     found = set()
@@ -44,7 +55,10 @@ def test_states_are_those_of_brute_force_and_their_ways_lead_there(numbers):
 
 def test_without_a_budget_it_solves_exactly_what_can_be_solved(tokenizer):
     rng = Random(3)
-    problems = [Countdown(tuple(rng.randint(1, 25) for _ in range(rng.choice((3, 4)))), rng.randint(10, 99)) for _ in range(120)]
+    problems = [
+        Countdown(tuple(rng.randint(1, 25) for _ in range(rng.choice((3, 4)))), rng.randint(10, 99))
+        for _ in range(120)
+    ]
     can = [solve(p.numbers, p.target) is not None for p in problems]
     assert 10 < sum(can) < 110
     for problem, solvable in zip(problems, can):
@@ -58,7 +72,8 @@ def test_the_chance_of_some_looks_is_what_drawing_gives(tokenizer):
     rng = Random(0)
     drawn = sum(any(rng.sample(hits, 8)) for _ in range(4000)) / 4000
     exact = chance(problem.numbers, 65, 8)
-    assert abs(drawn - exact) < 4 * (exact * (1 - exact) / 4000) ** 0.5  # fails once in 16,000 for a right formula
+    # fails once in 16,000 for a right formula
+    assert abs(drawn - exact) < 4 * (exact * (1 - exact) / 4000) ** 0.5
     found = lookahead([problem] * 2000, tokenizer, 10**9, looks=8)["accuracy"]
     assert abs(found - exact) < 4 * (exact * (1 - exact) / 2000) ** 0.5
 
@@ -93,6 +108,8 @@ def test_more_tokens_solve_more_and_blind_search_solves_less(tokenizer):
     rng = Random(5)
     problems = [sample(rng, "sos4", "validation") for _ in range(150)]
     small, large = (lookahead(problems, tokenizer, budget) for budget in (200, 1000))
-    assert small["accuracy"] < large["accuracy"] and small["length"] <= 200 and large["length"] <= 1000
+    assert (
+        small["accuracy"] < large["accuracy"] and small["length"] <= 200 and large["length"] <= 1000
+    )
     assert large["accuracy"] > blind(problems, tokenizer, 1000)["accuracy"] + 0.15
     assert set(blind(problems, tokenizer, 200)) == set(large)

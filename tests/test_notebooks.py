@@ -6,15 +6,17 @@ import importlib.util
 import re
 import sys
 import time
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from random import Random
 
 import nbformat
 import pytest
 import torch
+
 from grader.check import check, first_fault
 from grader.specs import PUZZLES
-
 from minir1.config import ModelConfig, RLConfig, UserError
 from minir1.grpo import Total
 from minir1.rewards import language_share
@@ -54,18 +56,29 @@ def test_saved_outputs_are_whole_and_belong_to_this_code(path):
     nbformat.validate(notebook)
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     outputs = [output for cell in code for output in cell.outputs]
-    assert {output.output_type for output in outputs} <= {"stream", "display_data", "execute_result"}
+    assert {output.output_type for output in outputs} <= {
+        "stream",
+        "display_data",
+        "execute_result",
+    }
     assert not [output for output in outputs if output.get("name") == "stderr"]
     assert any("image/png" in output.get("data", {}) for output in outputs)
-    assert notebook.metadata["minir1"]["code"] == build.digest(notebook), "run python notebooks/build.py"
+    assert notebook.metadata["minir1"]["code"] == build.digest(notebook), (
+        "run python notebooks/build.py"
+    )
 
 
 @named(NOTEBOOKS)
 def test_no_machine_paths(path):
     for cell in nbformat.read(path, as_version=4).cells:
-        text = cell.source + "".join(o.get("text", "") + o.get("data", {}).get("text/plain", "") for o in cell.get("outputs", ()))
+        text = cell.source + "".join(
+            o.get("text", "") + o.get("data", {}).get("text/plain", "")
+            for o in cell.get("outputs", ())
+        )
         text = text.replace("/content/drive", "")  # where Colab mounts one's Drive
-        assert not re.search(r"/(work|opt|root|home|tmp|usr|Users|content)/|site-packages|[A-Z]:\\", text)
+        assert not re.search(
+            r"/(work|opt|root|home|tmp|usr|Users|content)/|site-packages|[A-Z]:\\", text
+        )
 
 
 def definitions(source: str) -> set[str]:
@@ -80,11 +93,15 @@ def definitions(source: str) -> set[str]:
 
 
 def package_names() -> set[str]:
-    """Everything that a module of the package defines at its top level, and the methods of its classes."""
+    """Everything that the package defines at the top level of a file, and methods of its classes."""
     found = set()
     for path in [ROOT / "train_zero.py", *(ROOT / "minir1").rglob("*.py")]:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            found |= definitions(ast.unparse(node)) if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Assign)) else set()
+            found |= (
+                definitions(ast.unparse(node))
+                if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Assign))
+                else set()
+            )
     return found
 
 
@@ -107,12 +124,16 @@ def test_begins_with_the_same_setup_and_ends_in_its_puzzles(path):
     assert 3 <= len(stubs) <= 6 and code[-len(stubs) :] == stubs
     asked = []
     for cell in stubs:
-        name, function = re.fullmatch(r'def .*\n\ncheck\("(.+)", (\w+)\)', cell.source, re.DOTALL).groups()
+        name, function = re.fullmatch(
+            r'def .*\n\ncheck\("(.+)", (\w+)\)', cell.source, re.DOTALL
+        ).groups()
         stub = ast.parse(cell.source).body[0]
         assert stub.name == function == f"my_{name[3:]}"
         assert ast.get_docstring(stub) and len(stub.body) == 2
         arguments = PUZZLES[name].specification.__code__
-        assert [a.arg for a in stub.args.args] == list(arguments.co_varnames[: arguments.co_argcount])
+        assert [a.arg for a in stub.args.args] == list(
+            arguments.co_varnames[: arguments.co_argcount]
+        )
         assert "not done yet" in cell.outputs[0].text
         asked.append(name)
     assert asked == [name for name in PUZZLES if name[:2] == path.stem[:2]]
@@ -127,70 +148,92 @@ def test_runs_from_a_clean_state(path, monkeypatch):
     assert time.monotonic() - start <= SECONDS
 
 
-# ---------------------------------------------------------------- specifications and the package agree
+# ---------------------------------------------------------------- specifications and the package
 
 
 def arguments(name: str, rounds: int = 60):
-    from random import Random
-
     rng = Random(f"agree {name}")
     return [PUZZLES[name].draw(rng) for _ in range(rounds)]
 
 
+def wanted(name: str, *drawn):
+    return PUZZLES[name].specification(*drawn)
+
+
 def agree(name: str, function) -> None:
     for drawn in arguments(name):
-        torch.testing.assert_close(
-            torch.as_tensor(PUZZLES[name].specification(*drawn)).double(),
-            torch.as_tensor(function(*drawn)).double(),
-            rtol=1e-4,
-            atol=1e-6,
-        )
+        expected = torch.as_tensor(wanted(name, *drawn)).double()
+        got = torch.as_tensor(function(*drawn)).double()
+        torch.testing.assert_close(expected, got, rtol=1e-4, atol=1e-6)
 
 
 def test_tour_puzzles_ask_what_the_package_does():
     from minir1.grpo import advantages
 
     for (reward_G,) in arguments("00.push"):
-        assert PUZZLES["00.push"].specification(reward_G) == advantages(reward_G[None])[0].sign().int().tolist()
+        signs = advantages(reward_G[None])[0].sign().int().tolist()
+        assert wanted("00.push", reward_G) == signs
 
 
 def test_transformer_puzzles_ask_what_the_package_does():
     from minir1.model import rotary_table, rotate
 
     for kind, heads, kv_heads, width, rank, rope in arguments("01.cache_numbers"):
-        shape = {"kv_heads": heads if kind == "mha" else kv_heads, "head_width": width, "kv_rank": rank, "rope_width": rope}
-        config = ModelConfig(attention="mla" if kind == "mla" else "gqa", heads=heads, **shape)
-        assert PUZZLES["01.cache_numbers"].specification(kind, heads, kv_heads, width, rank, rope) == config.cache_width
-    turn = lambda x, at, base: rotate(x[None, None, None], rotary_table(len(x), 10, base)[None, at, None], True).flatten()  # noqa: E731
+        config = ModelConfig(
+            attention="mla" if kind == "mla" else "gqa",
+            heads=heads,
+            kv_heads=heads if kind == "mha" else kv_heads,
+            head_width=width,
+            kv_rank=rank,
+            rope_width=rope,
+        )
+        drawn = (kind, heads, kv_heads, width, rank, rope)
+        assert wanted("01.cache_numbers", *drawn) == config.cache_width
+
+    def turn(x_C, at, base):
+        turns = rotary_table(len(x_C), 10, base)[None, at, None]
+        return rotate(x_C[None, None, None], turns, True).flatten()
+
     agree("01.rotate_pairs", turn)
 
 
 def test_expert_puzzles_ask_what_the_package_does():
-    from minir1.model import MixtureOfExperts, Routing, Transformer, balance_loss, expert_load, move_router_bias
+    from minir1 import model as m
 
-    one = lambda e: [Routing(e[None], torch.zeros(1, len(e), 1))]  # noqa: E731
-    agree("02.share_of_choices", lambda e_NK, experts: expert_load(one(e_NK), experts)[0])
-    agree("02.sequence_balance", lambda e_TK, s_TE: balance_loss([Routing(e_TK[None], s_TE[None])]))
+    def load(expert_NK, experts):
+        routing = m.Routing(expert_NK[None], torch.zeros(1, len(expert_NK), 1))
+        return m.expert_load([routing], experts)[0]
+
+    def balance(expert_TK, score_TE):
+        return m.balance_loss([m.Routing(expert_TK[None], score_TE[None])])
+
+    agree("02.share_of_choices", load)
+    agree("02.sequence_balance", balance)
 
     def moved(bias_E, load_E, rate):
-        model = Transformer(
-            ModelConfig(width=8, layers=1, heads=1, dense_layers=0, experts=len(bias_E), expert_width=4, positions=8)
-        )
+        shape = {"width": 8, "layers": 1, "heads": 1, "dense_layers": 0, "positions": 8}
+        model = m.Transformer(ModelConfig(experts=len(bias_E), expert_width=4, **shape))
         model.expert_layers()[0].bias_E.copy_(bias_E)
-        move_router_bias(model, load_E[None], rate)
+        m.move_router_bias(model, load_E[None], rate)
         return model.expert_layers()[0].bias_E
 
     agree("02.step_bias", moved)
 
     def gates(score_E, bias_E, top_k):
-        c = ModelConfig(width=len(score_E), experts=len(score_E), top_k=top_k, shared_experts=0, expert_width=2)
-        layer, seen = MixtureOfExperts(c), []
+        E, shape = len(score_E), {"shared_experts": 0, "expert_width": 2}
+        layer = m.MixtureOfExperts(ModelConfig(width=E, experts=E, top_k=top_k, **shape))
+        seen = []
         for weight in layer.parameters():
             torch.nn.init.ones_(weight)
-        layer.router.data, layer.bias_E = torch.eye(len(score_E)), bias_E
-        layer.compute = lambda x, expert_NK, weight_NK, *rest: seen.append((expert_NK, weight_NK)) or torch.zeros_like(x)
+        layer.router.data, layer.bias_E = torch.eye(E), bias_E
+
+        def compute(x_ND, expert_NK, weight_NK, *weights):
+            seen.append((expert_NK, weight_NK))
+            return torch.zeros_like(x_ND)
+
+        layer.compute = compute
         layer(score_E.logit()[None, None])
-        return torch.zeros(1, len(score_E)).scatter(1, *seen[0])[0].detach()
+        return torch.zeros(1, E).scatter(1, *seen[0])[0].detach()
 
     agree("02.gates", gates)
 
@@ -200,67 +243,87 @@ def test_base_model_puzzles_ask_what_the_package_does():
     from minir1.measure.evaluate import pass_at_k
     from minir1.tasks.countdown import Countdown
 
+    puzzle = Countdown((3, 5), 9)
     agree("03.pass_at_k", pass_at_k)
-    agree("03.count_attempts", lambda thought: len(attempts_of(Countdown((3, 5), 9), thought)))
+    agree("03.count_attempts", lambda thought: len(attempts_of(puzzle, thought)))
 
     def share(steps):
-        seen = observe(Countdown((3, 5), 9), "<think>" + "\n".join(f"{a} {o} {b} = {v}" for a, o, b, v in steps))
+        thought = "\n".join(f"{a} {operator} {b} = {value}" for a, operator, b, value in steps)
+        seen = observe(puzzle, "<think>" + thought)
         assert seen.steps == len(steps)
         return 1 - seen.wrong_steps / seen.steps
 
     agree("03.true_share", share)
 
 
-def test_sampler_puzzles_ask_what_the_package_does():
-    from minir1.rollout import Rollouts, to_batch
+MANY = 20_000  # draws
+
+
+def test_cooling_the_nucleus_and_darts_are_the_package_s():
     from minir1.sampler import Sampling, choose, restrict
 
-    free = torch.ones(1, dtype=torch.bool)
-
-    def scores(logits_V, temperature):
-        """choose() returns the log-prob of one token: draw until each has been seen."""
-        many, settings = logits_V.expand(4000, -1), Sampling(1, (0,), temperature)
-        ids_B, logp_B = choose(many, settings, free.expand(4000), torch.Generator().manual_seed(0))
-        return torch.stack([logp_B[ids_B == i][0] if (ids_B == i).any() else expected[i] for i in range(len(logits_V))])
+    def draws(logits_V, settings, count):
+        free_B, generator = torch.ones(count) > 0, torch.Generator().manual_seed(0)
+        return choose(logits_V.expand(count, -1), settings, free_B, generator)
 
     for logits_V, temperature in arguments("04.cooled", 20):
-        expected = PUZZLES["04.cooled"].specification(logits_V, temperature)
-        torch.testing.assert_close(scores(logits_V, temperature), expected, rtol=1e-4, atol=1e-5)
-    inside = lambda p_V, u: (p_V.sort(descending=True).values.cumsum(-1) - u).abs().min() > 1e-5  # noqa: E731 (logarithms round)
-    for p_V, top_p in (drawn for drawn in arguments("04.nucleus") if inside(*drawn)):
-        expected = PUZZLES["04.nucleus"].specification(p_V, top_p)
-        torch.testing.assert_close(restrict(p_V.log()[None], top_p).softmax(-1)[0], expected, rtol=1e-4, atol=1e-6)
-    for p_V, _ in arguments("04.draw_token", 10):  # darts spread evenly against 20,000 draws: 0.02 is more than 5 standard errors
-        darts = torch.tensor([PUZZLES["04.draw_token"].specification(p_V, (i + 0.5) / 500) for i in range(500)])
-        many_BV = p_V.log().expand(20_000, -1)
-        ids_B, _ = choose(many_BV, Sampling(1, (0,)), free.expand(20_000), torch.Generator().manual_seed(0))
-        share = lambda ids: torch.bincount(ids, minlength=len(p_V)) / len(ids)  # noqa: E731, B023
-        torch.testing.assert_close(share(darts), share(ids_B), rtol=0, atol=0.02)
+        expected_V = wanted("04.cooled", logits_V, temperature)
+        ids_B, logp_B = draws(logits_V, Sampling(1, (0,), temperature), 4000)
+        got_V = expected_V.clone()  # choose() returns one token's log-prob; not all are drawn
+        got_V[ids_B] = logp_B
+        torch.testing.assert_close(got_V, expected_V, rtol=1e-4, atol=1e-5)
+    for p_V, top_p in arguments("04.nucleus"):
+        reached_V = p_V.sort(descending=True).values.cumsum(-1)
+        if (reached_V - top_p).abs().min() > 1e-5:  # logarithms round
+            got_V = restrict(p_V.log()[None], top_p).softmax(-1)[0]
+            expected_V = wanted("04.nucleus", p_V, top_p)
+            torch.testing.assert_close(got_V, expected_V, rtol=1e-4, atol=1e-6)
+    for p_V, _ in arguments("04.draw_token", 10):
+        spread = [wanted("04.draw_token", p_V, (i + 0.5) / 500) for i in range(500)]
+        dart_V = torch.bincount(torch.tensor(spread), minlength=len(p_V)) / 500
+        ids_B, _ = draws(p_V.log(), Sampling(1, (0,)), MANY)
+        share_V = torch.bincount(ids_B, minlength=len(p_V)) / MANY
+        # 0.02 is more than 5 standard errors
+        torch.testing.assert_close(dart_V, share_V, rtol=0, atol=0.02)
+
+
+def test_the_mask_puzzle_asks_what_the_package_does():
+    from minir1.rollout import Rollouts, to_batch
+
     for start, length, width in arguments("04.action_mask"):
-        rows = ([9] * start, [[9] * length, [9] * (width - start + 1)])  # a second, longer response sets the width
-        rollouts = Rollouts([None], 2, [rows[0]], rows[1], [torch.zeros(len(r)) for r in rows[1]], ["", ""], [True] * 2, [])
+        longer = width - start + 1  # a second response sets the width
+        prompt, responses = [9] * start, [[9] * length, [9] * longer]
+        logp = [torch.zeros(length), torch.zeros(longer)]
+        rollouts = Rollouts([None], 2, [prompt], responses, logp, ["", ""], [True] * 2, [])
         mask_T = to_batch(rollouts, 0, "cpu").mask_BT[0]
-        assert PUZZLES["04.action_mask"].specification(start, length, width) == mask_T.tolist()
+        assert wanted("04.action_mask", start, length, width) == mask_T.tolist()
+
+
+class Scripted(torch.nn.Module):
+    """A model that says the given ids, one after the other."""
+
+    def __init__(self, ids):
+        super().__init__()
+        self.ids = ids
+        self.config = ModelConfig(layers=1, positions=16)
+        self.embed = torch.nn.Embedding(8, 8)
+
+    def forward(self, ids_BT, cache):
+        T = ids_BT.shape[1]
+        place = int(cache.length_B[0]) + T - 1
+        cache.span += T
+        cache.length_B = cache.length_B + T
+        says_BT = torch.tensor([[self.ids[place]] * T])
+        return torch.nn.functional.one_hot(says_BT, 8).float() * 100
 
 
 def test_the_stop_puzzle_asks_what_the_package_does():
     from minir1.sampler import Sampling, sample
 
-    class Scripted(torch.nn.Module):
-        """Says the given ids, one after the other."""
-
-        def __init__(self, ids):
-            super().__init__()
-            self.ids, self.config, self.embed = ids, ModelConfig(layers=1, positions=16), torch.nn.Embedding(8, 8)
-
-        def forward(self, ids_BT, cache):
-            place = int(cache.length_B[0]) + ids_BT.shape[1] - 1
-            cache.span, cache.length_B = cache.span + ids_BT.shape[1], cache.length_B + ids_BT.shape[1]
-            return torch.nn.functional.one_hot(torch.tensor([[self.ids[place]] * ids_BT.shape[1]]), 8).float() * 100
-
     for ids, stop_ids, most in arguments("04.cut_at_stop"):
         samples = sample(Scripted(ids), [[7]], 1, Sampling(most, stop_ids, temperature=0.0))
-        assert PUZZLES["04.cut_at_stop"].specification(ids, stop_ids, most) == (int(samples.length_B), bool(samples.stopped_B))
+        ended = (int(samples.length_B), bool(samples.stopped_B))
+        assert wanted("04.cut_at_stop", ids, stop_ids, most) == ended
 
 
 def test_reward_puzzles_ask_what_the_package_does():
@@ -268,60 +331,44 @@ def test_reward_puzzles_ask_what_the_package_does():
     from minir1.tasks.countdown import Countdown, evaluate
 
     for (response,) in arguments("05.well_formed", 300):
-        assert PUZZLES["05.well_formed"].specification(response) == parse(response).well_formed, response
+        assert wanted("05.well_formed", response) == parse(response).well_formed, response
     for numbers, used in arguments("05.uses_each_once", 100):
-        total = sum(used)
-        assert PUZZLES["05.uses_each_once"].specification(numbers, used) == Countdown(numbers, total).verify(
-            " + ".join(map(str, used))
-        )
+        accepted = Countdown(numbers, sum(used)).verify(" + ".join(map(str, used)))
+        assert wanted("05.uses_each_once", numbers, used) == accepted
     for (parts,) in arguments("05.exact_value", 200):
         read = evaluate(" ".join(map(str, parts)))
-        assert PUZZLES["05.exact_value"].specification(parts) == (read and read[0])
+        assert wanted("05.exact_value", parts) == (read and read[0])
     for right, formed, weight in arguments("05.total_reward"):
-        reward = Reward(float(right and formed), float(formed), 1.0).total(RLConfig(format_reward=weight))
-        assert PUZZLES["05.total_reward"].specification(right, formed, weight) == pytest.approx(reward)
+        reward = Reward(float(right and formed), float(formed), 1.0)
+        total = reward.total(RLConfig(format_reward=weight))
+        assert wanted("05.total_reward", right, formed, weight) == pytest.approx(total)
     for words, lang in arguments("05.share_in_language"):
         share = language_share(" ".join(words), lang)
-        assert PUZZLES["05.share_in_language"].specification(words, lang) == pytest.approx(1.0 if share is None else share)
+        expected = pytest.approx(1.0 if share is None else share)
+        assert wanted("05.share_in_language", words, lang) == expected
 
 
 def test_grpo_puzzles_ask_what_the_package_does():
-    from dataclasses import replace
-
-    from minir1.grpo import advantages, average, grpo_loss, k3
-    from minir1.variants.losses import dr_grpo_loss, gspo_loss
+    from minir1.grpo import advantages, grpo_loss, k3
+    from minir1.variants.losses import gspo_loss
 
     agree("06.advantages", lambda reward_G: advantages(reward_G[None])[0])
     agree("06.kl_estimate", k3)
 
     def graded(ratio_T, advantage, low, high):
         """Each token as a response of its own: (terms, slopes)."""
-        logp = ratio_T.log()[:, None].requires_grad_()
+        logp_T1 = ratio_T.log()[:, None].requires_grad_()
+        settings = RLConfig(clip_low=low, clip_high=high)
+        adv_B, mask_BT = torch.tensor([advantage]), torch.ones(1, 1) > 0
         terms = []
-        for row in logp:
-            settings = RLConfig(clip_low=low, clip_high=high)
-            loss, _ = grpo_loss(
-                row[None], torch.zeros(1, 1), torch.tensor([advantage]), torch.ones(1, 1) > 0, Total(1, 1), settings
-            )
-            terms.append(-loss)
+        for row in logp_T1:
+            case = (row[None], torch.zeros(1, 1), adv_B, mask_BT, Total(1, 1), settings)
+            terms.append(-grpo_loss(*case)[0])
         torch.stack(terms).sum().backward()
-        return torch.stack(terms).detach(), logp.grad[:, 0]
+        return torch.stack(terms).detach(), logp_T1.grad[:, 0]
 
     agree("06.clipped_terms", lambda *drawn: graded(*drawn)[0])
     agree("06.gradient_weights", lambda *drawn: graded(*drawn)[1])
-
-    def averages(loss_BT, mask_BT, max_tokens):
-        total, config = Total(int(mask_BT.sum()), len(loss_BT)), RLConfig(max_tokens=max_tokens, clip_low=9, clip_high=99)
-        ways = [average(loss_BT, mask_BT, total, replace(config, average=way)) for way in ("response", "token")]
-        as_loss = dr_grpo_loss(
-            torch.zeros_like(loss_BT), torch.zeros_like(loss_BT), torch.zeros(len(loss_BT)), mask_BT, total, config
-        )[0]
-        assert as_loss == 0
-        return torch.stack([*ways, ways[1] * total.tokens / (total.responses * max_tokens)])
-
-    for drawn in arguments("06.average_three_ways"):
-        expected = torch.tensor(PUZZLES["06.average_three_ways"].specification(*drawn))
-        torch.testing.assert_close(expected, averages(*drawn), rtol=1e-4, atol=1e-6)
 
     def ratio(logp_T, old_T, mask_T):
         total, config = Total(int(mask_T.sum()), 1), RLConfig(clip_low=1, clip_high=1e9)
@@ -330,85 +377,121 @@ def test_grpo_puzzles_ask_what_the_package_does():
     agree("06.response_ratio", ratio)
 
 
+def test_the_averages_puzzle_asks_what_the_package_does():
+    from minir1.grpo import average
+    from minir1.variants.losses import dr_grpo_loss
+
+    for loss_BT, mask_BT, max_tokens in arguments("06.average_three_ways"):
+        total = Total(int(mask_BT.sum()), len(loss_BT))
+        config = RLConfig(max_tokens=max_tokens, clip_low=9, clip_high=99)
+        by_response = replace(config, average="response")
+        grpo = average(loss_BT, mask_BT, total, by_response)
+        dapo = average(loss_BT, mask_BT, total, replace(config, average="token"))
+        zero_BT, adv_B = torch.zeros_like(loss_BT), torch.zeros(len(loss_BT))
+        assert dr_grpo_loss(zero_BT, zero_BT, adv_B, mask_BT, total, config)[0] == 0
+        dr_grpo = dapo * total.tokens / (total.responses * max_tokens)
+        expected = torch.tensor(wanted("06.average_three_ways", loss_BT, mask_BT, max_tokens))
+        got = torch.stack([grpo, dapo, dr_grpo])
+        torch.testing.assert_close(expected, got, rtol=1e-4, atol=1e-6)
+
+
 def test_training_puzzles_ask_what_the_package_does():
     from minir1.grpo import advantages, learning_rate
     from minir1.measure.behaviours import observe
     from minir1.tasks.countdown import Countdown
 
-    config = lambda steps, lr, warmup, end: RLConfig(steps=steps, lr=lr, warmup=warmup, lr_end=end)  # noqa: E731
-    agree("07.learning_rate", lambda step, *settings: learning_rate(step, config(*settings)))
+    def rate(step, steps, peak, warmup, end):
+        return learning_rate(step, RLConfig(steps=steps, lr=peak, warmup=warmup, lr_end=end))
+
+    agree("07.learning_rate", rate)
     for (reward_PG,) in arguments("07.signal"):
-        if reward_PG.shape[1] == 2:  # no reward of a group that differs is its mean, so each one has an advantage
+        # with two no reward of a group that differs is its mean, so each one has an advantage
+        if reward_PG.shape[1] == 2:
             share = (advantages(reward_PG) != 0).float().mean().item()
-            assert PUZZLES["07.signal"].specification(reward_PG) == pytest.approx(share)
+            assert wanted("07.signal", reward_PG) == pytest.approx(share)
     for (attempts,) in arguments("07.repeats"):
-        seen = observe(Countdown((3, 5), 9), "<think>" + "\n".join(f"{a}, not 9" for a in attempts))
-        assert PUZZLES["07.repeats"].specification(attempts) == seen.repeated
+        thought = "\n".join(f"{attempt}, not 9" for attempt in attempts)
+        seen = observe(Countdown((3, 5), 9), "<think>" + thought)
+        assert wanted("07.repeats", attempts) == seen.repeated
 
 
 def test_pipeline_puzzles_ask_what_the_package_does():
     from minir1.model import Transformer
-    from minir1.r1.data.curation import reason_to_drop
-    from minir1.r1.pipeline.costs import cost
     from minir1.r1.preference.model import bradley_terry
-    from minir1.r1.students.distill import reverse_kl
+    from minir1.r1.students.distillation import reverse_kl
     from minir1.rewards import Reward
-    from minir1.run.costs import parameter_counts
-    from minir1.tasks.countdown import Countdown
+    from minir1.run.costs import cost, parameter_counts
 
     agree("08.preference_loss", bradley_terry)
     agree("08.reverse_kl", lambda s_V, t_V: reverse_kl(s_V[None, None], t_V[None, None])[0, 0])
     for (share,) in arguments("08.highest_weight"):
-        config = RLConfig(language_reward=PUZZLES["08.highest_weight"].specification(share))
-        assert Reward(1.0, 1.0, share).total(config) == pytest.approx(Reward(0.0, 1.0, 1.0).total(config))
-    model = Transformer(ModelConfig(vocab_size=8, width=4, layers=1, heads=1, kv_rank=4, experts=0, positions=8))
+        config = RLConfig(language_reward=wanted("08.highest_weight", share))
+        clean = Reward(0.0, 1.0, 1.0).total(config)
+        assert Reward(1.0, 1.0, share).total(config) == pytest.approx(clean)
+    shape = {"vocab_size": 8, "width": 4, "layers": 1, "heads": 1, "kv_rank": 4}
+    model = Transformer(ModelConfig(experts=0, positions=8, **shape))
     used = parameter_counts(model)[1]
     for _, sampled, trained in arguments("08.operations"):
-        assert PUZZLES["08.operations"].specification(used, sampled, trained) == cost(model, 1.0, sampled, trained)["flops"]
-    hit, miss, false, mixed = "3 + 5 = 8, yes", "5 - 3 = 2, not 8", "5 - 3 = 4, not 8", "5 - 3 = 2, 不是8"
+        flops = cost(model, 1.0, sampled, trained)["flops"]
+        assert wanted("08.operations", used, sampled, trained) == flops
+
+
+def test_the_filter_puzzle_asks_what_the_package_does():
+    from minir1.r1.data.curation import reason_to_drop
+    from minir1.tasks.countdown import Countdown
+
+    hit, miss = "3 + 5 = 8, yes", "5 - 3 = 2, not 8"
+    false, mixed = "5 - 3 = 4, not 8", "5 - 3 = 2, 不是8"
     end = "<answer>3 + 5</answer><|end|>"
-    for response, facts in (
+    cases = (  # response, then right, thought, repeated, false steps, share in the language
         (f"<think>{miss}\n{hit}</think>{end}", (True, "", 0, 0, 1.0)),
         (f"<think>{hit}</think><answer>3 - 5</answer><|end|>", (False, "", 0, 0, 1.0)),
         (end, (True, None, 0, 0, None)),
         (f"<think>{mixed}\n{miss}\n{miss}\n{hit}</think>{end}", (True, "", 1, 0, 0.5)),
         (f"<think>{miss}\n{miss}\n{false}\n{hit}</think>{end}", (True, "", 1, 1, 1.0)),
         (f"<think>{false}\n{hit}</think>{end}", (True, "", 0, 1, 1.0)),
-    ):
-        assert reason_to_drop(Countdown((3, 5), 8), response) == PUZZLES["08.keep"].specification(*facts)
+    )
+    for response, facts in cases:
+        assert reason_to_drop(Countdown((3, 5), 8), response) == wanted("08.keep", *facts)
 
 
 def test_reading_puzzles_ask_what_the_package_does():
+    from minir1.measure.diagnosis import trend
     from minir1.measure.evaluator import outcome
     from minir1.model import Routing, expert_load
-    from minir1.report.words import trend
     from minir1.rewards import Reward
     from minir1.rollout import Rollouts
     from minir1.tasks.countdown import Countdown
 
     def measured(right_PG):
-        P, G = right_PG.shape
+        (P, G), B = right_PG.shape, right_PG.numel()
         rewards = [Reward(right, 1.0, 1.0) for right in right_PG.flatten().tolist()]
-        ids, logp = [[1]] * (P * G), [torch.zeros(1)] * (P * G)
-        problems = [Countdown((3, 5), 8)] * P
-        return outcome(Rollouts(problems, G, [[1]] * P, ids, logp, [""] * (P * G), [True] * (P * G), rewards))["stderr"]
+        asked = ([Countdown((3, 5), 8)] * P, G, [[1]] * P)
+        said = ([[1]] * B, [torch.zeros(1)] * B, [""] * B, [True] * B)
+        return outcome(Rollouts(*asked, *said, rewards))["stderr"]
 
     agree("09.stderr", measured)
     for (values,) in arguments("09.trend"):
         if len(values) >= 3 and max(values) > 1:
-            found = PUZZLES["09.trend"].specification(values)
-            assert trend([{"a": value} for value in values], "a")[:2] == pytest.approx(found, abs=1e-6)
-    layers = lambda chosen_LN, experts: [Routing(row[None, :, None], None) for row in chosen_LN]  # noqa: E731
-    agree("09.load_max", lambda chosen_LN, experts: expert_load(layers(chosen_LN, experts), experts).max() * experts)
+            line = trend([{"a": value} for value in values], "a")[:2]
+            assert line == pytest.approx(wanted("09.trend", values), abs=1e-6)
+
+    def busiest(chosen_LN, experts):
+        layers = [Routing(row[None, :, None], None) for row in chosen_LN]
+        return expert_load(layers, experts).max() * experts
+
+    agree("09.load_max", busiest)
 
 
 # ---------------------------------------------------------------- what a notebook promises
 
 
 def test_live_training_gained_ten_points():
-    said = "".join(o.get("text", "") for cell in cells(FOLDER / "07_r1_zero.ipynb") for o in cell.outputs)
-    found = re.search(r": ([-+0-9.]+) points \(± ([0-9.]+)\) in ([0-9]+) s of processor time", said)
-    gain, error, seconds = map(float, found.groups())
+    said = "".join(
+        o.get("text", "") for cell in cells(FOLDER / "07_r1_zero.ipynb") for o in cell.outputs
+    )
+    pattern = r", ([-+0-9.]+) points \(± ([0-9.]+)\), in ([0-9]+) s of processor time"
+    gain, error, seconds = map(float, re.search(pattern, said).groups())
     assert gain >= 10 and gain >= 2 * error and seconds <= 2 * 240  # two cores, four minutes
 
 
@@ -438,9 +521,13 @@ def test_the_solution_is_accepted(name, capsys):
 # Mistakes that students make; each must be turned down.
 WRONG = {
     "00.replay": (
-        lambda numbers, steps, target: replayed(numbers, steps)[-1:] == [target],  # numbers left over, or used twice
+        lambda numbers, steps, target: (
+            replayed(numbers, steps)[-1:] == [target]
+        ),  # numbers left over, or used twice
         lambda numbers, steps, target: sum(numbers) == target,
-        lambda numbers, steps, target: len(steps) == len(numbers) - 1 and replayed(numbers, steps)[-1:] == [target],
+        lambda numbers, steps, target: (
+            len(steps) == len(numbers) - 1 and replayed(numbers, steps)[-1:] == [target]
+        ),
     ),
     "00.response_probability": (
         lambda logp: logp.mean().exp(),
@@ -455,12 +542,18 @@ WRONG = {
     "00.majority": (
         lambda answers: max(answers, key=answers.count),  # counts missing answers
         lambda answers: next((a for a in answers if a), None),
-        lambda answers: max(sorted({a for a in answers if a}), key=answers.count, default=None),  # ties by the alphabet
+        lambda answers: max(
+            sorted({a for a in answers if a}), key=answers.count, default=None
+        ),  # ties by the alphabet
     ),
     "01.cache_numbers": (
-        lambda kind, heads, kv_heads, width, rank, rope: rank + rope if kind == "mla" else 2 * heads * width,  # forgets the groups
         lambda kind, heads, kv_heads, width, rank, rope: (
-            rank + heads * rope if kind == "mla" else 2 * width * (heads if kind == "mha" else kv_heads)
+            rank + rope if kind == "mla" else 2 * heads * width
+        ),  # forgets the groups
+        lambda kind, heads, kv_heads, width, rank, rope: (
+            rank + heads * rope
+            if kind == "mla"
+            else 2 * width * (heads if kind == "mha" else kv_heads)
         ),
         lambda kind, heads, kv_heads, width, rank, rope: (
             rank + rope if kind == "mla" else width * (heads if kind == "mha" else kv_heads)
@@ -473,10 +566,12 @@ WRONG = {
     ),
     "01.causal_weights": (
         lambda s: s.softmax(-1),
-        lambda s: s.masked_fill(torch.arange(s.shape[1]) > torch.arange(s.shape[0])[:, None], -torch.inf).softmax(
-            -1
-        ),  # from the left
-        lambda s: s.softmax(-1).tril(s.shape[1] - s.shape[0]),  # masked after the softmax: rows no longer sum to 1
+        lambda s: s.masked_fill(
+            torch.arange(s.shape[1]) > torch.arange(s.shape[0])[:, None], -torch.inf
+        ).softmax(-1),  # from the left
+        lambda s: s.softmax(-1).tril(
+            s.shape[1] - s.shape[0]
+        ),  # masked after the softmax: rows no longer sum to 1
     ),
     "01.absorb_query": (
         lambda q, up: torch.einsum("hc,hcr->r", q, up),
@@ -484,8 +579,12 @@ WRONG = {
         lambda q, up: torch.einsum("hc,hcr->hr", q, up) / up.shape[1] ** 0.5,
     ),
     "01.attend_latent": (
-        lambda q, s, rank, scale: (q[:, :rank] @ s[:, :rank].T * scale).softmax(-1) @ s[:, :rank],  # forgets the position
-        lambda q, s, rank, scale: (q @ s.T * scale).softmax(-1) @ s,  # values with the rotated key in them
+        lambda q, s, rank, scale: (
+            (q[:, :rank] @ s[:, :rank].T * scale).softmax(-1) @ s[:, :rank]
+        ),  # forgets the position
+        lambda q, s, rank, scale: (
+            (q @ s.T * scale).softmax(-1) @ s
+        ),  # values with the rotated key in them
         lambda q, s, rank, scale: (q @ s.T).softmax(-1) @ s[:, :rank],
         lambda q, s, rank, scale: (q @ s.T * scale).softmax(0) @ s[:, :rank],
     ),
@@ -493,7 +592,9 @@ WRONG = {
         lambda s, b, k: chosen_gates(s, s.topk(k).indices, s),  # bias ignored
         lambda s, b, k: chosen_gates(s, (s + b).topk(k).indices, s + b),  # bias in the weight
         lambda s, b, k: s / s.sum(),
-        lambda s, b, k: torch.zeros(len(s)).scatter(0, (s + b).topk(k).indices, s),  # not normalised
+        lambda s, b, k: torch.zeros(len(s)).scatter(
+            0, (s + b).topk(k).indices, s
+        ),  # not normalised
     ),
     "02.share_of_choices": (
         lambda e, experts: torch.bincount(e.flatten(), minlength=experts) / len(e),
@@ -503,15 +604,27 @@ WRONG = {
     "02.step_bias": (
         lambda b, load, rate: b + rate * torch.sign(load - load.mean()),
         lambda b, load, rate: b - rate * (load - load.mean()),
-        lambda b, load, rate: b - rate * torch.where(load > load.mean(), 1.0, -1.0),  # moves at balance
+        lambda b, load, rate: (
+            b - rate * torch.where(load > load.mean(), 1.0, -1.0)
+        ),  # moves at balance
     ),
     "02.sequence_balance": (
-        lambda e, s: (torch.bincount(e.flatten(), minlength=s.shape[1]) / e.numel() * (s / s.sum(1, keepdim=True)).mean(0)).sum(),
         lambda e, s: (
-            s.shape[1] * (torch.bincount(e.flatten(), minlength=s.shape[1]) / e.numel() * s.mean(0)).sum()
+            torch.bincount(e.flatten(), minlength=s.shape[1])
+            / e.numel()
+            * (s / s.sum(1, keepdim=True)).mean(0)
+        ).sum(),
+        lambda e, s: (
+            s.shape[1]
+            * (torch.bincount(e.flatten(), minlength=s.shape[1]) / e.numel() * s.mean(0)).sum()
         ),  # not normalised
         lambda e, s: (
-            s.shape[1] * (torch.bincount(e.flatten(), minlength=s.shape[1]) / len(e) * (s / s.sum(1, keepdim=True)).mean(0)).sum()
+            s.shape[1]
+            * (
+                torch.bincount(e.flatten(), minlength=s.shape[1])
+                / len(e)
+                * (s / s.sum(1, keepdim=True)).mean(0)
+            ).sum()
         ),
     ),
     "03.true_share": (
@@ -530,14 +643,18 @@ WRONG = {
         lambda n, c, k: float(c >= k),
     ),
     "04.cooled": (
-        lambda logits, temperature: logits.log_softmax(-1) / temperature,  # no longer a distribution
+        lambda logits, temperature: (
+            logits.log_softmax(-1) / temperature
+        ),  # no longer a distribution
         lambda logits, temperature: (logits * temperature).log_softmax(-1),
         lambda logits, temperature: (logits / temperature).softmax(-1),
     ),
     "04.draw_token": (
         lambda p, u: int(p.argmax()),
         lambda p, u: int((p <= u).sum()),  # forgets to lay the pieces side by side
-        lambda p, u: int((p.sort(descending=True).values.cumsum(-1) <= u).sum()),  # in another order
+        lambda p, u: int(
+            (p.sort(descending=True).values.cumsum(-1) <= u).sum()
+        ),  # in another order
         lambda p, u: int((p.cumsum(-1) <= u).sum()) - 1,
     ),
     "04.nucleus": (
@@ -547,25 +664,45 @@ WRONG = {
         lambda p, top_p: p,
     ),
     "04.cut_at_stop": (
-        lambda ids, stops, most: next(((i + 1, True) for i, x in enumerate(ids) if x in stops), (most, False)),  # beyond the limit
-        lambda ids, stops, most: next(((i, True) for i, x in enumerate(ids[:most]) if x in stops), (most, False)),  # loses the stop
+        lambda ids, stops, most: next(
+            ((i + 1, True) for i, x in enumerate(ids) if x in stops), (most, False)
+        ),  # beyond the limit
+        lambda ids, stops, most: next(
+            ((i, True) for i, x in enumerate(ids[:most]) if x in stops), (most, False)
+        ),  # loses the stop
         lambda ids, stops, most: (most, True) if len(ids) > most else (len(ids), False),
-        lambda ids, stops, most: next(((i + 1, True) for i, x in enumerate(ids[:most]) if x == stops[0]), (most, False)),
+        lambda ids, stops, most: next(
+            ((i + 1, True) for i, x in enumerate(ids[:most]) if x == stops[0]), (most, False)
+        ),
     ),
     "04.slot_steps": (
         lambda lengths, slots: -(-sum(lengths) // slots),  # as if work could be split
-        lambda lengths, slots: sum(max(lengths[i : i + slots]) for i in range(0, len(lengths), slots)),  # batch after batch
-        lambda lengths, slots: max([0, *(sum(lengths[i::slots]) for i in range(slots))]),  # dealt out beforehand
+        lambda lengths, slots: sum(
+            max(lengths[i : i + slots]) for i in range(0, len(lengths), slots)
+        ),  # batch after batch
+        lambda lengths, slots: max(
+            [0, *(sum(lengths[i::slots]) for i in range(slots))]
+        ),  # dealt out beforehand
     ),
     "04.action_mask": (
-        lambda start, length, width: [start <= t < start + length for t in range(width)],  # the tokens, not who predicts them
+        lambda start, length, width: [
+            start <= t < start + length for t in range(width)
+        ],  # the tokens, not who predicts them
         lambda start, length, width: [t >= start - 1 for t in range(width)],  # padding too
-        lambda start, length, width: [start - 1 <= t < start + length - 2 for t in range(width)],  # without the stop token
+        lambda start, length, width: [
+            start - 1 <= t < start + length - 2 for t in range(width)
+        ],  # without the stop token
     ),
     "05.well_formed": (
         lambda r: "<answer>" in r and "</answer>" in r and r.endswith("<|end|>"),
-        lambda r: re.fullmatch(r"<think>.*</think>\s*<answer>.*</answer><\|end\|>", r, re.DOTALL) is not None,  # demands a thought
-        lambda r: re.fullmatch(r"(<think>.*</think>)?\s*<answer>.*</answer><\|end\|>", r, re.DOTALL) is not None,  # greedy
+        lambda r: (
+            re.fullmatch(r"<think>.*</think>\s*<answer>.*</answer><\|end\|>", r, re.DOTALL)
+            is not None
+        ),  # demands a thought
+        lambda r: (
+            re.fullmatch(r"(<think>.*</think>)?\s*<answer>.*</answer><\|end\|>", r, re.DOTALL)
+            is not None
+        ),  # greedy
     ),
     "05.uses_each_once": (
         lambda numbers, used: set(numbers) == set(used),
@@ -586,7 +723,9 @@ WRONG = {
     ),
     "05.share_in_language": (
         lambda words, lang: sum(w >= "一" for w in words) / len(words) if words else 1.0,
-        lambda words, lang: sum((w >= "一") == (lang == "zh") for w in words) / len(words) if words else 0.0,
+        lambda words, lang: (
+            sum((w >= "一") == (lang == "zh") for w in words) / len(words) if words else 0.0
+        ),
         lambda words, lang: float(all((w >= "一") == (lang == "zh") for w in words)),
     ),
     "06.advantages": (
@@ -601,8 +740,12 @@ WRONG = {
         lambda r, a, low, high: torch.minimum(r * a, r.clamp(1 - high, 1 + low) * a),
     ),
     "06.gradient_weights": (
-        lambda r, a, low, high: (r * a).masked_fill((r > 1 + high) | (r < 1 - low), 0.0),  # cuts both sides
-        lambda r, a, low, high: torch.full_like(r, a).masked_fill(r > 1 + high if a > 0 else r < 1 - low, 0.0),  # forgets the ratio
+        lambda r, a, low, high: (r * a).masked_fill(
+            (r > 1 + high) | (r < 1 - low), 0.0
+        ),  # cuts both sides
+        lambda r, a, low, high: torch.full_like(r, a).masked_fill(
+            r > 1 + high if a > 0 else r < 1 - low, 0.0
+        ),  # forgets the ratio
         lambda r, a, low, high: r * a,
     ),
     "06.kl_estimate": (
@@ -611,7 +754,11 @@ WRONG = {
         lambda logp, ref: (ref - logp).exp() - (ref - logp),
     ),
     "06.average_three_ways": (
-        lambda loss, mask, most: (loss.mean(), (loss * mask).sum() / mask.sum(), (loss * mask).sum() / (len(loss) * most)),
+        lambda loss, mask, most: (
+            loss.mean(),
+            (loss * mask).sum() / mask.sum(),
+            (loss * mask).sum() / (len(loss) * most),
+        ),
         lambda loss, mask, most: (
             (loss * mask).mean(1).mean(),
             (loss * mask).sum() / mask.sum(),
@@ -630,10 +777,16 @@ WRONG = {
         lambda logp, old, mask: (logp - old)[mask].exp().mean(),  # arithmetic mean
     ),
     "07.learning_rate": (
-        lambda step, steps, peak, warmup, end: peak * min(1, (step + 1) / max(1, warmup)),  # never falls
+        lambda step, steps, peak, warmup, end: (
+            peak * min(1, (step + 1) / max(1, warmup))
+        ),  # never falls
         lambda step, steps, peak, warmup, end: peak * (1 - (1 - end) * step / steps),  # no warm-up
-        lambda step, steps, peak, warmup, end: peak * min(1, step / max(1, warmup)) * (1 - (1 - end) * step / steps),
-        lambda step, steps, peak, warmup, end: peak * min(1, (step + 1) / max(1, warmup)) * (1 - step / steps),
+        lambda step, steps, peak, warmup, end: (
+            peak * min(1, step / max(1, warmup)) * (1 - (1 - end) * step / steps)
+        ),
+        lambda step, steps, peak, warmup, end: (
+            peak * min(1, (step + 1) / max(1, warmup)) * (1 - step / steps)
+        ),
     ),
     "07.signal": (
         lambda r: ((r - r.mean(1, keepdim=True)).abs() > 0.6).float().mean(),
@@ -651,14 +804,24 @@ WRONG = {
         lambda attempts: sum(attempts.count(a) > 1 for a in attempts),  # the first one too
     ),
     "08.keep": (
-        lambda right, thought, repeated, false, share: "" if right and thought and not repeated and not false else "wrong",
-        lambda right, thought, repeated, false, share: kept_or_not(right, thought or None, repeated, false, share),
-        lambda right, thought, repeated, false, share: kept_or_not(right, thought, repeated, false, share or 0.0),
-        lambda right, thought, repeated, false, share: kept_or_not(right, thought, 0, repeated or false, share),
+        lambda right, thought, repeated, false, share: (
+            "" if right and thought and not repeated and not false else "wrong"
+        ),
+        lambda right, thought, repeated, false, share: kept_or_not(
+            right, thought or None, repeated, false, share
+        ),
+        lambda right, thought, repeated, false, share: kept_or_not(
+            right, thought, repeated, false, share or 0.0
+        ),
+        lambda right, thought, repeated, false, share: kept_or_not(
+            right, thought, 0, repeated or false, share
+        ),
     ),
     "08.thin_out": (
         lambda pairs, most: list(dict.fromkeys(pairs)),
-        lambda pairs, most: [p for i, p in enumerate(pairs) if sum(q[0] == p[0] for q in pairs[:i]) < most],  # doubles use up room
+        lambda pairs, most: [
+            p for i, p in enumerate(pairs) if sum(q[0] == p[0] for q in pairs[:i]) < most
+        ],  # doubles use up room
         lambda pairs, most: sorted(set(pairs))[:most],
     ),
     "08.highest_weight": (
@@ -683,7 +846,9 @@ WRONG = {
         lambda n, sampled, trained: 6 * n * (sampled + trained),
     ),
     "09.stderr": (
-        lambda right: right.flatten().std() / right.numel() ** 0.5,  # as if all responses were independent
+        lambda right: (
+            right.flatten().std() / right.numel() ** 0.5
+        ),  # as if all responses were independent
         lambda right: right.mean(1).std(correction=0) / len(right) ** 0.5,
         lambda right: right.mean(1).std(),
         lambda right: (right.mean() * (1 - right.mean()) / len(right)) ** 0.5,
@@ -704,8 +869,12 @@ WRONG = {
         lambda trainer, sampler, mask: ((trainer - sampler).abs() * mask).mean(),
     ),
     "09.load_max": (
-        lambda chosen, experts: experts * torch.bincount(chosen.flatten(), minlength=experts).max() / chosen.numel(),
-        lambda chosen, experts: max(torch.bincount(row).max() for row in chosen) / chosen.shape[1],  # a share
+        lambda chosen, experts: (
+            experts * torch.bincount(chosen.flatten(), minlength=experts).max() / chosen.numel()
+        ),
+        lambda chosen, experts: (
+            max(torch.bincount(row).max() for row in chosen) / chosen.shape[1]
+        ),  # a share
         lambda chosen, experts: float(experts),
     ),
 }
@@ -719,7 +888,9 @@ def replayed(numbers, steps):
     """The numbers there after the steps, without a look at whether they were there before."""
     there = list(numbers)
     for a, operator, b in steps:
-        there = [n for n in there if n not in (a, b)] + [{"+": a + b, "-": a - b, "*": a * b}[operator]]
+        there = [n for n in there if n not in (a, b)] + [
+            {"+": a + b, "-": a - b, "*": a * b}[operator]
+        ]
     return there
 
 
@@ -762,7 +933,9 @@ def evaluated(parts):
 def test_mistakes_are_turned_down(name):
     assert len(WRONG[name]) >= 2
     for number, wrong in enumerate(WRONG[name]):
-        assert (first_fault(name, wrong) or "").startswith("wrong"), f"mistake {number} of {name} was accepted"
+        assert (first_fault(name, wrong) or "").startswith("wrong"), (
+            f"mistake {number} of {name} was accepted"
+        )
 
 
 @pytest.mark.parametrize(
@@ -792,9 +965,14 @@ def test_the_grader_is_not_fooled_by_changing_its_arguments():
 
 
 def test_right_answers_in_other_types_are_accepted():
-    assert first_fault("02.step_bias", lambda b, load, rate: (b - rate * torch.sign(load - load.mean())).tolist()) is None
-    assert first_fault("05.uses_each_once", lambda numbers, used: torch.tensor(sorted(numbers) == sorted(used))) is None
-    assert first_fault("05.uses_each_once", lambda numbers, used: int(sorted(numbers) == sorted(used))) is not None
+    def as_list(bias, load, rate):
+        return (bias - rate * torch.sign(load - load.mean())).tolist()
+
+    assert first_fault("02.step_bias", as_list) is None
+    alike = lambda numbers, used: sorted(numbers) == sorted(used)  # noqa: E731
+    name = "05.uses_each_once"
+    assert first_fault(name, lambda *drawn: torch.tensor(alike(*drawn))) is None
+    assert first_fault(name, lambda *drawn: int(alike(*drawn))) is not None
 
 
 def test_an_unknown_puzzle_is_one_line():
@@ -805,20 +983,22 @@ def test_an_unknown_puzzle_is_one_line():
 # ---------------------------------------------------------------- mutants of the solutions
 
 SWAPS = {
-    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE,
-    ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.IsNot: ast.Is, ast.Is: ast.IsNot, ast.And: ast.Or, ast.Or: ast.And,
-}  # fmt: skip
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.IsNot: ast.Is, ast.Is: ast.IsNot,
+    ast.And: ast.Or, ast.Or: ast.And,
+}
 
 # Mutants that are no worse than the solution, with the reason.
+APART = "2 * (error_a ** 2 + error_b ** 2) ** 0.5"
+BORDER = "a drawn ratio never lies exactly on the border"
 EQUIVALENT = {
-    "00.push: abs(above) < 1e-06 -> abs(above) <= 1e-06": "no drawn reward lies exactly that far from the mean",
+    "00.push: abs(above) < 1e-06 -> abs(above) <= 1e-06": "none drawn is that far from the mean",
     "00.push: above > 0 -> above >= 0": "an advantage of 0 has been dealt with before",
-    "09.differ: abs(a - b) > 2 * (error_a ** 2 + error_b ** 2) ** 0.5 -> abs(a - b) >= 2 * (error_a ** 2 + error_b ** 2) ** 0.5": (
-        "no drawn figures are exactly that far apart"
-    ),
-    "06.gradient_weights: ratio_T > 1 + high -> ratio_T >= 1 + high": "a drawn ratio never lies exactly on the border",
-    "06.gradient_weights: ratio_T < 1 - low -> ratio_T <= 1 - low": "a drawn ratio never lies exactly on the border",
-    "06.gradient_weights: advantage > 0 -> advantage >= 0": "no advantage of 0 is drawn; its terms are 0 in either case",
+    f"09.differ: abs(a - b) > {APART} -> abs(a - b) >= {APART}": "none drawn are that far apart",
+    "06.gradient_weights: ratio_T > 1 + high -> ratio_T >= 1 + high": BORDER,
+    "06.gradient_weights: ratio_T < 1 - low -> ratio_T <= 1 - low": BORDER,
+    "06.gradient_weights: advantage > 0 -> advantage >= 0": "no advantage of 0 is drawn",
 }
 
 
@@ -835,8 +1015,9 @@ def changed(node: ast.AST):
                     twin.op = SWAPS[type(operator)]()
                 yield twin
     if isinstance(node, ast.Constant) and node.value is not None:
-        value = node.value
-        other = not value if isinstance(value, bool) else value + 1 if isinstance(value, (int, float)) else value + "?"
+        other = not node.value if isinstance(node.value, bool) else None
+        if other is None:
+            other = node.value + (1 if isinstance(node.value, (int, float)) else "?")
         yield ast.Constant(other)
 
 
@@ -853,7 +1034,7 @@ def replaced(tree: ast.AST, index: int, twin: ast.AST) -> str:
 
 
 def mutants(path: Path):
-    """(puzzle, description, source) for every function of a solution file: operators, constants, lines."""
+    """(puzzle, description, source) of every change in a solution file: operators, constants, lines."""
     for function in ast.parse(path.read_text(encoding="utf-8")).body:
         if not isinstance(function, ast.FunctionDef):
             continue
@@ -863,7 +1044,11 @@ def mutants(path: Path):
             if isinstance(node, ast.stmt) and node is not function:
                 twins.append(ast.Pass())  # the line is dropped
             for twin in twins:
-                yield name, f"{name}: {ast.unparse(node)} -> {ast.unparse(twin)}", replaced(function, index, twin)
+                yield (
+                    name,
+                    f"{name}: {ast.unparse(node)} -> {ast.unparse(twin)}",
+                    replaced(function, index, twin),
+                )
 
 
 ALL_MUTANTS = [mutant for path in SOLUTIONS for mutant in mutants(path)]

@@ -14,15 +14,24 @@ from minir1.tokenizer import Tokenizer
 
 @pytest.mark.parametrize("shape", [(6, 40), (3, 6, 40)])
 def test_error_is_at_most_half_a_step_of_the_row(shape):
-    weight = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 10 ** torch.linspace(-4, 2, 6)[:, None]
+    weight = (
+        torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        * 10 ** torch.linspace(-4, 2, 6)[:, None]
+    )
     values, scale = pack("blocks.0.x", weight)
-    assert values.dtype == torch.int8 and values.shape == weight.shape and scale.shape == (*weight.shape[:-1], 1)
+    assert (
+        values.dtype == torch.int8
+        and values.shape == weight.shape
+        and scale.shape == (*weight.shape[:-1], 1)
+    )
     assert ((values * scale - weight).abs() <= scale * 0.5001).all()
     assert (values.abs().amax(-1) == 127).all()  # the whole range is used
 
 
 def test_routers_norms_and_biases_stay_exact():
-    for name, shape in (("blocks.1.mixer.router", (4, 8)), ("norm.weight", (8,)), ("x.bias_E", (4,))):
+    for name, shape in (
+        ("blocks.1.mixer.router", (4, 8)), ("norm.weight", (8,)), ("x.bias_E", (4,)),
+    ):
         weight = torch.randn(shape)
         assert pack(name, weight) is weight
 

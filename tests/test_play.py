@@ -1,4 +1,6 @@
-"""The playground: what is recognised, what is streamed (the sampler's very tokens), what is shown, and a real terminal."""
+"""The playground: what is recognised, what is streamed (the sampler's very tokens), what is shown,
+and a real terminal.
+"""
 
 import os
 import re
@@ -29,7 +31,10 @@ from minir1.tokenizer import Tokenizer
 from minir1.transcript import prompt
 
 torch.set_num_threads(1)
-TINY = {"heads": 2, "attention": "gqa", "kv_heads": 1, "head_width": 4, "dense_width": 8, "experts": 0}
+TINY = {
+    "heads": 2, "attention": "gqa", "kv_heads": 1,
+    "head_width": 4, "dense_width": 8, "experts": 0,
+}
 
 SMALL = ModelConfig(
     vocab_size=30, width=16, layers=2, heads=2, kv_rank=8, nope_width=4, rope_width=4, value_width=4, dense_width=24,
@@ -43,16 +48,24 @@ def tokenizer() -> Tokenizer:
 
 
 def scripted(tokenizer: Tokenizer, positions: int = 200_000) -> Transformer:
-    """<think>787878...</think><answer>5</answer><|end|> to any question: the next token follows from the last alone.
+    """<think>787878...</think><answer>5</answer><|end|> to any question: the next token follows
+    from the last alone.
 
-    Greedy, it thinks for ever; at temperature 1 the thought ends behind each 8 with probability 0.2.
+    Greedy, it thinks for ever; at temperature 1 the thought ends behind each 8 with probability
+    0.2.
     """
-    model = Transformer(ModelConfig(vocab_size=len(tokenizer), width=16, layers=1, positions=positions, **TINY)).eval()
+    model = Transformer(
+        ModelConfig(vocab_size=len(tokenizer), width=16, layers=1, positions=positions, **TINY)
+    ).eval()
     one = lambda text: tokenizer.encode(text)[0]  # noqa: E731
     last = tokenizer.encode(prompt("?"))[-1]
-    chain = [last, *map(one, ("<think>", "7", "8", "</think>", "<answer>", "5", "</answer>", "<|end|>"))]
+    chain = [
+        last, *map(one, ("<think>", "7", "8", "</think>", "<answer>", "5", "</answer>", "<|end|>")),
+    ]
     with torch.no_grad():
-        for layer in (model.embed, model.head, model.blocks[0].attention.out, model.blocks[0].mixer.down):
+        for layer in (
+            model.embed, model.head, model.blocks[0].attention.out, model.blocks[0].mixer.down,
+        ):
             layer.weight.zero_()
         for i, (id, following) in enumerate(zip(chain, chain[1:])):
             model.embed.weight[id, i] = 1.0
@@ -103,17 +116,19 @@ def test_countdown_is_recognised(text, question, problem):
 
 @pytest.mark.parametrize("text, question, answer", [
     ("what is 4821 + 977?", "What is 4821 + 977?", "5798"),
-    ("4821+977", "What is 4821 + 977?", "5798"),
-    ("3 - 98 =", "3 - 98 =", "-95"),
+    ("4821+977", "What is 4821 + 977?", "5798"), ("3 - 98 =", "3 - 98 =", "-95"),
     ("compute (9+8)×2", "Compute (9 + 8) * 2.", "34"),
     ("How much is 98 plus 45?", "How much is 98 plus 45?", "143"),
-    ("98加45等于多少", "98加45等于多少？", "143"),
-    ("7 - 2 * 3", "What is 7 - 2 * 3?", "1"),
+    ("98加45等于多少", "98加45等于多少？", "143"), ("7 - 2 * 3", "What is 7 - 2 * 3?", "1"),
 ])  # fmt: skip
 def test_arithmetic_is_recognised(text, question, answer):
     asked = recognise(text)
     assert asked.question == question == asked.problem.question()
-    assert isinstance(asked.problem, Arithmetic) and asked.problem.answer == answer and asked.problem.verify(answer)
+    assert (
+        isinstance(asked.problem, Arithmetic)
+        and asked.problem.answer == answer
+        and asked.problem.verify(answer)
+    )
 
 
 @pytest.mark.parametrize("text", [
@@ -134,11 +149,19 @@ def test_recognising_is_total_and_right(text):
 
 def test_a_response_is_judged_as_in_training():
     puzzle, total = Countdown((3, 5), 8), recognise("3 + 5").problem
-    assert judge(puzzle, "<think>x</think><answer>5 + 3</answer><|end|>", 9, True) == Response("5 + 3", True, "", 9, True)
-    assert judge(puzzle, "<answer>4 + 4</answer><|end|>", 9, True).reason == "it does not use each number once"
+    assert judge(puzzle, "<think>x</think><answer>5 + 3</answer><|end|>", 9, True) == Response(
+        "5 + 3", True, "", 9, True
+    )
+    assert (
+        judge(puzzle, "<answer>4 + 4</answer><|end|>", 9, True).reason
+        == "it does not use each number once"
+    )
     assert judge(puzzle, "<answer>x</answer><|end|>", 9, True).reason == "that is not an expression"
-    assert judge(total, "<answer>9</answer><|end|>", 9, True) == Response("9", False, "it is 8", 9, True)
-    assert judge(total, "<answer>8</answer>", 9, False) == Response(None, False, "", 9, False)  # cut: not well formed
+    assert judge(total, "<answer>9</answer><|end|>", 9, True) == Response(
+        "9", False, "it is 8", 9, True
+    )
+    # cut: not well formed
+    assert judge(total, "<answer>8</answer>", 9, False) == Response(None, False, "", 9, False)
     assert judge(None, "<answer>8</answer><|end|>", 9, True).right is None
 
 
@@ -156,8 +179,12 @@ def test_the_stream_is_the_samplers(tokenizer, temperature):
         draws = list(stream(model, [7, 8, 9], how, torch.Generator().manual_seed(seed)))
         drawn = sample(model, [[7, 8, 9]], 1, how, torch.Generator().manual_seed(seed))
         assert [d.id for d in draws] == drawn.ids_BT[0, : drawn.length_B[0]].tolist()
-        assert torch.allclose(torch.tensor([d.chance for d in draws]).log(), drawn.logp_BT[0, : len(draws)], atol=1e-5)
-        assert all(d.top == sorted(d.top, key=lambda pair: -pair[1]) and len(d.top) == 5 for d in draws)
+        assert torch.allclose(
+            torch.tensor([d.chance for d in draws]).log(), drawn.logp_BT[0, : len(draws)], atol=1e-5
+        )
+        assert all(
+            d.top == sorted(d.top, key=lambda pair: -pair[1]) and len(d.top) == 5 for d in draws
+        )
         stopped.add(bool(drawn.stopped_B[0]))
     assert temperature == 0 or stopped == {True, False}
 
@@ -169,17 +196,22 @@ def test_the_text_is_the_samplers(session):
     for seed in range(5):
         drawn = sample(voice.model, [ids], 1, how, torch.Generator().manual_seed(seed))
         expected = voice.tokenizer.decode(drawn.ids_BT[0, : drawn.length_B[0]].tolist())
-        streamed = (draw.id for draw in stream(voice.model, ids, how, torch.Generator().manual_seed(seed)))
+        streamed = (
+            draw.id for draw in stream(voice.model, ids, how, torch.Generator().manual_seed(seed))
+        )
         assert "".join(spell(voice.tokenizer, streamed)) == expected
         texts.add(expected)
-    assert len(texts) > 1 and all(re.fullmatch(r"<think>(78)+</think><answer>5</answer><\|end\|>", text) for text in texts)
+    assert len(texts) > 1 and all(
+        re.fullmatch(r"<think>(78)+</think><answer>5</answer><\|end\|>", text) for text in texts
+    )
 
 
 def test_a_character_of_several_tokens_waits(tokenizer):
     ids = tokenizer.encode("7你é🙂8")
     assert len(ids) > 5
     assert [piece for piece in spell(tokenizer, ids) if piece] == ["7", "你", "é", "🙂", "8"]
-    assert "".join(spell(tokenizer, ids[:-2])) == tokenizer.decode(ids[:-2])  # cut inside a character
+    # cut inside a character
+    assert "".join(spell(tokenizer, ids[:-2])) == tokenizer.decode(ids[:-2])
     assert "".join(spell(tokenizer, [*ids[1:2], *ids])) == tokenizer.decode([*ids[1:2], *ids])
 
 
@@ -206,20 +238,31 @@ def shown(pieces: list[str], colour: bool, capsys) -> str:
 def test_thoughts_are_dim_and_answers_bold(capsys):
     pieces = ["<think>", "7 +", " 8", "</think>", "<answer>", "5", "</answer>", "<|end|>"]
     dim = lambda text: f"\x1b[2m{text}\x1b[0m"  # noqa: E731
-    coloured = [*map(dim, ["<think>", "7 +", " 8", "</think>", "\n<answer>"]), "\x1b[1m5\x1b[0m", dim("</answer>")]
+    coloured = [
+        *map(dim, ["<think>", "7 +", " 8", "</think>", "\n<answer>"]), "\x1b[1m5\x1b[0m",
+        dim("</answer>"),
+    ]
     assert shown(pieces, True, capsys) == "".join(coloured)
     assert shown(pieces, False, capsys) == "<think>7 + 8</think>\n<answer>5</answer>"
 
 
 def test_a_model_cannot_steer_the_terminal(capsys):
-    assert shown(["\x1b[2J\x07\r\x9b1m\u202eab\nc"], False, capsys) == "\ufffd[2J\ufffd\ufffd\ufffd1m\ufffdab\nc"
+    assert (
+        shown(["\x1b[2J\x07\r\x9b1m\u202eab\nc"], False, capsys)
+        == "\ufffd[2J\ufffd\ufffd\ufffd1m\ufffdab\nc"
+    )
     assert visible("a\nb\x1b", "") == "a\\nb\ufffd"
 
 
 def test_tally_counts_and_names_the_majority():
     right, spaced = Response("3 + 5", True, "", 10, True), Response("3+5", True, "", 10, True)
-    wrong, none = Response("3", False, "that makes 3", 4, True), Response(None, False, "", 20, False)
-    text = tally({"zero": [wrong, right, spaced, none], "base-cpu": [none, none, wrong, none]}, Painter(False))
+    wrong, none = (
+        Response("3", False, "that makes 3", 4, True), Response(None, False, "", 20, False),
+    )
+    text = tally(
+        {"zero": [wrong, right, spaced, none], "base-cpu": [none, none, wrong, none]},
+        Painter(False),
+    )
     assert text.splitlines() == [
         " zero  base-cpu",
         "    2            ✓ right  3 + 5",
@@ -228,13 +271,18 @@ def test_tally_counts_and_names_the_majority():
         "zero: 2 of 4 right, majority 3 + 5 ✓ right; 11 tokens on average, 1 cut off",
         "base-cpu: 0 of 4 right, majority 3 ✗ wrong; 16 tokens on average, 3 cut off",
     ]
-    many = tally({"m": [Response(str(i), None, "", 1, True) for i in range(20)]}, Painter(False), most=3)
+    many = tally(
+        {"m": [Response(str(i), None, "", 1, True) for i in range(20)]}, Painter(False), most=3
+    )
     assert "and 17 more" in many and many.count("✗") == 0
 
 
 def test_why_shows_the_open_choices_first(tokenizer):
     a, b, line = (tokenizer.encode(text)[0] for text in ("7", "8", "\n"))
-    sure, open_, odd = Draw(a, 1.0, [(a, 1.0)]), Draw(b, 0.6, [(b, 0.6), (a, 0.4)]), Draw(line, 0.1, [(a, 0.9), (line, 0.1)])
+    sure, open_, odd = (
+        Draw(a, 1.0, [(a, 1.0)]), Draw(b, 0.6, [(b, 0.6), (a, 0.4)]),
+        Draw(line, 0.1, [(a, 0.9), (line, 0.1)]),
+    )
     text = why([sure, open_, odd], tokenizer, Painter(False)).splitlines()
     assert text[0] == "2 of 3 tokens had a chance below 90%; the least likely first, page 1 of 1"
     rows = [" ".join(row.split()) for row in text[1:]]
@@ -245,7 +293,9 @@ def test_why_shows_the_open_choices_first(tokenizer):
         why([sure, open_, odd], tokenizer, Painter(False), page=3, rows=2)
 
 
-@pytest.mark.parametrize("terminal, no_color, colour", [(True, None, True), (True, "1", False), (False, None, False)])
+@pytest.mark.parametrize(
+    "terminal, no_color, colour", [(True, None, True), (True, "1", False), (False, None, False)]
+)
 def test_colour_is_for_terminals(terminal, no_color, colour, monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     if no_color:
@@ -263,18 +313,23 @@ def test_line_editing_may_be_missing(monkeypatch):
 
 
 def test_a_question_is_streamed_and_checked(session, monkeypatch, capsys):
-    out = talk(session, ["/temperature 1", "2 + 3", "2 + 2", "2 3 = 5", "who?", "/why", "/why all 1"], monkeypatch, capsys)
+    out = talk(
+        session, ["/temperature 1", "2 + 3", "2 + 2", "2 3 = 5", "who?", "/why", "/why all 1"],
+        monkeypatch, capsys,
+    )
     body = r"<think>(78)+</think>\n<answer>5</answer>\n"
     assert re.search(rf"User: What is 2 \+ 3\?\n{body}✓ right, \d+ tokens\n", out)
     assert re.search(rf"User: What is 2 \+ 2\?\n{body}✗ wrong: it is 4, \d+ tokens\n", out)
-    assert re.search(rf"{body}✗ wrong: it does not use each number once, \d+ tokens\nUser: who\?\n{body}– not checked", out)
+    assert re.search(
+        rf"{body}✗ wrong: it does not use each number once, \d+ tokens\nUser: who\?\n{body}– not checked",
+        out,
+    )
     assert '"7" 80%  else "</think>" 20%' in out or '"</think>" 20%  else "7" 80%' in out
     assert "the least likely first" in out and "in order, page 1" in out
 
 
 @pytest.mark.parametrize("line, said", [
-    ("/foo 3", "no command /foo; /help lists them"),
-    ("/", "no command /; /help lists them"),
+    ("/foo 3", "no command /foo; /help lists them"), ("/", "no command /; /help lists them"),
     ("/samples", "/samples takes a whole number from 1 to 1024"),
     ("/samples 0", "/samples takes a whole number from 1 to 1024"),
     ("/samples 1.5", "/samples takes a whole number from 1 to 1024"),
@@ -286,25 +341,34 @@ def test_a_question_is_streamed_and_checked(session, monkeypatch, capsys):
     ("/budget " + "9" * 5000, "/budget takes a whole number from 1 to 199999"),
     ("/seed x", "/seed takes a whole number from 0 to 9007199254740992"),
     ("/why", "/why follows a streamed response"),
-    ("/base nowhere.pt", "no checkpoint at nowhere.pt"),
-    ("", ""),
+    ("/base nowhere.pt", "no checkpoint at nowhere.pt"), ("", ""),
 ])  # fmt: skip
 def test_wrong_input_gets_one_line(session, line, said, monkeypatch, capsys):
     assert talk(session, [line], monkeypatch, capsys) == (f"{said}\n\n" if said else "\n")
 
 
 def test_settings_change_what_follows(session, monkeypatch, capsys):
-    lines = ["/seed 7", "/temperature 1", "2 + 3", "/seed 7", "2 + 3", "2 + 3", "/temperature 0", "/budget 9", "2 + 3"]
+    lines = [
+        "/seed 7", "/temperature 1", "2 + 3", "/seed 7", "2 + 3", "2 + 3", "/temperature 0",
+        "/budget 9", "2 + 3",
+    ]
     out = talk(session, lines, monkeypatch, capsys)
-    first, again, other, cut = (part.partition("✓")[0].partition("\nseed")[0] for part in out.split("3?\n")[1:])
+    first, again, other, cut = (
+        part.partition("✓")[0].partition("\nseed")[0] for part in out.split("3?\n")[1:]
+    )
     assert first == again != other
-    assert cut.startswith("<think>78787878\n✗ wrong: no answer in the right form, 9 tokens (cut off there)")
+    assert cut.startswith(
+        "<think>78787878\n✗ wrong: no answer in the right form, 9 tokens (cut off there)"
+    )
 
 
 def test_samples_ask_the_last_question_again(session, monkeypatch, capsys):
     lines = ["/temperature 1", "2 + 3", "/samples 8", "2 + 2", "/samples 1", "2 + 3"]
     out = talk(session, lines, monkeypatch, capsys)
-    assert "User: What is 2 + 3?\n tiny\n    8  ✓ right  5\ntiny: 8 of 8 right, majority 5 ✓ right; " in out
+    assert (
+        "User: What is 2 + 3?\n tiny\n    8  ✓ right  5\ntiny: 8 of 8 right, majority 5 ✓ right; "
+        in out
+    )
     assert "    8  ✗ wrong  5\ntiny: 0 of 8 right" in out
     assert out.count("<think>") == 2
 
@@ -312,18 +376,28 @@ def test_samples_ask_the_last_question_again(session, monkeypatch, capsys):
 def test_the_base_is_shown_beside(session, tokenizer, tmp_path, monkeypatch, capsys):
     save_checkpoint(tmp_path / "tiny.pt", scripted(tokenizer), tokenizer)  # a namesake
     other = str(tmp_path / "tiny.pt")
-    lines = ["/temperature 1", f"/base {other}", "2 + 3", "/samples 4", "/base", "2 + 3", f"/base {session.voice.path}"]
+    lines = [
+        "/temperature 1", f"/base {other}", "2 + 3", "/samples 4", "/base", "2 + 3",
+        f"/base {session.voice.path}",
+    ]
     out = talk(session, lines, monkeypatch, capsys)
     assert re.search(rf"✓ right, \d+ tokens\n{re.escape(other)}: 5  ✓ right, \d+ tokens\n", out)
     assert f" tiny  {other}\n    4  {4:>{len(other)}}  ✓ right  5\n" in out
     assert "the base is no longer shown" in out and out.count(f"{other}: ") == 2
-    assert out.endswith("that is the model you are talking to; /base CHECKPOINT shows another beside it\n\n")
+    assert out.endswith(
+        "that is the model you are talking to; /base CHECKPOINT shows another beside it\n\n"
+    )
 
 
-def test_the_base_draws_its_own_random_numbers(session, checkpoint, tokenizer, tmp_path, monkeypatch, capsys):
+def test_the_base_draws_its_own_random_numbers(
+    session, checkpoint, tokenizer, tmp_path, monkeypatch, capsys
+):
     save_checkpoint(tmp_path / "base.pt", scripted(tokenizer), tokenizer)
     plain = talk(session, ["2 + 3", "2 + 3"], monkeypatch, capsys)
-    beside = talk(Session(open_voice(checkpoint, "cpu")), [f"/base {tmp_path / 'base.pt'}", "2 + 3", "2 + 3"], monkeypatch, capsys)
+    beside = talk(
+        Session(open_voice(checkpoint, "cpu")), [f"/base {tmp_path / 'base.pt'}", "2 + 3", "2 + 3"],
+        monkeypatch, capsys,
+    )
     assert re.findall("<think>.*", beside) == re.findall("<think>.*", plain)
 
 
@@ -331,7 +405,9 @@ def test_a_prompt_too_long_gets_one_line(tokenizer, tmp_path, monkeypatch, capsy
     save_checkpoint(tmp_path / "small.pt", scripted(tokenizer, positions=40), tokenizer)
     session = Session(open_voice(tmp_path / "small.pt", "cpu"))
     out = talk(session, ["12345 " * 20, "/temperature 0", "2 + 3"], monkeypatch, capsys)
-    assert re.fullmatch(r"a prompt of \d+ tokens is too long: small has 40 positions", out.splitlines()[0])
+    assert re.fullmatch(
+        r"a prompt of \d+ tokens is too long: small has 40 positions", out.splitlines()[0]
+    )
     room = 40 - len(tokenizer.encode(prompt("What is 2 + 3?")))
     assert f", {min(20, room)} tokens (cut off there)" in out
     session.budget = 39  # more than there is room for: cut where the positions end
@@ -347,7 +423,9 @@ def test_the_default_checkpoint(shipped, checkpoint, tmp_path, monkeypatch, caps
     assert play.main([]) is None
     kind = "the shipped R1-Zero" if len(shipped) == 2 else "a base, which only sometimes thinks"
     said = capsys.readouterr().out.splitlines()[0]
-    assert said == f"{tmp_path / shipped[0]}: {kind}, 0.0 M parameters. /help says what can be asked."
+    assert (
+        said == f"{tmp_path / shipped[0]}: {kind}, 0.0 M parameters. /help says what can be asked."
+    )
 
 
 def test_the_command_is_listed():
@@ -358,10 +436,17 @@ def test_through_a_pipe_all_is_utf8_and_plain(checkpoint):
     """Whatever the locale says; a byte order mark and bytes that are no UTF-8 do no harm."""
     command = [sys.executable, "-m", "minir1", "play", str(checkpoint)]
     typed = "\ufeff/temperature 1\n2加3等于多少？\n".encode() + b"\xff\xe4\n/quit\nnever read\n"
-    done = subprocess.run(command, input=typed, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "ascii"}, timeout=60)
+    done = subprocess.run(
+        command, input=typed, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        timeout=60,
+    )
     out = done.stdout.decode().replace("\r\n", "\n")
     assert (done.returncode, done.stderr) == (0, b"")
-    assert "temperature 1\nUser: 2加3等于多少？\n<think>7" in out and "✓ right" in out and "User: \ufffd" in out
+    assert (
+        "temperature 1\nUser: 2加3等于多少？\n<think>7" in out
+        and "✓ right" in out
+        and "User: \ufffd" in out
+    )
     assert "\x1b" not in out and "> " not in out and "never" not in out
 
 
@@ -379,7 +464,9 @@ class Terminal:
         self.screen, self.read_to = "", 0
         self.pid, self.file = pty.fork()
         if self.pid == 0:
-            os.execve(sys.executable, [sys.executable, "-m", "minir1", "play", *arguments], environment)
+            os.execve(
+                sys.executable, [sys.executable, "-m", "minir1", "play", *arguments], environment
+            )
 
     def wait(self, text: str, seconds: float = 60) -> str:
         """Read on until `text` stands behind what was read before; returns what was new."""
@@ -434,7 +521,8 @@ def test_in_a_terminal(checkpoint):
         terminal.send("\x03")
         assert "✓" not in terminal.wait("(stopped)")
         terminal.wait("> ")
-        time.sleep(0.5)  # a signal between the prompt and readline's select() may have to wait for a key
+        # a signal between the prompt and readline's select() may have to wait for a key
+        time.sleep(0.5)
         terminal.send("\x03")
         terminal.wait("(Ctrl-D or /quit leaves)")
         terminal.wait("> ")

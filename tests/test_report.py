@@ -1,4 +1,6 @@
-"""The report must work on every folder a run can leave behind, and must never turn a transcript into markup."""
+"""The report must work on every folder a run can leave behind, and must never turn a transcript
+into markup.
+"""
 
 import base64
 import hashlib
@@ -16,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from minir1.config import UserError
+from minir1.measure.diagnosis import trend
 from minir1.report import command as report
 from minir1.report import fonts, plots, words
 
@@ -43,12 +46,18 @@ def healthy(steps: int, **changes) -> list[dict]:
 
 
 def flat(steps: int, level: float = 0.37, **changes) -> list[dict]:
-    return [rl_row(i, 0.5, random.Random(i)) | {"accuracy": level + 0.01 * (-1) ** i} | changes for i in range(steps)]
+    return [
+        rl_row(i, 0.5, random.Random(i)) | {"accuracy": level + 0.01 * (-1) ** i} | changes
+        for i in range(steps)
+    ]
 
 
 def summary(**changes) -> dict:
     def found(accuracy, **more):
-        return {"accuracy": accuracy, "stderr": 0.01, "n": 2048, "length": 100.0, "truncated": 0.01, **more}
+        return {
+            "accuracy": accuracy, "stderr": 0.01, "n": 2048,
+            "length": 100.0, "truncated": 0.01, **more,
+        }
 
     return {
         "preset": "gpu", "seed": 0, "device": "NVIDIA H200", "date": "2026-01-05", "parameters": {"all": 4.7e6},
@@ -62,29 +71,44 @@ def summary(**changes) -> dict:
     } | changes  # fmt: skip
 
 
-def folder(path: Path, rows: list[dict], samples: list[dict] = (), result: dict | None = None, tail: str = "") -> Path:
+def folder(
+    path: Path, rows: list[dict], samples: list[dict] = (), result: dict | None = None,
+    tail: str = "",
+) -> Path:
     (path / "samples").mkdir(parents=True)
     (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + tail)
     if samples:
-        (path / "samples" / "rl-00000.jsonl").write_text("".join(json.dumps(row) + "\n" for row in samples))
+        (path / "samples" / "rl-00000.jsonl").write_text(
+            "".join(json.dumps(row) + "\n" for row in samples)
+        )
     if result is not None:
         (path / "summary.json").write_text(json.dumps(result))
     return path
 
 
 def full(path: Path, steps: int = 60) -> Path:
-    pretrain = [{"phase": "pretrain", "step": i, "tokens": i * 1e6, "loss": 1 + 5 * math.exp(-i / 5)} for i in range(1, 40)]
-    exam = [{"phase": "validate", "step": i, "accuracy": 0.19 + 0.008 * i, "stderr": 0.02} for i in range(0, steps + 1, 20)]
+    pretrain = [
+        {"phase": "pretrain", "step": i, "tokens": i * 1e6, "loss": 1 + 5 * math.exp(-i / 5)}
+        for i in range(1, 40)
+    ]
+    exam = [
+        {"phase": "validate", "step": i, "accuracy": 0.19 + 0.008 * i, "stderr": 0.02}
+        for i in range(0, steps + 1, 20)
+    ]
     control = [{"phase": "answer_only", "step": i, "accuracy": 0.2 + 0.002 * i} for i in range(30)]
     samples = [
         {"step": s, "id": str(i), "question": "Make 65 from 5, 13.", "response": "<think>5 * 13 = 65, yes</think>",
          "correct": i == 0, "tokens": 9} for s in (0, 20, 40) for i in range(3)
     ]  # fmt: skip
-    return folder(path, pretrain + exam[:1] + healthy(steps) + exam[1:] + control, samples, summary())
+    return folder(
+        path, pretrain + exam[:1] + healthy(steps) + exam[1:] + control, samples, summary()
+    )
 
 
 class Page(HTMLParser):
-    """What a browser would see: the elements, where they point, and the data that the script draws from."""
+    """What a browser would see: the elements, where they point, and the data that the script draws
+    from.
+    """
 
     def __init__(self, path: Path):
         super().__init__()
@@ -128,7 +152,11 @@ def test_full_run(tmp_path, capsys):
         assert data.startswith(PNG) and len(data) < plots.LARGEST and width > 700 and height > 300
     page = Page(run / "report.html")
     assert (run / "report.html").stat().st_size < 5_000_000
-    assert page.tags.count("script") == 2 and page.tags.count("style") == 1 and all(p.startswith("#") for p in page.pointers)
+    assert (
+        page.tags.count("script") == 2
+        and page.tags.count("style") == 1
+        and all(p.startswith("#") for p in page.pointers)
+    )
     assert {"link", "iframe", "img", "object", "base", "form"}.isdisjoint(page.tags)
     text = (run / "report.html").read_text(encoding="utf-8")
     assert "width=device-width" in text and not re.search("https?://(?!www.w3.org/2000/svg)", text)
@@ -139,28 +167,34 @@ def test_full_run(tmp_path, capsys):
     assert "67.4% ± 1.0" in said and "learning" in said
 
 
-@pytest.mark.filterwarnings("error")  # numpy and matplotlib warn where a figure is about to be wrong
+# numpy and matplotlib warn where a figure is about to be wrong
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("steps", [1, 12])
 def test_short_runs(tmp_path, steps):
-    run = folder(tmp_path / "run", [{"phase": "validate", "step": 0, "accuracy": 0.0}] + healthy(steps))
+    run = folder(
+        tmp_path / "run", [{"phase": "validate", "step": 0, "accuracy": 0.0}] + healthy(steps)
+    )
     assert {p.stem for p in report.draw(run)} == {"accuracy", "length", "evolution", "health"}
     assert "no summary yet" in report.write_html(run).read_text(encoding="utf-8")
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("row", [{}, {"phase": "rl"}, {"phase": "rl", "step": 0}, {"phase": "rl", "step": 1, "accuracy": 0.5}])
+@pytest.mark.parametrize(
+    "row",
+    [{}, {"phase": "rl"}, {"phase": "rl", "step": 0}, {"phase": "rl", "step": 1, "accuracy": 0.5}],
+)
 def test_minimal_run(tmp_path, row):
     run = folder(tmp_path / "run", [row])
     assert len(report.draw(run)) == 3 * ("accuracy" in row)  # it stands in three plots
-    assert report.write_html(run).is_file() and report.verdict(report.read_metrics(run))
+    assert report.write_html(run).is_file() and report.diagnosis(report.read_metrics(run))
 
 
 def test_no_rl_rows_yet(tmp_path):
     rows = [{"phase": "pretrain", "step": i, "tokens": i * 1000, "loss": 6 - i} for i in range(4)]
     run = folder(tmp_path / "run", rows)
     assert [p.stem for p in report.draw(run)] == ["pretrain"]
-    assert report.verdict(rows) == "pretraining: loss 6.00 -> 3.00, no RL step yet"
-    assert report.verdict([]) == "no RL step yet"
+    assert report.diagnosis(rows) == "pretraining: loss 6.00 -> 3.00, no RL step yet"
+    assert report.diagnosis([]) == "no RL step yet"
 
 
 def test_empty_run(tmp_path, capsys):
@@ -168,7 +202,10 @@ def test_empty_run(tmp_path, capsys):
     assert "no summary yet" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("tail", ['{"phase": "rl", "st', '{"phase": "rl"', "\x00\x00\x00", "[1, 2]", "[" * 100_000, "\udce9"])
+@pytest.mark.parametrize(
+    "tail",
+    ['{"phase": "rl", "st', '{"phase": "rl"', "\x00\x00\x00", "[1, 2]", "[" * 100_000, "\udce9"],
+)
 def test_torn_last_line(tmp_path, tail):
     run = folder(tmp_path / "run", healthy(5))
     with (run / "metrics.jsonl").open("ab") as file:
@@ -178,29 +215,47 @@ def test_torn_last_line(tmp_path, tail):
 
 def test_line_separators_inside_a_string_do_not_split_it(tmp_path):
     rows = [{"phase": "rl", "note": "a\u2028b\x85c"}]
-    (tmp_path / "metrics.jsonl").write_text(json.dumps(rows[0], ensure_ascii=False) + "\n", encoding="utf-8")
+    (tmp_path / "metrics.jsonl").write_text(
+        json.dumps(rows[0], ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     assert report.read_metrics(tmp_path) == rows
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.filterwarnings("ignore:unclosed")
 def test_values_that_are_no_numbers(tmp_path):
-    """NaN, infinities, strings, nulls, booleans, lists and the largest float: in every key, in every phase."""
+    """NaN, infinities, strings, nulls, booleans, lists and the largest float: in every key, in
+    every phase.
+    """
     rng = random.Random(1)
-    odd = [math.nan, math.inf, -math.inf, 1e308, -1e308, "0.5", None, True, [1], {"a": 1}, 10**400, -1, 0]
+    odd = [
+        math.nan, math.inf, -math.inf, 1e308, -1e308, "0.5", None, True, [1], {"a": 1}, 10**400, -1,
+        0,
+    ]
     keys = [*rl_row(0, 0, rng), "kl", "hit_rate_5", "stderr", "loss"]
     phases = ["rl", "rl", "validate", "answer_only", "pretrain"]
-    rows = [{key: rng.choice([*odd, 0.5, 3.0]) for key in keys} | {"phase": rng.choice(phases)} for _ in range(300)]
+    rows = [
+        {key: rng.choice([*odd, 0.5, 3.0]) for key in keys} | {"phase": rng.choice(phases)}
+        for _ in range(300)
+    ]
     value = {key: rng.choice(odd) for key in keys}
-    result = {"base": value, "zero": {"accuracy": 0.3, "stderr": math.nan, "n": 0}, "seconds": {"rl": None}, "parameters": "many"}
-    result |= {"references": {"blind_tokens": math.nan, "forced_base": None, "pass64_base": "0.4", "answer_only": value}}
+    result = {
+        "base": value, "zero": {"accuracy": 0.3, "stderr": math.nan, "n": 0},
+        "seconds": {"rl": None}, "parameters": "many",
+    }
+    result |= {
+        "references": {
+            "blind_tokens": math.nan, "forced_base": None, "pass64_base": "0.4",
+            "answer_only": value,
+        }
+    }
     run = folder(tmp_path / "run", rows, result=result)
     report.draw(run)
     report.write_html(run)
     for found in (result, {"references": [], "base": [], "zero": 0.4, "seconds": 3}):
         assert "nan" not in report.summary_text(found)
     for _ in range(200):
-        assert "nan" not in report.verdict(rng.sample(rows, rng.randint(0, 30)))
+        assert "nan" not in report.diagnosis(rng.sample(rows, rng.randint(0, 30)))
 
 
 # ---------------------------------------------------------------- hostile text
@@ -216,13 +271,22 @@ HOSTILE = [
 
 
 def test_hostile_transcripts_stay_text(tmp_path):
-    samples = [{"step": 0, "id": t, "question": t, "response": t, "correct": False, "tokens": t} for t in HOSTILE]
-    run = folder(tmp_path / "a & <b> $x_ 中文 {{data}}", healthy(1), samples, summary(device=HOSTILE[0], preset=HOSTILE[1]))
+    samples = [
+        {"step": 0, "id": t, "question": t, "response": t, "correct": False, "tokens": t}
+        for t in HOSTILE
+    ]
+    run = folder(
+        tmp_path / "a & <b> $x_ 中文 {{data}}", healthy(1), samples,
+        summary(device=HOSTILE[0], preset=HOSTILE[1]),
+    )
     page = Page(report.write_html(run))
     shown = page.responses()
     assert shown[:3] == HOSTILE[:3]
     assert shown[3] == "a␀b␛[31m␍␡\ufffd\ufffdabc\ufffd" and shown[4].endswith("lone surrogate")
-    assert len(shown[5]) == 60_000 and page.data["runs"][0]["samples"]["problems"][5]["groups"]["0"][0]["more"] == 40_007
+    assert (
+        len(shown[5]) == 60_000
+        and page.data["runs"][0]["samples"]["problems"][5]["groups"]["0"][0]["more"] == 40_007
+    )
     assert page.data["runs"][0]["name"] == "a & <b> $x_ 中文 {{data}}" and HOSTILE[0] in page.words
     assert page.tags.count("script") == 2 and {"img", "think", "b"}.isdisjoint(page.tags)
 
@@ -232,12 +296,16 @@ def test_the_policy_lets_only_the_pages_own_script_and_style_run(tmp_path):
     policy = re.search('Content-Security-Policy" content="([^"]*)"', text)[1]
     assert "unsafe" not in policy and policy.startswith("default-src 'none'; ")
     for kind, pattern in (("style", "<style>(.*?)</style>"), ("script", "<script>(.*?)</script>")):
-        digest = base64.b64encode(hashlib.sha256(re.search(pattern, text, re.DOTALL)[1].encode()).digest()).decode()
+        digest = base64.b64encode(
+            hashlib.sha256(re.search(pattern, text, re.DOTALL)[1].encode()).digest()
+        ).decode()
         assert f"{kind}-src 'sha256-{digest}'" in policy
 
 
 def test_samples_without_sense(tmp_path):
-    samples = [{}, {"step": "x", "response": None}, {"step": math.nan, "response": ["<b>"]}, {"step": 3}]
+    samples = [
+        {}, {"step": "x", "response": None}, {"step": math.nan, "response": ["<b>"]}, {"step": 3},
+    ]
     figures = {"cuts": [1], "logp": [-3], "base": [-3], "entropy": [3]}
     for name in figures:
         for value in (None, 3, ["1"], [1.5], [True], [1, 2], [10**9], {"a": 1}):
@@ -248,13 +316,18 @@ def test_samples_without_sense(tmp_path):
     assert {step: len(group) for step, group in groups.items()} == {"-1": 3, "3": 1, "4": 32}
     samples = samples[-31:]  # a group holds at most 32
     page = Page(report.write_html(folder(tmp_path / "other", [], samples)))
-    assert ["cuts" in r for r in page.data["runs"][0]["samples"]["problems"][0]["groups"]["4"]] == [False] * 30 + [True]
+    assert ["cuts" in r for r in page.data["runs"][0]["samples"]["problems"][0]["groups"]["4"]] == [
+        False
+    ] * 30 + [True]
 
 
 def test_page_stays_small(tmp_path):
     """The worst text: characters whose escape is longest, in far more samples than a page can hold."""
     long = "<" * 10_000
-    samples = [{"step": i // 20, "question": long, "response": long, "correct": True, "tokens": long} for i in range(800)]
+    samples = [
+        {"step": i // 20, "question": long, "response": long, "correct": True, "tokens": long}
+        for i in range(800)
+    ]
     page = report.write_html(folder(tmp_path / "run", healthy(400), samples, summary()))
     assert page.stat().st_size < 5_000_000
     kept = Page(page).data["runs"][0]["samples"]
@@ -262,7 +335,9 @@ def test_page_stays_small(tmp_path):
 
 
 def test_a_long_run_with_every_group_stays_small(tmp_path):
-    """The gpu preset: 280 steps, 15 validations, 4 groups of 16 responses of up to 1,024 tokens, 230 on average."""
+    """The gpu preset: 280 steps, 15 validations, 4 groups of 16 responses of up to 1,024 tokens,
+    230 on average.
+    """
     rng = random.Random(0)
     samples = []
     for step, problem, place in itertools.product(range(0, 281, 20), range(4), range(16)):
@@ -305,15 +380,19 @@ def test_a_long_run_with_every_group_stays_small(tmp_path):
     ],
 )  # fmt: skip
 def test_verdict(rows, sentence):
-    assert report.verdict(rows) == sentence
+    assert report.diagnosis(rows) == sentence
 
 
 def test_verdict_on_slow_progress_looks_further_back():
     noise = random.Random(3)
     rows = [{"accuracy": 0.5 + 0.002 * i + noise.gauss(0, 0.015)} for i in range(60)]
-    assert re.fullmatch(r"learning slowly: accuracy 5\d% -> 6\d% over the last 40 steps", report.verdict(rows))
+    assert re.fullmatch(
+        r"learning slowly: accuracy 5\d% -> 6\d% over the last 40 steps", report.diagnosis(rows)
+    )
     thinned = [row | {"step": 8 * i} for i, row in enumerate(rows)]
-    assert report.verdict(thinned).endswith("over the last 313 steps"), "steps are counted, not the rows that were kept"
+    assert report.diagnosis(thinned).endswith("over the last 313 steps"), (
+        "steps are counted, not the rows that were kept"
+    )
 
 
 def test_out_is_for_several_runs(tmp_path):
@@ -324,27 +403,31 @@ def test_out_is_for_several_runs(tmp_path):
 
 
 def test_verdict_seldom_takes_noise_for_learning():
-    """A line through 10 points of noise passes 2.5 standard errors upwards with probability 1.8% (t, 8 degrees of freedom).
+    """A line through 10 points of noise passes 2.5 standard errors upwards with probability 1.8%
+    (t, 8 degrees of freedom).
 
     Of 2,000 runs 37 are expected; more than 65 would be 4.6 standard deviations away.
     """
     rng = random.Random(5)
     runs = [[{"accuracy": 0.5 + rng.gauss(0, 0.03)} for _ in range(10)] for _ in range(2000)]
-    assert 10 < sum(report.verdict(rows).startswith("learning") for rows in runs) < 65
+    assert 10 < sum(report.diagnosis(rows).startswith("learning") for rows in runs) < 65
 
 
 def test_verdict_is_quick_and_needs_no_plots():
     code = (
-        "import sys, time; from minir1.report.command import verdict; "
+        "import sys, time; from minir1.measure.diagnosis import diagnosis; "
         "rows = [{'accuracy': i / 1e4, 'length': 9} for i in range(5000)]; "
-        "t = time.perf_counter(); verdict(rows); print(time.perf_counter() - t, 'matplotlib' in sys.modules)"
+        "t = time.perf_counter(); diagnosis(rows); print(time.perf_counter() - t, 'matplotlib' in sys.modules)"
     )
-    seconds, loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    seconds, loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert float(seconds) < 0.2 and loaded == "False"
 
 
 def test_trend_is_least_squares():
-    start, end, sure = words.trend([{"a": v} for v in (0.1, 0.3, 0.2, 0.4)], "a")  # slope 0.08, mean 0.25, by hand
+    # slope 0.08, mean 0.25, by hand
+    start, end, sure = trend([{"a": v} for v in (0.1, 0.3, 0.2, 0.4)], "a")
     assert (start, end) == pytest.approx((0.13, 0.37)) and not sure
 
 
@@ -356,29 +439,51 @@ def test_summary_says_what_is_not_beaten():
     assert 'R1-Zero does not beat "blind search, same token limit": 67.4% against 69.0%.' in text
     assert 'R1-Zero does not beat "base, any of 64 (pass@64)": 67.4% against 86.0%.' in text
     assert "forced" not in text.split("does not beat", 1)[1]
-    assert "RL amplified habits the base holds at a measured rate: attempts a response 2.1 -> 10.5" in text
+    assert (
+        "RL amplified habits the base holds at a measured rate: attempts a response 2.1 -> 10.5"
+        in text
+    )
     assert "per 100 tokens 1.6" not in text  # 1.6 -> 1.7 is no amplification
     assert re.search(r"right answers \(pass@1\) +18\.8% ± 1\.0 +67\.4% ± 1\.0", text)
-    assert re.search(r"3 numbers +30\.0% +89\.0%", text) and re.search(r"4 numbers +7\.6% +45\.0%", text)
-    assert re.search(r"blind search, as many attempts +43\.0% +70\.0% +16\.0% +24\.4 points above", text)
-    assert re.search(r"arithmetic 5d\+ +93\.0% ± 1\.0", text) and re.search(r"arithmetic 5d- +91\.0%", text)
+    assert re.search(r"3 numbers +30\.0% +89\.0%", text) and re.search(
+        r"4 numbers +7\.6% +45\.0%", text
+    )
+    assert re.search(
+        r"blind search, as many attempts +43\.0% +70\.0% +16\.0% +24\.4 points above", text
+    )
+    assert re.search(r"arithmetic 5d\+ +93\.0% ± 1\.0", text) and re.search(
+        r"arithmetic 5d- +91\.0%", text
+    )
     assert "emerg" not in text.lower()
-    assert "took 8 min 24 s (pretrain 1 min 49 s, rl 5 min 50 s)" in text and "4.7 M parameters" in text
+    assert (
+        "took 8 min 24 s (pretrain 1 min 49 s, rl 5 min 50 s)" in text
+        and "4.7 M parameters" in text
+    )
 
 
 def test_summary_when_every_line_is_beaten_or_nothing_was_gained():
-    assert "R1-Zero beats every line here" in report.summary_text(summary(references={"blind_tokens": 0.5}))
+    assert "R1-Zero beats every line here" in report.summary_text(
+        summary(references={"blind_tokens": 0.5})
+    )
     within = report.summary_text(summary(references={"blind_tokens": 0.66}))
     assert "even" in within and "by more than chance: 67.4% against 66.0%" in within
     same = {"accuracy": 0.2, "n": 100, "attempts": 2.0}
     text = report.summary_text(summary(base=same, zero=same | {"accuracy": 0.25}))
     assert "no difference that can be told from chance" in text and "RL did not amplify" in text
-    assert "lowered accuracy from 67.4% to 18.8%" in report.summary_text(summary(base=summary()["zero"], zero=summary()["base"]))
+    assert "lowered accuracy from 67.4% to 18.8%" in report.summary_text(
+        summary(base=summary()["zero"], zero=summary()["base"])
+    )
 
 
 def test_summary_does_not_call_amplified_what_began_at_zero():
-    text = report.summary_text(summary(base={"accuracy": 0.1, "reflections": 0.0}, zero={"accuracy": 0.2, "reflections": 3.0}))
-    assert "Not seen in the base's responses, and found after RL: reflection words a response." in text
+    text = report.summary_text(
+        summary(
+            base={"accuracy": 0.1, "reflections": 0.0}, zero={"accuracy": 0.2, "reflections": 3.0}
+        )
+    )
+    assert (
+        "Not seen in the base's responses, and found after RL: reflection words a response." in text
+    )
     assert "amplif" not in text
 
 
@@ -388,17 +493,22 @@ def test_summary_with_parts_missing(key):
     assert isinstance(report.summary_text(found), str)
 
 
-# ---------------------------------------------------------------- several runs, the command, the page of metrics
+# ---------------------------------------------------------------- several runs, the command, the
+# page of metrics
 
 
 @pytest.mark.filterwarnings("error")
 def test_seeds(tmp_path, capsys):
-    runs = [full(tmp_path / f"gpu-{i}", steps) for i, steps in enumerate((60, 40))] + [folder(tmp_path / "gpu-2", healthy(7))]
+    runs = [full(tmp_path / f"gpu-{i}", steps) for i, steps in enumerate((60, 40))] + [
+        folder(tmp_path / "gpu-2", healthy(7))
+    ]
     assert report.draw_seeds(runs, tmp_path / "band.png") == tmp_path / "band.png"
     assert report.draw_seeds([folder(tmp_path / "none", [])], tmp_path) is None
     assert report.draw_seeds(runs, tmp_path / "all") == tmp_path / "all" / "seeds.png"
     report.main([str(runs[2]), str(tmp_path / "none"), "--out", str(tmp_path / "other.png")])
-    assert (tmp_path / "other.png").read_bytes().startswith(PNG) and "other.png" in capsys.readouterr().out
+    assert (tmp_path / "other.png").read_bytes().startswith(
+        PNG
+    ) and "other.png" in capsys.readouterr().out
     assert [run["name"] for run in Page(tmp_path / "other.html").data["runs"]] == ["gpu-2", "none"]
 
 
@@ -437,7 +547,12 @@ def test_labels_keep_apart():
 
 def test_every_metric_that_is_drawn_is_defined():
     page = (Path(report.__file__).parent / "metrics.md").read_text(encoding="utf-8")
-    drawn = {name for panels in (plots.LENGTH, plots.HEALTH, plots.EVOLUTION) for _, curves, *_ in panels for name, *_ in curves}
+    drawn = {
+        name
+        for panels in (plots.LENGTH, plots.HEALTH, plots.EVOLUTION)
+        for _, curves, *_ in panels
+        for name, *_ in curves
+    }
     logged = set(rl_row(0, 0, random.Random())) - {"phase", "step"}
     names = {name.replace("*", "3") for name in drawn} | logged | set(words.REFERENCES)
     assert [name for name in sorted(names) if f"`{name}`" not in page] == []

@@ -1,4 +1,6 @@
-"""The prompt and the tags: what render writes parse reads, and nothing that a model writes can fool or stop it."""
+"""The prompt and the tags: what render writes parse reads, and nothing that a model writes can fool
+or stop it.
+"""
 
 import json
 import tempfile
@@ -27,12 +29,20 @@ def response_to(question: str, document: str) -> str:
 def test_the_exact_text():
     assert prompt("2 + 2 =") == "<|begin|>User: 2 + 2 =\nAssistant:"
     assert render("2 + 2 =", "4") == "<|begin|>User: 2 + 2 =\nAssistant:<answer>4</answer><|end|>"
-    assert render("q", "4", "t") == "<|begin|>User: q\nAssistant:<think>t</think><answer>4</answer><|end|>"
-    assert render("q", "4", "") == "<|begin|>User: q\nAssistant:<think></think><answer>4</answer><|end|>"
+    assert (
+        render("q", "4", "t")
+        == "<|begin|>User: q\nAssistant:<think>t</think><answer>4</answer><|end|>"
+    )
+    assert (
+        render("q", "4", "")
+        == "<|begin|>User: q\nAssistant:<think></think><answer>4</answer><|end|>"
+    )
 
 
 def test_special_tokens_are_seven():
-    assert set(SPECIAL_TOKENS) == {"<|pad|>", "<|begin|>", "<|end|>", "<think>", "</think>", "<answer>", "</answer>"}
+    assert set(SPECIAL_TOKENS) == {
+        "<|pad|>", "<|begin|>", "<|end|>", "<think>", "</think>", "<answer>", "</answer>",
+    }
     assert len(SPECIAL_TOKENS) == 7
 
 
@@ -47,7 +57,9 @@ def test_round_trip(question, answer, think):
 
 
 def test_comparison_signs_may_stand_in_a_thought():
-    assert parse("<think>3 < 5 > 2 <b></think><answer>1</answer><|end|>") == Transcript("3 < 5 > 2 <b>", "1", True)
+    assert parse("<think>3 < 5 > 2 <b></think><answer>1</answer><|end|>") == Transcript(
+        "3 < 5 > 2 <b>", "1", True
+    )
 
 
 ENDED = "<answer>1 + 1</answer><|end|>"
@@ -60,7 +72,8 @@ RESPONSES = {  # response: the transcript, worked out by hand
     "<answer></answer><|end|>": Transcript(None, "", True),
     "<answer>1 + 1</answer>": Transcript(None, "1 + 1", False),  # missing end
     "<think>a</think><answer>1 + 1</answer>": Transcript("a", "1 + 1", False),
-    "<answer>1 + 1</answer> is it<|end|>": Transcript(None, "1 + 1", False),  # text after the answer
+    # text after the answer
+    "<answer>1 + 1</answer> is it<|end|>": Transcript(None, "1 + 1", False),
     "<answer>1 + 1</answer><|end|> is it": Transcript(None, "1 + 1", False),
     "<answer>1 + 1</answer><|end|><|end|>": Transcript(None, "1 + 1", False),
     "<answer>1 + 1</answer><think>a</think><|end|>": Transcript(None, "1 + 1", False),
@@ -71,8 +84,10 @@ RESPONSES = {  # response: the transcript, worked out by hand
     "<think>a": Transcript("a", None, False),
     "<think>a<|end|>": Transcript("a", None, False),
     "<think>a</think><|end|>": Transcript("a", None, False),
-    "<think>a" + ENDED: Transcript("a<answer>1 + 1</answer>", None, False),  # the thought never ends
-    "<think>so <answer>2</answer></think><|end|>": Transcript("so <answer>2</answer>", None, False),  # answer inside
+    # the thought never ends
+    "<think>a" + ENDED: Transcript("a<answer>1 + 1</answer>", None, False),
+    # answer inside
+    "<think>so <answer>2</answer></think><|end|>": Transcript("so <answer>2</answer>", None, False),
 }
 
 
@@ -118,21 +133,30 @@ def test_a_thought_with_a_stray_tag_is_not_well_formed(stray):
 
 @pytest.mark.parametrize("stray", SPECIAL_TOKENS)
 def test_an_answer_with_a_stray_tag_is_not_well_formed(stray):
-    for response in (f"<answer>{stray}1</answer><|end|>", f"<answer>1{stray}</answer><|end|>", f"<answer>1</answer>{stray}<|end|>"):
+    for response in (
+        f"<answer>{stray}1</answer><|end|>", f"<answer>1{stray}</answer><|end|>",
+        f"<answer>1</answer>{stray}<|end|>",
+    ):
         assert not parse(response).well_formed
 
 
-tokens = st.one_of(st.sampled_from([*SPECIAL_TOKENS, "<", ">", "</", " ", "\n", "1 + 1"]), st.text(max_size=3))
+tokens = st.one_of(
+    st.sampled_from([*SPECIAL_TOKENS, "<", ">", "</", " ", "\n", "1 + 1"]), st.text(max_size=3)
+)
 
 
 @settings(max_examples=1500, deadline=None)
 @given(st.one_of(st.lists(tokens, max_size=12).map("".join), st.text(st.characters(), max_size=60)))
 def test_parse_is_total(response):
-    """Any text gives a Transcript; a well-formed one has an answer, ends in the end token and renders to itself."""
+    """Any text gives a Transcript; a well-formed one has an answer, ends in the end token and
+    renders to itself.
+    """
     transcript = parse(response)
     think, answer, well_formed = transcript
     assert isinstance(well_formed, bool)
-    assert answer is None or (response.count("<answer>") == 1 and "<" not in answer and answer in response)
+    assert answer is None or (
+        response.count("<answer>") == 1 and "<" not in answer and answer in response
+    )
     assert think is None or response.startswith("<think>" + think)
     if well_formed:
         assert answer is not None and response.endswith("<|end|>")
@@ -172,7 +196,10 @@ def test_a_megabyte_is_quick(response):
 # ---------------------------------------------------------------- problem files
 
 COUNTDOWN = {"id": "c", "task": "countdown", "lang": "en", "numbers": [19, 36, 55, 7], "target": 65}
-ARITHMETIC = {"id": "a", "task": "arithmetic", "lang": "zh", "question": "98加45等于多少？", "answer": "143"}
+ARITHMETIC = {
+    "id": "a", "task": "arithmetic", "lang": "zh",
+    "question": "98加45等于多少？", "answer": "143",
+}
 
 
 def test_problems_from_json():
@@ -198,14 +225,29 @@ BAD_LINES = {
     "huge int": '{"task": "countdown", "numbers": [1, 2], "target": 1' + "0" * 5000 + "}",
     "huge int at top": "9" * 100_000,
     "NUL": "\x00",
-    **{f"task {task!r}": json.dumps(COUNTDOWN | {"task": task}) for task in (None, 5, "sudoku", "", ["countdown"], {"a": 1}, True)},
-    **{f"lang {lang!r}": json.dumps(COUNTDOWN | {"lang": lang}) for lang in (None, 5, "fr", ["en"], {"en": 1})},
+    **{
+        f"task {task!r}": json.dumps(COUNTDOWN | {"task": task})
+        for task in (None, 5, "sudoku", "", ["countdown"], {"a": 1}, True)
+    },
+    **{
+        f"lang {lang!r}": json.dumps(COUNTDOWN | {"lang": lang})
+        for lang in (None, 5, "fr", ["en"], {"en": 1})
+    },
     **{f"numbers {n!r}": json.dumps(COUNTDOWN | {"numbers": n}) for n in NO_NUMBERS},
-    **{f"target {t!r}": json.dumps(COUNTDOWN | {"target": t}) for t in (None, "65", 65.0, True, [65], float("nan"), float("inf"))},
+    **{
+        f"target {t!r}": json.dumps(COUNTDOWN | {"target": t})
+        for t in (None, "65", 65.0, True, [65], float("nan"), float("inf"))
+    },
     "target 1e999": '{"task": "countdown", "numbers": [1, 2], "target": 1e999}',
     "number NaN": '{"task": "countdown", "numbers": [NaN], "target": 3}',
-    **{f"question {q!r}": json.dumps(ARITHMETIC | {"question": q}) for q in (None, 5, "", " \n", ["a"])},
-    **{f"answer {a!r}": json.dumps(ARITHMETIC | {"answer": a}) for a in (None, "", "x", 1.5, "1.5", True, [143], float("nan"))},
+    **{
+        f"question {q!r}": json.dumps(ARITHMETIC | {"question": q})
+        for q in (None, 5, "", " \n", ["a"])
+    },
+    **{
+        f"answer {a!r}": json.dumps(ARITHMETIC | {"answer": a})
+        for a in (None, "", "x", 1.5, "1.5", True, [143], float("nan"))
+    },
     "answer huge int": '{"task": "arithmetic", "question": "?", "answer": ' + "9" * 5000 + "}",
     "no answer": json.dumps({"task": "arithmetic", "question": "?"}),
     "no numbers": json.dumps({"task": "countdown", "target": 3}),
@@ -226,7 +268,9 @@ def test_a_bad_line_is_named_and_the_rest_kept(line):
     lines = [json.dumps(COUNTDOWN), "", line, "   \n", json.dumps(ARITHMETIC) + "\n"]
     problems, faults = read_problems(lines)
     assert [p.id for p in problems] == ["c", "a"]
-    assert len(faults) == 1 and faults[0].startswith("line 3: ") and len(faults[0]) > len("line 3: ")
+    assert (
+        len(faults) == 1 and faults[0].startswith("line 3: ") and len(faults[0]) > len("line 3: ")
+    )
     assert "\n" not in faults[0] and len(faults[0]) < 2000
 
 
@@ -235,7 +279,9 @@ def test_all_bad_lines_at_once():
     lines = [line for bad in BAD_LINES.values() for line in (bad, "", json.dumps(COUNTDOWN))]
     problems, faults = read_problems(iter(lines))
     assert len(problems) == len(BAD_LINES)
-    assert [int(f.split(":")[0].removeprefix("line ")) for f in faults] == list(range(1, 3 * len(BAD_LINES), 3))
+    assert [int(f.split(":")[0].removeprefix("line ")) for f in faults] == list(
+        range(1, 3 * len(BAD_LINES), 3)
+    )
 
 
 def test_lines_without_id_are_named_by_their_number():
@@ -246,13 +292,22 @@ def test_lines_without_id_are_named_by_their_number():
 
 def test_written_problems_are_read_back():
     problems = [problem_from_json(COUNTDOWN), problem_from_json(ARITHMETIC)]
-    lines = [json.dumps(p.to_json(), ensure_ascii=ascii) + "\n" for p in problems for ascii in (True, False)]
+    lines = [
+        json.dumps(p.to_json(), ensure_ascii=ascii) + "\n"
+        for p in problems
+        for ascii in (True, False)
+    ]
     assert read_problems(lines) == ([p for p in problems for _ in range(2)], [])
 
 
 junk = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.sampled_from(["countdown", "en"])),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=3)),
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5),
+        st.sampled_from(["countdown", "en"]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
     max_leaves=5,
 )
 names = st.sampled_from(["task", "lang", "id", "numbers", "target", "question", "answer"])
@@ -261,17 +316,23 @@ names = st.sampled_from(["task", "lang", "id", "numbers", "target", "question", 
 @settings(max_examples=300, deadline=None)
 @given(st.one_of(junk, st.dictionaries(names, junk)))
 def test_reading_is_total(value):
-    """One fault or one problem for each line, whatever it holds; a problem that was read can be asked and verified."""
+    """One fault or one problem for each line, whatever it holds; a problem that was read can be
+    asked and verified.
+    """
     for base in (None, COUNTDOWN, ARITHMETIC):
         line = value if base is None or not isinstance(value, dict) else base | value
         problems, faults = read_problems([json.dumps(line)])
         assert len(problems) + len(faults) == 1
         for problem in problems:
             assert isinstance(problem.question(), str) and problem.verify("x") is False
-            assert isinstance(problem.id, str) and problem.split() in ("train", "validation", "test")
+            assert isinstance(problem.id, str) and problem.split() in (
+                "train", "validation", "test",
+            )
 
 
 def test_lone_surrogates_are_a_bad_line():
     r"""JSON can spell half a character ("\ud800"), which no tokenizer and no hash takes: fail at the line, not in the run."""
-    problems, faults = read_problems([json.dumps(ARITHMETIC | {"question": "\ud800 + 1 ="}), json.dumps(COUNTDOWN)])
+    problems, faults = read_problems(
+        [json.dumps(ARITHMETIC | {"question": "\ud800 + 1 ="}), json.dumps(COUNTDOWN)]
+    )
     assert [p.id for p in problems] == ["c"] and faults and faults[0].startswith("line 1: ")

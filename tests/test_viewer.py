@@ -1,6 +1,8 @@
-"""What a run keeps for the viewer, and the page itself in a real Chromium: from disk, with the network off.
+"""What a run keeps for the viewer, and the page itself in a real Chromium: from disk, with the
+network off.
 
-The browser tests need a Chromium on PATH (Debian and Ubuntu: apt-get install chromium); without one they are skipped.
+The browser tests need a Chromium on PATH (Debian and Ubuntu: apt-get install chromium); without one
+they are skipped.
 """
 
 import itertools
@@ -37,26 +39,39 @@ PUZZLES = [Countdown((23, 5, 13), 31), Countdown((1, 2, 3), 6), Countdown((1, 2,
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    texts = [f"{prompt('Use 23, 5, 13 to make 31.')}<think>23 - 5 = 18, 18 + 13 = 31, yes</think><answer>再试</answer><|end|>"] * 9
+    texts = [
+        f"{prompt('Use 23, 5, 13 to make 31.')}<think>23 - 5 = 18, 18 + 13 = 31, yes</think><answer>再试</answer><|end|>"
+    ] * 9
     return Tokenizer.train(texts, 300)
 
 
 def small(tokenizer: Tokenizer, seed: int) -> Transformer:
     torch.manual_seed(seed)
-    shape = {"width": 32, "layers": 2, "heads": 2, "kv_rank": 16, "nope_width": 8, "value_width": 16, "dense_width": 64}
+    shape = {
+        "width": 32, "layers": 2, "heads": 2,
+        "kv_rank": 16, "nope_width": 8, "value_width": 16,
+        "dense_width": 64,
+    }
     return Transformer(ModelConfig(vocab_size=len(tokenizer), expert_width=32, **shape))
 
 
 def test_rows_hold_what_the_trainer_sees(tokenizer):
     """Every figure of a row against its definition, computed apart: token by token, group by group."""
-    model, base, rl = small(tokenizer, 0), small(tokenizer, 1), RLConfig(group_size=3, temperature=0.7)
-    cpu, settings = Device("cpu", "cpu", torch.float32, "plain"), Sampling(20, (tokenizer.end,), 0.7)
+    model, base, rl = (
+        small(tokenizer, 0), small(tokenizer, 1), RLConfig(group_size=3, temperature=0.7),
+    )
+    cpu, settings = (
+        Device("cpu", "cpu", torch.float32, "plain"), Sampling(20, (tokenizer.end,), 0.7),
+    )
 
     evaluator = Evaluator(tokenizer, sample, settings, 64, "cpu")
     seen = roll_out(model, tokenizer, PUZZLES * 3, 1, settings, torch.Generator().manual_seed(1))
     rows = recorder.Recorder(base, rl, cpu).rows(7, evaluator, model, seen, settings, "")
     assert [row["id"] for row in rows] == [i for i in "0125" for _ in range(3)] + list("34678")
-    assert all(row["step"] == 7 and len(row["cuts"]) == row["tokens"] for row in rows[:12]) and "cuts" not in rows[12]
+    assert (
+        all(row["step"] == 7 and len(row["cuts"]) == row["tokens"] for row in rows[:12])
+        and "cuts" not in rows[12]
+    )
     again = evaluator.roll(model, [PUZZLES[i % 3] for i in (0, 1, 2, 5)], 3, 7, settings)
     assert [row["response"] for row in rows[:12]] == again.texts
     for i, row in enumerate(rows[:12]):
@@ -64,26 +79,42 @@ def test_rows_hold_what_the_trainer_sees(tokenizer):
         ids = torch.tensor([start + again.response_ids[i]])
         for name, one in (("logp", model), ("base", base)):
             logp_BT, entropy_BT = token_logp(one, ids, 0.7)
-            assert row[name] == pytest.approx((100 * logp_BT[0, len(start) - 1 :]).tolist(), abs=0.51)
+            assert row[name] == pytest.approx(
+                (100 * logp_BT[0, len(start) - 1 :]).tolist(), abs=0.51
+            )
             if one is model:
-                assert row["entropy"] == pytest.approx((100 * entropy_BT[0, len(start) - 1 :]).tolist(), abs=0.51)
-        assert row["logp"] == pytest.approx((100 * again.logp[i]).tolist(), abs=0.6)  # what the sampler drew them with
+                assert row["entropy"] == pytest.approx(
+                    (100 * entropy_BT[0, len(start) - 1 :]).tolist(), abs=0.51
+                )
+        # what the sampler drew them with
+        assert row["logp"] == pytest.approx((100 * again.logp[i]).tolist(), abs=0.6)
         assert row["stopped"] == again.stopped[i] and row["tokens"] == len(again.response_ids[i])
 
 
 def test_advantages_and_equal_log_probs_at_step_0(tokenizer):
     model, rl = small(tokenizer, 0), RLConfig(group_size=2)
-    ids = [tokenizer.encode(text) + [tokenizer.end] for text in ("<answer>1 + 2 + 3</answer>", "<answer>1</answer>", "再试", "5")]
-    rewards = [Reward(1.0, 1.0, 1.0), Reward(0.0, 1.0, 1.0), Reward(0.0, 0.0, 0.25), Reward(0.0, 0.0, 1.0)]
-    texts, asked = tokenizer.decode_batch(ids), [tokenizer.encode(prompt(p.question())) for p in PUZZLES[1:]]
+    ids = [
+        tokenizer.encode(text) + [tokenizer.end]
+        for text in ("<answer>1 + 2 + 3</answer>", "<answer>1</answer>", "再试", "5")
+    ]
+    rewards = [
+        Reward(1.0, 1.0, 1.0), Reward(0.0, 1.0, 1.0), Reward(0.0, 0.0, 0.25), Reward(0.0, 0.0, 1.0),
+    ]
+    texts, asked = (
+        tokenizer.decode_batch(ids), [tokenizer.encode(prompt(p.question())) for p in PUZZLES[1:]],
+    )
     logp = [torch.zeros(len(row)) for row in ids]
     rollouts = Rollouts(PUZZLES[1:], 2, asked, ids, logp, texts, [True] * 4, rewards)
     cpu = Device("cpu", "cpu", torch.float32, "plain")
     rows = recorder.Recorder(model, rl, cpu).score(rollouts, tokenizer, model)
     wanted = advantages(torch.tensor([[1.1, 0.1], [0.0, 0.0]])).flatten().tolist()
     assert [row["advantage"] for row in rows] == pytest.approx(wanted, abs=1e-4)
-    assert [row["reward"] for row in rows] == pytest.approx([1.1, 0.1, 0, 0]) and [row["sample"] for row in rows] == [0, 1, 0, 1]
-    assert [row["correct"] for row in rows] == [True, False, False, False] and rows[2]["language"] == 0.25
+    assert [row["reward"] for row in rows] == pytest.approx([1.1, 0.1, 0, 0]) and [
+        row["sample"] for row in rows
+    ] == [0, 1, 0, 1]
+    assert [row["correct"] for row in rows] == [True, False, False, False] and rows[2][
+        "language"
+    ] == 0.25
     assert all(row["logp"] == row["base"] for row in rows)
 
 
@@ -94,8 +125,13 @@ def test_cuts_follow_the_text(tokenizer, text):
     assert len(cut) == len(ids) and sum(cut) == len(text)
     assert recorder.cuts(tokenizer, ids[:-1]) == cut[: len(ids) - 1] or not text.isascii()
     at = list(itertools.accumulate(cut, initial=0))
-    whole = [i for i, n in enumerate(cut) if n and (i == 0 or cut[i - 1])]  # tokens that are no part of a split character
-    assert all(tokenizer.decode([ids[i]]) == text[at[i] : at[i + 1]] for i in whole if "\ufffd" not in tokenizer.decode([ids[i]]))
+    # tokens that are no part of a split character
+    whole = [i for i, n in enumerate(cut) if n and (i == 0 or cut[i - 1])]
+    assert all(
+        tokenizer.decode([ids[i]]) == text[at[i] : at[i + 1]]
+        for i in whole
+        if "\ufffd" not in tokenizer.decode([ids[i]])
+    )
 
 
 def test_chosen_problems_take_turns_between_kinds():
@@ -106,7 +142,10 @@ def test_chosen_problems_take_turns_between_kinds():
 def test_marks_stand_where_the_text_says_so():
     text = "<think>23 + 5 = 28, 28 - 13 = 15, not 31\nwait, 23 + 5 = 28, 28 - 13 = 15, not 30\n等等，23 - 5 = 19, 19 + 13 = 32\n" \
            "try 23 - 5 = 18, 18 + 13 = 31, yes</think>"  # fmt: skip
-    found = [(text[first:end], kind, what) for first, end, kind, what in find_marks(PUZZLES[0].question(), text)]
+    found = [
+        (text[first:end], kind, what)
+        for first, end, kind, what in find_marks(PUZZLES[0].question(), text)
+    ]
     assert found == [
         ("23 + 5 = 28, 28 - 13 = 15", "miss", "attempt 1 misses"), (", not 31", "yes", "check: right"),
         ("wait", "reflect", "reflection"), ("23 + 5 = 28, 28 - 13 = 15", "miss", "attempt 2 misses, a repeat"),
@@ -115,7 +154,10 @@ def test_marks_stand_where_the_text_says_so():
         ("try", "reflect", "reflection"), ("try", "switch", "switches to English"),
         ("23 - 5 = 18, 18 + 13 = 31", "hit", "attempt 4 hits"), (", yes", "yes", "check: right"),
     ]  # fmt: skip
-    assert find_marks("What is 2 + 3?", "<answer>5</answer>") == [] and find_marks("", "<think>" * 9) == []
+    assert (
+        find_marks("What is 2 + 3?", "<answer>5</answer>") == []
+        and find_marks("", "<think>" * 9) == []
+    )
 
 
 # ---------------------------------------------------------------- the page in Chromium
@@ -124,7 +166,9 @@ TRY = "13 - 5 = 8, 8 + 23 = 31"
 
 
 def groups(steps=(0, 20, 40), problems=3, size=8) -> list[dict]:
-    """Groups in which as many responses are right as the step says, the last one is truncated; each token has two characters."""
+    """Groups in which as many responses are right as the step says, the last one is truncated; each
+    token has two characters.
+    """
     rows = []
     for s, step in enumerate(steps):
         for p, g in itertools.product(range(problems), range(size)):
@@ -149,7 +193,9 @@ def browser():
 @pytest.fixture(scope="module")
 def page_path(tmp_path_factory) -> Path:
     run = full(tmp_path_factory.mktemp("viewer") / "cpu-0", 60)
-    (run / "samples" / "rl-00000.jsonl").write_text("".join(json.dumps(row) + "\n" for row in groups()), encoding="utf-8")
+    (run / "samples" / "rl-00000.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in groups()), encoding="utf-8"
+    )
     return report.write_html(run)
 
 
@@ -161,19 +207,27 @@ def page(browser, page_path):
 
 
 def cards(page) -> list[str]:
-    return page.run("[...document.querySelectorAll('.card')].map(c => c.getAttribute('aria-label'))")
+    return page.run(
+        "[...document.querySelectorAll('.card')].map(c => c.getAttribute('aria-label'))"
+    )
 
 
 def now(page) -> tuple[str, str]:
-    return page.run("[document.querySelector('#step').textContent, document.querySelector('.question').textContent]")
+    return page.run(
+        "[document.querySelector('#step').textContent, document.querySelector('.question').textContent]"
+    )
 
 
 def button(page, text: str) -> None:
-    page.run(f"[...document.querySelectorAll('#rollouts button')].find(b => b.textContent.startsWith('{text}')).click()")
+    page.run(
+        f"[...document.querySelectorAll('#rollouts button')].find(b => b.textContent.startsWith('{text}')).click()"
+    )
 
 
 def choose(page, label: str, value: int) -> None:
-    change = f"(s => (s.value = '{value}', s.dispatchEvent(new Event('change', {{bubbles: true}}))))"
+    change = (
+        f"(s => (s.value = '{value}', s.dispatchEvent(new Event('change', {{bubbles: true}}))))"
+    )
     page.run(f"{change}(document.querySelector('select[aria-label={label}]'))")
 
 
@@ -191,23 +245,32 @@ def test_slider_problem_and_filters(page):
     page.run("document.querySelector('input[type=range]').focus()")
     page.press("ArrowLeft")
     assert now(page)[0] == "step 20" and sum("right" in c for c in cards(page)) == 2
-    assert page.run("document.querySelector('input[type=range]').getAttribute('aria-valuetext')") == "step 20"
+    assert (
+        page.run("document.querySelector('input[type=range]').getAttribute('aria-valuetext')")
+        == "step 20"
+    )
     button(page, "right")
     assert len(cards(page)) == 2
     button(page, "wrong")
-    assert len(cards(page)) == 6 and "wrong 6" in page.run("document.querySelector('#rollouts').textContent")
+    assert len(cards(page)) == 6 and "wrong 6" in page.run(
+        "document.querySelector('#rollouts').textContent"
+    )
     button(page, "truncated")
     assert cards(page) == ["response 8 of 8: wrong, cut at the token limit"]
     button(page, "all")
     choose(page, "problem", 2)
-    assert now(page)[1] == "Use 23, 5, 15 to make 31." and sum("right" in c for c in cards(page)) == 4
+    assert (
+        now(page)[1] == "Use 23, 5, 15 to make 31." and sum("right" in c for c in cards(page)) == 4
+    )
     said = page.run("document.querySelector('#rollouts .about').textContent")
     assert said.startswith("4 of 8 right · reward 0.60 on average, standard deviation 0.53")
 
 
 @in_chromium
 def test_keyboard_alone(page):
-    """Tab reaches the viewer; arrows change step and problem and stop at the ends; the focus can be seen."""
+    """Tab reaches the viewer; arrows change step and problem and stop at the ends; the focus can be
+    seen.
+    """
     for _ in range(200):
         page.press("Tab")
         if page.run("document.activeElement.type === 'range'"):
@@ -228,14 +291,19 @@ def test_keyboard_alone(page):
     page.press("n", 4)
     assert page.run("document.querySelector('#said').textContent").startswith("token 4 of ")
     page.press("ArrowLeft")
-    assert now(page)[0] == "step 20" and page.run("document.activeElement.className").startswith("card")
+    assert now(page)[0] == "step 20" and page.run("document.activeElement.className").startswith(
+        "card"
+    )
 
 
 @in_chromium
 def test_tokens_are_coloured_and_read(page):
     tokens = "[...document.querySelectorAll('.card:first-child .tok')]"
-    kinds = f"[...new Set({tokens}.map(t => t.className.match(/(up|down|ent)\\d/)?.[0] || '-'))].sort()"
-    assert page.run(kinds) == ["-", "up2", "up3", "up4"]  # 0, 0.6, 1.2, 1.8 and 2.4 nats above the base
+    kinds = (
+        f"[...new Set({tokens}.map(t => t.className.match(/(up|down|ent)\\d/)?.[0] || '-'))].sort()"
+    )
+    # 0, 0.6, 1.2, 1.8 and 2.4 nats above the base
+    assert page.run(kinds) == ["-", "up2", "up3", "up4"]
     button(page, "entropy")
     assert page.run(kinds) == ["-", "ent2", "ent3", "ent4"]  # 0, 0.4, 0.8 and 1.2 nats
     button(page, "nothing")
@@ -260,7 +328,9 @@ def test_curves_tell_their_values(page):
     assert tip.startswith("step ") and "R1-Zero, training batches: " in tip
     page.run("document.querySelector('.panel.main svg').focus()")
     page.press("ArrowRight", 100)
-    assert page.run("document.querySelector('.panel.main .tip').innerText").startswith("step 60\nR1-Zero, validation: 67% ± 2%")
+    assert page.run("document.querySelector('.panel.main .tip').innerText").startswith(
+        "step 60\nR1-Zero, validation: 67% ± 2%"
+    )
     labels = page.run("document.querySelector('.panel.main svg').textContent")
     for line in ("blind search, same token limit  69%", "base, any of 64 (pass@64)  86%", "base, before RL (pass@1)  18.8%",
                  "◆ R1-Zero, test  67.4 ± 1.0%"):  # fmt: skip
@@ -293,12 +363,23 @@ def test_narrow_screens_do_not_scroll_sideways(browser, page_path, width):
 def test_hostile_run_is_text(browser, tmp_path):
     attack = "<img src=x onerror=window.hit=1></script><script>window.hit=1</script>"
     texts = [*HOSTILE, attack, "`${window.hit=1}`", "字" * 50_000, "🤔" * 3000 + attack]
-    rows = [{"step": 0, "id": attack, "question": attack, "response": t, "correct": False, "tokens": attack} for t in texts]
+    rows = [
+        {
+            "step": 0, "id": attack, "question": attack,
+            "response": t, "correct": False, "tokens": attack,
+        }
+        for t in texts
+    ]
     run = folder(tmp_path / "evil", healthy(20), rows, summary(device=attack, preset=attack))
     evil = run.rename(tmp_path / "<script>window.hit=1<")
     page = browser.open(report.write_html(evil))
     assert page.run("window.hit") is None and page.troubles() == []
-    assert page.run("document.querySelectorAll('#rollouts img, #rollouts script, #summary img, think').length") == 0
+    assert (
+        page.run(
+            "document.querySelectorAll('#rollouts img, #rollouts script, #summary img, think').length"
+        )
+        == 0
+    )
     assert page.run("document.querySelector('.question').textContent") == attack
     shown = page.run("[...document.querySelectorAll('.text')].map(t => t.textContent)")
     assert len(shown) == len(texts) and shown[0] == HOSTILE[0] and shown[6] == attack
@@ -315,7 +396,12 @@ def test_marks_and_colours_agree_beyond_the_basic_plane(browser, tmp_path):
     row = groups((0,), 1, 2)[0] | {"response": text, "cuts": [1] * len(text)}
     row |= {key: [-5] * len(text) for key in ("logp", "base", "entropy")}
     page = browser.open(report.write_html(folder(tmp_path / "run", [], [row, row])))
-    assert page.run("[...document.querySelectorAll('.card:first-child .m-yes')].map(t => t.textContent).join('')") == ", yes"
+    assert (
+        page.run(
+            "[...document.querySelectorAll('.card:first-child .m-yes')].map(t => t.textContent).join('')"
+        )
+        == ", yes"
+    )
     assert page.run("document.querySelector('.card .tag').nextSibling.textContent") == "1"
     assert page.run("document.querySelector(\".card [data-token='7']\").textContent") == "🤔"
 
@@ -326,7 +412,9 @@ def test_runs_are_compared(browser, tmp_path):
     for i, name in enumerate(("cpu-0", "cpu-1", "run <2> 中文")):
         run = full(tmp_path / name, 60 - 20 * i)
         rows = groups((0, 20) if i else (0, 20, 40))
-        (run / "samples" / "rl-00000.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        (run / "samples" / "rl-00000.jsonl").write_text(
+            "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
+        )
         runs.append(run)
     page = browser.open(report.write_comparison(runs, tmp_path / "compare.html"))
     drawn = "document.querySelectorAll('.panel:not(.main) path.line').length"
@@ -341,21 +429,36 @@ def test_runs_are_compared(browser, tmp_path):
     choose(page, "run", 2)
     assert now(page)[0] == "step 20"  # the nearest that this run has kept
     text = page.run("document.body.textContent")
-    assert "run <2> 中文" in text and page.run("document.querySelectorAll('#summary details').length") == 3
+    assert (
+        "run <2> 中文" in text
+        and page.run("document.querySelectorAll('#summary details').length") == 3
+    )
     assert page.troubles() == []
 
 
 @in_chromium
-@pytest.mark.parametrize("rows", [[], healthy(1), [{"phase": "pretrain", "step": i, "tokens": i, "loss": 6 - i} for i in range(4)]])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [], healthy(1),
+        [{"phase": "pretrain", "step": i, "tokens": i, "loss": 6 - i} for i in range(4)],
+    ],
+)
 def test_little_is_enough_for_a_page(browser, tmp_path, rows):
     page = browser.open(report.write_html(folder(tmp_path / "run", rows)))
-    assert "This run has kept no responses." in page.run("document.body.innerText") and page.troubles() == []
+    assert (
+        "This run has kept no responses." in page.run("document.body.innerText")
+        and page.troubles() == []
+    )
 
 
 @in_chromium
 def test_odd_figures_draw_without_complaint(browser, tmp_path):
     rng = random.Random(0)
-    rows = [{**row, "gap": rng.choice((0, 1e-9, 1e20)), "loss": -1e6, "length": 1e29, "kl": -0.1} for row in healthy(30)]
+    rows = [
+        {**row, "gap": rng.choice((0, 1e-9, 1e20)), "loss": -1e6, "length": 1e29, "kl": -0.1}
+        for row in healthy(30)
+    ]
     page = browser.open(report.write_html(folder(tmp_path / "run", rows)))
     drawn = page.run("[...document.querySelectorAll('.panel path')].map(p => p.getAttribute('d'))")
     assert len(drawn) > 30 and not any("NaN" in d or "Infinity" in d for d in drawn)

@@ -1,11 +1,13 @@
-"""A checkpoint as a Hugging Face directory: config.json, model.safetensors, tokenizer.json, tokenizer_config.json.
+"""A checkpoint as a Hugging Face directory: config.json, model.safetensors, tokenizer.json,
+tokenizer_config.json.
 
     python -m minir1 export runs/cpu-0/checkpoints/zero.pt my-model
     model = AutoModelForCausalLM.from_pretrained("my-model")
 
-A latent-attention model becomes DeepseekV3ForCausalLM, a dense twin LlamaForCausalLM or (with qk_norm)
-Qwen3ForCausalLM. Nothing is approximated: tests/test_export.py holds the logits together to 1e-5. The
-multi-token-prediction block is left out: it serves pretraining, and no next-token logit depends on it.
+A latent-attention model becomes DeepseekV3ForCausalLM, a dense twin LlamaForCausalLM or (with
+qk_norm) Qwen3ForCausalLM. Nothing is approximated: tests/test_export.py holds the logits together
+to 1e-5. The multi-token-prediction block is left out: it serves pretraining, and no next-token
+logit depends on it.
 
 >>> rename("blocks.3.attention.kv_up.weight", "mla"), rename("blocks.0.mixer.gate.weight", "gqa")
 ('model.layers.3.self_attn.kv_b_proj.weight', 'model.layers.0.mlp.gate_proj.weight')
@@ -40,10 +42,19 @@ def check(c: ModelConfig) -> None:
     """Raises UserError for a model that transformers' classes cannot hold exactly."""
     mla, all_dense = c.attention == "mla", not c.experts or c.dense_layers >= c.layers
     rules = [
-        (mla or all_dense, "a gqa model with experts has no twin in transformers; export needs experts 0"),
-        (not mla or c.norm_eps == 1e-6, "DeepseekV3 fixes the epsilon of its latent norms at 1e-6; norm_eps differs"),
+        (
+            mla or all_dense,
+            "a gqa model with experts has no twin in transformers; export needs experts 0",
+        ),
+        (
+            not mla or c.norm_eps == 1e-6,
+            "DeepseekV3 fixes the epsilon of its latent norms at 1e-6; norm_eps differs",
+        ),
         (all_dense or c.experts >= 2, "DeepseekV3's router needs at least 2 experts"),
-        (mla or c.qk_norm or c.width % c.heads == 0, "LlamaConfig wants a width that is a multiple of the heads"),
+        (
+            mla or c.qk_norm or c.width % c.heads == 0,
+            "LlamaConfig wants a width that is a multiple of the heads",
+        ),
     ]
     for holds, message in rules:
         if not holds:
@@ -76,30 +87,21 @@ def common_config(c: ModelConfig, tokenizer: Tokenizer) -> dict:
 
 
 def deepseek_config(c: ModelConfig) -> dict:
-    """Every key is given: the defaults (8 groups, 3 dense layers, scale 2.5 ...) describe the 671B model."""
-    experts = c.experts or 2  # transformers wants a number even where first_k_dense_replace leaves no expert layer
+    """Every key is given: the defaults (8 groups, 3 dense layers, scale 2.5 ...) describe the 671B
+    model.
+    """
+    # transformers wants a number even where first_k_dense_replace leaves no expert layer
+    experts = c.experts or 2
     return {
-        "architectures": ["DeepseekV3ForCausalLM"],
-        "model_type": "deepseek_v3",
-        "num_key_value_heads": c.heads,
-        "q_lora_rank": c.q_rank or None,
-        "kv_lora_rank": c.kv_rank,
-        "qk_nope_head_dim": c.nope_width,
-        "qk_rope_head_dim": c.rope_width,
-        "v_head_dim": c.value_width,
-        "rope_interleave": True,
+        "architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3",
+        "num_key_value_heads": c.heads, "q_lora_rank": c.q_rank or None, "kv_lora_rank": c.kv_rank,
+        "qk_nope_head_dim": c.nope_width, "qk_rope_head_dim": c.rope_width,
+        "v_head_dim": c.value_width, "rope_interleave": True,
         "first_k_dense_replace": min(c.dense_layers, c.layers) if c.experts else c.layers,
-        "moe_layer_freq": 1,
-        "n_routed_experts": experts,
-        "n_shared_experts": c.shared_experts,
-        "num_experts_per_tok": min(c.top_k, experts),
-        "moe_intermediate_size": c.expert_width,
-        "n_group": 1,
-        "topk_group": 1,
-        "scoring_func": "sigmoid",
-        "topk_method": "noaux_tc",
-        "norm_topk_prob": True,
-        "routed_scaling_factor": c.routed_scale,
+        "moe_layer_freq": 1, "n_routed_experts": experts, "n_shared_experts": c.shared_experts,
+        "num_experts_per_tok": min(c.top_k, experts), "moe_intermediate_size": c.expert_width,
+        "n_group": 1, "topk_group": 1, "scoring_func": "sigmoid",
+        "topk_method": "noaux_tc", "norm_topk_prob": True, "routed_scaling_factor": c.routed_scale,
         "num_nextn_predict_layers": 0,
     }
 
@@ -108,8 +110,13 @@ def dense_config(c: ModelConfig) -> dict:
     """Llama, or Qwen3 where queries and keys are normalised."""
     shared = {"num_key_value_heads": c.kv_heads, "head_dim": c.head_width}
     if c.qk_norm:
-        return {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "use_sliding_window": False} | shared
-    return {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "mlp_bias": False} | shared
+        return {
+            "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3",
+            "use_sliding_window": False,
+        } | shared
+    return {
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "mlp_bias": False,
+    } | shared
 
 
 # ---------------------------------------------------------------- weights
@@ -137,7 +144,9 @@ def rename(name: str, attention: str, q_rank: int = 0) -> str:
 
 
 def hub_weights(model: Transformer) -> dict[str, Tensor]:
-    """Tensors under transformers' names, all float32: one gate, up and down matrix per expert; no MTP block."""
+    """Tensors under transformers' names, all float32: one gate, up and down matrix per expert; no
+    MTP block.
+    """
     c, weights = model.config, {}
     for name, value in model.state_dict().items():
         if name.startswith("mtp_"):
@@ -145,14 +154,18 @@ def hub_weights(model: Transformer) -> dict[str, Tensor]:
         renamed, value = rename(name, c.attention, c.q_rank), value.detach().float().cpu()
         if name.endswith(("_EFD", "_EDF")):
             layer, matrix = renamed.split(".mlp.")
-            weights |= {f"{layer}.mlp.experts.{e}.{matrix}": one.clone() for e, one in enumerate(value)}
+            weights |= {
+                f"{layer}.mlp.experts.{e}.{matrix}": one.clone() for e, one in enumerate(value)
+            }
         else:
             weights[renamed] = value.clone()
     if c.shared_experts == 0:  # transformers always builds the shared expert: here one of width 0
         for layer in (i for i in range(c.layers) if c.experts and i >= c.dense_layers):
             shared = f"model.layers.{layer}.mlp.shared_experts"
             empty = model.embed.weight.new_zeros(0, c.width).detach().cpu()
-            weights |= {f"{shared}.gate_proj.weight": empty, f"{shared}.up_proj.weight": empty.clone()}
+            weights |= {
+                f"{shared}.gate_proj.weight": empty, f"{shared}.up_proj.weight": empty.clone(),
+            }
             weights[f"{shared}.down_proj.weight"] = empty.T.contiguous()
     return weights
 
@@ -163,8 +176,9 @@ def hub_weights(model: Transformer) -> dict[str, Tensor]:
 def tokenizer_files(tokenizer: Tokenizer) -> dict[str, dict]:
     """The contents of tokenizer.json and tokenizer_config.json.
 
-    Only begin, end and pad stay "special": generation front ends drop special tokens from their output,
-    and the tags of thinking and answer must be seen (DeepSeek-R1 marks <think> the same way). Ids do not change.
+    Only begin, end and pad stay "special": generation front ends drop special tokens from their
+    output, and the tags of thinking and answer must be seen (DeepSeek-R1 marks <think> the same
+    way). Ids do not change.
     """
     library = json.loads(tokenizer.to_text())
     for token in library["added_tokens"]:
@@ -188,8 +202,8 @@ def tokenizer_files(tokenizer: Tokenizer) -> dict[str, dict]:
 def export(checkpoint_path: str | Path, directory: str | Path) -> str:
     """Write the four files and return one line about them.
 
-    Raises UserError when the checkpoint cannot be read, the directory not written, safetensors is not
-    installed, or transformers has no class for the model.
+    Raises UserError when the checkpoint cannot be read, the directory not written, safetensors is
+    not installed, or transformers has no class for the model.
     """
     try:
         from safetensors.torch import save_file
@@ -198,12 +212,16 @@ def export(checkpoint_path: str | Path, directory: str | Path) -> str:
     model, tokenizer = load_checkpoint(checkpoint_path)
     c, directory = model.config, Path(directory)
     check(c)
-    config = (deepseek_config(c) if c.attention == "mla" else dense_config(c)) | common_config(c, tokenizer)
+    config = (deepseek_config(c) if c.attention == "mla" else dense_config(c)) | common_config(
+        c, tokenizer
+    )
     weights = hub_weights(model)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name, content in {"config.json": config, **tokenizer_files(tokenizer)}.items():
-            (directory / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            (directory / name).write_text(
+                json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+            )
         save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
     except OSError as fault:
         raise UserError(f"cannot write {directory}: {fault}") from fault
@@ -214,10 +232,18 @@ def export(checkpoint_path: str | Path, directory: str | Path) -> str:
 
 def main(arguments: list[str]) -> None:
     """`CHECKPOINT DIR`. Raises UserError; prints help and raises SystemExit(0) for --help."""
-    parser = argparse.ArgumentParser("minir1 export", description="Write a checkpoint as a Hugging Face directory.")
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a file such as runs/cpu-0/checkpoints/zero.pt")
+    parser = argparse.ArgumentParser(
+        "minir1 export", description="Write a checkpoint as a Hugging Face directory."
+    )
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="a file such as runs/cpu-0/checkpoints/zero.pt"
+    )
     parser.add_argument("directory", metavar="DIR", help="folder to write; made if it is not there")
-    parser.error = lambda message: (_ for _ in ()).throw(UserError(f"{message} (see minir1 export --help)"))
+    parser.error = lambda message: (_ for _ in ()).throw(
+        UserError(f"{message} (see minir1 export --help)")
+    )
     given = parser.parse_args(arguments)
     written = export(given.checkpoint, given.directory)
-    print(f"wrote {written}, to {given.directory}; load it: AutoModelForCausalLM.from_pretrained({str(given.directory)!r})")
+    print(
+        f"wrote {written}, to {given.directory}; load it: AutoModelForCausalLM.from_pretrained({str(given.directory)!r})"
+    )

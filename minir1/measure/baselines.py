@@ -217,11 +217,7 @@ def _search(
 # ---------------------------------------------------------------- the perfect writer
 
 TIRELESS = Habits(
-    systematic=1.0,
-    persistence=0.0,
-    backtracking=1.0,
-    small_first=1.0,
-    verification=1.0,
+    systematic=1.0, persistence=0.0, backtracking=1.0, small_first=1.0, verification=1.0,
     most_attempts=10**9,
 )
 
@@ -266,8 +262,6 @@ def _hit_rates(problems, tokenizer, budget: int, tries: dict) -> dict:
 
 
 REFERENCES = {
-    "blind_tokens": _blind_tokens,
-    "blind_attempts": _blind_attempts,
-    "blind_hit_rates": _hit_rates,
+    "blind_tokens": _blind_tokens, "blind_attempts": _blind_attempts, "blind_hit_rates": _hit_rates,
 }
 complete("countdown", references=REFERENCES)

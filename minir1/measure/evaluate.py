@@ -88,17 +88,9 @@ def majority(answers: list[str | None]) -> str | None:
 
 
 def evaluate_model(
-    model: Transformer,
-    tokenizer: Tokenizer,
-    problems: list[Problem],
-    samples: int,
-    settings: Sampling,
-    *,
-    sampler: Sampler = sample,
-    seed: int = 0,
-    batch: int = 256,
-    prefix: str = "",
-    progress: bool = False,
+    model: Transformer, tokenizer: Tokenizer, problems: list[Problem], samples: int,
+    settings: Sampling, *, sampler: Sampler = sample, seed: int = 0, batch: int = 256,
+    prefix: str = "", progress: bool = False,
 ) -> list[dict]:
     """One result per problem, in order: id, task, answer (the majority of the well-formed ones),
     correct, pass_at_1, samples.
@@ -118,24 +110,15 @@ def evaluate_model(
     asked = [i for i, n in enumerate(length) if n <= room]
     step = max(1, batch // samples)
     bar = tqdm(
-        total=len(asked),
-        desc="evaluate",
-        unit="problem",
-        dynamic_ncols=True,
+        total=len(asked), desc="evaluate", unit="problem", dynamic_ncols=True,
         disable=None if progress else True,
     )
     with bar:
         for first in range(0, len(asked), step):
             rows = asked[first : first + step]
             rollouts = roll_out(
-                model,
-                tokenizer,
-                [problems[i] for i in rows],
-                samples,
-                settings,
-                generator,
-                sampler,
-                prefix,
+                model, tokenizer, [problems[i] for i in rows], samples, settings, generator,
+                sampler, prefix,
             )
             for place, i in enumerate(rows):
                 part = range(place * samples, (place + 1) * samples)
@@ -148,11 +131,8 @@ def _sample(rollouts, row: int) -> dict:
     text = rollouts.texts[row]
     _, answer, well_formed = parse(text)
     return {
-        "answer": answer if well_formed else None,
-        "correct": bool(rollouts.rewards[row].accuracy),
-        "tokens": len(rollouts.response_ids[row]),
-        "stopped": rollouts.stopped[row],
-        "text": text,
+        "answer": answer if well_formed else None, "correct": bool(rollouts.rewards[row].accuracy),
+        "tokens": len(rollouts.response_ids[row]), "stopped": rollouts.stopped[row], "text": text,
     }
 
 
@@ -169,9 +149,7 @@ def _refused(problem: Problem, fault: str) -> dict:
 def score_answer(problem: Problem, answer: str | None) -> dict:
     """A result without samples: what a given answer is worth. No answer is a wrong answer."""
     return {
-        "id": problem.id,
-        "task": problem.task,
-        "answer": answer,
+        "id": problem.id, "task": problem.task, "answer": answer,
         "correct": answer is not None and problem.verify(answer),
     }
 
@@ -297,37 +275,26 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add(
-        "checkpoint",
-        metavar="CHECKPOINT",
-        nargs="?",
-        type=Path,
+        "checkpoint", metavar="CHECKPOINT", nargs="?", type=Path,
         help="a file such as runs/cpu-0/checkpoints/zero.pt",
     )
     add(
-        "--problems",
-        metavar="FILE.jsonl",
-        type=Path,
-        required=True,
+        "--problems", metavar="FILE.jsonl", type=Path, required=True,
         help="problems, one JSON object a line",
     )
     add(
-        "--answers",
-        metavar="FILE.jsonl",
-        type=Path,
+        "--answers", metavar="FILE.jsonl", type=Path,
         help='score these instead: {"id": ..., "answer": "..."} a line',
     )
     add(
-        "--out",
-        metavar="FILE.jsonl",
-        type=Path,
+        "--out", metavar="FILE.jsonl", type=Path,
         help="where to write the results, one line a problem",
     )
     add("--samples", type=int, default=1, help="responses to each problem (default: 1)")
     add("--temperature", type=float, default=0.6, help="0 is greedy (default: 0.6)")
     add("--top-p", type=float, default=0.95, help="nucleus (default: 0.95)")
     add(
-        "--max-tokens",
-        type=int,
+        "--max-tokens", type=int,
         help="longest response (default: 1024, or what the model has room for)",
     )
     add("--seed", type=int, default=0)
@@ -371,15 +338,8 @@ def ask(given: argparse.Namespace, problems: list[Problem]) -> list[dict]:
     settings = Sampling(tokens, tokenizer.end_ids, given.temperature, given.top_p)
     sampler = make_sampler(model, device, config)
     return evaluate_model(
-        model,
-        tokenizer,
-        problems,
-        given.samples,
-        settings,
-        sampler=sampler,
-        seed=given.seed,
-        batch=batch,
-        progress=True,
+        model, tokenizer, problems, given.samples, settings, sampler=sampler, seed=given.seed,
+        batch=batch, progress=True,
     )
 
 

@@ -32,12 +32,9 @@ def outcome(rollouts: Rollouts) -> dict[str, float]:
     return {
         "accuracy": right.mean().item(),
         "stderr": right.std().item() / len(right) ** 0.5 if len(right) > 1 else 0.0,
-        "n": len(right),
-        "format": sum(r.format for r in rollouts.rewards) / len(rollouts.rewards),
-        "length": length.mean().item(),
-        "length_p95": length.quantile(0.95).item(),
-        "truncated": 1 - sum(rollouts.stopped) / len(rollouts.stopped),
-        **summarise(rollouts),
+        "n": len(right), "format": sum(r.format for r in rollouts.rewards) / len(rollouts.rewards),
+        "length": length.mean().item(), "length_p95": length.quantile(0.95).item(),
+        "truncated": 1 - sum(rollouts.stopped) / len(rollouts.stopped), **summarise(rollouts),
     }
 
 

@@ -1,6 +1,6 @@
 """The playground: ask a checkpoint in the terminal and watch it think, token by token.
 
-    python -m minir1 play runs/cpu-0/checkpoints/zero.pt
+python -m minir1 play runs/cpu-0/checkpoints/zero.pt
 """
 
 import argparse
@@ -45,7 +45,8 @@ class Session:
     def __init__(self, voice: Voice, colour: bool = False):
         self.voice, self.colour, self.base, self.seed = voice, colour, None, 0
         positions = voice.model.config.positions
-        self.budget = min(1024, max(positions // 2, positions - 128))  # as evaluate's: there is room for a prompt
+        # as evaluate's: there is room for a prompt
+        self.budget = min(1024, max(positions // 2, positions - 128))
         self.samples, self.temperature = 1, 0.6
         self.asked: Asked | None = None
         self.draws: list[Draw] = []  # of the response streamed last
@@ -55,7 +56,10 @@ class Session:
         }  # fmt: skip
 
     def run(self) -> None:
-        """Until Ctrl-D. What Ctrl-C or a fault leaves to say is said inside the try: Ctrl-C may strike there, too."""
+        """Until Ctrl-D.
+
+        What Ctrl-C or a fault leaves to say is said inside the try: Ctrl-C may strike there, too.
+        """
         note = ""
         while True:
             try:
@@ -94,7 +98,10 @@ class Session:
         if self.samples == 1:
             self.stream_one(asked)
         else:
-            found = {v.name: v.answers(asked, self.samples, self.budget, self.temperature) for v in self.voices()}
+            found = {
+                v.name: v.answers(asked, self.samples, self.budget, self.temperature)
+                for v in self.voices()
+            }
             print(tally(found, Painter(self.colour)))
 
     def voices(self) -> list[Voice]:
@@ -105,14 +112,18 @@ class Session:
         painter, tokenizer, text = Painter(self.colour), self.voice.tokenizer, ""
         ids, settings = self.voice.prepare(asked, self.budget, self.temperature)
         self.draws = []
-        for piece in spell(tokenizer, map(self.note, stream(self.voice.model, ids, settings, self.voice.generator))):
+        for piece in spell(
+            tokenizer, map(self.note, stream(self.voice.model, ids, settings, self.voice.generator))
+        ):
             text += piece
             painter.write(piece)
         found = judge(asked.problem, text, len(self.draws), self.draws[-1].id == tokenizer.end)
         print(f"\n{painter.verdict(found)}")
         if self.base:
             [other] = self.base.answers(asked, 1, self.budget, self.temperature)
-            print(f"{self.base.name}: {painter.paint(short(other.answer), BOLD)}  {painter.verdict(other)}")
+            print(
+                f"{self.base.name}: {painter.paint(short(other.answer), BOLD)}  {painter.verdict(other)}"
+            )
 
     def note(self, draw: Draw) -> int:
         """Kept as it comes, so that /why can be asked about a response that was stopped."""
@@ -148,7 +159,9 @@ class Session:
             return
         path = Path(text).expanduser() if text else DATA / "base-cpu.pt"
         if path.exists() and path.samefile(self.voice.path):
-            raise UserError("that is the model you are talking to; /base CHECKPOINT shows another beside it")
+            raise UserError(
+                "that is the model you are talking to; /base CHECKPOINT shows another beside it"
+            )
         base = open_voice(path, self.voice.generator.device.type, self.seed)
         self.base = base._replace(name=str(path)) if base.name == self.voice.name else base
         print(f"{path} is shown, too")
@@ -162,8 +175,17 @@ class Session:
     def show_why(self, text: str) -> None:
         match = re.fullmatch(r"(all)?\s*([1-9][0-9]{0,5})?", text)
         if not match or not self.draws:
-            raise UserError("/why takes all, a page, or both" if self.draws else "/why follows a streamed response")
-        print(why(self.draws, self.voice.tokenizer, Painter(self.colour), bool(match[1]), int(match[2] or 1)))
+            raise UserError(
+                "/why takes all, a page, or both"
+                if self.draws
+                else "/why follows a streamed response"
+            )
+        print(
+            why(
+                self.draws, self.voice.tokenizer, Painter(self.colour), bool(match[1]),
+                int(match[2] or 1),
+            )
+        )
 
     def show_help(self, text: str) -> None:
         print(HELP)
@@ -178,13 +200,19 @@ class Session:
 def introduce(voice: Voice) -> str:
     """One line on who is asked."""
     size = f"{sum(w.numel() for w in voice.model.parameters()) / 1e6:.1f} M parameters"
-    kind = "the shipped R1-Zero" if voice.path == DATA / "zero-cpu.pt" else "a base, which only sometimes thinks"
+    kind = (
+        "the shipped R1-Zero"
+        if voice.path == DATA / "zero-cpu.pt"
+        else "a base, which only sometimes thinks"
+    )
     known = voice.path.parent == DATA or voice.name == "base"
     return f"{voice.path}: {f'{kind}, ' if known else ''}{size}. /help says what can be asked."
 
 
 def terminal() -> bool:
-    """UTF-8 whatever the locale says, line editing where there is any; returns whether to use colours."""
+    """UTF-8 whatever the locale says, line editing where there is any; returns whether to use
+    colours.
+    """
     for file in (sys.stdin, sys.stdout):
         if hasattr(file, "reconfigure"):
             file.reconfigure(encoding="utf-8", errors="replace")
@@ -197,10 +225,19 @@ def terminal() -> bool:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("minir1 play", description="Ask a checkpoint, in the terminal.", allow_abbrev=False)
-    parser.formatter_class, parser.epilog = argparse.RawDescriptionHelpFormatter, f"then type:\n{HELP}"
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", nargs="?", type=Path, help="default: the shipped one")
-    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda or mps (default: cpu, quick enough for one response)")
+    parser = argparse.ArgumentParser(
+        "minir1 play", description="Ask a checkpoint, in the terminal.", allow_abbrev=False
+    )
+    parser.formatter_class, parser.epilog = (
+        argparse.RawDescriptionHelpFormatter, f"then type:\n{HELP}",
+    )
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", nargs="?", type=Path, help="default: the shipped one"
+    )
+    parser.add_argument(
+        "--device", default="cpu",
+        help="auto, cpu, cuda or mps (default: cpu, quick enough for one response)",
+    )
     return parser
 
 

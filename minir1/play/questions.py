@@ -1,4 +1,5 @@
-"""What was typed, read as a problem that can be checked; the asking, token by token; and what a response is worth.
+"""What was typed, read as a problem that can be checked; the asking, token by token; and what a
+response is worth.
 
 Problems are asked in the corpus' own wordings: a small model has read no others.
 """
@@ -43,7 +44,9 @@ def recognise(text: str) -> Asked:
 
 
 def _wording(form: str, **holes: str) -> re.Pattern:
-    """A form of QUESTIONS as a pattern: in any case, spaces as one likes, the mark at its end left out or not."""
+    """A form of QUESTIONS as a pattern: in any case, spaces as one likes, the mark at its end left
+    out or not.
+    """
     pattern = re.sub(r"(\\ )+", r"\\s*", re.escape(form.rstrip(".?。？")))
     for name, hole in holes.items():
         pattern = pattern.replace(re.escape(f"{{{name}}}"), f"(?P<{name}>{hole})")
@@ -58,7 +61,9 @@ def _puzzle(text: str) -> Asked | None:
         for form in ("{n} = {t}", *forms):
             match = _wording(form, n=_NUMBERS, t=_TARGET).fullmatch(text)
             if match:
-                problem = Countdown(tuple(map(int, re.findall("[0-9]+", match["n"]))), int(match["t"]), lang)
+                problem = Countdown(
+                    tuple(map(int, re.findall("[0-9]+", match["n"]))), int(match["t"]), lang
+                )
                 comma = "、" if lang == "zh" else ", "
                 asked = form.format(n=comma.join(map(str, problem.numbers)), t=problem.target)
                 return Asked(asked if form in forms else problem.question(), problem)
@@ -78,7 +83,9 @@ def _sum(text: str) -> Asked | None:
 
 
 def _expression(text: str, lang: str) -> tuple[str, str] | None:
-    """("98 plus 45", "143"): an expression as the corpus writes it, with its value, which must be an integer."""
+    """("98 plus 45", "143"): an expression as the corpus writes it, with its value, which must be
+    an integer.
+    """
     words = arithmetic.SPOKEN[lang]
     symbols = text
     for symbol, word in words.items():
@@ -87,7 +94,8 @@ def _expression(text: str, lang: str) -> tuple[str, str] | None:
     symbols = re.sub(r"\s*([-+*/])\s*", r" \1 ", " ".join(symbols.split()))
     symbols = symbols.replace("( ", "(").replace(" )", ")")
     found = evaluate(symbols)
-    if found is None or len(found[1]) < 2 or found[0].denominator != 1 or len(str(found[0])) > 64:  # what verify() admits
+    # what verify() admits
+    if found is None or len(found[1]) < 2 or found[0].denominator != 1 or len(str(found[0])) > 64:
         return None
     if spoken:
         for symbol, word in words.items():
@@ -117,7 +125,9 @@ def judge(problem: Problem | None, text: str, tokens: int, stopped: bool) -> Res
     if problem is None:
         return Response(answer, None, "", tokens, stopped)
     right = score(problem, text).accuracy == 1
-    return Response(answer, right, "" if right or answer is None else _reason(problem, answer), tokens, stopped)
+    return Response(
+        answer, right, "" if right or answer is None else _reason(problem, answer), tokens, stopped
+    )
 
 
 def _reason(problem: Problem, answer: str) -> str:
@@ -126,7 +136,11 @@ def _reason(problem: Problem, answer: str) -> str:
     found = evaluate(answer)
     if found is None:
         return "that is not an expression"
-    return f"that makes {found[0]}" if found[0] != problem.target else "it does not use each number once"
+    return (
+        f"that makes {found[0]}"
+        if found[0] != problem.target
+        else "it does not use each number once"
+    )
 
 
 # ---------------------------------------------------------------- asking
@@ -134,13 +148,18 @@ def _reason(problem: Problem, answer: str) -> str:
 
 class Draw(NamedTuple):
     id: int
-    chance: float  # under the distribution it was drawn from; if greedy, under that of temperature 1
+    # under the distribution it was drawn from; if greedy, under that of temperature 1
+    chance: float
     top: list[tuple[int, float]]  # the most probable tokens there
 
 
 @torch.no_grad()
-def stream(model: Transformer, ids: list[int], settings: Sampling, generator: torch.Generator | None) -> Iterator[Draw]:
-    """One response as it is drawn, the very tokens of sampler.sample(model, [ids], 1, ...); banned tokens are not supported."""
+def stream(
+    model: Transformer, ids: list[int], settings: Sampling, generator: torch.Generator | None
+) -> Iterator[Draw]:
+    """One response as it is drawn, the very tokens of sampler.sample(model, [ids], 1, ...); banned
+    tokens are not supported.
+    """
     cache, logits_BV = prefill(model, [ids], 1, settings.max_tokens)
     free_B = torch.ones(1, dtype=torch.bool, device=logits_BV.device)
     for t in range(settings.max_tokens):
@@ -176,10 +195,15 @@ class Voice(NamedTuple):
     generator: torch.Generator
 
     def prepare(self, asked: Asked, budget: int, temperature: float) -> tuple[list[int], Sampling]:
-        """Prompt and settings, the budget cut to the room there is. Raises UserError if there is none."""
+        """Prompt and settings, the budget cut to the room there is.
+
+        Raises UserError if there is none.
+        """
         ids, positions = self.tokenizer.encode(prompt(asked.question)), self.model.config.positions
         if len(ids) >= positions:
-            raise UserError(f"a prompt of {len(ids)} tokens is too long: {self.name} has {positions} positions")
+            raise UserError(
+                f"a prompt of {len(ids)} tokens is too long: {self.name} has {positions} positions"
+            )
         return ids, Sampling(min(budget, positions - len(ids)), self.tokenizer.end_ids, temperature)
 
     def answers(self, asked: Asked, count: int, budget: int, temperature: float) -> list[Response]:
@@ -187,7 +211,9 @@ class Voice(NamedTuple):
         ids, settings = self.prepare(asked, budget, temperature)
         drawn = sample(self.model, [ids], count, settings, self.generator)
         lengths = drawn.length_B.tolist()
-        texts = self.tokenizer.decode_batch([row[:n] for row, n in zip(drawn.ids_BT.tolist(), lengths)])
+        texts = self.tokenizer.decode_batch(
+            [row[:n] for row, n in zip(drawn.ids_BT.tolist(), lengths)]
+        )
         return [judge(asked.problem, *row) for row in zip(texts, lengths, drawn.stopped_B.tolist())]
 
 

@@ -15,12 +15,16 @@ _TAG = re.compile("(" + "|".join(map(re.escape, (THINK, THINK_END, ANSWER, ANSWE
 
 def visible(text: str, keep: str = "\n") -> str:
     """Text without what could steer a terminal: a base model may write any byte."""
-    return "".join(c if c in keep or c.isprintable() else "\\n" if c == "\n" else "\ufffd" for c in text)
+    return "".join(
+        c if c in keep or c.isprintable() else "\\n" if c == "\n" else "\ufffd" for c in text
+    )
 
 
 class Painter:
-    """Writes a response: thoughts dim, the answer bold and on a line of its own. Each write closes its style, so that
-    nothing is left open when Ctrl-C strikes."""
+    """Writes a response: thoughts dim, the answer bold and on a line of its own.
+
+    Each write closes its style, so that nothing is left open when Ctrl-C strikes.
+    """
 
     def __init__(self, colour: bool):
         self.colour, self.style, self.begun = colour, "", False
@@ -41,7 +45,10 @@ class Painter:
             print(end=part, flush=True)
 
     def mark(self, right: bool | None) -> str:
-        return {True: self.paint("✓ right", GREEN), False: self.paint("✗ wrong", RED), None: "– not checked"}[right]
+        return {
+            True: self.paint("✓ right", GREEN), False: self.paint("✗ wrong", RED),
+            None: "– not checked",
+        }[right]
 
     def verdict(self, found: Response) -> str:
         """
@@ -83,26 +90,46 @@ def _same(response: Response) -> tuple:
 def _in_all(name: str, found: list[Response], painter: Painter) -> str:
     winner = majority([r.answer for r in found])
     won = next((r for r in found if r.answer == winner), found[0])
-    right = "" if won.right is None else f"{sum(bool(r.right) for r in found)} of {len(found)} right, "
-    says = f"majority {painter.paint(short(winner), BOLD)} {painter.mark(won.right)}" if winner is not None else "no majority"
+    right = (
+        "" if won.right is None else f"{sum(bool(r.right) for r in found)} of {len(found)} right, "
+    )
+    says = (
+        f"majority {painter.paint(short(winner), BOLD)} {painter.mark(won.right)}"
+        if winner is not None
+        else "no majority"
+    )
     mean, cut = sum(r.tokens for r in found) / len(found), sum(not r.stopped for r in found)
-    return f"{name}: {right}{says}; {mean:.0f} tokens on average" + (f", {cut} cut off" if cut else "")
+    return f"{name}: {right}{says}; {mean:.0f} tokens on average" + (
+        f", {cut} cut off" if cut else ""
+    )
 
 
-def why(draws: list[Draw], tokenizer: Tokenizer, painter: Painter, in_order: bool = False, page: int = 1, rows: int = 16) -> str:
-    """One page of a response's tokens: what was drawn, how likely it was, what else there was. Raises UserError past the last."""
-    order = range(len(draws)) if in_order else sorted(range(len(draws)), key=lambda t: draws[t].chance)
+def why(
+    draws: list[Draw], tokenizer: Tokenizer, painter: Painter, in_order: bool = False,
+    page: int = 1, rows: int = 16,
+) -> str:
+    """One page of a response's tokens: what was drawn, how likely it was, what else there was.
+
+    Raises UserError past the last.
+    """
+    order = (
+        range(len(draws)) if in_order else sorted(range(len(draws)), key=lambda t: draws[t].chance)
+    )
     pages = -(-len(draws) // rows)
     if page > pages:
         raise UserError(f"there {'is one page' if pages == 1 else f'are {pages} pages'}")
     token = lambda id: '"' + visible(tokenizer.decode([id]), "") + '"'  # noqa: E731
     open_ = sum(draw.chance < 0.9 for draw in draws)
     kind = "in order" if in_order else "the least likely first"
-    lines = [f"{open_} of {len(draws)} tokens had a chance below 90%; {kind}, page {page} of {pages}"]
+    lines = [
+        f"{open_} of {len(draws)} tokens had a chance below 90%; {kind}, page {page} of {pages}"
+    ]
     for t in order[(page - 1) * rows : page * rows]:
         draw = draws[t]
         before = visible(tokenizer.decode([d.id for d in draws[max(0, t - 12) : t]]), "")[-20:]
-        others = ", ".join(f"{token(id)} {percent(p)}" for id, p in draw.top if id != draw.id and p >= 0.005)
+        others = ", ".join(
+            f"{token(id)} {percent(p)}" for id, p in draw.top if id != draw.id and p >= 0.005
+        )
         drawn = painter.paint(f"{token(draw.id)} {percent(draw.chance)}", BOLD)
         lines.append(f"{t + 1:>4}  {before:>20} > {drawn}" + (f"  else {others}" if others else ""))
     return "\n".join(lines)

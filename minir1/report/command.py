@@ -3,8 +3,8 @@
     python -m minir1 report runs/gpu-0                 RUN/plots/*.png, RUN/report.html, the summary
     python -m minir1 report runs/gpu-0 runs/gpu-1      the same for each; seeds.png and compare.html over all of them
 
-Reads what is there: a run that was killed, or still goes on, or lacks some metrics, gets a shorter report.
-metrics.md defines every metric.
+Reads what is there: a run that was killed, or still goes on, or lacks some metrics, gets a shorter
+report. metrics.md defines every metric.
 """
 
 import argparse
@@ -12,12 +12,16 @@ import json
 from pathlib import Path
 
 from minir1.config import UserError
+from minir1.measure.diagnosis import diagnosis
 from minir1.report import plots
 from minir1.report.page.groups import visible
 from minir1.report.page.page import build_page
-from minir1.report.words import summary_text, verdict
+from minir1.report.words import summary_text
 
-__all__ = ["draw", "draw_seeds", "main", "read_metrics", "summary_text", "verdict", "write_comparison", "write_html"]
+__all__ = [
+    "draw", "draw_seeds", "main", "read_metrics", "summary_text", "diagnosis", "write_comparison",
+    "write_html",
+]
 
 # ---------------------------------------------------------------- reading
 
@@ -63,16 +67,25 @@ def draw(run: Path) -> list[Path]:
 
 
 def draw_seeds(runs: list[Path], out: Path) -> Path | None:
-    """Accuracy and length of several runs in one picture, `out` (a .png, or a folder for seeds.png). None without data."""
-    figure = plots.seeds_plot([read_metrics(run) for run in runs], [Path(run).resolve().name for run in runs])
+    """Accuracy and length of several runs in one picture, `out` (a .png, or a folder for
+    seeds.png). None without data.
+    """
+    figure = plots.seeds_plot(
+        [read_metrics(run) for run in runs], [Path(run).resolve().name for run in runs]
+    )
     out = Path(out)
-    return None if figure is None else plots.save(figure, out if out.suffix == ".png" else out / "seeds.png")
+    return (
+        None
+        if figure is None
+        else plots.save(figure, out if out.suffix == ".png" else out / "seeds.png")
+    )
 
 
 def read_run(run: Path) -> tuple[str, list[dict], dict, list[dict]]:
     """(name, metrics, summary, samples) of a run folder: what its page is made of."""
     run = Path(run)
-    places = [*sorted((run / "samples").glob("*.jsonl")), run / "transcripts.jsonl"]  # the latter in results/
+    # the latter in results/
+    places = [*sorted((run / "samples").glob("*.jsonl")), run / "transcripts.jsonl"]
     samples = [row for path in places for row in read_lines(path)]
     return visible(run.resolve().name, 200), read_metrics(run), read_summary(run), samples
 
@@ -96,14 +109,27 @@ def write_comparison(runs: list[Path], out: Path) -> Path:
 
 def main(arguments: list[str]) -> None:
     """`RUN [RUN2 ...]`. Raises UserError; prints help and raises SystemExit(0) for --help."""
-    parser = argparse.ArgumentParser("minir1 report", description="Draw a run, write its page, print the result.")
-    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="a run folder such as runs/cpu-0")
-    parser.add_argument("--out", metavar="PNG", type=Path, help="the picture of several runs (its page: the same name, .html); "
-                        "else seeds.png and compare.html beside the first")
-    parser.error = lambda message: (_ for _ in ()).throw(UserError(f"{message} (see minir1 report --help)"))
+    parser = argparse.ArgumentParser(
+        "minir1 report", description="Draw a run, write its page, print the result."
+    )
+    parser.add_argument(
+        "runs", metavar="RUN", nargs="+", type=Path, help="a run folder such as runs/cpu-0"
+    )
+    parser.add_argument(
+        "--out",
+        metavar="PNG",
+        type=Path,
+        help="the picture of several runs (its page: the same name, .html); "
+        "else seeds.png and compare.html beside the first",
+    )
+    parser.error = lambda message: (_ for _ in ()).throw(
+        UserError(f"{message} (see minir1 report --help)")
+    )
     given = parser.parse_args(arguments)
     if given.out and len(given.runs) == 1:
-        raise UserError("--out is for the picture of several runs; what is drawn of one stands in its folder")
+        raise UserError(
+            "--out is for the picture of several runs; what is drawn of one stands in its folder"
+        )
     for run in given.runs:
         if not run.is_dir():
             raise UserError(f"no folder {run}")
@@ -112,9 +138,17 @@ def main(arguments: list[str]) -> None:
     for run in given.runs:
         pictures, summary = draw(run), read_summary(run)
         print(f"{summary_text(summary)}\n" if summary else f"{run}: no summary yet")
-        print(f"during training: {verdict(read_metrics(run))}\nwrote {len(pictures)} plots and {write_html(run)}")
+        print(
+            f"during training: {diagnosis(read_metrics(run))}\nwrote {len(pictures)} plots and {write_html(run)}"
+        )
     if len(given.runs) > 1:
         folder = given.runs[0].resolve().parent
         together = draw_seeds(given.runs, given.out or folder)
-        print(f"wrote {together}" if together else "no reinforcement learning step in these runs: nothing to draw together")
-        print(f"wrote {write_comparison(given.runs, given.out.with_suffix('.html') if given.out else folder / 'compare.html')}")
+        print(
+            f"wrote {together}"
+            if together
+            else "no reinforcement learning step in these runs: nothing to draw together"
+        )
+        print(
+            f"wrote {write_comparison(given.runs, given.out.with_suffix('.html') if given.out else folder / 'compare.html')}"
+        )

@@ -1,7 +1,8 @@
 """What all plots are drawn with: colours, axes, curves, labels beside them.
 
-Colours are Okabe and Ito's, a little darker for text, told apart by colour-blind readers. Figures are
-objects of their own: nothing here touches pyplot's global state, so a notebook or a thread can draw.
+Colours are Okabe and Ito's, a little darker for text, told apart by colour-blind readers. Figures
+are objects of their own: nothing here touches pyplot's global state, so a notebook or a thread can
+draw.
 
 >>> spread([0.5, 0.5, 0.9], 0.1)
 [0.45, 0.55, 0.9]
@@ -13,8 +14,10 @@ BLUE, SKY, RED, GREEN = "#0072B2", "#56B4E9", "#D55E00", "#009E73"
 PURPLE, ORANGE, GREY, INK = "#A8508A", "#B87A00", "#777777", "#222222"
 LARGEST = 250_000  # bytes of one PNG
 
+
 def smooth(values: list[float]) -> list[float]:
-    """Each value by a straight line fitted around it (over a twentieth of the curve): a moving mean that keeps its ends.
+    """Each value by a straight line fitted around it (over a twentieth of the curve): a moving mean
+    that keeps its ends.
 
     >>> smooth([1.0, 5.0, 3.0]), smooth([2.0 * i for i in range(13)])[-1]
     ([1.0, 5.0, 3.0], 24.0)
@@ -32,7 +35,9 @@ def smooth(values: list[float]) -> list[float]:
 
 
 def spread(heights: list[float], gap: float) -> list[float]:
-    """Positions in 0..1 near `heights` and about `gap` apart, for labels beside a plot: neighbours push each other away."""
+    """Positions in 0..1 near `heights` and about `gap` apart, for labels beside a plot: neighbours
+    push each other away.
+    """
     order, placed = sorted(range(len(heights)), key=heights.__getitem__), list(heights)
     for _ in range(300):
         for low, high in zip(order, order[1:]):
@@ -41,7 +46,10 @@ def spread(heights: list[float], gap: float) -> list[float]:
     return [round(y, 4) for y in placed]
 
 
-def figure_of(rows: int = 1, columns: int = 1, size: tuple[float, float] = (9, 5), layout: str | None = "constrained"):
+def figure_of(
+    rows: int = 1, columns: int = 1, size: tuple[float, float] = (9, 5),
+    layout: str | None = "constrained",
+):
     from matplotlib.figure import Figure  # here, because the console's verdict needs no plots
 
     figure = Figure(size, layout=layout, facecolor="white")
@@ -58,25 +66,35 @@ def dress(axes, title: str, percent: bool = False, xlabel: str = "") -> None:
     axes.set_xlabel(xlabel, fontsize=9, color="#444444")
     axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
     short = lambda v: f"{v / 1000:g} k" if abs(v) >= 10_000 else f"{v:.4g}"  # noqa: E731
-    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g}%" if percent else short(value))
+    axes.yaxis.set_major_formatter(
+        lambda value, _: f"{100 * value:.3g}%" if percent else short(value)
+    )
 
 
 def curve(axes, x: list, y: list, colour: str, style="-") -> None:
     """The raw values pale, their moving mean on top."""
     if len(y) >= 12:
         axes.plot(x, y, color=colour, alpha=0.28, linewidth=0.9)
-    axes.plot(x, smooth(y), color=colour, linewidth=1.8, linestyle=style, marker="o" if len(y) < 4 else None, markersize=3.5)
+    axes.plot(
+        x, smooth(y), color=colour, linewidth=1.8, linestyle=style,
+        marker="o" if len(y) < 4 else None, markersize=3.5,
+    )
 
 
 def labels(axes, labels: list[tuple[float, str, str, object]], gap: float = 0.062) -> None:
-    """(height in data, text, colour, line style) at the right side, apart from each other, each tied to its height."""
+    """(height in data, text, colour, line style) at the right side, apart from each other, each
+    tied to its height.
+    """
     low, high = axes.get_ylim()
     heights = [min(max((y - low) / (high - low), 0), 1) for y, *_ in labels]
     for (_, text, colour, style), true, placed in zip(labels, heights, spread(heights, gap)):
         tie = {"transform": axes.transAxes, "clip_on": False, "color": colour, "linewidth": 1.2}
         axes.plot([1.0, 1.05], [true, placed], **tie | {"linewidth": 0.8})
         axes.plot([1.05, 1.085], [placed, placed], linestyle=style, **tie | {"linewidth": 1.8})
-        axes.text(1.095, placed, text, transform=axes.transAxes, color=colour, fontsize=9, va="center", parse_math=False)
+        axes.text(
+            1.095, placed, text, transform=axes.transAxes, color=colour, fontsize=9, va="center",
+            parse_math=False,
+        )
 
 
 def save(figure, path: Path) -> Path:

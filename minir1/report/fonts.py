@@ -10,7 +10,9 @@ CHINESE = (
     "WenQuanYi Zen Hei", "Droid Sans Fallback", "Microsoft YaHei", "SimHei", "PingFang SC", "Hiragino Sans GB", "Heiti TC",
     "STHeiti", "Arial Unicode MS",
 )  # fmt: skip
-FILES = re.compile("(cjk|han|hei|wqy|pingfang|hiragino|droidsansfallback|arial ?unicode)[^/]*$", re.IGNORECASE)
+FILES = re.compile(
+    "(cjk|han|hei|wqy|pingfang|hiragino|droidsansfallback|arial ?unicode)[^/]*$", re.IGNORECASE
+)
 
 
 @lru_cache
@@ -32,11 +34,15 @@ def _drawable(character: str) -> bool:
     from matplotlib import font_manager
 
     paths = [font_manager.findfont(name) for name in families()]
-    return character.isprintable() and any(font_manager.get_font(path).get_char_index(ord(character)) for path in paths)
+    return character.isprintable() and any(
+        font_manager.get_font(path).get_char_index(ord(character)) for path in paths
+    )
 
 
 def readable(text: str) -> str:
-    """Text that these fonts can draw; any other character as its number. For `fontfamily=families()`.
+    """Text that these fonts can draw; any other character as its number.
+
+    For `fontfamily=families()`.
 
     >>> readable("a\\0"), readable("3 + 5")
     ('a\\\\x00', '3 + 5')

@@ -1,6 +1,7 @@
 """The curves that `minir1 golden` compares, and what it usually means when one leaves the band.
 
-In the order in which causes come before effects: of two that leave at the same step the first one is named.
+In the order in which causes come before effects: of two that leave at the same step the first one
+is named.
 """
 
 from dataclasses import dataclass
@@ -8,10 +9,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Figure:
-    """A curve to compare: where it stands in metrics.jsonl, how much is always forgiven, and what leaving means.
+    """A curve to compare: where it stands in metrics.jsonl, how much is always forgiven, and what
+    leaving means.
 
-    `floor`: forgiven in any case, in percent points where `percent`, else as a share of the golden mean. `low`, `high`: the
-    usual causes of a curve below or above the band; "" where that side is no fault.
+    `floor`: forgiven in any case, in percent points where `percent`, else as a share of the golden
+    mean. `low`, `high`: the usual causes of a curve below or above the band; "" where that side is
+    no fault.
     """
 
     phase: str
@@ -75,7 +78,14 @@ FIGURES = (
     ),
     Figure("rl", "wrong_steps", 0.03, True, "", f"RL wears down the arithmetic: {LR}"),
     Figure("rl", "check_right", 0.04, True, f"false verdicts: {LR}; {BASE}", ""),
-    Figure("rl", "thinking", 0.12, True, "thinking does not pay: the base cannot compute, or thoughts are cut off", BASE),
+    Figure(
+        "rl",
+        "thinking",
+        0.12,
+        True,
+        "thinking does not pay: the base cannot compute, or thoughts are cut off",
+        BASE,
+    ),
     Figure("rl", "hit_rate", 0.3, False, BASE, "easier puzzles: --rl.tasks"),
     Figure(
         "rl",

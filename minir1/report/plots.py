@@ -1,26 +1,43 @@
-"""The plots of a run: rows of metrics.jsonl in, figures out. What each curve means stands in metrics.md."""
+"""The plots of a run: rows of metrics.jsonl in, figures out.
+
+What each curve means stands in metrics.md.
+"""
 
 import re
 from collections.abc import Callable
 
-from minir1.report.drawing import BLUE, GREEN, GREY, INK, LARGEST, ORANGE, PURPLE, RED, SKY, save, smooth, spread
+from minir1.measure.diagnosis import column, phase
+from minir1.report.drawing import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    LARGEST,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    save,
+    smooth,
+    spread,
+)
 from minir1.report.drawing import curve as _curve
 from minir1.report.drawing import dress as _dress
 from minir1.report.drawing import figure_of as _figure
 from minir1.report.drawing import labels as _labels
 from minir1.report.seeds import seeds_plot
-from minir1.report.words import REFERENCES, column, entry, phase, references_of
+from minir1.report.words import REFERENCES, entry, references_of
 
-__all__ = ["LARGEST", "PLOTS", "accuracy_plot", "panels_plot", "pretrain_plot", "save", "seeds_plot", "smooth", "spread"]
+__all__ = [
+    "LARGEST", "PLOTS", "accuracy_plot", "panels_plot", "pretrain_plot", "save", "seeds_plot",
+    "smooth", "spread",
+]
 
 # key in summary["references"] -> (colour, dashes)
 LOOKS = {
-    "blind_tokens": (GREY, (1, 1.5)),
-    "blind_attempts": (GREY, (4, 2)),
-    "blind_budget": (GREY, (6, 2, 1, 2)),
-    "forced_base": (ORANGE, (4, 2)),
-    "answer_only": (PURPLE, (4, 2)),
-    "pass64_base": (GREEN, (1, 1.5)),
+    "blind_tokens": (GREY, (1, 1.5)), "blind_attempts": (GREY, (4, 2)),
+    "blind_budget": (GREY, (6, 2, 1, 2)), "forced_base": (ORANGE, (4, 2)),
+    "answer_only": (PURPLE, (4, 2)), "pass64_base": (GREEN, (1, 1.5)),
 }
 
 # ---------------------------------------------------------------- the plots of a run
@@ -31,14 +48,20 @@ def accuracy_plot(rows: list[dict], summary: dict):
     practice, answers = (column(phase(rows, name), "accuracy") for name in ("rl", "answer_only"))
     exam = phase(rows, "validate")
     steps, marks = column(exam, "accuracy")
-    base, zero, references = entry(summary.get("base")), entry(summary.get("zero")), references_of(summary)
+    base, zero, references = (
+        entry(summary.get("base")), entry(summary.get("zero")), references_of(summary),
+    )
     if not (practice[1] or marks):
         return None
     figure, (axes,) = _figure(size=(10, 5.4))
     _dress(axes, "Right answers over reinforcement learning", True, "RL step")
     last, labels = max(practice[0] + steps + [1]), []
-    lines = [(found.get("accuracy"), REFERENCES[key], *LOOKS[key]) for key, found in references.items()]
-    for height, text, colour, dashes in [*lines, (base.get("accuracy"), "base, before RL (pass@1)", INK, (3, 1.5))]:
+    lines = [
+        (found.get("accuracy"), REFERENCES[key], *LOOKS[key]) for key, found in references.items()
+    ]
+    for height, text, colour, dashes in [
+        *lines, (base.get("accuracy"), "base, before RL (pass@1)", INK, (3, 1.5)),
+    ]:
         if height is not None:
             axes.axhline(height, color=colour, linewidth=1.2, dashes=dashes, zorder=1)
             labels.append((height, f"{text}  {100 * height:.1f}%", colour, (0, dashes)))
@@ -46,7 +69,10 @@ def accuracy_plot(rows: list[dict], summary: dict):
     axes.plot(*practice, color=SKY, alpha=0.55, linewidth=1.1)
     errors = dict(zip(*column(exam, "stderr")))
     error = [max(0.0, errors.get(step, 0.0)) for step in steps]
-    axes.errorbar(steps, marks, error, color=BLUE, linewidth=2, marker="o", markersize=4.5, capsize=3, elinewidth=1.2, zorder=4)
+    axes.errorbar(
+        steps, marks, error, color=BLUE, linewidth=2, marker="o", markersize=4.5, capsize=3,
+        elinewidth=1.2, zorder=4,
+    )
     labels += _end_labels(axes, practice, marks, zero, last)
     top = max([y for y, *_ in labels] + practice[1] + marks + [a + b for a, b in zip(marks, error)])
     axes.set_ylim(0, min(1.02, max(0.1, top * 1.08)))
@@ -60,7 +86,9 @@ def _end_labels(axes, practice, marks, zero: dict, last: float) -> list[tuple]:
     labels = []
     if "accuracy" in zero:
         height, error = zero["accuracy"], max(0.0, zero.get("stderr", 0.0))
-        axes.errorbar([last], [height], [error], color=RED, marker="D", markersize=7, capsize=4, zorder=5)
+        axes.errorbar(
+            [last], [height], [error], color=RED, marker="D", markersize=7, capsize=4, zorder=5
+        )
         labels.append((height, f"R1-Zero, test  {100 * height:.1f} ± {100 * error:.1f}%", RED, "-"))
     if practice[1]:
         labels.append((smooth(practice[1])[-1], "R1-Zero, training batches", "#2B84B8", "-"))
@@ -71,15 +99,25 @@ def _end_labels(axes, practice, marks, zero: dict, last: float) -> list[tuple]:
 
 # A panel: (title, [(metric, colour, label)], in percent, logarithmic)
 LENGTH = [
-    ("response length (tokens)", [("length", BLUE, "mean"), ("length_p95", SKY, "95th percentile")], False, False),
+    (
+        "response length (tokens)",
+        [("length", BLUE, "mean"), ("length_p95", SKY, "95th percentile")], False, False,
+    ),
     ("attempts a response", [("attempts", BLUE, "")], False, False),
     ("responses that think", [("thinking", BLUE, "")], True, False),
     ("reflection words a response", [("reflections", BLUE, "")], False, False),
     ("reflection words per 100 tokens", [("reflections_100", BLUE, "")], False, False),
-    ("right answers", [("right_if_reflecting", RED, "if reflecting"), ("accuracy", BLUE, "all")], True, False),
+    (
+        "right answers", [("right_if_reflecting", RED, "if reflecting"), ("accuracy", BLUE, "all")],
+        True, False,
+    ),
 ]
 HEALTH = [
-    ("reward and its parts", [("reward", INK, "reward"), ("accuracy", BLUE, "right"), ("format", ORANGE, "form")], False, False),
+    (
+        "reward and its parts",
+        [("reward", INK, "reward"), ("accuracy", BLUE, "right"), ("format", ORANGE, "form")], False,
+        False,
+    ),
     ("signal: responses in groups that differ", [("signal", BLUE, "")], True, False),
     ("cut at the token limit", [("truncated", BLUE, "")], True, False),
     ("entropy (nats a token)", [("entropy", BLUE, "")], False, False),
@@ -92,7 +130,10 @@ HEALTH = [
 ]
 EVOLUTION = [  # the star stands for every count of numbers that the run holds
     ("hit rate of one attempt (dotted: blind)", [("hit_rate_*", BLUE, "")], True, False),
-    ("right answers", [("accuracy_*", BLUE, ""), ("accuracy_arithmetic", GREY, "arithmetic")], True, False),
+    (
+        "right answers", [("accuracy_*", BLUE, ""), ("accuracy_arithmetic", GREY, "arithmetic")],
+        True, False,
+    ),
     ("checks a response", [("checks", BLUE, "")], False, False),
     ("checks that are right", [("check_right", BLUE, "")], True, False),
     ("backtracks a response", [("backtracks", BLUE, "")], False, False),
@@ -104,12 +145,18 @@ EVOLUTION = [  # the star stands for every count of numbers that the run holds
 
 
 def expand(rows: list[dict], curves: list[tuple]) -> list[tuple]:
-    """("hit_rate_*", ...) as one curve for each count of numbers in the rows; curves without data left out."""
+    """("hit_rate_*", ...) as one curve for each count of numbers in the rows; curves without data
+    left out.
+    """
     found = []
     for metric, colour, text in curves:
-        names = {name for row in rows for name in row if re.fullmatch(metric.replace("*", "[1-9]"), name)}
+        names = {
+            name for row in rows for name in row if re.fullmatch(metric.replace("*", "[1-9]"), name)
+        }
         for i, name in enumerate(sorted(names)):
-            starred = (name, (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, INK)[i % 7], f"{name[-1]} numbers")
+            starred = (
+                name, (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, INK)[i % 7], f"{name[-1]} numbers",
+            )
             found.append(starred if "*" in metric else (name, colour, text))
     return [curve for curve in found if column(rows, curve[0])[1]]
 
@@ -125,9 +172,12 @@ def panels_plot(rows: list[dict], summary: dict, panels: list[tuple]):
     blind = entry(found.get("blind_hit_rates")) if isinstance(found, dict) else {}
     width = min(3, len(drawn))
     height = -(-len(drawn) // width)
-    wide, high = 3.4 * width, 2.35 * height + 0.25  # inches; margins by hand: measuring every label takes most of the time
+    # inches; margins by hand: measuring every label takes most of the time
+    wide, high = 3.4 * width, 2.35 * height + 0.25
     figure, grid = _figure(height, width, (wide, high), layout=None)
-    figure.subplots_adjust(0.55 / wide, 0.5 / high, 1 - 0.1 / wide, 1 - 0.3 / high, wspace=0.19, hspace=0.32)
+    figure.subplots_adjust(
+        0.55 / wide, 0.5 / high, 1 - 0.1 / wide, 1 - 0.3 / high, wspace=0.19, hspace=0.32
+    )
     for axes in grid[len(drawn) :]:
         axes.set_visible(False)
     for i, (axes, (title, curves, percent, logarithmic)) in enumerate(zip(grid, drawn)):
@@ -136,7 +186,9 @@ def panels_plot(rows: list[dict], summary: dict, panels: list[tuple]):
     return figure
 
 
-def _panel(axes, rows: list[dict], curves: list[tuple], logarithmic: bool, blind: dict[str, float]) -> None:
+def _panel(
+    axes, rows: list[dict], curves: list[tuple], logarithmic: bool, blind: dict[str, float]
+) -> None:
     labels, highest = [], 0.0
     for metric, colour, text in curves:
         x, y = column(rows, metric)
@@ -154,8 +206,13 @@ def _panel(axes, rows: list[dict], curves: list[tuple], logarithmic: bool, blind
     elif all(b >= 0 for metric, *_ in curves for b in column(rows, metric)[1]):
         axes.set_ylim(0, 1.08 * highest or 1)
     if len(labels) > 1:
-        handles = [axes.plot([], [], color=colour, linewidth=2.5, label=text)[0] for text, colour in labels]
-        axes.legend(handles=handles, fontsize=8, frameon=False, labelcolor="linecolor", handlelength=1.2, loc="best", borderpad=0.1)
+        handles = [
+            axes.plot([], [], color=colour, linewidth=2.5, label=text)[0] for text, colour in labels
+        ]
+        axes.legend(
+            handles=handles, fontsize=8, frameon=False, labelcolor="linecolor", handlelength=1.2,
+            loc="best", borderpad=0.1,
+        )
 
 
 def pretrain_plot(rows: list[dict], summary: dict):

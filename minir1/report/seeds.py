@@ -1,17 +1,37 @@
-"""Several runs in one picture: a line per run, their mean, and the band between the least and the most."""
+"""Several runs in one picture: a line per run, their mean, and the band between the least and the
+most.
+"""
 
 import numpy as np
 
-from minir1.report.drawing import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, SKY, dress, figure_of, smooth
+from minir1.measure.diagnosis import column, phase
+from minir1.report.drawing import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    dress,
+    figure_of,
+    smooth,
+)
 from minir1.report.fonts import families, readable
-from minir1.report.words import column, phase
 
 RUNS = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, INK, GREY)
 
 
 def seeds_plot(runs: list[list[dict]], names: list[str] | None = None):
-    """Accuracy and length of several runs (their rows): a line per run, their mean, the band from least to most."""
-    named = [(rows, name) for rows, name in zip(runs, names or [""] * len(runs)) if phase(rows, "rl") or phase(rows, "validate")]
+    """Accuracy and length of several runs (their rows): a line per run, their mean, the band from
+    least to most.
+    """
+    named = [
+        (rows, name)
+        for rows, name in zip(runs, names or [""] * len(runs))
+        if phase(rows, "rl") or phase(rows, "validate")
+    ]
     runs = [rows for rows, _ in named]
     validated = all(len(column(phase(rows, "validate"), "accuracy")[1]) > 1 for rows in runs)
     accuracy = [column(phase(rows, "validate" if validated else "rl"), "accuracy") for rows in runs]
@@ -19,7 +39,10 @@ def seeds_plot(runs: list[list[dict]], names: list[str] | None = None):
     if not any(y for _, y in accuracy + length):
         return None
     figure, grid = figure_of(1, 2, (10, 4.2))
-    titles = (f"Right answers, {'validation' if validated else 'training batches'}", "Response length (tokens)")
+    titles = (
+        f"Right answers, {'validation' if validated else 'training batches'}",
+        "Response length (tokens)",
+    )
     for axes, title, curves, percent in zip(grid, titles, (accuracy, length), (True, False)):
         dress(axes, f"{title}, {len(runs)} run" + "s" * (len(runs) != 1), percent, "RL step")
         _band(axes, curves, percent, smoothing=not (percent and validated))
@@ -30,10 +53,18 @@ def seeds_plot(runs: list[list[dict]], names: list[str] | None = None):
 
 def _name_runs(axes, names: list[str]) -> None:
     """Whose line is whose, in any script."""
-    shown = [(RUNS[i % len(RUNS)], readable(name if len(name) < 29 else f"{name[:27]}…")) for i, name in enumerate(names)][:10]
-    handles = [axes.plot([], [], color=colour, linewidth=1.6, label=f"{text} ")[0] for colour, text in shown]
+    shown = [
+        (RUNS[i % len(RUNS)], readable(name if len(name) < 29 else f"{name[:27]}…"))
+        for i, name in enumerate(names)
+    ][:10]
+    handles = [
+        axes.plot([], [], color=colour, linewidth=1.6, label=f"{text} ")[0]
+        for colour, text in shown
+    ]
     font = {"family": families(), "size": 8.5}
-    legend = axes.legend(handles=handles, frameon=False, prop=font, loc="lower right", handlelength=1.4)
+    legend = axes.legend(
+        handles=handles, frameon=False, prop=font, loc="lower right", handlelength=1.4
+    )
     for text in legend.get_texts():
         text.set_parse_math(False)
 

@@ -3,8 +3,8 @@
 import textwrap
 
 from minir1.experiments.failures.gallery import Failure
+from minir1.measure.diagnosis import column
 from minir1.report.drawing import GREEN, GREY, INK, RED, dress, figure_of, smooth
-from minir1.report.words import column
 
 LOOKS = {"broken": (RED, "--"), "fixed": (GREEN, "-")}
 

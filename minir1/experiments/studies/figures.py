@@ -9,9 +9,10 @@ from statistics import mean
 import numpy as np
 
 from minir1.experiments.studies.plans import STUDIES
+from minir1.measure.diagnosis import column, phase
 from minir1.report import drawing
 from minir1.report.command import read_metrics
-from minir1.report.words import column, entry, phase
+from minir1.report.words import entry
 from minir1.report.words import table as columns
 
 CURVES = ("accuracy", "length", "attempts", "reflections_100", "checks", "hit_rate", "check_right")

@@ -1,10 +1,13 @@
-"""Tables beside the published ones: puzzles, token budgets, pass@k, temperatures, arithmetic, reasoning-gym, and what it cost.
+"""Tables beside the published ones: puzzles, token budgets, pass@k, temperatures, arithmetic,
+reasoning-gym, and what it cost.
 
-    python -m minir1 tables runs/gpu-0/checkpoints/zero.pt --base runs/gpu-0/checkpoints/base.pt --out results/tables
-    python -m minir1 tables minir1/data/zero-cpu.pt --base minir1/data/base-cpu.pt --puzzles cpu --quick --out /tmp/tables
+    python -m minir1 tables runs/gpu-0/checkpoints/zero.pt --base runs/gpu-0/checkpoints/base.pt
+    --out results/tables python -m minir1 tables minir1/data/zero-cpu.pt --base
+    minir1/data/base-cpu.pt --puzzles cpu --quick --out /tmp/tables
 
-T = 0.6 and top-p 0.95 unless said. Everything is held out. A response of n tokens within a budget of b < n counts as wrong at
-b: the policy does not know its budget, so that one sampling gives the whole curve. Writes OUT/tables.json, tables.md and plots.
+T = 0.6 and top-p 0.95 unless said. Everything is held out. A response of n tokens within a budget
+of b < n counts as wrong at b: the policy does not know its budget, so that one sampling gives the
+whole curve. Writes OUT/tables.json, tables.md and plots.
 """
 
 import argparse
@@ -25,10 +28,8 @@ from minir1.experiments.tables.published import BUDGETS
 from minir1.fast.accelerate import make_sampler
 from minir1.fast.device import pick_device
 from minir1.fast.parallel import parallel_map
-from minir1.measure.baselines import blind
+from minir1.measure.baselines import blind, lookahead, perfect_writer
 from minir1.measure.evaluate import evaluate_model, interval, majority, pass_at_k, powers
-from minir1.measure.baselines import lookahead
-from minir1.measure.baselines import perfect_writer
 from minir1.report.command import read_metrics, read_summary
 from minir1.run.costs import parameter_counts
 from minir1.sampler import Sampling
@@ -54,20 +55,28 @@ class AskedModel:
         self.model, self.tokenizer = load_checkpoint(path, self.device.name)
         self.budget = min(budget, self.model.config.positions - 128)
         self.batch = 2048 if self.device.name == "cuda" else 128
-        config = Config(rl=RLConfig(max_tokens=self.budget, prompts=1, group_size=self.batch), eval=EvalConfig(batch=self.batch))
+        config = Config(
+            rl=RLConfig(max_tokens=self.budget, prompts=1, group_size=self.batch),
+            eval=EvalConfig(batch=self.batch),
+        )
         self.sampler = make_sampler(self.model, self.device, config)
         self.tokens, self.seconds, self.seed = 0, 0.0, 0
         config = path.resolve().parent.parent / "config.json"
         read = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
-        self.writer = read.get("corpus", {}).get("writer", CorpusConfig.writer)  # of the thoughts that its base has read
+        # of the thoughts that its base has read
+        self.writer = read.get("corpus", {}).get("writer", CorpusConfig.writer)
 
     def ask(
-        self, asked: list[Problem], samples: int = 1, temperature: float = 0.6, top_p: float = 0.95, prefix: str = ""
+        self, asked: list[Problem], samples: int = 1, temperature: float = 0.6, top_p: float = 0.95,
+        prefix: str = "",
     ) -> list[dict]:
         """evaluate_model's results, one a problem. Each call has random numbers of its own."""
         began, self.seed = time.time(), self.seed + 1
         settings = Sampling(self.budget, self.tokenizer.end_ids, temperature, top_p)
-        how = {"sampler": self.sampler, "seed": self.seed, "batch": self.batch, "prefix": prefix, "progress": True}
+        how = {
+            "sampler": self.sampler, "seed": self.seed, "batch": self.batch,
+            "prefix": prefix, "progress": True,
+        }
         found = evaluate_model(self.model, self.tokenizer, asked, samples, settings, **how)
         self.seconds += time.time() - began
         self.tokens += sum(s["tokens"] for r in found for s in r["samples"])
@@ -85,18 +94,18 @@ def figures(results: list[dict]) -> dict[str, float]:
     drawn = [s for r in results for s in r["samples"]]
     cut = mean(not s["stopped"] for s in drawn)
     return {
-        "accuracy": mean(shares),
-        "interval": interval(shares),
-        "n": len(shares),
-        "tokens": mean(s["tokens"] for s in drawn),
-        "cut": cut,
+        "accuracy": mean(shares), "interval": interval(shares), "n": len(shares),
+        "tokens": mean(s["tokens"] for s in drawn), "cut": cut,
     }
 
 
 def by_count(asked: list[Problem], results: list[dict]) -> dict[str, float]:
     """accuracy_3, accuracy_4, ...: pass@1 by count of numbers."""
     counts = sorted({len(p.numbers) for p in asked if isinstance(p, Countdown)})
-    return {f"accuracy_{k}": mean(r["pass_at_1"] for p, r in zip(asked, results) if len(p.numbers) == k) for k in counts}
+    return {
+        f"accuracy_{k}": mean(r["pass_at_1"] for p, r in zip(asked, results) if len(p.numbers) == k)
+        for k in counts
+    }
 
 
 def within(results: list[dict], budget: int) -> float:
@@ -105,7 +114,8 @@ def within(results: list[dict], budget: int) -> float:
 
 
 def loops(text: str) -> bool:
-    """Whether a text ends in the same words over and over: a piece of 10 to 400 characters, three times.
+    """Whether a text ends in the same words over and over: a piece of 10 to 400 characters, three
+    times.
 
     >>> loops("<think>1 + 2 = 3" + ", not 5 wait, 1 + 2 = 3" * 3), loops("<think>1 + 2 = 3, not 5 wait, 2 + 2 = 4, not 5")
     (True, False)
@@ -118,25 +128,44 @@ def loops(text: str) -> bool:
 
 
 def references(desk: AskedModel, asked: list[Problem], budgets: list[int]) -> dict[str, list[dict]]:
-    """What needs no model, within each budget, in processes of their own: blind search, look-ahead, the corpus's writer."""
-    searches = {"blind": blind, "lookahead": lookahead, "writer": partial(perfect_writer, writer=desk.writer)}
-    jobs = ((search, asked, desk.tokenizer.to_text(), b) for search in searches.values() for b in budgets)
+    """What needs no model, within each budget, in processes of their own: blind search, look-ahead,
+    the corpus's writer.
+    """
+    searches = {
+        "blind": blind, "lookahead": lookahead,
+        "writer": partial(perfect_writer, writer=desk.writer),
+    }
+    jobs = (
+        (search, asked, desk.tokenizer.to_text(), b)
+        for search in searches.values()
+        for b in budgets
+    )
     lines = parallel_map(reference, jobs)
     return {name: list(islice(lines, len(budgets))) for name in searches}
 
 
-def reference(search: Callable, asked: list[Problem], tokenizer_text: str, budget: int) -> dict[str, float]:
+def reference(
+    search: Callable, asked: list[Problem], tokenizer_text: str, budget: int
+) -> dict[str, float]:
     return search(asked, Tokenizer.from_text(tokenizer_text), budget)
 
 
 def puzzle_section(desks: dict[str, AskedModel], sizes: dict[str, int], main: str) -> dict:
-    """Every distribution: both models and the references within the same tokens; budgets from 256 on."""
+    """Every distribution: both models and the references within the same tokens; budgets from 256
+    on.
+    """
     found, desk, n = {}, desks["zero"], sizes["puzzles"]
     more = f"{main}, one number more"
     for name in (*DISTRIBUTIONS, more):
-        asked = problems.one_number_more((f"countdown:{main}",), "test", n) if name == more else problems.held_out(name, n)
+        asked = (
+            problems.one_number_more((f"countdown:{main}",), "test", n)
+            if name == more
+            else problems.held_out(name, n)
+        )
         rows = {side: one.ask(asked) for side, one in desks.items()}
-        entry = {side: figures(results) | by_count(asked, results) for side, results in rows.items()}
+        entry = {
+            side: figures(results) | by_count(asked, results) for side, results in rows.items()
+        }
         budgets = sorted({b for b in BUDGETS if b < desk.budget} | {desk.budget})
         curves = {side: [within(results, b) for b in budgets] for side, results in rows.items()}
         for search, lines in references(desk, asked, budgets).items():
@@ -146,20 +175,23 @@ def puzzle_section(desks: dict[str, AskedModel], sizes: dict[str, int], main: st
 
 
 def many_section(desks: dict[str, AskedModel], sizes: dict[str, int], main: str) -> dict:
-    """pass@k and cons@k of both models; and the base with as many tokens as the policy takes, judged perfectly or by majority."""
+    """pass@k and cons@k of both models; and the base with as many tokens as the policy takes,
+    judged perfectly or by majority.
+    """
     asked, samples = problems.held_out(main, sizes["many"]), sizes["samples"]
     found: dict = {"puzzles": main, "n": len(asked), "samples": samples, "k": powers(samples)}
     drawn = {side: desk.ask(asked, samples) for side, desk in desks.items()}
     for side, results in drawn.items():
         right = [sum(s["correct"] for s in r["samples"]) for r in results]
         pass_at = [mean(pass_at_k(samples, c, k) for c in right) for k in powers(samples)]
-        found[side] = figures(results) | {"pass": pass_at, "cons": [consensus(asked, results, k) for k in powers(samples)]}
+        found[side] = figures(results) | {
+            "pass": pass_at, "cons": [consensus(asked, results, k) for k in powers(samples)],
+        }
     if "base" in drawn:
         n = min(samples, max(1, round(found["zero"]["tokens"] / found["base"]["tokens"])))
         right = [sum(s["correct"] for s in r["samples"]) for r in drawn["base"]]
         found["best_of"] = {
-            "n": n,
-            "judged": mean(pass_at_k(samples, c, n) for c in right),
+            "n": n, "judged": mean(pass_at_k(samples, c, n) for c in right),
             "majority": consensus(asked, drawn["base"], n),
         }
     return found
@@ -186,7 +218,9 @@ def sweep_section(desks: dict[str, AskedModel], sizes: dict[str, int], main: str
 
 
 def arithmetic_section(desks: dict[str, AskedModel], sizes: dict[str, int], main: str) -> dict:
-    """GPT-3's ten tasks in its wording, and longer products: as the model likes, and answered at once."""
+    """GPT-3's ten tasks in its wording, and longer products: as the model likes, and answered at
+    once.
+    """
     found = {}
     for kind in (*problems.arithmetic.GPT3_TASKS, "3dx", "4dx", "5dx"):
         asked = problems.gpt3(kind, sizes["arithmetic"])
@@ -206,7 +240,9 @@ def gym_section(desks: dict[str, AskedModel], sizes: dict[str, int], main: str) 
             return {}
         found[name] = {side: figures(desk.ask(asked)) for side, desk in desks.items()}
         if isinstance(asked[0], Countdown):
-            found[name] |= {k: v[0] for k, v in references(desks["zero"], asked, [desks["zero"].budget]).items()}
+            found[name] |= {
+                k: v[0] for k, v in references(desks["zero"], asked, [desks["zero"].budget]).items()
+            }
     return found
 
 
@@ -222,17 +258,24 @@ def cost(tokens: float, seconds: float, flops: float) -> dict[str, float]:
     >>> cost(10, 90.0, 2e9)
     {'tokens': 10, 'flops': 2000000000.0, 'minutes': 1.5, 'dollars': 0.05}
     """
-    return {"tokens": tokens, "flops": flops, "minutes": seconds / 60, "dollars": seconds / 3600 * DOLLARS_AN_HOUR}
+    return {
+        "tokens": tokens, "flops": flops, "minutes": seconds / 60,
+        "dollars": seconds / 3600 * DOLLARS_AN_HOUR,
+    }
 
 
 def training_cost(checkpoint: Path, used: int) -> dict[str, dict]:
     """What the run that a checkpoint lies in has cost, by phase; {} if it lies in none.
 
-    2 operations a weight and token to sample, 6 to learn, 2 to score once more where --rl.recompute is on; attention aside.
+    2 operations a weight and token to sample, 6 to learn, 2 to score once more where --rl.recompute
+    is on; attention aside.
     """
     run = checkpoint.resolve().parent.parent
     summary, rows = read_summary(run), read_metrics(run)
-    seconds, found, device = summary.get("seconds", {}), {}, {"device": summary["device"]} if "device" in summary else {}
+    seconds, found, device = (
+        summary.get("seconds", {}), {},
+        {"device": summary["device"]} if "device" in summary else {},
+    )
     read = max((row.get("tokens", 0) for row in rows if row["phase"] == "pretrain"), default=0)
     if read:
         found["pretraining"] = cost(read, seconds.get("pretrain", 0.0), 6 * used * read) | device
@@ -248,32 +291,55 @@ def training_cost(checkpoint: Path, used: int) -> dict[str, dict]:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("minir1 tables", description="Tables beside the published ones.", allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        "minir1 tables", description="Tables beside the published ones.", allow_abbrev=False
+    )
     add = parser.add_argument
-    add("checkpoint", metavar="CHECKPOINT", type=Path, help="a policy such as runs/gpu-0/checkpoints/zero.pt")
+    add(
+        "checkpoint", metavar="CHECKPOINT", type=Path,
+        help="a policy such as runs/gpu-0/checkpoints/zero.pt",
+    )
     add("--base", type=Path, help="the base it was trained from, to stand beside it")
     add("--out", type=Path, required=True, help="folder for tables.json, tables.md and plots")
     add(
-        "--puzzles",
-        default="3to4",
-        choices=tuple(DISTRIBUTIONS),
+        "--puzzles", default="3to4", choices=tuple(DISTRIBUTIONS),
         help="what pass@k and temperatures are measured on (default: 3to4)",
     )
-    add("--budget", type=int, default=4096, help="longest response; what the model has room for, if that is less (default: 4096)")
-    add("--only", type=lambda text: text.split(","), default=list(SECTIONS), help=f"of {', '.join(SECTIONS)}")
+    add(
+        "--budget", type=int, default=4096,
+        help="longest response; what the model has room for, if that is less (default: 4096)",
+    )
+    add(
+        "--only", type=lambda text: text.split(","), default=list(SECTIONS),
+        help=f"of {', '.join(SECTIONS)}",
+    )
     add("--quick", action="store_true", help="few problems: a trial")
-    add("--problems", type=int, default=2048, help="problems of a kind at most; 512 is a size for a CPU (default: 2048)")
+    add(
+        "--problems", type=int, default=2048,
+        help="problems of a kind at most; 512 is a size for a CPU (default: 2048)",
+    )
     add("--device", default="auto", help="auto, cpu, cuda or mps")
     return parser
 
 
 def main(arguments: list[str]) -> None:
-    """Raises UserError. Sections that OUT/tables.json holds already, and --only does not name, are kept."""
+    """Raises UserError.
+
+    Sections that OUT/tables.json holds already, and --only does not name, are kept.
+    """
     given = cli.parse(build_parser(), arguments)
     unknown = [name for name in given.only if name not in SECTIONS]
     if unknown or min(given.budget, given.problems) < 1:
-        raise UserError(f"--only: no section {unknown[0]!r}" if unknown else "--budget and --problems must be at least 1")
-    sizes = QUICK if given.quick else {k: n if k == "samples" else min(n, given.problems) for k, n in SIZES.items()}
+        raise UserError(
+            f"--only: no section {unknown[0]!r}"
+            if unknown
+            else "--budget and --problems must be at least 1"
+        )
+    sizes = (
+        QUICK
+        if given.quick
+        else {k: n if k == "samples" else min(n, given.problems) for k, n in SIZES.items()}
+    )
     paths = {"zero": given.checkpoint} | ({"base": given.base} if given.base else {})
     desks = {side: AskedModel(path, given.device, given.budget) for side, path in paths.items()}
     path = given.out / "tables.json"
@@ -288,8 +354,13 @@ def main(arguments: list[str]) -> None:
     for name in given.only:
         before = sum(d.tokens for d in desks.values()), sum(d.seconds for d in desks.values())
         found["sections"][name] = SECTIONS[name](desks, sizes, given.puzzles)
-        tokens, seconds = (sum(getattr(d, key) for d in desks.values()) - b for key, b in zip(("tokens", "seconds"), before))
-        found["asking"][name] = cost(tokens, seconds, 2 * used * tokens) | {"device": found["device"], "command": found["command"]}
+        tokens, seconds = (
+            sum(getattr(d, key) for d in desks.values()) - b
+            for key, b in zip(("tokens", "seconds"), before)
+        )
+        found["asking"][name] = cost(tokens, seconds, 2 * used * tokens) | {
+            "device": found["device"], "command": found["command"],
+        }
         write_text(path, json.dumps(found, indent=1))
         print(f"{name}: {tokens:,} tokens in {seconds:.0f} s", flush=True)
     write_text(given.out / "tables.md", tables_page.page(found))

@@ -2,22 +2,24 @@
 
 from pathlib import Path
 
-from minir1.experiments.tables.published import BUDGETS, GPT3, GYM, PRODUCTS, SOS4, SOS4_OTHER, THREE_TO_FOUR
+from minir1.experiments.tables.published import (
+    BUDGETS,
+    GPT3,
+    GYM,
+    PRODUCTS,
+    SOS4,
+    SOS4_OTHER,
+    THREE_TO_FOUR,
+)
 from minir1.report import plots
 
 NAMES = {
-    "zero": "R1-Zero",
-    "base": "base",
-    "blind": "blind search",
-    "lookahead": "look-ahead, computed",
-    "writer": "perfect writer",
+    "zero": "R1-Zero", "base": "base", "blind": "blind search",
+    "lookahead": "look-ahead, computed", "writer": "perfect writer",
 }
 LOOKS = {
-    "zero": (plots.RED, "-"),
-    "base": (plots.BLUE, "-"),
-    "blind": (plots.GREY, ":"),
-    "lookahead": (plots.GREY, "--"),
-    "writer": (plots.GREY, "-."),
+    "zero": (plots.RED, "-"), "base": (plots.BLUE, "-"), "blind": (plots.GREY, ":"),
+    "lookahead": (plots.GREY, "--"), "writer": (plots.GREY, "-."),
 }
 
 # ---------------------------------------------------------------- Markdown
@@ -43,7 +45,11 @@ def ranged(found: dict | None) -> str:
     """Accuracy with its 95% interval, where it has one."""
     if found is None:
         return ""
-    low_high = f" ({100 * found['interval'][0]:.1f} to {100 * found['interval'][1]:.1f})" if "interval" in found else ""
+    low_high = (
+        f" ({100 * found['interval'][0]:.1f} to {100 * found['interval'][1]:.1f})"
+        if "interval" in found
+        else ""
+    )
     return percent(found["accuracy"]) + low_high
 
 
@@ -53,10 +59,8 @@ def puzzles(found: dict, budget: int) -> str:
     for name, entry in found.items():
         rows.append(
             [
-                f"**{name}**",
-                *(ranged(entry.get(side)) for side in sides),
-                f"{entry['zero']['tokens']:.0f}",
-                percent(entry["zero"]["cut"]),
+                f"**{name}**", *(ranged(entry.get(side)) for side in sides),
+                f"{entry['zero']['tokens']:.0f}", percent(entry["zero"]["cut"]),
             ]
         )
         for key in [k for k in entry["zero"] if k.startswith("accuracy_")]:
@@ -79,9 +83,13 @@ def budgets(found: dict) -> str:
         head = [name, *(f"{b:,}" for b in entry["budgets"])]
         rows = [[NAMES[side], *map(percent, values)] for side, values in entry["by_budget"].items()]
         if name == "sos4":
-            published = [[dict(zip(BUDGETS, line)).get(b) for b in entry["budgets"]] for line in SOS4.values()]
+            published = [
+                [dict(zip(BUDGETS, line)).get(b) for b in entry["budgets"]]
+                for line in SOS4.values()
+            ]
             rows += [
-                [f"{label} (published)", *("" if v is None else f"{v}%" for v in line)] for label, line in zip(SOS4, published)
+                [f"{label} (published)", *("" if v is None else f"{v}%" for v in line)]
+                for label, line in zip(SOS4, published)
             ]
         parts.append(markdown(head, rows))
     return "\n\n".join(parts)
@@ -108,29 +116,36 @@ def many(found: dict) -> str:
 
 
 def sweep(found: dict) -> str:
-    rows = [[t, ranged(f), f"{f['tokens']:.0f}", percent(f["cut"]), percent(f["loops"])] for t, f in found.items()]
-    return "## Temperature\n\nNo top-p. 0 is greedy.\n\n" + markdown(["T", "right", "tokens", "cut off", "endless loops"], rows)
+    rows = [
+        [t, ranged(f), f"{f['tokens']:.0f}", percent(f["cut"]), percent(f["loops"])]
+        for t, f in found.items()
+    ]
+    return "## Temperature\n\nNo top-p. 0 is greedy.\n\n" + markdown(
+        ["T", "right", "tokens", "cut off", "endless loops"], rows
+    )
 
 
 def arithmetic(found: dict) -> str:
     rows = []
     for kind, entry in found.items():
         goat, gpt4 = PRODUCTS.get(kind, (None, None))
-        published = [f"{GPT3[kind]}%" if kind in GPT3 else "", *("" if v is None else f"{v}%" for v in (goat, gpt4))]
+        published = [
+            f"{GPT3[kind]}%" if kind in GPT3 else "",
+            *("" if v is None else f"{v}%" for v in (goat, gpt4)),
+        ]
         rows.append(
             [
-                kind,
-                ranged(entry["zero"]),
-                ranged(entry["direct"]),
-                ranged(entry.get("base")),
-                f"{entry['zero']['tokens']:.0f}",
-                *published,
+                kind, ranged(entry["zero"]), ranged(entry["direct"]), ranged(entry.get("base")),
+                f"{entry['zero']['tokens']:.0f}", *published,
             ]
         )
-    head = ["", "R1-Zero", "R1-Zero, at once", "base", "tokens", "GPT-3, few-shot", "Goat-7B", "GPT-4 (May 2023)"]
-    return (
-        f"## Arithmetic\n\nGPT-3's wording, {next(iter(found.values()))['zero']['n']} questions a line.\n\n{markdown(head, rows)}"
-    )
+    head = [
+        "", "R1-Zero", "R1-Zero, at once", "base", "tokens", "GPT-3, few-shot", "Goat-7B",
+        "GPT-4 (May 2023)",
+    ]
+    count = next(iter(found.values()))["zero"]["n"]
+    about = f"GPT-3's wording, {count} questions a line."
+    return f"## Arithmetic\n\n{about}\n\n{markdown(head, rows)}"
 
 
 def gym(found: dict) -> str:
@@ -139,9 +154,16 @@ def gym(found: dict) -> str:
     others = list(GYM["countdown easy"])
     rows = []
     for name, entry in found.items():
-        cells = [ranged(entry["zero"]), ranged(entry.get("base")), percent(entry["blind"]["accuracy"]) if "blind" in entry else ""]
-        cells += [percent(entry[s]["accuracy"]) if s in entry else "" for s in ("lookahead", "writer")]
-        rows.append([name, *cells, *(f"{GYM[name][o]}%" if o in GYM.get(name, {}) else "" for o in others)])
+        cells = [
+            ranged(entry["zero"]), ranged(entry.get("base")),
+            percent(entry["blind"]["accuracy"]) if "blind" in entry else "",
+        ]
+        cells += [
+            percent(entry[s]["accuracy"]) if s in entry else "" for s in ("lookahead", "writer")
+        ]
+        rows.append(
+            [name, *cells, *(f"{GYM[name][o]}%" if o in GYM.get(name, {}) else "" for o in others)]
+        )
     head = ["", "R1-Zero", "base", "blind", "look-ahead", "perfect writer", *others]
     return (
         "## reasoning-gym\n\nIts own items, asked in our wording; the others' answers are those it stores, to 50 other "
@@ -156,13 +178,19 @@ def dollars(spent: dict, device: str) -> str:
 
 def costs(found: dict) -> str:
     lines = found["training"] | {f"these tables: {name}": c for name, c in found["asking"].items()}
-    where = {n: c.get("device", found["device"]) for n, c in lines.items()}  # sections may have been asked on different machines
+    # sections may have been asked on different machines
+    where = {n: c.get("device", found["device"]) for n, c in lines.items()}
     rows = [
-        [n, f"{c['tokens']:,}", f"{c['flops']:.2e}", f"{c['minutes']:.1f}", dollars(c, where[n]), where[n].partition(",")[0]]
+        [
+            n, f"{c['tokens']:,}", f"{c['flops']:.2e}", f"{c['minutes']:.1f}", dollars(c, where[n]),
+            where[n].partition(",")[0],
+        ]
         for n, c in lines.items()
     ]
     note = "Operations: 2 a weight and token to sample, 6 to learn; attention left out. Dollars at $2 an hour for a card."
-    return f"## Cost\n\n{note}\n\n" + markdown(["", "tokens", "operations", "minutes", "$", "device"], rows)
+    return f"## Cost\n\n{note}\n\n" + markdown(
+        ["", "tokens", "operations", "minutes", "$", "device"], rows
+    )
 
 
 def page(found: dict) -> str:
@@ -208,7 +236,10 @@ def budget_plot(found: dict):
         plots._dress(axes, name, True, "token budget")
         for side, values in entry["by_budget"].items():
             colour, style = LOOKS[side]
-            axes.plot(entry["budgets"], values, color=colour, linestyle=style, marker="o", markersize=3.5, label=NAMES[side])
+            axes.plot(
+                entry["budgets"], values, color=colour, linestyle=style, marker="o", markersize=3.5,
+                label=NAMES[side],
+            )
         for label, line in SOS4.items() if name == "sos4" else ():
             known = [(b, v / 100) for b, v in zip(BUDGETS, line) if b <= 1.1 * entry["budgets"][-1]]
             axes.plot(*zip(*known), linewidth=1, marker=".", alpha=0.8, label=label)
@@ -228,7 +259,8 @@ def many_plot(found: dict):
     for side in ("zero", "base"):
         for what, style in (("pass", "-"), ("cons", "--")) if side in found else ():
             axes.plot(
-                found["k"], found[side][what], color=LOOKS[side][0], linestyle=style, marker="o", label=f"{NAMES[side]}, {what}@k"
+                found["k"], found[side][what], color=LOOKS[side][0], linestyle=style, marker="o",
+                label=f"{NAMES[side]}, {what}@k",
             )
     _doubling(axes, found["k"])
     axes.set_ylim(0, 1.02)
@@ -242,8 +274,7 @@ def sweep_plot(found: dict):
     axes.xaxis.get_major_locator().set_params(integer=False)
     x = [float(t) for t in found]
     for key, colour, label in (
-        ("accuracy", plots.RED, "right"),
-        ("cut", plots.BLUE, "cut off"),
+        ("accuracy", plots.RED, "right"), ("cut", plots.BLUE, "cut off"),
         ("loops", plots.ORANGE, "endless loops"),
     ):
         axes.plot(x, [f[key] for f in found.values()], color=colour, marker="o", label=label)

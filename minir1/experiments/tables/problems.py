@@ -1,4 +1,5 @@
-"""Problem sets for tables: GPT-3's wording, reasoning-gym's tasks, one number more than was practised.
+"""Problem sets for tables: GPT-3's wording, reasoning-gym's tasks, one number more than was
+practised.
 
 >>> gpt3("1dc", 1)[0].question()
 'What is 8 * (4 + 9)?'
@@ -13,10 +14,11 @@ from minir1.tasks.countdown import DISTRIBUTIONS, Countdown, solve, split_of
 
 
 def one_number_more(tasks: tuple[str, ...], split: str, count: int) -> list[Countdown]:
-    """Solvable puzzles with one number more than any Countdown task of `tasks` ("countdown:3to4=0.4", ...) has.
+    """Solvable puzzles with one number more than any Countdown task of `tasks`
+    ("countdown:3to4=0.4", ...) has.
 
-    Numbers and targets are those of the first such task, drawn its way: the target first, then numbers until it can be
-    reached. Raises UserError if no task is Countdown.
+    Numbers and targets are those of the first such task, drawn its way: the target first, then
+    numbers until it can be reached. Raises UserError if no task is Countdown.
     """
     names = [t.partition("=")[0].partition(":")[2] for t in tasks if t.startswith("countdown:")]
     if not names:
@@ -26,7 +28,9 @@ def one_number_more(tasks: tuple[str, ...], split: str, count: int) -> list[Coun
     while len(found) < count:
         target = rng.randint(*kind.targets)
         while True:
-            problem = Countdown(tuple(rng.randint(1, kind.highest) for _ in range(most + 1)), target)
+            problem = Countdown(
+                tuple(rng.randint(1, kind.highest) for _ in range(most + 1)), target
+            )
             if problem.split() == split and solve(problem.numbers, target) is not None:
                 break
         found.append(problem)
@@ -43,10 +47,11 @@ def held_out(name: str, count: int) -> list[Countdown]:
 
 
 def gpt3(kind: str, count: int) -> list[Arithmetic]:
-    """Test questions of one of GPT-3's ten tasks in its wording (arXiv 2005.14165, section 3.9.1): "What is 98 plus 45?".
+    """Test questions of one of GPT-3's ten tasks in its wording (arXiv 2005.14165, section 3.9.1):
+    "What is 98 plus 45?".
 
-    Operators are words, but symbols in the composite task. Its "Q:" and "A:" are our template's "User:" and "Assistant:".
-    Products of more digits (3dx, 4dx, 5dx) read alike.
+    Operators are words, but symbols in the composite task. Its "Q:" and "A:" are our template's
+    "User:" and "Assistant:". Products of more digits (3dx, 4dx, 5dx) read alike.
     """
     rng, found = Random(f"gpt3 {kind}"), []
     while len(found) < count:
@@ -65,20 +70,26 @@ def gpt3(kind: str, count: int) -> list[Arithmetic]:
 # name -> (its task, its parameters): its defaults, and the ranges of its authors' hard evaluation
 GYM = {
     "countdown easy": ("countdown", {}),
-    "countdown hard": ("countdown", {"min_numbers": 3, "max_numbers": 9, "min_target": 100, "max_target": 1000}),
+    "countdown hard": (
+        "countdown", {"min_numbers": 3, "max_numbers": 9, "min_target": 100, "max_target": 1000},
+    ),
     "chain_sum easy": ("chain_sum", {}),
-    "chain_sum hard": ("chain_sum", {"min_terms": 5, "max_terms": 8, "min_digits": 4, "max_digits": 6}),
+    "chain_sum hard": (
+        "chain_sum", {"min_terms": 5, "max_terms": 8, "min_digits": 4, "max_digits": 6},
+    ),
     "basic_arithmetic easy": ("basic_arithmetic", {}),
     "products easy": ("products", {"max_digits": 5}),
-    "products hard": ("products", {"min_terms": 4, "max_terms": 8, "min_digits": 4, "max_digits": 8}),
+    "products hard": (
+        "products", {"min_terms": 4, "max_terms": 8, "min_digits": 4, "max_digits": 8},
+    ),
 }
 
 
 def gym(name: str, count: int, seed: int = 0) -> list[Problem]:
     """`count` problems of a reasoning-gym task, asked in the wordings that our models have read.
 
-    The items are the package's own; only the wording changes ("What is 4 + 3?"), and our verifiers judge. Raises UserError
-    if the package is not installed.
+    The items are the package's own; only the wording changes ("What is 4 + 3?"), and our verifiers
+    judge. Raises UserError if the package is not installed.
     """
     try:
         import reasoning_gym

@@ -1,7 +1,8 @@
-"""Where in a response the viewer puts its marks: attempts, checks, reflection words, language switches.
+"""Where in a response the viewer puts its marks: attempts, checks, reflection words, language
+switches.
 
-A mark is `[first, end, kind, what]`: characters first..end-1, and a few words for the reader. Kinds: hit and miss (an
-attempt), yes and no (a check that is right, or false), reflect, switch.
+A mark is `[first, end, kind, what]`: characters first..end-1, and a few words for the reader.
+Kinds: hit and miss (an attempt), yes and no (a check that is right, or false), reflect, switch.
 
 >>> find_marks("Make 8 from 3, 5.", "<think>5 - 3 = 2, not 8\\nwait, 3 + 5 = 8, yes</think>")[:4]  # doctest: +NORMALIZE_WHITESPACE
 [[7, 16, 'miss', 'attempt 1 misses'], [16, 23, 'yes', 'check: right'], [24, 28, 'reflect', 'reflection'],
@@ -10,7 +11,13 @@ attempt), yes and no (a check that is right, or false), reflect, switch.
 
 import re
 
-from minir1.measure.behaviours import REFLECTION_WORDS, Attempt, attempts_of, read_document, thought_of
+from minir1.measure.behaviours import (
+    REFLECTION_WORDS,
+    Attempt,
+    attempts_of,
+    read_document,
+    thought_of,
+)
 from minir1.tasks.countdown import Countdown
 from minir1.transcript import THINK, prompt
 
@@ -18,7 +25,10 @@ LONGEST = 60_000  # characters of a response that are searched
 
 _WORD = re.compile(r"[A-Za-z']+|[一-鿿]+")
 _REFLECTION = re.compile(
-    "|".join(w if w >= "一" else rf"(?<![A-Za-z'])(?i:{w})(?![A-Za-z'])" for w in sorted(REFLECTION_WORDS, key=len, reverse=True))
+    "|".join(
+        w if w >= "一" else rf"(?<![A-Za-z'])(?i:{w})(?![A-Za-z'])"
+        for w in sorted(REFLECTION_WORDS, key=len, reverse=True)
+    )
 )
 
 
@@ -51,7 +61,9 @@ def _attempts(problem: Countdown, thought: str) -> list[list]:
 
 
 def _place(line: str, text: str, after: int) -> tuple[int, int]:
-    """Where an attempt stands in its line; of one that shares its first step with the one before, the rest."""
+    """Where an attempt stands in its line; of one that shares its first step with the one before,
+    the rest.
+    """
     for part in (text, text.partition(", ")[2]):
         first = line.find(part, after)
         if part and first >= 0:
@@ -76,6 +88,13 @@ def _switches(thought: str) -> list[list]:
     for match in _WORD.finditer(thought):
         chinese = match[0] >= "一"
         if before not in (None, chinese):
-            marks.append([match.start(), match.end(), "switch", f"switches to {'Chinese' if chinese else 'English'}"])
+            marks.append(
+                [
+                    match.start(),
+                    match.end(),
+                    "switch",
+                    f"switches to {'Chinese' if chinese else 'English'}",
+                ]
+            )
         before = chinese
     return marks

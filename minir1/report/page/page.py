@@ -1,7 +1,8 @@
 """report.html: one self-contained page with the summary in words, curves, and the rollouts.
 
-The page is page.html filled in: data as JSON, and the scripts beside it, which draws from it. What a model wrote is never markup:
-here it becomes a JSON string without `<`, there a text node; and the page's policy lets only this very script run.
+The page is page.html filled in: data as JSON, and the scripts beside it, which draws from it. What
+a model wrote is never markup: here it becomes a JSON string without `<`, there a text node; and the
+page's policy lets only this very script run.
 """
 
 import base64
@@ -10,9 +11,10 @@ import html
 import re
 from pathlib import Path
 
+from minir1.measure.diagnosis import column, diagnosis, phase
 from minir1.report import plots
 from minir1.report.page.groups import embedded, fit
-from minir1.report.words import BEFORE_AND_AFTER, REFERENCES, column, entry, phase, references_of, summary_blocks, verdict
+from minir1.report.words import BEFORE_AND_AFTER, REFERENCES, entry, references_of, summary_blocks
 
 FOLDER = Path(__file__).parent
 SCRIPTS = ("page.js", "curves.js", "rollouts.js")
@@ -46,19 +48,29 @@ def curve(rows: list[dict], name: str, x: str = "step") -> dict | None:
     if not values:
         return None
     found = {"x": thin(steps), "y": [short(v) for v in thin(values)]}
-    return found | ({"s": [short(v) for v in thin(plots.smooth(values))]} if len(values) >= 12 else {})
+    return found | (
+        {"s": [short(v) for v in thin(plots.smooth(values))]} if len(values) >= 12 else {}
+    )
 
 
 def curves_of(rows: list[dict]) -> dict[str, dict]:
     """Every curve that the page draws, by phase and metric: "rl.length"."""
     practice, exam = phase(rows, "rl"), phase(rows, "validate")
-    found = {f"rl.{name}": curve(practice, name) for panels in SECTIONS.values() for name in _metrics(practice, panels)}
-    found |= {"rl.accuracy": curve(practice, "accuracy"), "validate.accuracy": curve(exam, "accuracy")}
+    found = {
+        f"rl.{name}": curve(practice, name)
+        for panels in SECTIONS.values()
+        for name in _metrics(practice, panels)
+    }
+    found |= {
+        "rl.accuracy": curve(practice, "accuracy"), "validate.accuracy": curve(exam, "accuracy"),
+    }
     found["answer_only.accuracy"] = curve(phase(rows, "answer_only"), "accuracy")
     found["pretrain.loss"] = curve(phase(rows, "pretrain"), "loss")
     if found["validate.accuracy"]:
         errors = dict(zip(*column(exam, "stderr")))
-        found["validate.accuracy"]["e"] = [short(max(0.0, errors.get(x, 0.0))) for x in found["validate.accuracy"]["x"]]
+        found["validate.accuracy"]["e"] = [
+            short(max(0.0, errors.get(x, 0.0))) for x in found["validate.accuracy"]["x"]
+        ]
         found["validate.accuracy"].pop("s", None)
     return {key: value for key, value in found.items() if value}
 
@@ -71,7 +83,10 @@ SECTIONS = {"length": plots.LENGTH, "evolution": plots.EVOLUTION, "health": plot
 
 
 def charts(all_rows: list[list[dict]]) -> list[dict]:
-    """What to draw: sections of panels of curves. A panel without data is left out by the script."""
+    """What to draw: sections of panels of curves.
+
+    A panel without data is left out by the script.
+    """
     main = [("validate.accuracy", "blue", "R1-Zero, validation"), ("rl.accuracy", "sky", "R1-Zero, training batches"),
             ("answer_only.accuracy", "purple", "answer only, training batches")]  # fmt: skip
     found = [_section("accuracy", [_panel("Right answers", main, True, False) | {"main": True}])]
@@ -79,10 +94,19 @@ def charts(all_rows: list[list[dict]]) -> list[dict]:
     for name, panels in SECTIONS.items():
         drawn = []
         for title, curves, *how in panels:
-            named = [(f"rl.{metric}", COLOURS[colour], text) for metric, colour, text in plots.expand(together, curves)]
+            named = [
+                (f"rl.{metric}", COLOURS[colour], text)
+                for metric, colour, text in plots.expand(together, curves)
+            ]
             drawn.append(_panel(title, named, *how))
         found.append(_section(name, drawn))
-    return [*found, _section("pretrain", [_panel("loss (nats a token)", [("pretrain.loss", "blue", "")], False, False)])]
+    return [
+        *found,
+        _section(
+            "pretrain",
+            [_panel("loss (nats a token)", [("pretrain.loss", "blue", "")], False, False)],
+        ),
+    ]
 
 
 def _section(name: str, panels: list[dict]) -> dict:
@@ -91,17 +115,25 @@ def _section(name: str, panels: list[dict]) -> dict:
 
 def _panel(title: str, curves: list[tuple], percent: bool, logarithmic: bool) -> dict:
     keys = ("key", "colour", "label")
-    return {"title": title, "percent": percent, "log": logarithmic, "curves": [dict(zip(keys, c)) for c in curves]}
+    return {
+        "title": title, "percent": percent, "log": logarithmic,
+        "curves": [dict(zip(keys, c)) for c in curves],
+    }
 
 
 def lines_of(summary: dict) -> list[dict]:
     """The reference lines: what costs nothing, or no learning."""
     found = [
-        (line["accuracy"], REFERENCES[key], *plots.LOOKS[key]) for key, line in references_of(summary).items() if "accuracy" in line
+        (line["accuracy"], REFERENCES[key], *plots.LOOKS[key])
+        for key, line in references_of(summary).items()
+        if "accuracy" in line
     ]
     base = entry(summary.get("base")).get("accuracy")
     found += [(base, "base, before RL (pass@1)", plots.INK, (3, 1.5))] if base is not None else []
-    return [{"value": v, "label": t, "colour": COLOURS[c], "dash": " ".join(str(2 * d) for d in dash)} for v, t, c, dash in found]
+    return [
+        {"value": v, "label": t, "colour": COLOURS[c], "dash": " ".join(str(2 * d) for d in dash)}
+        for v, t, c, dash in found
+    ]
 
 
 # ---------------------------------------------------------------- one run
@@ -115,7 +147,9 @@ def run_data(name: str, rows: list[dict], summary: dict, samples: list[dict], bu
         "curves": curves_of(rows),
         "lines": lines_of(summary),
         "blind": entry(found.get("blind_hit_rates")) if isinstance(found, dict) else {},
-        "zero": {k: v for k, v in entry(summary.get("zero")).items() if k in ("accuracy", "stderr")},
+        "zero": {
+            k: v for k, v in entry(summary.get("zero")).items() if k in ("accuracy", "stderr")
+        },
         "samples": fit(samples, budget),
     }
 
@@ -131,7 +165,7 @@ def plain(value) -> str:
 
 def summary_html(rows: list[dict], summary: dict) -> str:
     """The summary in words and tables."""
-    parts = [f"<p><strong>During training:</strong> {plain(verdict(rows))}.</p>"]
+    parts = [f"<p><strong>During training:</strong> {plain(diagnosis(rows))}.</p>"]
     for block in summary_blocks(summary) or ["The run has no summary yet."]:
         if isinstance(block, str):
             parts.append("<p>" + plain(block[:20_000]).replace("\n", "<br>") + "</p>")
@@ -154,13 +188,22 @@ def table_html(head: tuple, rows: list[tuple]) -> str:
 
 def compared_html(names: list[str], summaries: list[dict]) -> str:
     """R1-Zero of several runs beside each other."""
-    shown = {k: BEFORE_AND_AFTER[k] for k in ("accuracy", "hit_rate", "attempts", "repeated", "length", "truncated")}
+    shown = {
+        k: BEFORE_AND_AFTER[k]
+        for k in ("accuracy", "hit_rate", "attempts", "repeated", "length", "truncated")
+    }
     rows = []
     for name, summary in zip(names, summaries):
         base, zero = entry(summary.get("base")), entry(summary.get("zero"))
         cells = [f"{100 * base['accuracy']:.1f}%" if "accuracy" in base else ""]
         for key, (_, percent) in shown.items():
-            cells.append("" if key not in zero else f"{100 * zero[key]:.1f}%" if percent else f"{zero[key]:.1f}")
+            cells.append(
+                ""
+                if key not in zero
+                else f"{100 * zero[key]:.1f}%"
+                if percent
+                else f"{zero[key]:.1f}"
+            )
         rows.append((name, *cells))
     return table_html(("run", "base: right", *(text.strip() for text, _ in shown.values())), rows)
 
@@ -177,12 +220,18 @@ def fingerprint(text: str) -> str:
 
 
 def build_page(runs: list[tuple[str, list[dict], dict, list[dict]]]) -> bytes:
-    """The document, in UTF-8. `runs`: (name, rows of metrics.jsonl, summary, rows of samples) of each."""
+    """The document, in UTF-8.
+
+    `runs`: (name, rows of metrics.jsonl, summary, rows of samples) of each.
+    """
     names = [name for name, *_ in runs]
     data = [run_data(*run, budget=BUDGET // len(runs)) for run in runs]
     words = [summary_html(rows, summary) for _, rows, summary, _ in runs]
     if len(runs) > 1:
-        folded = (f"<details><summary>{plain(name)}</summary>{text}</details>" for name, text in zip(names, words))
+        folded = (
+            f"<details><summary>{plain(name)}</summary>{text}</details>"
+            for name, text in zip(names, words)
+        )
         words = [compared_html(names, [summary for _, _, summary, _ in runs]), *folded]
     style, script = asset("page.css"), "\n".join(map(asset, SCRIPTS))
     allowed = f"style-src {fingerprint(style)}; script-src {fingerprint(script)}"
@@ -195,4 +244,6 @@ def build_page(runs: list[tuple[str, list[dict], dict, list[dict]]]) -> bytes:
         "data": embedded({"runs": data, "charts": charts([rows for _, rows, *_ in runs])}),
     }
     # In one pass, so that nothing inside a part is taken for a place to fill.
-    return re.sub(r"\{\{(\w+)\}\}", lambda m: parts[m[1]], asset("page.html")).encode("utf-8", "replace")
+    return re.sub(r"\{\{(\w+)\}\}", lambda m: parts[m[1]], asset("page.html")).encode(
+        "utf-8", "replace"
+    )
