@@ -1,4 +1,6 @@
-"""Line numbers of links such as [grpo_loss](../minir1/grpo.py#L72): found by name, set by `python docs/lines.py`.
+"""Line numbers of links such as [grpo_loss](../minir1/grpo.py#L72): found by name.
+
+`python docs/lines.py` sets them.
 
 >>> where(ROOT / "minir1" / "grpo.py", "no_such_function") is None
 True
@@ -10,6 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 LINK = re.compile(r"\[`?([\w.]+)`?\]\(\.\./([\w/.]+\.py)(?:#L(\d+))?\)")
+NAMED = (ast.FunctionDef, ast.ClassDef)
 
 
 def where(path: Path, name: str) -> int | None:
@@ -17,10 +20,10 @@ def where(path: Path, name: str) -> int | None:
     body = ast.parse(path.read_text(encoding="utf-8")).body
     node = None
     for part in name.split("."):
-        named = (n for n in body if isinstance(n, (ast.FunctionDef, ast.ClassDef)) and n.name == part)
-        node = next(named, None)
-        if node is None:
+        matches = [n for n in body if isinstance(n, NAMED) and n.name == part]
+        if not matches:
             return None
+        node = matches[0]
         body = node.body
     return node.lineno
 
@@ -42,4 +45,5 @@ def relined(text: str) -> str:
 
 if __name__ == "__main__":
     for page in sorted(Path(__file__).parent.glob("*.md")):
-        page.write_text(relined(page.read_text(encoding="utf-8")), encoding="utf-8", newline="\n")
+        text = relined(page.read_text(encoding="utf-8"))
+        page.write_text(text, encoding="utf-8", newline="\n")

@@ -1,4 +1,7 @@
-"""Homework: nothing passes at the start and each failure names its task; the solutions pass, and train with the real loop."""
+"""Homework: nothing passes at the start and each failure names its task.
+
+The solutions pass, and train with the real loop.
+"""
 
 import ast
 import json
@@ -27,28 +30,24 @@ def call(*command: str, solved: str = "", limit: int = 300) -> subprocess.Comple
         "PYTHONIOENCODING": "utf-8",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    command = [sys.executable, *command]
-    return subprocess.run(
-        command,
-        cwd=FOLDER,
-        env=environment,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=limit,
-    )
-
-
-def copied(tmp_path: Path, **files: str) -> Path:
-    """The homework with every task solved, except for the given sources. The folder can stand in MINIR1_HOMEWORK."""
-    for name in TASKS.values():
-        source = files.get(name, (FOLDER / "solutions" / f"{name}.py").read_text(encoding="utf-8"))
-        (tmp_path / f"{name}.py").write_text(source, encoding="utf-8")
-    return tmp_path
+    how = {"cwd": FOLDER, "env": environment, "timeout": limit}
+    how |= {"capture_output": True, "text": True, "encoding": "utf-8"}
+    return subprocess.run([sys.executable, *command], **how)
 
 
 def solution(name: str) -> str:
     return (FOLDER / "solutions" / f"{name}.py").read_text(encoding="utf-8")
+
+
+def copied(tmp_path: Path, **files: str) -> Path:
+    """The homework with every task solved, except for the given sources.
+
+    The folder can stand in MINIR1_HOMEWORK.
+    """
+    for name in TASKS.values():
+        source = files.get(name, solution(name))
+        (tmp_path / f"{name}.py").write_text(source, encoding="utf-8")
+    return tmp_path
 
 
 def test_at_the_start_every_test_fails_and_names_its_task():
@@ -80,7 +79,7 @@ def test_the_solutions_get_all_points():
     assert "in all 16 of 16 points; now run" in graded.stdout
 
 
-# (file, what is right, what a student writes instead, the tests that must notice: a part of their names)
+# (file, what is right, what a student writes instead, a part of the names of tests that notice)
 MISTAKES = [
     ("advantages", "reward_PG - reward_PG[:, :1]", "reward_PG", "exact_zeros"),
     ("advantages", ".std(1, keepdim=True)", ".std(1, keepdim=True, correction=0)", "by_hand"),
@@ -126,41 +125,33 @@ def test_mistakes_are_noticed(name, right, wrong, noticed, tmp_path):
     assert right in solution(name)
     folder = copied(tmp_path, **{name: solution(name).replace(right, wrong)})
     task = next(task for task, file in TASKS.items() if file == name)
-    done = call(
-        "-m", "pytest", "-p", "no:cacheprovider", "test_mine.py", "-k", task, solved=str(folder)
-    )
-    assert done.returncode == 1 and re.search(
-        rf"FAILED .*::test_{task}\w*{noticed}", done.stdout
-    ), done.stdout[-2000:]
+    tests = ("-m", "pytest", "-p", "no:cacheprovider", "test_mine.py", "-k", task)
+    done = call(*tests, solved=str(folder))
+    failed = re.search(rf"FAILED .*::test_{task}\w*{noticed}", done.stdout)
+    assert done.returncode == 1 and failed, done.stdout[-2000:]
+
+
+def signatures(tree: ast.Module) -> dict[str, list[str]]:
+    """The arguments of each public function."""
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return {f.name: [a.arg for a in f.args.args] for f in functions if f.name[0] != "_"}
 
 
 def test_exercises_and_solutions_ask_for_the_same_functions():
     for name in TASKS.values():
-        wanted, solved = (
-            ast.parse(text)
-            for text in ((FOLDER / f"{name}.py").read_text(encoding="utf-8"), solution(name))
-        )
-        signature = lambda tree: {  # noqa: E731
-            f.name: [a.arg for a in f.args.args]
-            for f in tree.body
-            if isinstance(f, ast.FunctionDef) and f.name[0] != "_"
-        }
-        assert signature(wanted) == signature(solved)
+        wanted = ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))
+        assert signatures(wanted) == signatures(ast.parse(solution(name)))
         for function in wanted.body:
             if isinstance(function, ast.FunctionDef):
-                assert (
-                    ast.get_docstring(function)
-                    and len(function.body) == 2
-                    and isinstance(function.body[1], ast.Raise)
-                )
+                assert ast.get_docstring(function) and len(function.body) == 2
+                assert isinstance(function.body[1], ast.Raise)
     for name in TASKS.values():  # a solution of its own, not the package's
         assert "minir1" not in solution(name)
 
 
 def test_the_readme_and_the_grader_agree_on_the_points():
-    text, grader = (
-        (FOLDER / name).read_text(encoding="utf-8") for name in ("README.md", "grade.py")
-    )
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    grader = (FOLDER / "grade.py").read_text(encoding="utf-8")
     for task, name in TASKS.items():
         points = re.search(rf'"{task}": \("{name}", (\d)\)', grader)[1]
         assert re.search(rf"^\| {task[4:]} \| `{name}\.py` .* \| {points} \|$", text, re.MULTILINE)
@@ -173,23 +164,13 @@ def test_wrong_arguments_get_one_line(arguments):
 
 
 def rows(folder: Path) -> list[dict]:
-    return [
-        json.loads(line)
-        for line in (folder / "mine.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
+    text = (folder / "mine.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def test_the_solutions_train_in_the_real_loop(tmp_path):
-    done = call(
-        "train_with_mine.py",
-        "--steps",
-        "2",
-        "--prompts",
-        "2",
-        "--out",
-        str(tmp_path),
-        solved="solutions",
-    )
+    size = ("--steps", "2", "--prompts", "2")
+    done = call("train_with_mine.py", *size, "--out", str(tmp_path), solved="solutions")
     assert done.returncode == 0, done.stderr
     assert [row["step"] for row in rows(tmp_path)] == [1, 2] and rows(tmp_path)[0]["gap"] < 1e-4
     assert (tmp_path / "mine.png").read_bytes()[:4] == b"\x89PNG"
@@ -200,24 +181,15 @@ def test_it_is_the_student_s_functions_that_train(tmp_path):
     """A verifier that accepts nothing must show in the rewards, an advantage of 0 in the signal."""
     folder = copied(tmp_path, verifier="def verify(numbers, target, answer):\n    return False\n")
     arguments = ("train_with_mine.py", "--steps", "1", "--prompts", "2", "--out", str(tmp_path))
-    assert (
-        call(*arguments, solved=str(folder)).returncode == 0 and rows(tmp_path)[0]["accuracy"] == 0
-    )
+    done = call(*arguments, solved=str(folder))
+    assert done.returncode == 0 and rows(tmp_path)[0]["accuracy"] == 0
     folder = copied(tmp_path, advantages="def advantages(reward_PG):\n    return 0 * reward_PG\n")
-    assert call(*arguments, solved=str(folder)).returncode == 0 and rows(tmp_path)[0]["signal"] == 0
+    done = call(*arguments, solved=str(folder))
+    assert done.returncode == 0 and rows(tmp_path)[0]["signal"] == 0
 
 
 @pytest.mark.slow
 def test_the_solutions_learn(tmp_path):
-    done = call(
-        "train_with_mine.py",
-        "--steps",
-        "16",
-        "--prompts",
-        "12",
-        "--out",
-        str(tmp_path),
-        solved="solutions",
-        limit=600,
-    )
+    size = ("--steps", "16", "--prompts", "12", "--out", str(tmp_path))
+    done = call("train_with_mine.py", *size, solved="solutions", limit=600)
     assert done.returncode == 0 and "4 of 4 points" in done.stdout, done.stdout

@@ -93,7 +93,7 @@ def definitions(source: str) -> set[str]:
 
 
 def package_names() -> set[str]:
-    """Everything that the package defines at the top level of a file, and methods of its classes."""
+    """What the package defines at the top level of its files, and methods of its classes."""
     found = set()
     for path in [ROOT / "train_zero.py", *(ROOT / "minir1").rglob("*.py")]:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
@@ -1034,7 +1034,7 @@ def replaced(tree: ast.AST, index: int, twin: ast.AST) -> str:
 
 
 def mutants(path: Path):
-    """(puzzle, description, source) of every change in a solution file: operators, constants, lines."""
+    """(puzzle, description, source) of every change: operators, constants, lines."""
     for function in ast.parse(path.read_text(encoding="utf-8")).body:
         if not isinstance(function, ast.FunctionDef):
             continue

@@ -19,9 +19,9 @@ from minir1.config import Config, RLConfig, UserError, replace
 from minir1.console import errors
 from minir1.data import find_checkpoint
 from minir1.fast.device import pick_device
+from minir1.measure.diagnosis import column, phase
 from minir1.measure.evaluator import outcome
 from minir1.report.drawing import BLUE, RED, save, smooth
-from minir1.report.words import column, phase
 from minir1.run.phases import Parts, RLPhase
 from minir1.run.session import Session
 from minir1.tasks import draw_problems
