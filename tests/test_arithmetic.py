@@ -17,8 +17,7 @@ from minir1.tasks import arithmetic, problem_from_json
 from minir1.tasks.arithmetic import GPT3_TASKS, KINDS, Arithmetic, sample, sample_with_parts
 from minir1.tasks.countdown import split_of
 
-# ---------------------------------------------------------------- reading questions back,
-# independently
+# ---------------------------------------------------------------- reading questions back
 
 SPOKEN = {
     " plus ": " + ", " minus ": " - ", " times ": " * ",
@@ -44,7 +43,7 @@ def expression_in(question: str, lang: str) -> str:
 
 
 def value_of(text: str) -> int:
-    """Exact integer value by Python's grammar; signs are allowed, since working may say 4 - (-6)."""
+    """Exact integer value by Python's grammar; signs are allowed: a working may say 4 - (-6)."""
 
     def walk(node):
         if isinstance(node, ast.Constant) and type(node.value) is int:

@@ -1,4 +1,4 @@
-"""The careful workings: every equation true, the value at the end, signs and digits by other code."""
+"""The careful workings: equations are true, the value is last; signs and digits by other code."""
 
 import re
 from dataclasses import replace

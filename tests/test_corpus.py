@@ -46,7 +46,8 @@ PUZZLES = {
     ),
 }
 GENERAL = re.compile(
-    r"Which is larger, \d+ or \d+\?|How many words: .*\?|Repeat: .*|What is the last word of: .*\?|Hello"
+    r"Which is larger, \d+ or \d+\?|How many words: .*\?|Repeat: .*"
+    r"|What is the last word of: .*\?|Hello"
     r"|\d+和\d+哪个大？|有几个词：.*？|重复：.*|最后一个词是什么：.*？|你好"
 )
 HAN = re.compile("[一-鿿]")
@@ -54,7 +55,7 @@ LANGUAGES = ("en", "zh")
 
 
 class Document(SimpleNamespace):
-    """kind; lang (None where the text does not show it); question and transcript, or the equations."""
+    """kind; lang (None where the text does not show it); question and transcript, or equations."""
 
 
 def read(text: str) -> Document:
@@ -512,14 +513,22 @@ def own(a, b):
 
 if __name__ == "__main__":
     functions = {{"module": add, "own": own, "part": partial(own, 1), "argument": apply}}
-    pairs = [(own, 1, 2), (own, 3, 4)] if sys.argv[1] == "argument" else [(2,), (4,)] if sys.argv[1] == "part" else [(1, 2), (3, 4)]
+    pairs = {{"argument": [(own, 1, 2), (own, 3, 4)], "part": [(2,), (4,)]}}
+    pairs = pairs.get(sys.argv[1], [(1, 2), (3, 4)])
     found = list(parallel_map(functions[sys.argv[1]], pairs, 2))
     os.write(1, f"{{found}} {{os.path.basename(__file__)}} {{__spec__}}\\n".encode())
 """
 
 
-@pytest.mark.parametrize(("function", "result", "again"), [("module", "[3, 7]", False), ("own", "[30, 70]", True),
-                         ("part", "[30, 50]", True), ("argument", "[30, 70]", True)])  # fmt: skip
+WAYS = [  # what is sent, its result, and whether a worker must import the script for it
+    ("module", "[3, 7]", False),
+    ("own", "[30, 70]", True),
+    ("part", "[30, 50]", True),
+    ("argument", "[30, 70]", True),
+]
+
+
+@pytest.mark.parametrize(("function", "result", "again"), WAYS)
 def test_workers_import_the_script_only_for_its_own_functions(function, result, again, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT.format(root=str(Path(__file__).parents[1])))
     command = [sys.executable, str(tmp_path / "script.py"), function]

@@ -245,7 +245,7 @@ HOSTILE = [
 
 
 def quickest_of(runs: int, call) -> float:
-    """CPU seconds of the quickest of a few calls: robust against a machine that is busy elsewhere."""
+    """CPU seconds of the quickest of a few calls: robust against a busy machine."""
     times = []
     for _ in range(runs):
         start = time.thread_time_ns()

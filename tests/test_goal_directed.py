@@ -221,7 +221,8 @@ def test_the_observer_counts_what_is_wrong_in_a_look():
     assert [a.check for a in two] == [None, None] and not any(a.hit for a in two)
     again = attempts_of(
         problem,
-        "keep 7, need 58: 55 - 19 = 36, with 36: 72\nbut keep 7, need 58: 55 - 19 = 36, with 36: 72",
+        "keep 7, need 58: 55 - 19 = 36, with 36: 72\n"
+        "but keep 7, need 58: 55 - 19 = 36, with 36: 72",
     )
     assert len(again) == 2 and again[0].text == again[1].text
     made = "36 + 7 = 43, keep 43, need 22: 55, 19: 74"

@@ -126,7 +126,7 @@ def test_no_answer_can_be_smuggled_in(response):
 
 @pytest.mark.parametrize("stray", [*SPECIAL_TOKENS, "</think></think>"])
 def test_a_thought_with_a_stray_tag_is_not_well_formed(stray):
-    """Else the format reward pays for nested and doubled tags ("nothing else" says the docstring)."""
+    """Else the format reward pays for nested and doubled tags."""
     for thought in (f"a{stray}b", stray, f"{stray}b", f"a{stray}"):
         assert not parse(f"<think>{thought}</think><answer>1</answer><|end|>").well_formed, thought
 
@@ -331,7 +331,10 @@ def test_reading_is_total(value):
 
 
 def test_lone_surrogates_are_a_bad_line():
-    r"""JSON can spell half a character ("\ud800"), which no tokenizer and no hash takes: fail at the line, not in the run."""
+    r"""JSON can spell half a character ("\ud800"), which no tokenizer and no hash takes.
+
+    It is a fault of the line, not of the run.
+    """
     problems, faults = read_problems(
         [json.dumps(ARITHMETIC | {"question": "\ud800 + 1 ="}), json.dumps(COUNTDOWN)]
     )
