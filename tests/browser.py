@@ -53,9 +53,12 @@ class Browser:
         there, self.send_to = os.pipe()
         self.read_from, back = os.pipe()
         flags = [
-            "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--remote-debugging-pipe",
-            "--disable-background-networking", "--disable-component-update", "--host-resolver-rules=MAP * ~NOTFOUND",
-            "--proxy-server=127.0.0.1:9", "--force-device-scale-factor=1", f"--user-data-dir={self.profile.name}",
+            "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+            "--no-first-run", "--remote-debugging-pipe",
+            "--disable-background-networking", "--disable-component-update",
+            "--host-resolver-rules=MAP * ~NOTFOUND",
+            "--proxy-server=127.0.0.1:9", "--force-device-scale-factor=1",
+            f"--user-data-dir={self.profile.name}",
         ]  # fmt: skip
         command = [
             sys.executable, "-c", LAUNCH, str(there), str(back), program, *flags, "about:blank",

@@ -70,7 +70,8 @@ CHINESE = think(
 def test_an_english_transcript():
     seen = observe(PUZZLE, ENGLISH)
     assert seen._asdict() == {
-        "attempts": 5, "hits": 1, "checks": 4, "checks_right": 3, "backtracks": 3, "subgoals": 1, "backward": 1,
+        "attempts": 5, "hits": 1, "checks": 4, "checks_right": 3, "backtracks": 3, "subgoals": 1,
+        "backward": 1,
         "reflections": 3, "repeated": 1, "wrong_steps": 1, "steps": 15, "switched": 0,
         "words": 10,  # not wait try need yes but yes hmm make not
     }  # fmt: skip
@@ -79,7 +80,8 @@ def test_an_english_transcript():
 def test_a_chinese_transcript():
     seen = observe(replace(PUZZLE, lang="zh"), CHINESE)
     assert seen._asdict() == {
-        "attempts": 4, "hits": 3, "checks": 4, "checks_right": 3, "backtracks": 1, "subgoals": 1, "backward": 1,
+        "attempts": 4, "hits": 3, "checks": 4, "checks_right": 3, "backtracks": 1, "subgoals": 1,
+        "backward": 1,
         "reflections": 3, "repeated": 0, "wrong_steps": 0, "steps": 10, "switched": 1, "words": 15,
     }  # fmt: skip
 
@@ -256,7 +258,8 @@ def test_agrees_with_written_working():
 # ---------------------------------------------------------------- totality and speed
 
 PIECES = [
-    *"0123456789+-*/=(),: \n", "36", "55", "65", " + ", " - ", " * ", " / ", " = ", ", ", "(-5)", "36 + 55 = 91", "8 / 0 = 0",
+    *"0123456789+-*/=(),: \n", "36", "55", "65", " + ", " - ", " * ", " / ", " = ", ", ", "(-5)",
+    "36 + 55 = 91", "8 / 0 = 0",
     ", yes", ", not ", "，对", "，不是", "wait, ", "\n等等，", ", need ", ", make ", "，还差", "：", ": ",
     "<think>", "</think>", "<answer>", "<|end|>", "９", "²", "\x00",
 ]  # fmt: skip
@@ -329,9 +332,12 @@ def test_summarise():
     )
     found = summarise(batch)
     expected = {
-        "attempts": 8 / 4, "checks": 6 / 4, "backtracks": 4 / 4, "subgoals": 1 / 4, "backward": 1 / 4, "hit_rate": 1 / 8,
-        "check_right": 5 / 6, "repeated": 2 / 8, "attempts_3": 3 / 2, "hit_rate_3": 0.0, "accuracy_3": 0.0, "attempts_4": 5 / 2,
-        "hit_rate_4": 1 / 5, "accuracy_4": 1 / 2, "accuracy_arithmetic": 1.0, "reflections": 4 / 6, "reflections_100": 4 / 3,
+        "attempts": 8 / 4, "checks": 6 / 4, "backtracks": 4 / 4, "subgoals": 1 / 4,
+        "backward": 1 / 4, "hit_rate": 1 / 8,
+        "check_right": 5 / 6, "repeated": 2 / 8, "attempts_3": 3 / 2, "hit_rate_3": 0.0,
+        "accuracy_3": 0.0, "attempts_4": 5 / 2,
+        "hit_rate_4": 1 / 5, "accuracy_4": 1 / 2, "accuracy_arithmetic": 1.0, "reflections": 4 / 6,
+        "reflections_100": 4 / 3,
         "right_if_reflecting": 1.0, "wrong_steps": 2 / 19, "switched": 0.0, "thinking": 4 / 6,
     }  # fmt: skip
     assert found == pytest.approx(expected)
@@ -358,7 +364,8 @@ HABITS = Habits(
     persistence=0.0, systematic=0.0,
 )
 MIXTURE = CorpusConfig(
-    countdown="3to4", share_countdown=0.5, share_arithmetic=0.25, share_equations=0.15, direct=0.3, solved=0.0,
+    countdown="3to4", share_countdown=0.5, share_arithmetic=0.25, share_equations=0.15, direct=0.3,
+    solved=0.0,
     arithmetic_direct=0.8, pairs=0.0, languages=("en", "zh"), habits=HABITS, habits_zh=HABITS,
 )  # fmt: skip
 
@@ -369,9 +376,11 @@ def test_corpus_rates_are_the_configured_ones():
     """
     found = corpus_rates(sample_text(MIXTURE, 0, 4000))
     expected = {
-        "share_countdown": (0.5, 4000), "share_arithmetic": (0.25, 4000), "share_equations": (0.15, 4000),
+        "share_countdown": (0.5, 4000), "share_arithmetic": (0.25, 4000),
+        "share_equations": (0.15, 4000),
         "share_general": (0.1, 4000),
-        "direct": (0.3, 2000), "arithmetic_direct": (0.8, 1000), "checked": (0.7, 3400), "backtracking": (0.6, 3300),
+        "direct": (0.3, 2000), "arithmetic_direct": (0.8, 1000), "checked": (0.7, 3400),
+        "backtracking": (0.6, 3300),
     }  # fmt: skip
     for name, (rate, n) in expected.items():
         assert found[name] == pytest.approx(rate, abs=5 * (rate * (1 - rate) / n) ** 0.5), name
@@ -401,8 +410,10 @@ def test_corpus_rates_of_three_documents_by_hand():
     ]
     found = corpus_rates(texts)
     expected = {
-        "direct": 1 / 3, "right": 2 / 3, "right_direct": 1, "right_thinking": 1 / 2, "retrying": 1, "attempts": 2, "checked": 3 / 4,
-        "check_right": 1, "hit_rate": 1 / 4, "hit_rate_3": 1 / 4, "backtracking": 2 / 3, "repeated": 1 / 4, "wrong_steps": 0,
+        "direct": 1 / 3, "right": 2 / 3, "right_direct": 1, "right_thinking": 1 / 2, "retrying": 1,
+        "attempts": 2, "checked": 3 / 4,
+        "check_right": 1, "hit_rate": 1 / 4, "hit_rate_3": 1 / 4, "backtracking": 2 / 3,
+        "repeated": 1 / 4, "wrong_steps": 0,
         "share_countdown": 1,
     }  # fmt: skip
     assert {name: found[name] for name in expected} == pytest.approx(expected)

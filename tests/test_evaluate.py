@@ -57,7 +57,8 @@ def tokenizer() -> Tokenizer:
 def model(tokenizer) -> Transformer:
     torch.manual_seed(0)
     return Transformer(ModelConfig(
-        vocab_size=len(tokenizer), width=16, layers=2, heads=2, kv_rank=8, nope_width=4, rope_width=4, value_width=4,
+        vocab_size=len(tokenizer), width=16, layers=2, heads=2, kv_rank=8, nope_width=4,
+        rope_width=4, value_width=4,
         dense_width=24, experts=4, top_k=2, expert_width=8, positions=128,
     )).eval()  # fmt: skip
 
@@ -331,7 +332,8 @@ def test_answers(problems, tmp_path, capsys):
 
 def test_malformed_and_missing_lines_lose_nothing_else(tmp_path, capsys):
     bad = [
-        "{", "[]", "null", '{"id": "x"}', '{"task": ["countdown"]}', '{"task": "countdown", "numbers": "3", "target": 3}',
+        "{", "[]", "null", '{"id": "x"}', '{"task": ["countdown"]}',
+        '{"task": "countdown", "numbers": "3", "target": 3}',
         '{"task": "arithmetic", "question": "1 + 1", "answer": true}',
         '{"task": "arithmetic", "question": "\\ud800", "answer": "2"}',
         '{"task": "countdown", "numbers": [1, 2], "target": 1e3}',
@@ -346,8 +348,10 @@ def test_malformed_and_missing_lines_lose_nothing_else(tmp_path, capsys):
         tmp_path / "p.jsonl", [good[0], *bad[:5], "", good[1], good[2], *bad[5:], good[3]]
     )
     answers = lines(tmp_path / "a.jsonl", [
-        {"id": "a", "answer": "36 + 55 - 19 - 7"}, {"id": "zz", "answer": "1"}, {"id": "a", "answer": "1"},
-        {"id": 7, "answer": None}, {"id": "9"}, {"answer": "1"}, {"id": "9", "answer": ["3 + 5"]}, "nonsense",
+        {"id": "a", "answer": "36 + 55 - 19 - 7"}, {"id": "zz", "answer": "1"},
+        {"id": "a", "answer": "1"},
+        {"id": 7, "answer": None}, {"id": "9"}, {"answer": "1"}, {"id": "9", "answer": ["3 + 5"]},
+        "nonsense",
         '{"id": "9", "answer": "\\udfff"}', {"id": "9", "answer": True},
     ])  # fmt: skip
     out = tmp_path / "r.jsonl"

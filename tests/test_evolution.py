@@ -69,7 +69,8 @@ MISS, TURN = "5 - 3 = 2, not 8", "5 - 3 = 2, not 8\nwait, 3 + 5 = 8, yes"
 def test_the_aha_follows_its_rule():
     long = "5 - 3 = 2, not 8\n3 * 5 = 15, not 8\nbut 3 + 5 = 8, yes"
     rows = [
-        sample(0, "a", MISS, False), sample(0, "b", TURN, True), sample(0, "c", MISS, False), sample(0, "d", MISS, False),
+        sample(0, "a", MISS, False), sample(0, "b", TURN, True), sample(0, "c", MISS, False),
+        sample(0, "d", MISS, False),
         sample(20, "a", "3 + 5 = 8, yes", True),  # no miss before
         sample(20, "b", TURN, True),  # was right at first
         sample(20, "c", "5 - 3 = 2, not 8\n3 + 5 = 8, yes", True),  # no word opens it

@@ -28,7 +28,8 @@ safetensors = pytest.importorskip("safetensors.torch")
 transformers.utils.logging.disable_progress_bar()
 
 SMALL = ModelConfig(
-    vocab_size=512, width=64, layers=3, heads=4, kv_rank=32, nope_width=12, rope_width=8, value_width=20,
+    vocab_size=512, width=64, layers=3, heads=4, kv_rank=32, nope_width=12, rope_width=8,
+    value_width=20,
     kv_heads=2, head_width=24, dense_width=96, experts=6, top_k=2, expert_width=32, positions=256,
 )  # fmt: skip
 GQA = {"attention": "gqa", "experts": 0}
@@ -340,10 +341,14 @@ def test_config_states_every_key(tokenizer, tmp_path):
     )
     written = json.loads((write(model, tokenizer, tmp_path) / "config.json").read_text())
     expected = {
-        "n_group": 1, "topk_group": 1, "first_k_dense_replace": 2, "routed_scaling_factor": 1.5, "norm_topk_prob": True,
-        "scoring_func": "sigmoid", "rope_interleave": True, "q_lora_rank": None, "tie_word_embeddings": False,
-        "num_experts_per_tok": 3, "n_routed_experts": 6, "n_shared_experts": 1, "num_nextn_predict_layers": 0,
-        "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "vocab_size": len(tokenizer), "rms_norm_eps": 1e-6,
+        "n_group": 1, "topk_group": 1, "first_k_dense_replace": 2, "routed_scaling_factor": 1.5,
+        "norm_topk_prob": True,
+        "scoring_func": "sigmoid", "rope_interleave": True, "q_lora_rank": None,
+        "tie_word_embeddings": False,
+        "num_experts_per_tok": 3, "n_routed_experts": 6, "n_shared_experts": 1,
+        "num_nextn_predict_layers": 0,
+        "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "vocab_size": len(tokenizer),
+        "rms_norm_eps": 1e-6,
     }  # fmt: skip
     assert {key: written.get(key, "missing") for key in expected} == expected
 

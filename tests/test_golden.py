@@ -26,8 +26,10 @@ def curve(name: str, x: np.ndarray) -> np.ndarray:
     """A plausible course over a run; x runs from 0 to 1."""
     rise = 1 - np.exp(-5 * x)
     return {
-        "accuracy": 0.25 + 0.5 * rise, "length": 40 + 60 * rise, "attempts": 1.3 + 3 * rise, "entropy": 0.3 - 0.05 * rise,
-        "signal": 0.8 - 0.2 * rise, "grad_norm": 0.3 + 0 * x, "gap": 3e-7 + 0 * x, "format": 0.95 - 0.05 * rise,
+        "accuracy": 0.25 + 0.5 * rise, "length": 40 + 60 * rise, "attempts": 1.3 + 3 * rise,
+        "entropy": 0.3 - 0.05 * rise,
+        "signal": 0.8 - 0.2 * rise, "grad_norm": 0.3 + 0 * x, "gap": 3e-7 + 0 * x,
+        "format": 0.95 - 0.05 * rise,
         "truncated": 0.02 + 0.1 * rise, "hit_rate": 0.12 + 0.06 * rise,
     }[name]  # fmt: skip
 

@@ -37,7 +37,8 @@ TINY = {
 }
 
 SMALL = ModelConfig(
-    vocab_size=30, width=16, layers=2, heads=2, kv_rank=8, nope_width=4, rope_width=4, value_width=4, dense_width=24,
+    vocab_size=30, width=16, layers=2, heads=2, kv_rank=8, nope_width=4, rope_width=4,
+    value_width=4, dense_width=24,
     expert_width=8, positions=64, init_std=0.5,
 )  # fmt: skip
 
@@ -132,8 +133,10 @@ def test_arithmetic_is_recognised(text, question, answer):
 
 
 @pytest.mark.parametrize("text", [
-    "Who are you?", "你是谁？", "7", "what is 7", "7 / 2", "1 / 0", "2 ** 3", "__import__('os')", "what is what", "3 5 7", "= 3",
-    "1 +", "007 + 1", "12 = 12", " * ".join(["999999999"] * 9), "1" * 5000 + " 2 = 3", "3 5 = " + "9" * 5000,
+    "Who are you?", "你是谁？", "7", "what is 7", "7 / 2", "1 / 0", "2 ** 3", "__import__('os')",
+    "what is what", "3 5 7", "= 3",
+    "1 +", "007 + 1", "12 = 12", " * ".join(["999999999"] * 9), "1" * 5000 + " 2 = 3",
+    "3 5 = " + "9" * 5000,
 ])  # fmt: skip
 def test_anything_else_stays_as_it_is(text):
     assert recognise(text) == Asked(text, None)

@@ -29,13 +29,20 @@ def rl_row(step: int, share: float, noise: random.Random, **changes) -> dict:
     """A healthy row; `share` says how far training has got."""
     accuracy = 0.19 + 0.48 * share + noise.gauss(0, 0.01)
     return {
-        "phase": "rl", "step": step, "reward": accuracy + 0.09, "accuracy": accuracy, "format": 0.97, "length": 64 + 200 * share,
-        "length_p95": 160 + 700 * share, "truncated": 0.02, "signal": 0.5, "loss": 0.001, "entropy": 0.5 - 0.2 * share,
-        "clip_fraction": 0.01, "grad_norm": 0.3, "gap": 0.006, "attempts": 2 + 8 * share, "hit_rate": 0.07,
-        "hit_rate_3": 0.15, "hit_rate_4": 0.04, "accuracy_3": 0.3 + 0.6 * share, "accuracy_4": 0.1 + 0.3 * share,
-        "accuracy_arithmetic": 0.9, "checks": 8 * share, "check_right": 0.99, "backtracks": 7 * share, "subgoals": 0.1,
-        "backward": 0.1, "reflections": 6 * share, "reflections_100": 1.5, "right_if_reflecting": accuracy, "repeated": 0.1,
-        "wrong_steps": 0.01, "thinking": 0.9, "load_max": 1.3, "lr": 1e-4, "tokens": 2e5, "tokens_s": 1.5e5,
+        "phase": "rl", "step": step, "reward": accuracy + 0.09, "accuracy": accuracy,
+        "format": 0.97, "length": 64 + 200 * share,
+        "length_p95": 160 + 700 * share, "truncated": 0.02, "signal": 0.5, "loss": 0.001,
+        "entropy": 0.5 - 0.2 * share,
+        "clip_fraction": 0.01, "grad_norm": 0.3, "gap": 0.006, "attempts": 2 + 8 * share,
+        "hit_rate": 0.07,
+        "hit_rate_3": 0.15, "hit_rate_4": 0.04, "accuracy_3": 0.3 + 0.6 * share,
+        "accuracy_4": 0.1 + 0.3 * share,
+        "accuracy_arithmetic": 0.9, "checks": 8 * share, "check_right": 0.99,
+        "backtracks": 7 * share, "subgoals": 0.1,
+        "backward": 0.1, "reflections": 6 * share, "reflections_100": 1.5,
+        "right_if_reflecting": accuracy, "repeated": 0.1,
+        "wrong_steps": 0.01, "thinking": 0.9, "load_max": 1.3, "lr": 1e-4, "tokens": 2e5,
+        "tokens_s": 1.5e5,
         "seconds_rollout": 1.0, "seconds_update": 1.0, "seconds": 2.0 * step, **changes,
     }  # fmt: skip
 
@@ -60,7 +67,8 @@ def summary(**changes) -> dict:
         }
 
     return {
-        "preset": "gpu", "seed": 0, "device": "NVIDIA H200", "date": "2026-01-05", "parameters": {"all": 4.7e6},
+        "preset": "gpu", "seed": 0, "device": "NVIDIA H200", "date": "2026-01-05",
+        "parameters": {"all": 4.7e6},
         "seconds": {"pretrain": 109, "rl": 350.0, "total": 504},
         "base": found(0.188, attempts=2.1, hit_rate=0.06, accuracy_3=0.3, accuracy_4=0.076, reflections=1.0, reflections_100=1.6),
         "zero": found(0.674, attempts=10.5, hit_rate=0.08, accuracy_3=0.89, accuracy_4=0.45, reflections=6.0, reflections_100=1.7,
@@ -344,7 +352,8 @@ def test_a_long_run_with_every_group_stays_small(tmp_path):
         n = min(1024, int(rng.expovariate(1 / 230)) + 5)
         figures = {k: [rng.choice((0, -1, -37, -260)) for _ in range(n)] for k in ("logp", "base")}
         samples.append({"step": step, "id": str(problem), "question": "Make 65 from 5, 13.", "response": "12" * n, "correct": True,
-                        "sample": place, "reward": 1.1, "advantage": 0.35, "tokens": n, "stopped": True, "cuts": [2] * n,
+                        "sample": place, "reward": 1.1, "advantage": 0.35, "tokens": n,
+                        "stopped": True, "cuts": [2] * n,
                         "entropy": [rng.choice((0, 3, 45)) for _ in range(n)], **figures})  # fmt: skip
     page = report.write_html(folder(tmp_path / "run", healthy(280), samples, summary()))
     assert 2_000_000 < page.stat().st_size < 5_000_000

@@ -178,7 +178,8 @@ def made_up() -> dict:
     }
     curves = {side: [0.3, 0.5, 0.8] for side in sides}
     return {
-        "checkpoint": "zero.pt", "base": "", "device": "H100", "date": "2026-01-01", "command": "c", "quick": False,
+        "checkpoint": "zero.pt", "base": "", "device": "H100", "date": "2026-01-01", "command": "c",
+        "quick": False,
         "parameters": 8e6, "used_per_token": 4e6, "budget": 1024,
         "training": {"pretraining": tables.cost(10, 60.0, 1.0)}, "asking": {},
         "sections": {

@@ -147,9 +147,12 @@ def test_marks_stand_where_the_text_says_so():
         for first, end, kind, what in find_marks(PUZZLES[0].question(), text)
     ]
     assert found == [
-        ("23 + 5 = 28, 28 - 13 = 15", "miss", "attempt 1 misses"), (", not 31", "yes", "check: right"),
-        ("wait", "reflect", "reflection"), ("23 + 5 = 28, 28 - 13 = 15", "miss", "attempt 2 misses, a repeat"),
-        (", not 30", "no", "check: false"), ("等等", "reflect", "reflection"), ("等等", "switch", "switches to Chinese"),
+        ("23 + 5 = 28, 28 - 13 = 15", "miss", "attempt 1 misses"),
+        (", not 31", "yes", "check: right"),
+        ("wait", "reflect", "reflection"),
+        ("23 + 5 = 28, 28 - 13 = 15", "miss", "attempt 2 misses, a repeat"),
+        (", not 30", "no", "check: false"), ("等等", "reflect", "reflection"),
+        ("等等", "switch", "switches to Chinese"),
         ("23 - 5 = 19, 19 + 13 = 32", "miss", "attempt 3 misses, false arithmetic"),
         ("try", "reflect", "reflection"), ("try", "switch", "switches to English"),
         ("23 - 5 = 18, 18 + 13 = 31", "hit", "attempt 4 hits"), (", yes", "yes", "check: right"),
@@ -176,10 +179,13 @@ def groups(steps=(0, 20, 40), problems=3, size=8) -> list[dict]:
             text = f"<think>5 + 13 = 18, not 31\nwait, {TRY}, yes</think><answer>{g}</answer>"
             n = -(-len(text) // 2)
             rows.append({
-                "step": step, "id": str(p), "question": f"Use 23, 5, {13 + p} to make 31.", "response": text, "correct": right,
-                "stopped": g < size - 1, "tokens": n, "sample": g, "reward": 1.1 if right else 0.1, "format": 1.0, "language": 1.0,
+                "step": step, "id": str(p), "question": f"Use 23, 5, {13 + p} to make 31.",
+                "response": text, "correct": right,
+                "stopped": g < size - 1, "tokens": n, "sample": g, "reward": 1.1 if right else 0.1,
+                "format": 1.0, "language": 1.0,
                 "advantage": 0.7 if right else -0.7, "cuts": [2] * n, "logp": [-10] * n,
-                "base": [-10 - 60 * (i % 5) for i in range(n)], "entropy": [40 * (i % 4) for i in range(n)],
+                "base": [-10 - 60 * (i % 5) for i in range(n)],
+                "entropy": [40 * (i % 4) for i in range(n)],
             })  # fmt: skip
     return rows
 

@@ -1,4 +1,4 @@
-"""What every command line shares: one clear line for each fault, and the exit status that goes with it."""
+"""What every command shares: one clear line for each fault, and its exit status."""
 
 import argparse
 import os
@@ -8,9 +8,13 @@ from collections.abc import Callable
 from minir1.config import UserError
 
 
-def guard(function: Callable[[list[str]], int | None], arguments: list[str], program: str = "minir1") -> int:
-    """Run a command. Returns the exit status: the command's own, 2 for a UserError, 1 for a fault of the
-    machine (OSError, RuntimeError, out of memory), 130 for Ctrl-C. MINIR1_TRACEBACK=1 shows the traceback.
+def guard(
+    function: Callable[[list[str]], int | None], arguments: list[str], program: str = "minir1"
+) -> int:
+    """Run a command. Returns the exit status: the command's own, 2 for a UserError, 1 for a fault of
+    the machine (OSError, RuntimeError, out of memory), 130 for Ctrl-C.
+
+    MINIR1_TRACEBACK=1 shows the traceback.
 
     >>> guard(lambda arguments: None, [])
     0
@@ -25,13 +29,16 @@ def guard(function: Callable[[list[str]], int | None], arguments: list[str], pro
         if os.environ.get("MINIR1_TRACEBACK") == "1":
             raise
         left = isinstance(fault, BrokenPipeError)
-        if not (_output_fails("\n" if left else "") and left):  # `minir1 corpus | head` ends in silence
+        silent = _output_fails("\n" if left else "") and left  # as `minir1 corpus | head` ends
+        if not silent:
             print(f"{program}: {describe(fault)}", file=sys.stderr)
-        return 2 if isinstance(fault, UserError) else 130 if isinstance(fault, KeyboardInterrupt) else 1
+        if isinstance(fault, KeyboardInterrupt):
+            return 130
+        return 2 if isinstance(fault, UserError) else 1
 
 
 def _output_fails(probe: str) -> bool:
-    """Whether stdout refuses what is in its buffer, and the probe; if so, the rest goes nowhere instead."""
+    """Whether stdout refuses its buffer and the probe; if so, the rest goes nowhere instead."""
     try:
         print(end=probe, flush=True)
         return False

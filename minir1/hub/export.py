@@ -122,9 +122,12 @@ def dense_config(c: ModelConfig) -> dict:
 # ---------------------------------------------------------------- weights
 
 _NAMES = {
-    "embed": "model.embed_tokens", "norm": "model.norm", "head": "lm_head", "blocks": "model.layers",
-    "norm_1": "input_layernorm", "norm_2": "post_attention_layernorm", "attention": "self_attn", "out": "o_proj",
-    "mixer": "mlp", "gate": "gate_proj", "up": "up_proj", "down": "down_proj", "shared": "shared_experts",
+    "embed": "model.embed_tokens", "norm": "model.norm", "head": "lm_head",
+    "blocks": "model.layers",
+    "norm_1": "input_layernorm", "norm_2": "post_attention_layernorm", "attention": "self_attn",
+    "out": "o_proj",
+    "mixer": "mlp", "gate": "gate_proj", "up": "up_proj", "down": "down_proj",
+    "shared": "shared_experts",
     "router": "gate.weight", "bias_E": "gate.e_score_correction_bias",
     "gate_EFD": "gate_proj.weight", "up_EFD": "up_proj.weight", "down_EDF": "down_proj.weight",
 }  # fmt: skip

@@ -35,7 +35,8 @@ from minir1.transcript import BEGIN, END, SPECIAL_TOKENS, THINK, THINK_END
 # The R1 report's list of reflection words, and the "try" that our corpus opens attempts with;
 # Chinese likewise.
 REFLECTION_WORDS = (
-    "wait", "mistake", "however", "but", "retry", "error", "verify", "wrong", "evaluate", "check", "try",
+    "wait", "mistake", "however", "but", "retry", "error", "verify", "wrong", "evaluate", "check",
+    "try",
     "等等", "但是", "再试",
 )  # fmt: skip
 
@@ -571,7 +572,7 @@ def table(rates: dict[str, float]) -> str:
 
 
 def main_corpus(arguments: list[str]) -> int:
-    """`python -m minir1 corpus`: the rates of a preset's corpus, and what its documents look like."""
+    """`python -m minir1 corpus`: the rates of a preset's corpus, and some of its documents."""
     parser = argparse.ArgumentParser(
         "minir1 corpus", description="Measure the pretraining corpus.", allow_abbrev=False
     )

@@ -51,8 +51,10 @@ class Session:
         self.asked: Asked | None = None
         self.draws: list[Draw] = []  # of the response streamed last
         self.commands = {
-            "/samples": self.set_samples, "/temperature": self.set_temperature, "/budget": self.set_budget, "/base": self.set_base,
-            "/why": self.show_why, "/seed": self.set_seed, "/help": self.show_help, "/quit": self.leave,
+            "/samples": self.set_samples, "/temperature": self.set_temperature,
+            "/budget": self.set_budget, "/base": self.set_base,
+            "/why": self.show_why, "/seed": self.set_seed, "/help": self.show_help,
+            "/quit": self.leave,
         }  # fmt: skip
 
     def run(self) -> None:

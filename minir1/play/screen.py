@@ -1,4 +1,4 @@
-"""What the playground shows: a response as it comes, a table of many, and why each token was drawn."""
+"""What the playground shows: a response as it comes, many as a table, why a token was drawn."""
 
 import re
 from collections import Counter

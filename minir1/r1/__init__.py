@@ -1,1 +1,1 @@
-"""The stages after R1-Zero: the pipeline, its data, general tasks, preference, students, scoreboard."""
+"""The stages after R1-Zero: pipeline, data, general tasks, preference, students, scoreboard."""

@@ -1,7 +1,7 @@
 """The report of a run: plots, one self-contained page, the result in words, and "is it learning?".
 
     python -m minir1 report runs/gpu-0                 RUN/plots/*.png, RUN/report.html, the summary
-    python -m minir1 report runs/gpu-0 runs/gpu-1      the same for each; seeds.png and compare.html over all of them
+    python -m minir1 report runs/gpu-0 runs/gpu-1      the same for each; all of them compared
 
 Reads what is there: a run that was killed, or still goes on, or lacks some metrics, gets a shorter
 report. metrics.md defines every metric.
@@ -27,7 +27,7 @@ __all__ = [
 
 
 def read_lines(path: Path) -> list[dict]:
-    """The JSON objects of a file, one a line; anything else (a torn last line, say) is passed over."""
+    """The JSON objects of a file, one per line; a torn last line, say, is passed over."""
     found = []
     for line in path.read_bytes().decode("utf-8", "replace").split("\n") if path.is_file() else ():
         try:

@@ -1,4 +1,4 @@
-"""Fonts for plots: text in any script is drawn, or escaped; never a warning, never a row of boxes."""
+"""Fonts for plots: text in any script is drawn, or escaped; never a row of boxes."""
 
 import contextlib
 import re
@@ -6,8 +6,10 @@ from functools import lru_cache
 
 # Families with Chinese characters, as Linux, Windows and macOS name them.
 CHINESE = (
-    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "Source Han Sans CN", "WenQuanYi Micro Hei",
-    "WenQuanYi Zen Hei", "Droid Sans Fallback", "Microsoft YaHei", "SimHei", "PingFang SC", "Hiragino Sans GB", "Heiti TC",
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC",
+    "Source Han Sans CN", "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei", "Droid Sans Fallback", "Microsoft YaHei", "SimHei", "PingFang SC",
+    "Hiragino Sans GB", "Heiti TC",
     "STHeiti", "Arial Unicode MS",
 )  # fmt: skip
 FILES = re.compile(

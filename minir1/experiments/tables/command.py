@@ -21,7 +21,7 @@ from pathlib import Path
 from minir1.checkpoint import load_checkpoint
 from minir1.config import Config, CorpusConfig, EvalConfig, RLConfig, UserError
 from minir1.console import errors as cli
-from minir1.console.files import write_text
+from minir1.console.files import read_settings, write_text
 from minir1.experiments.tables import page as tables_page
 from minir1.experiments.tables import problems
 from minir1.experiments.tables.published import BUDGETS
@@ -62,7 +62,7 @@ class AskedModel:
         self.sampler = make_sampler(self.model, self.device, config)
         self.tokens, self.seconds, self.seed = 0, 0.0, 0
         config = path.resolve().parent.parent / "config.json"
-        read = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+        read = read_settings(config) if config.is_file() else {}
         # of the thoughts that its base has read
         self.writer = read.get("corpus", {}).get("writer", CorpusConfig.writer)
 
@@ -198,7 +198,7 @@ def many_section(desks: dict[str, AskedModel], sizes: dict[str, int], main: str)
 
 
 def consensus(asked: list[Problem], results: list[dict], k: int) -> float:
-    """cons@k: the majority of k answers, over as many separate sets of k as there are samples for."""
+    """cons@k: the majority of k answers, over as many sets of k as there are samples for."""
     shares = []
     for problem, result in zip(asked, results):
         answers = [s["answer"] for s in result["samples"]]
@@ -247,7 +247,8 @@ def gym_section(desks: dict[str, AskedModel], sizes: dict[str, int], main: str) 
 
 
 SECTIONS: dict[str, Callable] = {
-    "puzzles": puzzle_section, "many": many_section, "sweep": sweep_section, "arithmetic": arithmetic_section, "gym": gym_section,
+    "puzzles": puzzle_section, "many": many_section, "sweep": sweep_section,
+    "arithmetic": arithmetic_section, "gym": gym_section,
 }  # fmt: skip
 
 # ---------------------------------------------------------------- cost
@@ -346,10 +347,13 @@ def main(arguments: list[str]) -> None:
     kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     everything, used = parameter_counts(desks["zero"].model)
     found = {
-        "checkpoint": str(given.checkpoint), "base": str(given.base or ""), "device": str(desks["zero"].device),
-        "date": time.strftime("%Y-%m-%d"), "command": "python -m minir1 tables " + " ".join(arguments), "quick": given.quick,
+        "checkpoint": str(given.checkpoint), "base": str(given.base or ""),
+        "device": str(desks["zero"].device),
+        "date": time.strftime("%Y-%m-%d"),
+        "command": "python -m minir1 tables " + " ".join(arguments), "quick": given.quick,
         "parameters": everything, "used_per_token": used, "budget": desks["zero"].budget,
-        "training": training_cost(given.checkpoint, used), "sections": kept.get("sections", {}), "asking": kept.get("asking", {}),
+        "training": training_cost(given.checkpoint, used), "sections": kept.get("sections", {}),
+        "asking": kept.get("asking", {}),
     }  # fmt: skip
     for name in given.only:
         before = sum(d.tokens for d in desks.values()), sum(d.seconds for d in desks.values())

@@ -14,7 +14,8 @@ SOS4_OTHER = {"Stream of Search, 250 M, 4,096 tokens": 51.3, "the same after APA
 
 # Cognitive behaviors (arXiv 2503.01307): three billion parameters, PPO, three or four numbers
 THREE_TO_FOUR = {
-    "Qwen2.5-3B + PPO": 53.5, "Llama-3.2-3B + PPO": 33.8, "Qwen2.5-3B, primed with all four habits, + PPO": 77.3,
+    "Qwen2.5-3B + PPO": 53.5, "Llama-3.2-3B + PPO": 33.8,
+    "Qwen2.5-3B, primed with all four habits, + PPO": 77.3,
     "Llama-3.2-3B, primed with all four habits, + PPO": 73.6,
 }  # fmt: skip
 

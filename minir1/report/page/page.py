@@ -21,7 +21,8 @@ SCRIPTS = ("page.js", "curves.js", "rollouts.js")
 BUDGET = 3_500_000  # bytes of transcripts on a page, all runs together
 POINTS = 400  # of one curve
 COLOURS = {
-    plots.BLUE: "blue", plots.SKY: "sky", plots.RED: "red", plots.GREEN: "green", plots.PURPLE: "purple",
+    plots.BLUE: "blue", plots.SKY: "sky", plots.RED: "red", plots.GREEN: "green",
+    plots.PURPLE: "purple",
     plots.ORANGE: "orange", plots.GREY: "grey", plots.INK: "ink",
 }  # fmt: skip
 
