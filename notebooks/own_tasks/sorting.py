@@ -8,10 +8,6 @@ from minir1.tasks import Task
 from minir1.tasks.countdown import split_of
 from minir1.transcript import render
 
-COUNTS = {"easy": 4, "hard": 6}
-THINKS = 0.4  # documents with a thought: RL must find out that thinking pays
-SLIPS = 0.3  # lines of a thought that name any number, not the smallest
-
 
 @dataclass(frozen=True)
 class Sorting:
@@ -27,7 +23,7 @@ class Sorting:
         return answer.split() == [str(n) for n in sorted(self.numbers)]
 
     def split(self) -> str:
-        return split_of(f"sorting {sorted(self.numbers)}")
+        return split_of(f"sorting {sorted(self.numbers)}")  # in any order: the same problem
 
     def to_json(self) -> dict:
         return {"task": self.task, **asdict(self)}
@@ -42,22 +38,22 @@ def read(line: dict) -> Sorting:
 
 def sample(rng: Random, kind: str, split: str, lang: str) -> Sorting:
     while True:
-        problem = Sorting(tuple(rng.sample(range(1, 100), COUNTS[kind])))
+        problem = Sorting(tuple(rng.sample(range(1, 100), 4)))
         if problem.split() == split:
             return problem
 
 
 def document(rng: Random, lang: str) -> str:
-    """Mostly a guess. Some think: what is left and its smallest, line by line, with slips."""
+    """Most only guess. Some think: the smallest of what is left, line by line, with slips."""
     problem = sample(rng, "easy", "train", lang)
     left, answer, thought = list(problem.numbers), [], ""
     while left:
-        answer.append(rng.choice(left) if rng.random() < SLIPS else min(left))
+        answer.append(rng.choice(left) if rng.random() < 0.3 else min(left))
         thought += f"{' '.join(map(str, left))}: {answer[-1]}\n"
         left.remove(answer[-1])
-    if rng.random() > THINKS:
+    if rng.random() < 0.6:  # RL has to find out that thinking pays
         thought, answer = None, rng.sample(problem.numbers, 4)
     return render(problem.question(), " ".join(map(str, answer)), thought)
 
 
-TASK = Task("sorting", tuple(COUNTS), sample, read, document)
+TASK = Task("sorting", ("easy",), sample, read, document)
