@@ -66,7 +66,7 @@ def sampling(
 def roll_out(
     model: Transformer, codec: TextCodec, problems: list[Problem], group: int, settings: Sampling,
     generator: torch.Generator | None = None, sampler: Sampler = sample, prefix: str = "",
-    template=transcript,
+    template: transcript.Template = transcript,
 ) -> Rollouts:
     """`group` scored responses to each problem. `prefix` is a forced beginning of every response,
     such as "<think>". `template` has prompt(question) and parse(response); by default the paper's.

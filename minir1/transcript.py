@@ -13,7 +13,7 @@ Transcript(think='1 + 1 = 2, yes', answer='1 + 1', well_formed=True)
 """
 
 import re
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 BEGIN, END, PAD = "<|begin|>", "<|end|>", "<|pad|>"
 THINK, THINK_END = "<think>", "</think>"
@@ -27,6 +27,17 @@ class Transcript(NamedTuple):
     think: str | None  # None: answered without thinking
     answer: str | None  # None: there is no (single) answer
     well_formed: bool  # optional thinking, one answer, then the end token; nothing else
+
+
+class Template(Protocol):
+    """How a question is put, and how a response is read. This module is the paper's template.
+
+    Where a response ends is the tokenizer's: TextCodec.end_ids.
+    """
+
+    def prompt(self, question: str) -> str: ...
+
+    def parse(self, response: str) -> Transcript: ...
 
 
 def prompt(question: str) -> str:

@@ -372,7 +372,7 @@ def test_teach_writes_a_base_that_has_read_on(tmp_path, capsys):
     out, mixture = tmp_path / "taught.pt", f"{SORTING}:easy"
     how = ["--base", "base-cpu.pt", "--tasks", mixture, "--tokens", "12_288", "--device", "cpu"]
     assert command(["teach", *how, "--out", str(out)]) == 0
-    assert f"train_zero.py --base {out} --rl.tasks {mixture}=1" in capsys.readouterr().out
+    assert f"train_zero.py --base {out} --rl.tasks {mixture}\n" in capsys.readouterr().out
     taught, tokenizer = load_checkpoint(out)
     base, _ = load_checkpoint(find_checkpoint("base-cpu.pt"))
     find_task(str(SORTING))

@@ -73,17 +73,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("minir1 teach", description=about, allow_abbrev=False)
     add = parser.add_argument
     add("--base", required=True, help="checkpoint to start from, by path or shipped name")
-    add(
-        "--tasks", required=True,
-        help="what is new: mine.py:easy, or several with shares, by commas",
-    )
+    add("--tasks", required=True, help="what is new: mine.py:easy, or several =shares, by commas")
     add("--tokens", type=whole, default=1_500_000, help="tokens read in all (1_500_000)")
     add("--share", type=float, default=0.5, help="share of documents about the new task (0.5)")
     add("--lr", type=float, default=2e-3, help="peak learning rate (2e-3)")
-    add(
-        "--preset", choices=list(PRESETS), default="cpu",
-        help="whose corpus the base has read (cpu)",
-    )
+    add("--preset", choices=list(PRESETS), default="cpu", help="whose corpus it has read (cpu)")
     add("--out", type=Path, default=Path("taught.pt"), help="where the checkpoint goes (taught.pt)")
     add("--seed", type=int, default=0)
     add("--device", default="auto", help="auto, cpu, cuda or mps")
@@ -95,7 +89,7 @@ def check(arguments: argparse.Namespace, tasks: tuple[str, ...]) -> None:
     rules = {
         "--share lies above 0 and at most at 1": 0 < arguments.share <= 1,
         f"--tokens must be at least {ROWS * ROW_TOKENS}": arguments.tokens >= ROWS * ROW_TOKENS,
-        "--lr must be above 0": 0 < arguments.lr < 1,
+        "--lr lies between 0 and 1": 0 < arguments.lr < 1,
     }
     for message, holds in rules.items():
         if not holds:
@@ -114,8 +108,8 @@ def main(arguments: list[str]) -> None:
     device = pick_device(config)
     path = find_checkpoint(arguments.base) or arguments.base
     model, tokenizer = load_checkpoint(path, device.name)
-    corpus = PRESETS[arguments.preset].corpus
-    lessons = Lessons(corpus, tasks, arguments.share, arguments.seed)
+    old = PRESETS[arguments.preset].corpus
+    lessons = Lessons(old, tasks, arguments.share, arguments.seed)
     steps = arguments.tokens // (ROWS * ROW_TOKENS)
 
     def batches(first: int) -> Iterator[tuple[torch.Tensor, None]]:
@@ -126,5 +120,5 @@ def main(arguments: list[str]) -> None:
     how = PretrainConfig(lr=arguments.lr, warmup=0.05, weight_decay=0.0)
     model = supervised_phase(session, model, "teach", how, steps, batches, every=20)
     save_checkpoint(arguments.out, model, tokenizer)
-    first = f"python train_zero.py --base {arguments.out} --rl.tasks {tasks[0]}=1"
-    print(f"wrote {arguments.out}; now: {first}")
+    command = f"python train_zero.py --base {arguments.out} --rl.tasks {arguments.tasks}"
+    print(f"wrote {arguments.out}; now: {command}")
