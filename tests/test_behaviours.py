@@ -16,8 +16,16 @@ from minir1.config import CorpusConfig, Habits, UserError
 from minir1.corpus.mixture import sample_text
 from minir1.corpus.writers import plain_sums
 from minir1.corpus.writers.plain import planned_attempt, write_trace
-from minir1.measure.behaviours import attempts_of, observe, summarise, thought_of
-from minir1.measure.corpus import corpus_rates, main, read_document, table
+from minir1.measure.behaviours import (
+    attempts_of,
+    corpus_rates,
+    main_corpus,
+    observe,
+    read_document,
+    summarise,
+    table,
+    thought_of,
+)
 from minir1.presets import PRESETS
 from minir1.rewards import score
 from minir1.rollout import Rollouts
@@ -443,19 +451,19 @@ def test_corpus_rates_of_nothing():
     assert table(corpus_rates(["<|begin|>1 + 1 = 3<|end|>"])).count("100.00%") == 2
 
 
-def test_the_corpus_command(capsys):
-    assert main(["--preset", "cpu", "--documents", "200"]) is None
+def test_main_corpus(capsys):
+    assert main_corpus(["--preset", "cpu", "--documents", "200"]) == 0
     shown = capsys.readouterr().out
     assert (
         "200 documents of the cpu corpus" in shown
         and shown.count("<|begin|>") == 3
         and "attempts that hit" in shown
     )
-    assert main(["--documents", "50", "--languages", "zh", "--json"]) is None
+    assert main_corpus(["--documents", "50", "--languages", "zh", "--json"]) == 0
     assert 0 < json.loads(capsys.readouterr().out)["tokens"] < 1000
     for wrong in (
         ["--documents", "0"], ["--preset", "huge"], ["--languages", "fr"], ["--nonsense"],
     ):
         with pytest.raises(UserError):
-            main(wrong)
+            main_corpus(wrong)
     assert set(PRESETS) >= {"cpu", "gpu"}

@@ -9,8 +9,7 @@ import pytest
 from minir1.config import CorpusConfig, UserError, apply
 from minir1.corpus.mixture import sample_text
 from minir1.corpus.writers.careful_sums import working
-from minir1.measure.behaviours import observe
-from minir1.measure.corpus import read_document
+from minir1.measure.behaviours import observe, read_document
 from minir1.presets import PRESETS, check
 from minir1.r1.data.curation import readable, reason_to_drop, rewrite
 from minir1.tasks import arithmetic

@@ -23,8 +23,15 @@ from minir1.console.errors import guard
 from minir1.console.files import write_lines
 from minir1.corpus.mixture import sample_text
 from minir1.measure import evaluate
-from minir1.measure.evaluate import evaluate_model, read_answers, read_problems, table
-from minir1.measure.statistics import interval, majority, pass_at_k
+from minir1.measure.evaluate import (
+    evaluate_model,
+    interval,
+    majority,
+    pass_at_k,
+    read_answers,
+    read_problems,
+    table,
+)
 from minir1.model import Transformer
 from minir1.presets import PRESETS
 from minir1.sampler import Samples, Sampling, pad

@@ -22,8 +22,7 @@ from minir1.corpus.writers.goal_directed import (
     write_trace,
 )
 from minir1.measure.baselines import TIRELESS, last_step, perfect_writer, states
-from minir1.measure.behaviours import attempts_of, observe
-from minir1.measure.corpus import read_document
+from minir1.measure.behaviours import attempts_of, observe, read_document
 from minir1.presets import PRESETS, check
 from minir1.r1.data.curation import readable, reason_to_drop, rewrite
 from minir1.tasks import countdown

@@ -28,7 +28,7 @@ from minir1.experiments.studies.worker import reader
 from minir1.fast.device import pick_device
 from minir1.grpo import Total
 from minir1.measure import evaluator as measure
-from minir1.measure.corpus import corpus_rates
+from minir1.measure.behaviours import corpus_rates
 from minir1.model import Transformer
 from minir1.presets import PRESETS
 from minir1.rewards import Reward

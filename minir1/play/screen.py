@@ -4,7 +4,7 @@ import re
 from collections import Counter
 
 from minir1.config import UserError
-from minir1.measure.statistics import majority
+from minir1.measure.evaluate import majority
 from minir1.play.questions import Draw, Response
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import ANSWER, ANSWER_END, END, THINK, THINK_END

@@ -20,8 +20,14 @@ from minir1.console.files import read_settings
 from minir1.corpus.mixture import sample_text
 from minir1.experiments.evolution import decomposition
 from minir1.experiments.tables.page import markdown, percent
-from minir1.measure.behaviours import REFLECTION_WORDS, attempts_of, spread, thought_of
-from minir1.measure.corpus import corpus_rates, read_document
+from minir1.measure.behaviours import (
+    REFLECTION_WORDS,
+    attempts_of,
+    corpus_rates,
+    read_document,
+    spread,
+    thought_of,
+)
 from minir1.measure.diagnosis import column, phase
 from minir1.report import plots
 from minir1.report.command import read_lines, read_metrics

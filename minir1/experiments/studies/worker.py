@@ -24,7 +24,7 @@ from minir1.experiments.studies.hooks import parts_of
 from minir1.experiments.tables.problems import one_number_more
 from minir1.fast.accelerate import make_sampler
 from minir1.measure.baselines import blind, blind_hit_rates, lookahead
-from minir1.measure.corpus import corpus_rates
+from minir1.measure.behaviours import corpus_rates
 from minir1.measure.evaluator import outcome
 from minir1.model import Transformer
 from minir1.rollout import Rollouts, roll_out, sampling, to_batch

@@ -29,8 +29,7 @@ from minir1.fast.accelerate import make_sampler
 from minir1.fast.device import pick_device
 from minir1.fast.parallel import parallel_map
 from minir1.measure.baselines import blind, lookahead, perfect_writer
-from minir1.measure.evaluate import evaluate_model
-from minir1.measure.statistics import interval, majority, pass_at_k, powers
+from minir1.measure.evaluate import evaluate_model, interval, majority, pass_at_k, powers
 from minir1.report.command import read_metrics, read_summary
 from minir1.run.costs import parameter_counts
 from minir1.sampler import Sampling

@@ -11,8 +11,13 @@ Kinds: hit and miss (an attempt), yes and no (a check that is right, or false), 
 
 import re
 
-from minir1.measure.behaviours import REFLECTION_WORDS, Attempt, attempts_of, thought_of
-from minir1.measure.corpus import read_document
+from minir1.measure.behaviours import (
+    REFLECTION_WORDS,
+    Attempt,
+    attempts_of,
+    read_document,
+    thought_of,
+)
 from minir1.tasks.countdown import Countdown
 from minir1.transcript import THINK, prompt
 
