@@ -6,8 +6,6 @@ is named.
 
 from dataclasses import dataclass
 
-PHASES = {"rl": "training", "validate": "validation", "pretrain": "pretraining"}
-
 
 @dataclass(frozen=True)
 class Figure:
@@ -19,79 +17,106 @@ class Figure:
     no fault.
     """
 
+    phase: str
     name: str
     floor: float
+    percent: bool
     low: str
     high: str
-    percent: bool = False
-    phase: str = "rl"
 
     @property
     def label(self) -> str:
-        return f"{self.name}, {PHASES[self.phase]}"
+        where = {"rl": "training", "validate": "validation", "pretrain": "pretraining"}
+        return f"{self.name}, {where[self.phase]}"
 
 
-BASE = (
-    "another base: is --base, or the corpus, the golden one? "
-    "`minir1 corpus` measures what it has read"
-)
+BASE = "another base: is --base, or the corpus, the golden one? `minir1 corpus` measures what it has read"
 LR = "steps too large: a lower --rl.lr; look at grad_norm and clip_fraction"
 FORM = "a changed template, tokenizer or format reward; responses cut off (see truncated)"
 FIGURES = (
     Figure(
-        "loss", 0.03, "fewer kinds of documents: another corpus",
-        "pretraining: another learning rate, batch or corpus", phase="pretrain",
+        "pretrain",
+        "loss",
+        0.03,
+        False,
+        "fewer kinds of documents: another corpus",
+        "pretraining: another learning rate, batch or corpus",
     ),
     Figure(
-        "gap", 9.0, "",
-        "sampler and trainer disagree: precision (--dtype float32), --rl.recompute on, "
-        "or experts routed otherwise",
+        "rl",
+        "gap",
+        9.0,
+        False,
+        "",
+        "sampler and trainer disagree: precision (--dtype float32), --rl.recompute on, or experts routed otherwise",
     ),
-    Figure("grad_norm", 1.0, "the reward hardly varies: look at signal", LR),
+    Figure("rl", "grad_norm", 1.0, False, "the reward hardly varies: look at signal", LR),
     Figure(
-        "entropy", 0.35, f"responses all alike: {LR}",
+        "rl",
+        "entropy",
+        0.35,
+        False,
+        f"responses all alike: {LR}",
         "it does not sharpen: a lower temperature in the loss than in the sampler, or no signal",
     ),
     Figure(
-        "signal", 0.12,
-        "groups all right or all wrong: puzzles too hard or too easy (--rl.tasks), "
-        "or a reward that never varies",
-        "a reward that varies without reason", percent=True,
+        "rl",
+        "signal",
+        0.12,
+        True,
+        "groups all right or all wrong: puzzles too hard or too easy (--rl.tasks), or a reward that never varies",
+        "a reward that varies without reason",
     ),
-    Figure("format", 0.06, FORM, "form alone is rewarded? --rl.format_reward", percent=True),
+    Figure("rl", "format", 0.06, True, FORM, "form alone is rewarded? --rl.format_reward"),
     Figure(
-        "truncated", 0.08, "a longer --rl.max_tokens than the golden runs had",
+        "rl",
+        "truncated",
+        0.08,
+        True,
+        "a longer --rl.max_tokens than the golden runs had",
         "responses do not end: is the stop token in the mask? --rl.max_tokens too small?",
-        percent=True,
     ),
-    Figure("wrong_steps", 0.03, "", f"RL wears down the arithmetic: {LR}", percent=True),
-    Figure("check_right", 0.04, f"false verdicts: {LR}; {BASE}", "", percent=True),
+    Figure("rl", "wrong_steps", 0.03, True, "", f"RL wears down the arithmetic: {LR}"),
+    Figure("rl", "check_right", 0.04, True, f"false verdicts: {LR}; {BASE}", ""),
     Figure(
-        "thinking", 0.12,
-        "thinking does not pay: the base cannot compute, or thoughts are cut off", BASE,
-        percent=True,
+        "rl",
+        "thinking",
+        0.12,
+        True,
+        "thinking does not pay: the base cannot compute, or thoughts are cut off",
+        BASE,
     ),
-    Figure("hit_rate", 0.3, BASE, "easier puzzles: --rl.tasks"),
+    Figure("rl", "hit_rate", 0.3, False, BASE, "easier puzzles: --rl.tasks"),
     Figure(
-        "attempts", 0.3,
-        "it does not learn to retry: the base hardly does (habits.backtracking), "
-        "or --rl.average, --rl.lr",
+        "rl",
+        "attempts",
+        0.3,
+        False,
+        "it does not learn to retry: the base hardly does (habits.backtracking), or --rl.average, --rl.lr",
         "it tries without checking: look at repeated and check_right",
     ),
     Figure(
-        "length", 0.3,
+        "rl",
+        "length",
+        0.3,
+        False,
         "responses shrink or do not grow: checking does not pay, or --rl.lr is too low",
         "long without being right: look at repeated and truncated",
     ),
     Figure(
-        "accuracy", 0.04,
-        "the reward does not reach the policy: --rl.lr, the sign of the advantage, the mask, "
-        "the base",
-        "easier puzzles: --rl.tasks, or questions that leak", percent=True,
+        "rl",
+        "accuracy",
+        0.04,
+        True,
+        "the reward does not reach the policy: --rl.lr, the sign of the advantage, the mask, the base",
+        "easier puzzles: --rl.tasks, or questions that leak",
     ),
     Figure(
-        "accuracy", 0.04,
+        "validate",
+        "accuracy",
+        0.04,
+        True,
         "as accuracy in training; if that is fine: learned by heart, too few training puzzles",
-        "easier puzzles, or held-out ones that leak", phase="validate", percent=True,
+        "easier puzzles, or held-out ones that leak",
     ),
 )
