@@ -59,7 +59,7 @@ class Browser:
             "--host-resolver-rules=MAP * ~NOTFOUND",
             "--proxy-server=127.0.0.1:9", "--force-device-scale-factor=1",
             f"--user-data-dir={self.profile.name}",
-        ]  # fmt: skip
+        ]
         command = [
             sys.executable, "-c", LAUNCH, str(there), str(back), program, *flags, "about:blank",
         ]
@@ -168,8 +168,8 @@ class Page:
 
     def point(self, selector: str, x: float = 0.5, y: float = 0.5, click: bool = False) -> None:
         """The mouse over an element, at shares of its width and height."""
-        box = self.run(f"(e => (e.scrollIntoView({{block: 'center'}}), e.getBoundingClientRect().toJSON()))"
-                       f"(document.querySelector({json.dumps(selector)}))")  # fmt: skip
+        shown = "(e => (e.scrollIntoView({block: 'center'}), e.getBoundingClientRect().toJSON()))"
+        box = self.run(f"{shown}(document.querySelector({json.dumps(selector)}))")
         where = {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]}
         self.call("Input.dispatchMouseEvent", type="mouseMoved", **where)
         for kind in ("mousePressed", "mouseReleased") if click else ():
@@ -178,7 +178,7 @@ class Page:
     def screenshot(self, path: Path) -> Path:
         """The whole page, its first 6,000 pixels at most."""
         size = self.run(
-            "[document.documentElement.clientWidth, Math.min(6000, document.documentElement.scrollHeight)]"
+            "(e => [e.clientWidth, Math.min(6000, e.scrollHeight)])(document.documentElement)"
         )
         clip = {"x": 0, "y": 0, "width": size[0], "height": size[1], "scale": 1}
         shot = self.call(

@@ -31,7 +31,7 @@ def curve(name: str, x: np.ndarray) -> np.ndarray:
         "signal": 0.8 - 0.2 * rise, "grad_norm": 0.3 + 0 * x, "gap": 3e-7 + 0 * x,
         "format": 0.95 - 0.05 * rise,
         "truncated": 0.02 + 0.1 * rise, "hit_rate": 0.12 + 0.06 * rise,
-    }[name]  # fmt: skip
+    }[name]
 
 
 def rows_of(seed: int, steps: int = 100, change=lambda rows: None) -> list[dict]:
@@ -101,10 +101,8 @@ def test_a_stalled_accuracy_is_named_with_its_step(tmp_path, capsys, known):
     )
     status, said = judged(capsys, write(tmp_path / "run", bad, 0.41), known)
     assert status == 1
-    first = re.search(
-        r"Left the band first: accuracy, training, below it \(([\d.]+)% at step (\d+); golden ([\d.]+)%",
-        said,
-    )
+    place = r"\(([\d.]+)% at step (\d+); golden ([\d.]+)%"
+    first = re.search(f"Left the band first: accuracy, training, below it {place}", said)
     assert first and 12 <= int(first[2]) <= 40 and float(first[1]) < float(first[3]), said
     assert "Usual causes: the reward does not reach the policy" in said
 

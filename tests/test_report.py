@@ -20,7 +20,7 @@ import pytest
 from minir1.config import UserError
 from minir1.measure.diagnosis import trend
 from minir1.report import command as report
-from minir1.report import fonts, plots, words
+from minir1.report import drawing, fonts, plots, words
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -44,7 +44,7 @@ def rl_row(step: int, share: float, noise: random.Random, **changes) -> dict:
         "wrong_steps": 0.01, "thinking": 0.9, "load_max": 1.3, "lr": 1e-4, "tokens": 2e5,
         "tokens_s": 1.5e5,
         "seconds_rollout": 1.0, "seconds_update": 1.0, "seconds": 2.0 * step, **changes,
-    }  # fmt: skip
+    }
 
 
 def healthy(steps: int, **changes) -> list[dict]:
@@ -70,13 +70,24 @@ def summary(**changes) -> dict:
         "preset": "gpu", "seed": 0, "device": "NVIDIA H200", "date": "2026-01-05",
         "parameters": {"all": 4.7e6},
         "seconds": {"pretrain": 109, "rl": 350.0, "total": 504},
-        "base": found(0.188, attempts=2.1, hit_rate=0.06, accuracy_3=0.3, accuracy_4=0.076, reflections=1.0, reflections_100=1.6),
-        "zero": found(0.674, attempts=10.5, hit_rate=0.08, accuracy_3=0.89, accuracy_4=0.45, reflections=6.0, reflections_100=1.7,
-                      arithmetic={"5d+": {"accuracy": 0.93, "stderr": 0.01}, "5d-": 0.91}),
-        "references": {"blind_tokens": 0.69, "blind_attempts": {"accuracy": 0.43, "3": 0.7, "4": 0.16}, "forced_base": found(0.51),
-                       "answer_only": found(0.31), "pass64_base": 0.86,
-                       "blind_hit_rates": {"hit_rate_3": 0.143, "hit_rate_4": 0.033}},
-    } | changes  # fmt: skip
+        "base": found(
+            0.188, attempts=2.1, hit_rate=0.06, accuracy_3=0.3, accuracy_4=0.076,
+            reflections=1.0, reflections_100=1.6,
+        ),
+        "zero": found(
+            0.674, attempts=10.5, hit_rate=0.08, accuracy_3=0.89, accuracy_4=0.45,
+            reflections=6.0, reflections_100=1.7,
+            arithmetic={"5d+": {"accuracy": 0.93, "stderr": 0.01}, "5d-": 0.91},
+        ),
+        "references": {
+            "blind_tokens": 0.69,
+            "blind_attempts": {"accuracy": 0.43, "3": 0.7, "4": 0.16},
+            "forced_base": found(0.51),
+            "answer_only": found(0.31),
+            "pass64_base": 0.86,
+            "blind_hit_rates": {"hit_rate_3": 0.143, "hit_rate_4": 0.033},
+        },
+    } | changes
 
 
 def folder(
@@ -104,10 +115,10 @@ def full(path: Path, steps: int = 60) -> Path:
         for i in range(0, steps + 1, 20)
     ]
     control = [{"phase": "answer_only", "step": i, "accuracy": 0.2 + 0.002 * i} for i in range(30)]
-    samples = [
-        {"step": s, "id": str(i), "question": "Make 65 from 5, 13.", "response": "<think>5 * 13 = 65, yes</think>",
-         "correct": i == 0, "tokens": 9} for s in (0, 20, 40) for i in range(3)
-    ]  # fmt: skip
+    text = {"question": "Make 65 from 5, 13.", "response": "<think>5 * 13 = 65, yes</think>"}
+    samples = []
+    for step, i in itertools.product((0, 20, 40), range(3)):
+        samples.append({"step": step, "id": str(i), **text, "correct": i == 0, "tokens": 9})
     return folder(
         path, pretrain + exam[:1] + healthy(steps) + exam[1:] + control, samples, summary()
     )
@@ -157,14 +168,11 @@ def test_full_run(tmp_path, capsys):
     for picture in (run / "plots").iterdir():
         data = picture.read_bytes()
         width, height = struct.unpack(">II", data[16:24])
-        assert data.startswith(PNG) and len(data) < plots.LARGEST and width > 700 and height > 300
+        assert data.startswith(PNG) and len(data) < drawing.LARGEST and width > 700 and height > 300
     page = Page(run / "report.html")
     assert (run / "report.html").stat().st_size < 5_000_000
-    assert (
-        page.tags.count("script") == 2
-        and page.tags.count("style") == 1
-        and all(p.startswith("#") for p in page.pointers)
-    )
+    assert page.tags.count("script") == 2 and page.tags.count("style") == 1
+    assert all(p.startswith("#") for p in page.pointers)
     assert {"link", "iframe", "img", "object", "base", "form"}.isdisjoint(page.tags)
     text = (run / "report.html").read_text(encoding="utf-8")
     assert "width=device-width" in text and not re.search("https?://(?!www.w3.org/2000/svg)", text)
@@ -330,7 +338,7 @@ def test_samples_without_sense(tmp_path):
 
 
 def test_page_stays_small(tmp_path):
-    """The worst text: characters whose escape is longest, in far more samples than a page can hold."""
+    """The worst text: characters whose escape is longest, in more samples than a page can hold."""
     long = "<" * 10_000
     samples = [
         {"step": i // 20, "question": long, "response": long, "correct": True, "tokens": long}
@@ -351,10 +359,12 @@ def test_a_long_run_with_every_group_stays_small(tmp_path):
     for step, problem, place in itertools.product(range(0, 281, 20), range(4), range(16)):
         n = min(1024, int(rng.expovariate(1 / 230)) + 5)
         figures = {k: [rng.choice((0, -1, -37, -260)) for _ in range(n)] for k in ("logp", "base")}
-        samples.append({"step": step, "id": str(problem), "question": "Make 65 from 5, 13.", "response": "12" * n, "correct": True,
-                        "sample": place, "reward": 1.1, "advantage": 0.35, "tokens": n,
-                        "stopped": True, "cuts": [2] * n,
-                        "entropy": [rng.choice((0, 3, 45)) for _ in range(n)], **figures})  # fmt: skip
+        figures["entropy"] = [rng.choice((0, 3, 45)) for _ in range(n)]
+        samples.append({
+            "step": step, "id": str(problem), "question": "Make 65 from 5, 13.",
+            "response": "12" * n, "correct": True, "stopped": True, "sample": place, "tokens": n,
+            "reward": 1.1, "advantage": 0.35, "cuts": [2] * n, **figures,
+        })
     page = report.write_html(folder(tmp_path / "run", healthy(280), samples, summary()))
     assert 2_000_000 < page.stat().st_size < 5_000_000
     assert len(Page(page).data["runs"][0]["samples"]["steps"]) >= 8
@@ -366,17 +376,23 @@ def test_a_long_run_with_every_group_stays_small(tmp_path):
 @pytest.mark.parametrize(
     "rows, sentence",
     [
-        ([{"accuracy": 0.31 + 0.13 * i / 9} for i in range(10)], "learning: accuracy 31% -> 44% over the last 10 steps"),
+        ([{"accuracy": 0.31 + 0.13 * i / 9} for i in range(10)],
+         "learning: accuracy 31% -> 44% over the last 10 steps"),
         (flat(30, signal=0.05), "no signal: 95% of groups all right or all wrong"),
-        (flat(30, 0.98, signal=0.04), "solved: accuracy 98%, so 96% of groups are all right or all wrong"),
+        (flat(30, 0.98, signal=0.04),
+         "solved: accuracy 98%, so 96% of groups are all right or all wrong"),
         (flat(30, 0.98), "solved: accuracy 98%"),
         (flat(30, truncated=0.4), "responses are cut at the limit (40%): raise --rl.max_tokens"),
         ([row | {"length": 45 - i / 2} for i, row in enumerate(flat(30))],
-         "length shrinks (43 -> 33 tokens) while accuracy stalls at 37%: base may not compute reliably"),
+         "length shrinks (43 -> 33 tokens) while accuracy stalls at 37%: "
+         "base may not compute reliably"),
         ([row | {"entropy": 0.5 if i < 10 else 0.005} for i, row in enumerate(flat(30))],
          "entropy collapsed (0.005 nats a token): responses to a question are all alike"),
-        (flat(30, gap=0.3), "sampler and trainer disagree (gap 0.30 nats a token): what is learnt is not what was sampled"),
-        (flat(30, loss=math.nan), "broken: loss is not a number; a lower --rl.lr or --dtype float32 may help"),
+        (flat(30, gap=0.3),
+         "sampler and trainer disagree (gap 0.30 nats a token): "
+         "what is learnt is not what was sampled"),
+        (flat(30, loss=math.nan),
+         "broken: loss is not a number; a lower --rl.lr or --dtype float32 may help"),
         (flat(30), "flat: accuracy 37% over the last 10 steps"),
         (flat(3), "too early to tell: accuracy 37% after 3 steps"),
         (healthy(1), "too early to tell: accuracy 20% after 1 step"),
@@ -385,9 +401,10 @@ def test_a_long_run_with_every_group_stays_small(tmp_path):
         ([row | {"format": 0.3 + 0.05 * i} for i, row in enumerate(flat(10, 0.02))],
          "learning the form (30% -> 75% well formed), not yet the task: accuracy 2%"),
         ([{"phase": "rl", "step": 3}], "accuracy is not measured"),
-        (flat(30) + [{"phase": "validate", "step": 30, "accuracy": 0.9}], "flat: accuracy 37% over the last 10 steps"),
+        (flat(30) + [{"phase": "validate", "step": 30, "accuracy": 0.9}],
+         "flat: accuracy 37% over the last 10 steps"),
     ],
-)  # fmt: skip
+)
 def test_verdict(rows, sentence):
     assert report.diagnosis(rows) == sentence
 
@@ -426,7 +443,8 @@ def test_verdict_is_quick_and_needs_no_plots():
     code = (
         "import sys, time; from minir1.measure.diagnosis import diagnosis; "
         "rows = [{'accuracy': i / 1e4, 'length': 9} for i in range(5000)]; "
-        "t = time.perf_counter(); diagnosis(rows); print(time.perf_counter() - t, 'matplotlib' in sys.modules)"
+        "t = time.perf_counter(); diagnosis(rows); "
+        "print(time.perf_counter() - t, 'matplotlib' in sys.modules)"
     )
     seconds, loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -515,9 +533,8 @@ def test_seeds(tmp_path, capsys):
     assert report.draw_seeds([folder(tmp_path / "none", [])], tmp_path) is None
     assert report.draw_seeds(runs, tmp_path / "all") == tmp_path / "all" / "seeds.png"
     report.main([str(runs[2]), str(tmp_path / "none"), "--out", str(tmp_path / "other.png")])
-    assert (tmp_path / "other.png").read_bytes().startswith(
-        PNG
-    ) and "other.png" in capsys.readouterr().out
+    assert (tmp_path / "other.png").read_bytes().startswith(PNG)
+    assert "other.png" in capsys.readouterr().out
     assert [run["name"] for run in Page(tmp_path / "other.html").data["runs"]] == ["gpu-2", "none"]
 
 
@@ -549,7 +566,7 @@ def test_command_line_errors(tmp_path):
 
 def test_labels_keep_apart():
     heights = [0.5, 0.5, 0.51, 0.0, 0.02, 1.0, 0.99, 0.98]
-    placed = sorted(plots.spread(heights, 0.06))
+    placed = sorted(drawing.spread(heights, 0.06))
     assert min(placed) >= 0 and max(placed) <= 1
     assert min(b - a for a, b in zip(placed, placed[1:])) > 0.055
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from browser import Browser, find_chromium
-from test_report import HOSTILE, folder, full, healthy, summary
+from test_report import HOSTILE, Page, folder, full, healthy, summary
 
 from minir1.config import ModelConfig, RLConfig
 from minir1.fast.device import Device
@@ -39,10 +39,8 @@ PUZZLES = [Countdown((23, 5, 13), 31), Countdown((1, 2, 3), 6), Countdown((1, 2,
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    texts = [
-        f"{prompt('Use 23, 5, 13 to make 31.')}<think>23 - 5 = 18, 18 + 13 = 31, yes</think><answer>再试</answer><|end|>"
-    ] * 9
-    return Tokenizer.train(texts, 300)
+    response = "<think>23 - 5 = 18, 18 + 13 = 31, yes</think><answer>再试</answer><|end|>"
+    return Tokenizer.train([prompt("Use 23, 5, 13 to make 31.") + response] * 9, 300)
 
 
 def small(tokenizer: Tokenizer, seed: int) -> Transformer:
@@ -56,22 +54,17 @@ def small(tokenizer: Tokenizer, seed: int) -> Transformer:
 
 
 def test_rows_hold_what_the_trainer_sees(tokenizer):
-    """Every figure of a row against its definition, computed apart: token by token, group by group."""
-    model, base, rl = (
-        small(tokenizer, 0), small(tokenizer, 1), RLConfig(group_size=3, temperature=0.7),
-    )
-    cpu, settings = (
-        Device("cpu", "cpu", torch.float32, "plain"), Sampling(20, (tokenizer.end,), 0.7),
-    )
-
+    """Every figure of a row against its definition: token by token, group by group."""
+    model, base = small(tokenizer, 0), small(tokenizer, 1)
+    rl = RLConfig(group_size=3, temperature=0.7)
+    cpu = Device("cpu", "cpu", torch.float32, "plain")
+    settings = Sampling(20, (tokenizer.end,), 0.7)
     evaluator = Evaluator(tokenizer, sample, settings, 64, "cpu")
     seen = roll_out(model, tokenizer, PUZZLES * 3, 1, settings, torch.Generator().manual_seed(1))
     rows = recorder.Recorder(base, rl, cpu).rows(7, evaluator, model, seen, settings, "")
     assert [row["id"] for row in rows] == [i for i in "0125" for _ in range(3)] + list("34678")
-    assert (
-        all(row["step"] == 7 and len(row["cuts"]) == row["tokens"] for row in rows[:12])
-        and "cuts" not in rows[12]
-    )
+    assert all(row["step"] == 7 and len(row["cuts"]) == row["tokens"] for row in rows[:12])
+    assert "cuts" not in rows[12]
     again = evaluator.roll(model, [PUZZLES[i % 3] for i in (0, 1, 2, 5)], 3, 7, settings)
     assert [row["response"] for row in rows[:12]] == again.texts
     for i, row in enumerate(rows[:12]):
@@ -100,21 +93,18 @@ def test_advantages_and_equal_log_probs_at_step_0(tokenizer):
     rewards = [
         Reward(1.0, 1.0, 1.0), Reward(0.0, 1.0, 1.0), Reward(0.0, 0.0, 0.25), Reward(0.0, 0.0, 1.0),
     ]
-    texts, asked = (
-        tokenizer.decode_batch(ids), [tokenizer.encode(prompt(p.question())) for p in PUZZLES[1:]],
-    )
+    texts = tokenizer.decode_batch(ids)
+    asked = [tokenizer.encode(prompt(p.question())) for p in PUZZLES[1:]]
     logp = [torch.zeros(len(row)) for row in ids]
     rollouts = Rollouts(PUZZLES[1:], 2, asked, ids, logp, texts, [True] * 4, rewards)
     cpu = Device("cpu", "cpu", torch.float32, "plain")
     rows = recorder.Recorder(model, rl, cpu).score(rollouts, tokenizer, model)
     wanted = advantages(torch.tensor([[1.1, 0.1], [0.0, 0.0]])).flatten().tolist()
     assert [row["advantage"] for row in rows] == pytest.approx(wanted, abs=1e-4)
-    assert [row["reward"] for row in rows] == pytest.approx([1.1, 0.1, 0, 0]) and [
-        row["sample"] for row in rows
-    ] == [0, 1, 0, 1]
-    assert [row["correct"] for row in rows] == [True, False, False, False] and rows[2][
-        "language"
-    ] == 0.25
+    assert [row["reward"] for row in rows] == pytest.approx([1.1, 0.1, 0, 0])
+    assert [row["sample"] for row in rows] == [0, 1, 0, 1]
+    assert [row["correct"] for row in rows] == [True, False, False, False]
+    assert rows[2]["language"] == 0.25
     assert all(row["logp"] == row["base"] for row in rows)
 
 
@@ -140,8 +130,10 @@ def test_chosen_problems_take_turns_between_kinds():
 
 
 def test_marks_stand_where_the_text_says_so():
-    text = "<think>23 + 5 = 28, 28 - 13 = 15, not 31\nwait, 23 + 5 = 28, 28 - 13 = 15, not 30\n等等，23 - 5 = 19, 19 + 13 = 32\n" \
-           "try 23 - 5 = 18, 18 + 13 = 31, yes</think>"  # fmt: skip
+    text = (
+        "<think>23 + 5 = 28, 28 - 13 = 15, not 31\nwait, 23 + 5 = 28, 28 - 13 = 15, not 30\n"
+        "等等，23 - 5 = 19, 19 + 13 = 32\ntry 23 - 5 = 18, 18 + 13 = 31, yes</think>"
+    )
     found = [
         (text[first:end], kind, what)
         for first, end, kind, what in find_marks(PUZZLES[0].question(), text)
@@ -156,11 +148,20 @@ def test_marks_stand_where_the_text_says_so():
         ("23 - 5 = 19, 19 + 13 = 32", "miss", "attempt 3 misses, false arithmetic"),
         ("try", "reflect", "reflection"), ("try", "switch", "switches to English"),
         ("23 - 5 = 18, 18 + 13 = 31", "hit", "attempt 4 hits"), (", yes", "yes", "check: right"),
-    ]  # fmt: skip
-    assert (
-        find_marks("What is 2 + 3?", "<answer>5</answer>") == []
-        and find_marks("", "<think>" * 9) == []
-    )
+    ]
+    assert find_marks("What is 2 + 3?", "<answer>5</answer>") == []
+    assert find_marks("", "<think>" * 9) == []
+
+
+def test_a_task_of_ones_own_shows_with_the_marks_that_any_text_can_have(tmp_path):
+    row = {"step": 0, "id": "0", "question": "Sort 3 1 2.", "response": "<think>wait</think>1 2 3"}
+    lines = {"task": "sorting", "numbers": [3, 1, 2], **row, "correct": True}
+    data = Page(report.write_html(folder(tmp_path / "run", [], [lines]))).data
+    problem = data["runs"][0]["samples"]["problems"][0]
+    assert problem["question"] == row["question"]
+    response = problem["groups"]["0"][0]
+    assert response["text"] == row["response"] and response["right"]
+    assert response["marks"] == [[7, 11, "reflect", "reflection"]]
 
 
 # ---------------------------------------------------------------- the page in Chromium
@@ -186,7 +187,7 @@ def groups(steps=(0, 20, 40), problems=3, size=8) -> list[dict]:
                 "advantage": 0.7 if right else -0.7, "cuts": [2] * n, "logp": [-10] * n,
                 "base": [-10 - 60 * (i % 5) for i in range(n)],
                 "entropy": [40 * (i % 4) for i in range(n)],
-            })  # fmt: skip
+            })
     return rows
 
 
@@ -219,15 +220,12 @@ def cards(page) -> list[str]:
 
 
 def now(page) -> tuple[str, str]:
-    return page.run(
-        "[document.querySelector('#step').textContent, document.querySelector('.question').textContent]"
-    )
+    return page.run("['#step', '.question'].map(s => document.querySelector(s).textContent)")
 
 
 def button(page, text: str) -> None:
-    page.run(
-        f"[...document.querySelectorAll('#rollouts button')].find(b => b.textContent.startsWith('{text}')).click()"
-    )
+    buttons = "[...document.querySelectorAll('#rollouts button')]"
+    page.run(f"{buttons}.find(b => b.textContent.startsWith('{text}')).click()")
 
 
 def choose(page, label: str, value: int) -> None:
@@ -318,10 +316,12 @@ def test_tokens_are_coloured_and_read(page):
     said = page.run("document.querySelector('#said').textContent")
     assert said.startswith("token 5 of ")
     assert "probability 90% at this step, 8% under the base (+2.40 nats); entropy 0.00 nats" in said
-    pieces = "[...document.querySelector('.card .text').childNodes].filter(n => !n.classList.contains('tag'))"
-    text = page.run(f"{pieces}.map(n => n.textContent).join('')")
+    pieces = "[...document.querySelector('.card .text').childNodes]"
+    own = f"{pieces}.filter(n => !n.classList.contains('tag'))"
+    text = page.run(f"{own}.map(n => n.textContent).join('')")
     assert text == groups()[0]["response"]
-    marks = "[...document.querySelectorAll('.card:first-child .tag')].map(t => t.textContent + ' ' + t.title)"
+    tags = "[...document.querySelectorAll('.card:first-child .tag')]"
+    marks = f"{tags}.map(t => t.textContent + ' ' + t.title)"
     assert page.run(marks) == ["1✗ attempt 1 misses", "2✓ attempt 2 hits"]
     page.run("document.querySelector('#rollouts input[type=checkbox]').click()")
     assert page.run(marks) == []
@@ -338,8 +338,10 @@ def test_curves_tell_their_values(page):
         "step 60\nR1-Zero, validation: 67% ± 2%"
     )
     labels = page.run("document.querySelector('.panel.main svg').textContent")
-    for line in ("blind search, same token limit  69%", "base, any of 64 (pass@64)  86%", "base, before RL (pass@1)  18.8%",
-                 "◆ R1-Zero, test  67.4 ± 1.0%"):  # fmt: skip
+    for line in (
+        "blind search, same token limit  69%", "base, any of 64 (pass@64)  86%",
+        "base, before RL (pass@1)  18.8%", "◆ R1-Zero, test  67.4 ± 1.0%",
+    ):
         assert line in labels
 
 
@@ -380,12 +382,8 @@ def test_hostile_run_is_text(browser, tmp_path):
     evil = run.rename(tmp_path / "<script>window.hit=1<")
     page = browser.open(report.write_html(evil))
     assert page.run("window.hit") is None and page.troubles() == []
-    assert (
-        page.run(
-            "document.querySelectorAll('#rollouts img, #rollouts script, #summary img, think').length"
-        )
-        == 0
-    )
+    forbidden = "#rollouts img, #rollouts script, #summary img, think"
+    assert page.run(f"document.querySelectorAll('{forbidden}').length") == 0
     assert page.run("document.querySelector('.question').textContent") == attack
     shown = page.run("[...document.querySelectorAll('.text')].map(t => t.textContent)")
     assert len(shown) == len(texts) and shown[0] == HOSTILE[0] and shown[6] == attack
@@ -402,12 +400,8 @@ def test_marks_and_colours_agree_beyond_the_basic_plane(browser, tmp_path):
     row = groups((0,), 1, 2)[0] | {"response": text, "cuts": [1] * len(text)}
     row |= {key: [-5] * len(text) for key in ("logp", "base", "entropy")}
     page = browser.open(report.write_html(folder(tmp_path / "run", [], [row, row])))
-    assert (
-        page.run(
-            "[...document.querySelectorAll('.card:first-child .m-yes')].map(t => t.textContent).join('')"
-        )
-        == ", yes"
-    )
+    checks = "[...document.querySelectorAll('.card:first-child .m-yes')]"
+    assert page.run(f"{checks}.map(t => t.textContent).join('')") == ", yes"
     assert page.run("document.querySelector('.card .tag').nextSibling.textContent") == "1"
     assert page.run("document.querySelector(\".card [data-token='7']\").textContent") == "🤔"
 

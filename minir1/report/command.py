@@ -12,15 +12,17 @@ import json
 from pathlib import Path
 
 from minir1.config import UserError
+from minir1.console import errors as cli
 from minir1.measure.diagnosis import diagnosis
-from minir1.report import plots
+from minir1.report import drawing, plots
 from minir1.report.page.groups import visible
 from minir1.report.page.page import build_page
+from minir1.report.seeds import seeds_plot
 from minir1.report.words import summary_text
 
 __all__ = [
-    "draw", "draw_seeds", "main", "read_metrics", "summary_text", "diagnosis", "write_comparison",
-    "write_html",
+    "diagnosis", "draw", "draw_seeds", "main", "read_lines", "read_metrics", "read_summary",
+    "summary_text", "write_comparison", "write_html",
 ]
 
 # ---------------------------------------------------------------- reading
@@ -28,15 +30,17 @@ __all__ = [
 
 def read_lines(path: Path) -> list[dict]:
     """The JSON objects of a file, one per line; a torn last line, say, is passed over."""
-    found = []
-    for line in path.read_bytes().decode("utf-8", "replace").split("\n") if path.is_file() else ():
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_bytes().decode("utf-8", "replace").split("\n"):
         try:
             value = json.loads(line)
         except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):
-            found.append(value)
-    return found
+            rows.append(value)
+    return rows
 
 
 def read_metrics(run: Path) -> list[dict]:
@@ -53,16 +57,26 @@ def read_summary(run: Path) -> dict:
     return value if isinstance(value, dict) else {}
 
 
+def read_run(run: Path) -> tuple[str, list[dict], dict, list[dict]]:
+    """(name, metrics, summary, samples) of a run folder: what its page is made of."""
+    run = Path(run)
+    # the latter in results/
+    paths = [*sorted((run / "samples").glob("*.jsonl")), run / "transcripts.jsonl"]
+    samples = [row for path in paths for row in read_lines(path)]
+    return visible(run.resolve().name, 200), read_metrics(run), read_summary(run), samples
+
+
 # ---------------------------------------------------------------- plots and page
 
 
 def draw(run: Path) -> list[Path]:
     """RUN/plots/*.png: those that have data."""
-    rows, summary, written = read_metrics(run), read_summary(run), []
-    for name, (_, _, make) in plots.PLOTS.items():
-        figure = make(rows, summary)
+    rows, summary = read_metrics(run), read_summary(run)
+    written = []
+    for name, (_, _, plot) in plots.PLOTS.items():
+        figure = plot(rows, summary)
         if figure is not None:
-            written.append(plots.save(figure, Path(run) / "plots" / f"{name}.png"))
+            written.append(drawing.save(figure, Path(run) / "plots" / f"{name}.png"))
     return written
 
 
@@ -70,31 +84,17 @@ def draw_seeds(runs: list[Path], out: Path) -> Path | None:
     """Accuracy and length of several runs in one picture, `out` (a .png, or a folder for
     seeds.png). None without data.
     """
-    figure = plots.seeds_plot(
-        [read_metrics(run) for run in runs], [Path(run).resolve().name for run in runs]
-    )
+    names = [Path(run).resolve().name for run in runs]
+    figure = seeds_plot([read_metrics(run) for run in runs], names)
+    if figure is None:
+        return None
     out = Path(out)
-    return (
-        None
-        if figure is None
-        else plots.save(figure, out if out.suffix == ".png" else out / "seeds.png")
-    )
-
-
-def read_run(run: Path) -> tuple[str, list[dict], dict, list[dict]]:
-    """(name, metrics, summary, samples) of a run folder: what its page is made of."""
-    run = Path(run)
-    # the latter in results/
-    places = [*sorted((run / "samples").glob("*.jsonl")), run / "transcripts.jsonl"]
-    samples = [row for path in places for row in read_lines(path)]
-    return visible(run.resolve().name, 200), read_metrics(run), read_summary(run), samples
+    return drawing.save(figure, out if out.suffix == ".png" else out / "seeds.png")
 
 
 def write_html(run: Path) -> Path:
     """RUN/report.html from the metrics, the summary and the samples."""
-    path = Path(run) / "report.html"
-    path.write_bytes(build_page([read_run(run)]))
-    return path
+    return write_comparison([run], Path(run) / "report.html")
 
 
 def write_comparison(runs: list[Path], out: Path) -> Path:
@@ -116,39 +116,33 @@ def main(arguments: list[str]) -> None:
         "runs", metavar="RUN", nargs="+", type=Path, help="a run folder such as runs/cpu-0"
     )
     parser.add_argument(
-        "--out",
-        metavar="PNG",
-        type=Path,
+        "--out", metavar="PNG", type=Path,
         help="the picture of several runs (its page: the same name, .html); "
         "else seeds.png and compare.html beside the first",
     )
-    parser.error = lambda message: (_ for _ in ()).throw(
-        UserError(f"{message} (see minir1 report --help)")
-    )
-    given = parser.parse_args(arguments)
-    if given.out and len(given.runs) == 1:
-        raise UserError(
-            "--out is for the picture of several runs; what is drawn of one stands in its folder"
-        )
-    for run in given.runs:
+    options = cli.parse(parser, arguments)
+    runs, out = options.runs, options.out
+    if out and len(runs) == 1:
+        reason = "what is drawn of one stands in its folder"
+        raise UserError(f"--out is for the picture of several runs; {reason}")
+    for run in runs:
         if not run.is_dir():
             raise UserError(f"no folder {run}")
         if not (run / "metrics.jsonl").is_file():
             raise UserError(f"{run} is not a run folder: it holds no metrics.jsonl")
-    for run in given.runs:
+    for run in runs:
         pictures, summary = draw(run), read_summary(run)
         print(f"{summary_text(summary)}\n" if summary else f"{run}: no summary yet")
-        print(
-            f"during training: {diagnosis(read_metrics(run))}\nwrote {len(pictures)} plots and {write_html(run)}"
-        )
-    if len(given.runs) > 1:
-        folder = given.runs[0].resolve().parent
-        together = draw_seeds(given.runs, given.out or folder)
-        print(
-            f"wrote {together}"
-            if together
-            else "no reinforcement learning step in these runs: nothing to draw together"
-        )
-        print(
-            f"wrote {write_comparison(given.runs, given.out.with_suffix('.html') if given.out else folder / 'compare.html')}"
-        )
+        print(f"during training: {diagnosis(read_metrics(run))}")
+        print(f"wrote {len(pictures)} plots and {write_html(run)}")
+    if len(runs) > 1:
+        _compare(runs, out)
+
+
+def _compare(runs: list[Path], out: Path | None) -> None:
+    folder = runs[0].resolve().parent
+    picture = draw_seeds(runs, out or folder)
+    nothing = "no reinforcement learning step in these runs: nothing to draw together"
+    print(f"wrote {picture}" if picture else nothing)
+    page = out.with_suffix(".html") if out else folder / "compare.html"
+    print(f"wrote {write_comparison(runs, page)}")

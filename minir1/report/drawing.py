@@ -24,14 +24,16 @@ def smooth(values: list[float]) -> list[float]:
     """
     n = len(values)
     reach = max(n // 40, 2) if n >= 12 else 0
-    found = []
+    fitted = []
     for i in range(n):
         first = min(max(0, i - reach), n - 1 - 2 * reach)  # at the ends the window stays as wide
-        at = range(first, first + 2 * reach + 1)
-        x, y = sum(at) / len(at), sum(values[j] for j in at) / len(at)
-        slope = sum((j - x) * (values[j] - y) for j in at) / (sum((j - x) ** 2 for j in at) or 1)
-        found.append(y + slope * (i - x))
-    return found
+        places = range(first, first + 2 * reach + 1)
+        x = sum(places) / len(places)
+        y = sum(values[j] for j in places) / len(places)
+        square = sum((j - x) ** 2 for j in places) or 1
+        slope = sum((j - x) * (values[j] - y) for j in places) / square
+        fitted.append(y + slope * (i - x))
+    return fitted
 
 
 def spread(heights: list[float], gap: float) -> list[float]:
@@ -42,7 +44,8 @@ def spread(heights: list[float], gap: float) -> list[float]:
     for _ in range(300):
         for low, high in zip(order, order[1:]):
             push = max(0.0, gap - placed[high] + placed[low]) / 2
-            placed[low], placed[high] = max(0.0, placed[low] - push), min(1.0, placed[high] + push)
+            placed[low] = max(0.0, placed[low] - push)
+            placed[high] = min(1.0, placed[high] + push)
     return [round(y, 4) for y in placed]
 
 
@@ -50,13 +53,19 @@ def figure_of(
     rows: int = 1, columns: int = 1, size: tuple[float, float] = (9, 5),
     layout: str | None = "constrained",
 ):
-    from matplotlib.figure import Figure  # here, because the console's verdict needs no plots
+    """(figure, its axes as a list); `size` in inches."""
+    from matplotlib.figure import Figure  # here, because importing it takes a second
 
     figure = Figure(size, layout=layout, facecolor="white")
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
 def dress(axes, title: str, percent: bool = False, xlabel: str = "") -> None:
+    def tick(value: float, _) -> str:
+        if percent:
+            return f"{100 * value:.3g}%"
+        return f"{value / 1000:g} k" if abs(value) >= 10_000 else f"{value:.4g}"
+
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#999999")
     axes.grid(axis="y", color="#E4E4E4", linewidth=0.8)
@@ -65,34 +74,30 @@ def dress(axes, title: str, percent: bool = False, xlabel: str = "") -> None:
     axes.set_title(title, loc="left", fontsize=10.5, color=INK)
     axes.set_xlabel(xlabel, fontsize=9, color="#444444")
     axes.xaxis.get_major_locator().set_params(integer=True, nbins=6)
-    short = lambda v: f"{v / 1000:g} k" if abs(v) >= 10_000 else f"{v:.4g}"  # noqa: E731
-    axes.yaxis.set_major_formatter(
-        lambda value, _: f"{100 * value:.3g}%" if percent else short(value)
-    )
+    axes.yaxis.set_major_formatter(tick)
 
 
-def curve(axes, x: list, y: list, colour: str, style="-") -> None:
+def draw_curve(axes, x: list, y: list, colour: str) -> None:
     """The raw values pale, their moving mean on top."""
     if len(y) >= 12:
         axes.plot(x, y, color=colour, alpha=0.28, linewidth=0.9)
-    axes.plot(
-        x, smooth(y), color=colour, linewidth=1.8, linestyle=style,
-        marker="o" if len(y) < 4 else None, markersize=3.5,
-    )
+    marker = "o" if len(y) < 4 else None
+    axes.plot(x, smooth(y), color=colour, linewidth=1.8, marker=marker, markersize=3.5)
 
 
-def labels(axes, labels: list[tuple[float, str, str, object]], gap: float = 0.062) -> None:
+def write_labels(axes, labels: list[tuple[float, str, str, object]]) -> None:
     """(height in data, text, colour, line style) at the right side, apart from each other, each
     tied to its height.
     """
     low, high = axes.get_ylim()
     heights = [min(max((y - low) / (high - low), 0), 1) for y, *_ in labels]
-    for (_, text, colour, style), true, placed in zip(labels, heights, spread(heights, gap)):
-        tie = {"transform": axes.transAxes, "clip_on": False, "color": colour, "linewidth": 1.2}
-        axes.plot([1.0, 1.05], [true, placed], **tie | {"linewidth": 0.8})
-        axes.plot([1.05, 1.085], [placed, placed], linestyle=style, **tie | {"linewidth": 1.8})
+    places = spread(heights, 0.062)
+    for (_, text, colour, style), height, place in zip(labels, heights, places):
+        tie = {"transform": axes.transAxes, "clip_on": False, "color": colour}
+        axes.plot([1.0, 1.05], [height, place], linewidth=0.8, **tie)
+        axes.plot([1.05, 1.085], [place, place], linestyle=style, linewidth=1.8, **tie)
         axes.text(
-            1.095, placed, text, transform=axes.transAxes, color=colour, fontsize=9, va="center",
+            1.095, place, text, transform=axes.transAxes, color=colour, fontsize=9, va="center",
             parse_math=False,
         )
 

@@ -7,11 +7,10 @@ from functools import lru_cache
 # Families with Chinese characters, as Linux, Windows and macOS name them.
 CHINESE = (
     "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC",
-    "Source Han Sans CN", "WenQuanYi Micro Hei",
-    "WenQuanYi Zen Hei", "Droid Sans Fallback", "Microsoft YaHei", "SimHei", "PingFang SC",
-    "Hiragino Sans GB", "Heiti TC",
-    "STHeiti", "Arial Unicode MS",
-)  # fmt: skip
+    "Source Han Sans CN", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Droid Sans Fallback",
+    "Microsoft YaHei", "SimHei", "PingFang SC", "Hiragino Sans GB", "Heiti TC", "STHeiti",
+    "Arial Unicode MS",
+)
 FILES = re.compile(
     "(cjk|han|hei|wqy|pingfang|hiragino|droidsansfallback|arial ?unicode)[^/]*$", re.IGNORECASE
 )
@@ -22,13 +21,14 @@ def families() -> tuple[str, ...]:
     """matplotlib's own font, and behind it one with Chinese characters, if there is one."""
     from matplotlib import font_manager
 
-    known = {font.name for font in font_manager.fontManager.ttflist}
-    if known.isdisjoint(CHINESE):  # matplotlib's list may be older than a font
+    manager = font_manager.fontManager
+    if {font.name for font in manager.ttflist}.isdisjoint(CHINESE):
+        # matplotlib's list may be older than a font
         for path in filter(FILES.search, font_manager.findSystemFonts()):
             with contextlib.suppress(Exception):  # a file that is no font
-                font_manager.fontManager.addfont(path)
-        known = {font.name for font in font_manager.fontManager.ttflist}
-    return ("DejaVu Sans", *[name for name in CHINESE if name in known][:1])
+                manager.addfont(path)
+    names = {font.name for font in manager.ttflist}
+    return ("DejaVu Sans", *[name for name in CHINESE if name in names][:1])
 
 
 @lru_cache(4096)
@@ -36,9 +36,9 @@ def _drawable(character: str) -> bool:
     from matplotlib import font_manager
 
     paths = [font_manager.findfont(name) for name in families()]
-    return character.isprintable() and any(
-        font_manager.get_font(path).get_char_index(ord(character)) for path in paths
-    )
+    fonts = [font_manager.get_font(path) for path in paths]
+    known = any(font.get_char_index(ord(character)) for font in fonts)
+    return character.isprintable() and known
 
 
 def readable(text: str) -> str:

@@ -54,9 +54,8 @@ class Band:
 
     def show(self, index: int) -> str:
         scale, unit = (100, "%") if self.figure.percent else (1, "")
-        value, low, high = (
-            f"{scale * x[index]:.3g}{unit}" for x in (self.run, self.low, self.high)
-        )
+        curves = (self.run, self.low, self.high)
+        value, low, high = (f"{scale * curve[index]:.3g}{unit}" for curve in curves)
         return f"{value} at step {self.steps[index]:.0f}; golden {low} to {high}"
 
 
@@ -74,38 +73,60 @@ def moving(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def compare(figure: Figure, golden: list[list[dict]], run: list[dict]) -> Band | None:
-    """The band of one figure;
+    """The band of one figure; None if the run or a golden run lacks it.
 
-    None if the run or a golden run lacks it. Rows are those of metrics.jsonl.
+    Rows are those of metrics.jsonl.
     """
-    curves = [dict(zip(*column(phase(rows, figure.phase), figure.name))) for rows in (run, *golden)]
-    steps = sorted(set.intersection(*(set(curve) for curve in curves)))
-    window = min(WINDOW if figure.phase == "rl" else 1, max(1, len(steps) // 2 * 2 - 1))
+    steps, curves = aligned(figure, [run, *golden])
     if len(steps) < (FEWEST if figure.phase == "rl" else 1):
         return None
-    raw = np.array([[curve[step] for step in steps] for curve in curves])
-    smooth = np.array([moving(row, window) for row in raw])
-    mean, top = smooth[1:].mean(0), 1.0 if figure.percent else np.inf
-    noise = (
-        np.diff(raw[1:], axis=1).std() / (2 * window) ** 0.5
-        if figure.phase != "validate"
-        else sampling_error(golden[0])
-    )
-    apart = (
-        moving(smooth[1:].var(0, ddof=1), min(41, len(steps))) ** 0.5
-        if len(golden) > 1
-        else 0.1 * np.abs(mean)
-    )
-    floor = figure.floor if figure.percent else figure.floor * np.abs(mean)
-    reach = 3 * np.hypot(apart, noise) * (1 + 1 / len(golden)) ** 0.5 + floor
-    band = Band(
-        figure, steps, np.maximum(mean - reach, 0), np.minimum(mean + reach, top), smooth[0]
-    )
-    outside = ((band.run < band.low) & bool(figure.low)) | (
-        (band.run > band.high) & bool(figure.high)
-    )
+    window = window_of(figure, len(steps))
+    smooth = np.array([moving(curve, window) for curve in curves])
+    mean = smooth[1:].mean(0)
+    width = half_width(figure, curves[1:], smooth[1:], golden[0])
+    low = np.maximum(mean - width, 0)
+    high = np.minimum(mean + width, 1.0 if figure.percent else np.inf)
+    band = Band(figure, steps, low, high, smooth[0])
+    outside = np.zeros(len(steps), bool)
+    if figure.low:
+        outside |= band.run < band.low
+    if figure.high:
+        outside |= band.run > band.high
     band.left = leaving(outside, min(STAY if figure.phase == "rl" else 2, len(steps)))
     return band
+
+
+def aligned(figure: Figure, runs: list[list[dict]]) -> tuple[list[float], np.ndarray]:
+    """(steps that all runs hold the figure at, its values: a row for each run)."""
+    curves = [dict(zip(*column(phase(rows, figure.phase), figure.name))) for rows in runs]
+    steps = sorted(set.intersection(*map(set, curves)))
+    return steps, np.array([[curve[step] for step in steps] for curve in curves])
+
+
+def window_of(figure: Figure, steps: int) -> int:
+    """Steps of the moving mean: an odd number, fewer for a short run, 1 for rare measurements."""
+    return min(WINDOW, max(1, steps // 2 * 2 - 1)) if figure.phase == "rl" else 1
+
+
+def half_width(
+    figure: Figure, curves: np.ndarray, smooth: np.ndarray, rows: list[dict]
+) -> np.ndarray:
+    """Half the width of the band at each step.
+
+    `curves` and `smooth`: of the golden runs, raw and as moving means; `rows`: of the first one.
+    """
+    runs, steps = curves.shape
+    mean = smooth.mean(0)
+    if figure.phase == "validate":
+        noise = sampling_error(rows)
+    else:  # what is left of the jitter from one step to the next after averaging
+        noise = np.diff(curves, axis=1).std() / (2 * window_of(figure, steps)) ** 0.5
+    if runs > 1:
+        apart = moving(smooth.var(0, ddof=1), min(41, steps)) ** 0.5
+    else:
+        apart = 0.1 * np.abs(mean)  # a guess
+    floor = figure.floor if figure.percent else figure.floor * np.abs(mean)
+    return 3 * np.hypot(apart, noise) * (1 + 1 / runs) ** 0.5 + floor
 
 
 def sampling_error(rows: list[dict]) -> float:
@@ -115,11 +136,12 @@ def sampling_error(rows: list[dict]) -> float:
 
 
 def leaving(outside: np.ndarray, stay: int) -> int | None:
-    """Where the first `stay` steps outside begin; being outside at the very end counts from there
-    on.
+    """Where the first `stay` steps outside begin; None if there is no such place.
 
-    >>> leaving(np.array([True, False, True, True, False]), 2), leaving(np.array([False, True, False]), 2)
-    (2, None)
+    >>> leaving(np.array([True, False, True, True, False]), 2)
+    2
+    >>> leaving(np.array([False, True, False]), 2) is None
+    True
     """
     for i in range(len(outside) - stay + 1):
         if outside[i : i + stay].all():
@@ -134,14 +156,15 @@ def read_config(run: Path) -> dict:
     """The settings of a run, by dotted name. Raises UserError if RUN is no run folder."""
     if not run.is_dir():
         raise UserError(f"no folder {run}")
+    path = run / "config.json"
     try:
-        config = read_settings(run / "config.json")
+        config = read_settings(path)
     except FileNotFoundError:
         raise UserError(f"{run} is not a run folder: it holds no config.json") from None
     except (OSError, ValueError) as fault:
-        raise UserError(f"{run / 'config.json'} cannot be read ({fault})") from fault
-    if not isinstance(config, dict) or "preset" not in config:
-        raise UserError(f"{run / 'config.json'} is not the configuration of a run")
+        raise UserError(f"{path} cannot be read ({fault})") from fault
+    if "preset" not in config:
+        raise UserError(f"{path} is not the configuration of a run")
     return flat(config)
 
 
@@ -150,26 +173,24 @@ def flat(config: dict, prefix: str = "") -> dict:
     >>> flat({"rl": {"lr": 1, "kl": 0}, "seed": 2})
     {'rl.lr': 1, 'rl.kl': 0, 'seed': 2}
     """
-    found = {}
+    settings = {}
     for name, value in config.items():
-        found |= (
-            flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-        )
-    return found
+        if isinstance(value, dict):
+            settings |= flat(value, f"{prefix}{name}.")
+        else:
+            settings[prefix + name] = value
+    return settings
 
 
 def golden_runs(preset: str, run: Path) -> list[Path]:
     """results/zero/PRESET-seed* of the working directory or of the repository, without the run
     itself.
     """
-    for results in (Path("results/zero"), Path(__file__).parent.parent.parent / "results/zero"):
-        found = [
-            path
-            for path in sorted(results.glob(f"{preset}-seed*"))
-            if path.resolve() != run.resolve()
-        ]
-        if found:
-            return found
+    for root in (Path(), Path(__file__).parent.parent.parent):
+        paths = sorted(root.glob(f"results/zero/{preset}-seed*"))
+        others = [path for path in paths if path.resolve() != run.resolve()]
+        if others:
+            return others
     raise UserError(
         f"no golden runs of preset {preset} to compare it with: name one with --against"
     )
@@ -182,44 +203,42 @@ def differing(config: dict, golden: dict) -> list[str]:
     """
     default = flat(json.loads(to_json(Config())))
     config, golden = default | config, default | golden
-    names = [n for n in {**golden, **config} if n not in FREE and n.split(".")[0] not in FREE]
-    return [
-        f"{n} {config.get(n)} (golden {golden.get(n)})"
-        for n in names
-        if config.get(n) != golden.get(n)
-    ]
+    settings = []
+    for name in golden | config:
+        free = name in FREE or name.split(".")[0] in FREE
+        if not free and config.get(name) != golden.get(name):
+            settings.append(f"{name} {config.get(name)} (golden {golden.get(name)})")
+    return settings
 
 
 # ---------------------------------------------------------------- the verdict
 
 
 def final_test(run: Path, golden: list[Path]) -> tuple[str, bool] | None:
-    """The final test accuracy beside the golden ones: (in words, whether it is within reach);
+    """The final test accuracy beside the golden ones: (in words, whether it is within reach).
 
     None where there is none.
     """
-    found = [entry(read_summary(path).get("zero")) for path in (run, *golden)]
-    if not all("accuracy" in f for f in found):
+    results = [entry(read_summary(path).get("zero")) for path in (run, *golden)]
+    if not all("accuracy" in result for result in results):
         return None
-    mine, others = found[0], [f["accuracy"] for f in found[1:]]
+    accuracy, *others = (result["accuracy"] for result in results)
     apart = float(np.std(others, ddof=1)) if len(others) > 1 else 0.02
-    error = max(mine.get("stderr", 0.0), found[1].get("stderr", 0.0))
+    error = max(result.get("stderr", 0.0) for result in results[:2])
     reach = 3 * max(apart, error) * (1 + 1 / len(others)) ** 0.5 + 0.02
     mean = float(np.mean(others))
-    words = f"test accuracy {100 * mine['accuracy']:.1f}%; golden {100 * (mean - reach):.1f}% to {100 * (mean + reach):.1f}%"
-    return words, abs(mine["accuracy"] - mean) <= reach
+    band = f"{100 * (mean - reach):.1f}% to {100 * (mean + reach):.1f}%"
+    return f"test accuracy {100 * accuracy:.1f}%; golden {band}", abs(accuracy - mean) <= reach
 
 
 def report(bands: list[Band]) -> str:
     """A line a figure: where it stands at the last shared step, and whether it left."""
     rows = []
     for band in bands:
-        verdict = (
-            "within"
-            if band.left is None
-            else f"left {band.side} at step {band.steps[band.left]:.0f}"
-        )
-        rows.append((band.figure.label, band.show(-1), verdict))
+        place = "within"
+        if band.left is not None:
+            place = f"left {band.side} at step {band.steps[band.left]:.0f}"
+        rows.append((band.figure.label, band.show(-1), place))
     return table(("figure", "now", ""), rows)
 
 
@@ -229,41 +248,46 @@ def judge(run: Path, golden: list[Path], settings: list[str]) -> tuple[str, bool
     Raises UserError if there is too little to compare.
     """
     rows, known = read_metrics(run), [read_metrics(path) for path in golden]
-    if len(phase(rows, "rl")) < FEWEST:
-        raise UserError(
-            f"{run} holds {len(phase(rows, 'rl'))} RL steps: too early, {FEWEST} are needed"
-        )
+    practice = phase(rows, "rl")
+    if len(practice) < FEWEST:
+        raise UserError(f"{run} holds {len(practice)} RL steps: too early, {FEWEST} are needed")
     bands = [band for figure in FIGURES if (band := compare(figure, known, rows)) is not None]
     if not any(band.figure.phase == "rl" for band in bands):
         raise UserError(f"{run} and {golden[0]} share no RL steps to compare")
-    last, whole = phase(rows, "rl")[-1].get("step"), phase(known[0], "rl")[-1].get("step")
-    said = [f"{run} against {', '.join(map(str, golden))}: {last} of {whole} steps"]
-    said += [f"settings that differ: {'; '.join(settings)}"] if settings else []
-    said += (
-        ["one golden run only: how far such runs lie apart is a guess, and the band is wide"]
-        if len(golden) == 1
-        else []
-    )
-    said += [report(bands)]
-    gone, final = [band for band in bands if band.left is not None], final_test(run, golden)
-    said += [final[0]] if final else []
-    if not gone:
-        good = final is None or final[1]
-        said.append(
-            "Within the band."
-            if good
-            else "The curves are within the band, the final test is not: another test set or temperature?"
+    last, whole = practice[-1].get("step"), phase(known[0], "rl")[-1].get("step")
+    lines = [f"{run} against {', '.join(map(str, golden))}: {last} of {whole} steps"]
+    if settings:
+        lines.append(f"settings that differ: {'; '.join(settings)}")
+    if len(golden) == 1:
+        lines.append(
+            "one golden run only: how far such runs lie apart is a guess, and the band is wide"
         )
-        return "\n".join(said), good
-    first = min(
-        gone, key=lambda band: band.steps[band.left] if band.figure.phase != "pretrain" else -1
-    )
+    lines.append(report(bands))
+    final_words, final_good = final_test(run, golden) or ("", True)
+    gone = [band for band in bands if band.left is not None]
+    if gone:
+        words = first_to_leave(gone, bool(settings))
+    elif final_good:
+        words = "Within the band."
+    else:
+        words = "The curves are within the band, the final test is not: "
+        words += "another test set or temperature?"
+    lines += [final_words, words]
+    return "\n".join(filter(None, lines)), final_good and not gone
+
+
+def first_to_leave(gone: list[Band], settings_differ: bool) -> str:
+    """Which figure left first, and the usual causes."""
+
+    def moment(band: Band) -> float:
+        return -1 if band.figure.phase == "pretrain" else band.steps[band.left]
+
+    first = min(gone, key=moment)
     cause = first.figure.low if first.side == "below" else first.figure.high
-    said.append(
-        f"Left the band first: {first.figure.label}, {first.side} it ({first.show(first.left)})."
-    )
-    said.append(f"Usual causes: {'the settings that differ; ' if settings else ''}{cause}.")
-    return "\n".join(said), False
+    if settings_differ:
+        cause = f"the settings that differ; {cause}"
+    place = f"{first.figure.label}, {first.side} it ({first.show(first.left)})"
+    return f"Left the band first: {place}.\nUsual causes: {cause}."
 
 
 def main(arguments: list[str]) -> int:
@@ -276,15 +300,14 @@ def main(arguments: list[str]) -> int:
         "--against", metavar="GOLDEN", type=Path, nargs="+",
         help="golden runs (default: results/zero/PRESET-seed*)",
     )
-    given = cli.parse(parser, arguments)
-    config = read_config(given.run)
-    golden = given.against or golden_runs(config["preset"], given.run)
-    known = read_config(golden[0])
-    presets = {str(read_config(path)["preset"]) for path in golden}
-    if presets != {str(config["preset"])}:
-        raise UserError(
-            f"{given.run} is a {config['preset']} run, {golden[0]} a {known['preset']} run: nothing to compare"
-        )
-    words, good = judge(given.run, golden, differing(config, known))
+    options = cli.parse(parser, arguments)
+    run, config = options.run, read_config(options.run)
+    golden = options.against or golden_runs(config["preset"], run)
+    known = [read_config(path) for path in golden]
+    preset, presets = config["preset"], {str(settings["preset"]) for settings in known}
+    if presets != {str(preset)}:
+        pair = f"{run} is a {preset} run, {golden[0]} a {known[0]['preset']} run"
+        raise UserError(f"{pair}: nothing to compare")
+    words, good = judge(run, golden, differing(config, known[0]))
     print(words)
     return 0 if good else 1

@@ -1,6 +1,5 @@
 """The result of a run in words and tables, with its baselines."""
 
-
 import math
 
 from minir1.measure.diagnosis import number
@@ -15,7 +14,29 @@ REFERENCES = {
     "pass64_base": "base, any of 64 (pass@64)",
 }
 
-# ---------------------------------------------------------------- figures out of rows and summaries
+# metric -> (what it is, in percent)
+BEFORE_AND_AFTER = {
+    "accuracy": ("right answers (pass@1)", True),
+    "accuracy_3": ("  3 numbers", True),
+    "accuracy_4": ("  4 numbers", True),
+    "hit_rate": ("hits per attempt", True),
+    "hit_rate_3": ("  3 numbers", True),
+    "hit_rate_4": ("  4 numbers", True),
+    "attempts": ("attempts a response", False),
+    "check_right": ("checks that are right", True),
+    "repeated": ("attempts that repeat an earlier one", True),
+    "length": ("tokens a response", False),
+    "truncated": ("cut at the token limit", True),
+    "reflections": ("reflection words a response", False),
+    "reflections_100": ("  per 100 tokens", False),
+}
+HABITS = {
+    "attempts": "attempts a response",
+    "reflections": "reflection words a response",
+    "reflections_100": "reflection words per 100 tokens",
+}
+
+# ---------------------------------------------------------------- figures of a summary
 
 
 def entry(value) -> dict[str, float]:
@@ -25,40 +46,47 @@ def entry(value) -> dict[str, float]:
     >>> entry(0.5), entry({"accuracy": 0.5, "3": 0.9, "stderr": None}), entry("soon")
     ({'accuracy': 0.5}, {'accuracy': 0.5, 'accuracy_3': 0.9}, {})
     """
-    pairs = value.items() if isinstance(value, dict) else [("accuracy", value)]
-    return {
-        f"accuracy_{k}" if str(k).isdigit() else k: number(v)
-        for k, v in pairs
-        if number(v) is not None
-    }
+    figures = value if isinstance(value, dict) else {"accuracy": value}
+    result = {}
+    for name, figure in figures.items():
+        name = f"accuracy_{name}" if str(name).isdigit() else name
+        if (known := number(figure)) is not None:
+            result[name] = known
+    return result
+
+
+def part(summary: dict, name: str) -> dict:
+    """An object within a summary; {} if there is none."""
+    value = summary.get(name)
+    return value if isinstance(value, dict) else {}
 
 
 def references_of(summary: dict) -> dict[str, dict[str, float]]:
     """The reference lines that the summary holds, each as a flat dictionary."""
-    found = summary.get("references")
-    return (
-        {key: entry(found[key]) for key in REFERENCES if key in found}
-        if isinstance(found, dict)
-        else {}
-    )
+    lines = part(summary, "references")
+    return {key: entry(lines[key]) for key in REFERENCES if key in lines}
 
 
-# ---------------------------------------------------------------- is it learning?
+def blind_hit_rates(summary: dict) -> dict[str, float]:
+    """hit_rate_3, ... of random attempts."""
+    return entry(part(summary, "references").get("blind_hit_rates"))
+
+
+def error_of(result: dict[str, float]) -> float:
+    """One standard error of the accuracy: as given, or that of a proportion, or 0 if unknown."""
+    if "stderr" in result:
+        return result["stderr"]
+    p, n = result.get("accuracy", 0.0), result.get("n", 0.0)
+    return math.sqrt(max(0.0, p * (1 - p)) / n) if n else 0.0
+
+
+def difference(a: dict[str, float], b: dict[str, float]) -> tuple[float, bool]:
+    """a's accuracy minus b's, and whether that is more than two standard errors."""
+    lead = a["accuracy"] - b["accuracy"]
+    return lead, abs(lead) > 2 * math.hypot(error_of(a), error_of(b))
 
 
 # ---------------------------------------------------------------- the result in words
-
-# metric -> (what it is, in percent)
-BEFORE_AND_AFTER = {
-    "accuracy": ("right answers (pass@1)", True), "accuracy_3": ("  3 numbers", True),
-    "accuracy_4": ("  4 numbers", True), "hit_rate": ("hits per attempt", True),
-    "hit_rate_3": ("  3 numbers", True), "hit_rate_4": ("  4 numbers", True),
-    "attempts": ("attempts a response", False), "check_right": ("checks that are right", True),
-    "repeated": ("attempts that repeat an earlier one", True),
-    "length": ("tokens a response", False), "truncated": ("cut at the token limit", True),
-    "reflections": ("reflection words a response", False),
-    "reflections_100": ("  per 100 tokens", False),
-}
 
 
 def summary_text(summary: dict) -> str:
@@ -66,39 +94,32 @@ def summary_text(summary: dict) -> str:
 
     Percentages stand with ± one standard error where there is one.
     """
-    return "\n\n".join(
-        block if isinstance(block, str) else table(*block) for block in summary_blocks(summary)
-    )
+    blocks = summary_blocks(summary)
+    return "\n\n".join(block if isinstance(block, str) else table(*block) for block in blocks)
 
 
 def summary_blocks(summary: dict) -> list[str | tuple[tuple, list[tuple]]]:
     """The parts of summary_text: paragraphs, and tables as (head, rows)."""
     base, zero = entry(summary.get("base")), entry(summary.get("zero"))
-    blocks = [
-        _heading(summary), _in_words(base, zero), _before_and_after(summary, base, zero),
-        *_beside(summary, base, zero),
-    ]
-    return [block for block in blocks if block]
+    blocks = [_heading(summary), _gain(base, zero), _before_and_after(summary, base, zero)]
+    return [block for block in blocks + _beside(summary, zero) if block]
 
 
 def _heading(summary: dict) -> str:
-    named = [f"{name} {summary[name]}" for name in ("preset", "seed") if name in summary]
-    named += [str(summary[name]) for name in ("device", "date") if summary.get(name)]
-    seconds, size = entry(summary.get("seconds")), summary.get("parameters")
-    size = number(size.get("all")) if isinstance(size, dict) else number(size)
+    names = [f"{name} {summary[name]}" for name in ("preset", "seed") if name in summary]
+    names += [str(summary[name]) for name in ("device", "date") if summary.get(name)]
+    size = summary.get("parameters")
+    size = number(size.get("all") if isinstance(size, dict) else size)
     if size:
-        named.append(f"{size / 1e6:.1f} M parameters")
-    parts = [
-        f"{name} {_clock(s)}"
-        for name, s in seconds.items()
-        if name not in ("total", "this_session")
-    ]
-    took = f"took {_clock(seconds['total'])}" if "total" in seconds else ""
-    return "\n".join(
-        line
-        for line in (", ".join(named), took + (f" ({', '.join(parts)})" if took and parts else ""))
-        if line
-    )
+        names.append(f"{size / 1e6:.1f} M parameters")
+    lines = [", ".join(names)]
+    seconds = entry(summary.get("seconds"))
+    if "total" in seconds:
+        total = seconds.pop("total")
+        seconds.pop("this_session", None)
+        parts = ", ".join(f"{name} {_clock(s)}" for name, s in seconds.items())
+        lines.append(f"took {_clock(total)}" + (f" ({parts})" if parts else ""))
+    return "\n".join(filter(None, lines))
 
 
 def _clock(seconds: float) -> str:
@@ -112,136 +133,120 @@ def _clock(seconds: float) -> str:
     return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
 
 
-def error_of(found: dict[str, float]) -> float:
-    """One standard error of the accuracy: as given, or that of a proportion, or 0 if unknown."""
-    p, n = found.get("accuracy", 0.0), found.get("n", 0.0)
-    return (
-        found["stderr"] if "stderr" in found else math.sqrt(max(0.0, p * (1 - p)) / n) if n else 0.0
-    )
-
-
-def _in_words(base: dict[str, float], zero: dict[str, float]) -> str:
+def _gain(base: dict[str, float], zero: dict[str, float]) -> str:
     """What changed, and what RL did to the habits the base holds.
 
     Claims only what the figures show.
     """
     if "accuracy" not in base or "accuracy" not in zero:
         return ""
-    gain, error = zero["accuracy"] - base["accuracy"], math.hypot(error_of(base), error_of(zero))
-    pair = f"{100 * base['accuracy']:.1f}% to {100 * zero['accuracy']:.1f}% (± {100 * error_of(zero):.1f})"
-    said = [
-        f"RL with rule rewards made no difference that can be told from chance: accuracy {pair}."
-    ]
-    if abs(gain) > 2 * error:
-        said = [f"RL with rule rewards {'raised' if gain > 0 else 'lowered'} accuracy from {pair}."]
+    gain, sure = difference(zero, base)
+    verb = "raised" if gain > 0 else "lowered"
+    change = f"{100 * base['accuracy']:.1f}% to {100 * zero['accuracy']:.1f}%"
+    change += f" (± {100 * error_of(zero):.1f})"
+    none = f"made no difference that can be told from chance: accuracy {change}."
+    effect = f"{verb} accuracy from {change}." if sure else none
+    lines = [f"RL with rule rewards {effect}"]
     if "hit_rate" in base and "hit_rate" in zero:
-        rest = (
-            "; the rest is the number of attempts, their checks, and stopping"
-            if gain > 2 * error
-            else ""
-        )
-        rates = (f"{100 * found['hit_rate']:.1f}%" for found in (base, zero))
-        said.append(f"One attempt hits in {' of cases before and '.join(rates)} after{rest}.")
-    return "\n".join([*said, *_habits(base, zero)])
+        before, after = (f"{100 * result['hit_rate']:.1f}%" for result in (base, zero))
+        rest = "; the rest is the number of attempts, their checks, and stopping"
+        rest = rest if sure and gain > 0 else ""
+        lines.append(f"One attempt hits in {before} of cases before and {after} after{rest}.")
+    return "\n".join(lines + _habits(base, zero))
 
 
 def _habits(base: dict[str, float], zero: dict[str, float]) -> list[str]:
     """Amplified is what grew by a fifth or more from a rate above zero."""
-    names = {"attempts": "attempts a response", "reflections": "reflection words a response"}
-    names |= {"reflections_100": "reflection words per 100 tokens"}
-    known = [k for k in names if k in base and k in zero]
-    grown = [
-        f"{names[k]} {base[k]:.1f} -> {zero[k]:.1f}" for k in known if zero[k] > 1.2 * base[k] > 0
-    ]
-    fresh = [names[k] for k in known if base[k] == 0 < zero[k]]
-    said = (
-        [f"RL amplified habits the base holds at a measured rate: {', '.join(grown)}."]
-        if grown
-        else []
-    )
+    known = [name for name in HABITS if name in base and name in zero]
+    fresh = [HABITS[name] for name in known if base[name] == 0 < zero[name]]
+    grown = []
+    for name in known:
+        if zero[name] > 1.2 * base[name] > 0:
+            grown.append(f"{HABITS[name]} {base[name]:.1f} -> {zero[name]:.1f}")
+    lines = []
+    if grown:
+        lines.append(f"RL amplified habits the base holds at a measured rate: {', '.join(grown)}.")
     if fresh:
-        said.append(f"Not seen in the base's responses, and found after RL: {', '.join(fresh)}.")
-    return said or (["RL did not amplify the habits counted here."] if known else [])
+        lines.append(f"Not seen in the base's responses, and found after RL: {', '.join(fresh)}.")
+    return lines or ["RL did not amplify the habits counted here."] * bool(known)
+
+
+# ---------------------------------------------------------------- tables
 
 
 def _before_and_after(
     summary: dict, base: dict[str, float], zero: dict[str, float]
 ) -> tuple | None:
-    rows = [
-        (text, _cell(base, k, percent), _cell(zero, k, percent))
-        for k, (text, percent) in BEFORE_AND_AFTER.items()
-    ]
-    kinds: dict[str, list[str]] = {}
-    for i, side in enumerate(("base", "zero")):
-        found = summary.get(side) if isinstance(summary.get(side), dict) else {}
-        for kind, result in (
-            found["arithmetic"].items() if isinstance(found.get("arithmetic"), dict) else ()
-        ):
-            kinds.setdefault(str(kind), ["", ""])[i] = _cell(entry(result), "accuracy", True)
-    rows += [(f"arithmetic {kind}", *cells) for kind, cells in kinds.items()]
-    rows = [row for row in rows if row[1] or row[2]]
+    rows = []
+    for name, (text, percent) in BEFORE_AND_AFTER.items():
+        rows.append((text, _cell(base, name, percent), _cell(zero, name, percent)))
+    sums = [part(part(summary, side), "arithmetic") for side in ("base", "zero")]
+    for kind in sums[0] | sums[1]:
+        cells = [_cell(entry(side.get(kind)), "accuracy", True) for side in sums]
+        rows.append((f"arithmetic {kind}", *cells))
+    rows = [row for row in rows if any(row[1:])]
     return (("", "base", "R1-Zero"), rows) if rows else None
 
 
-def _beside(summary: dict, base: dict[str, float], zero: dict[str, float]) -> list:
-    """Every reference line, and in words whether R1-Zero beats it."""
-    found, rows, said = references_of(summary), [], []
-    for key, line in found.items():
-        if "accuracy" in line:
-            cells = [_cell(line, k, True) for k in ("accuracy", "accuracy_3", "accuracy_4")]
-            rows.append(
-                (REFERENCES[key], *cells, _cell(line, "length", False), _against(line, zero))
-            )
-            if "accuracy" in zero and not rows[-1][-1].endswith("above"):
-                beyond = " by more than chance" if zero["accuracy"] > line["accuracy"] else ""
-                said.append(f"R1-Zero does not beat \"{REFERENCES[key]}\"{beyond}: "
-                            f"{100 * zero['accuracy']:.1f}% against {100 * line['accuracy']:.1f}%.")  # fmt: skip
+def _beside(summary: dict, zero: dict[str, float]) -> list:
+    """Every reference line in a table, and in words whether R1-Zero beats it."""
+    rows, words = [], []
+    for key, line in references_of(summary).items():
+        if "accuracy" not in line:
+            continue
+        if "accuracy" not in zero:
+            rows.append((REFERENCES[key], *_accuracies(line), ""))
+            continue
+        lead, sure = difference(zero, line)
+        side = "above" if lead > 0 else "below"
+        rank = f"{100 * abs(lead):.1f} points {side}" if sure else "even"
+        rows.append((REFERENCES[key], *_accuracies(line), rank))
+        if not sure or lead < 0:
+            beyond = " by more than chance" if lead > 0 else ""
+            pair = f"{100 * zero['accuracy']:.1f}% against {100 * line['accuracy']:.1f}%"
+            words.append(f'R1-Zero does not beat "{REFERENCES[key]}"{beyond}: {pair}.')
     if not rows:
         return []
     if zero:
-        cells = [_cell(zero, k, True) for k in ("accuracy", "accuracy_3", "accuracy_4")]
-        rows.append(("R1-Zero", *cells, _cell(zero, "length", False), ""))
-    if "accuracy" in zero and not said:
-        said.append("R1-Zero beats every line here by more than two standard errors.")
-    return [
-        (("accuracy beside it", "all", "3 numbers", "4 numbers", "tokens", "R1-Zero is"), rows),
-        "\n".join(said),
-    ]
+        rows.append(("R1-Zero", *_accuracies(zero), ""))
+    if "accuracy" in zero and not words:
+        words.append("R1-Zero beats every line here by more than two standard errors.")
+    head = ("accuracy beside it", "all", "3 numbers", "4 numbers", "tokens", "R1-Zero is")
+    return [(head, rows), "\n".join(words)]
 
 
-def _against(line: dict[str, float], zero: dict[str, float]) -> str:
-    if "accuracy" not in zero:
+def _accuracies(result: dict[str, float]) -> list[str]:
+    cells = [_cell(result, name, True) for name in ("accuracy", "accuracy_3", "accuracy_4")]
+    return [*cells, _cell(result, "length", False)]
+
+
+def _cell(result: dict[str, float], name: str, percent: bool) -> str:
+    if name not in result:
         return ""
-    lead, error = zero["accuracy"] - line["accuracy"], math.hypot(error_of(zero), error_of(line))
-    return (
-        "even"
-        if abs(lead) <= 2 * error
-        else f"{100 * abs(lead):.1f} points {'above' if lead > 0 else 'below'}"
-    )
-
-
-def _cell(found: dict[str, float], name: str, percent: bool) -> str:
-    if name not in found:
-        return ""
+    value = result[name]
     if not percent:
-        return f"{found[name]:.0f}" if found[name] >= 100 else f"{found[name]:.1f}"
-    error = error_of(found) if name == "accuracy" else 0.0
-    return f"{100 * found[name]:.1f}%" + (f" ± {100 * error:.1f}" if error else "")
+        return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
+    error = error_of(result) if name == "accuracy" else 0.0
+    return f"{100 * value:.1f}%" + (f" ± {100 * error:.1f}" if error else "")
+
+
+def without_empty_columns(head: tuple, rows: list[tuple]) -> list[tuple]:
+    """Head and rows as lines; a column without any entry is left out, the first one never."""
+    columns = list(zip(head, *rows))
+    kept = [cells for i, cells in enumerate(columns) if i == 0 or any(cells[1:])]
+    return list(zip(*kept))
 
 
 def table(head: tuple, rows: list[tuple]) -> str:
-    """Columns under each other; those without any entry are left out.
+    """Columns under each other.
 
     >>> print(table(("", "a", "b"), [("one", "1.5%", ""), ("other", "22%", "")]))
               a
     one    1.5%
     other   22%
     """
-    keep = [i for i in range(len(head)) if i == 0 or any(row[i] for row in rows)]
-    lines = [[line[i] for i in keep] for line in (head, *rows)]
-    widths = [max(map(len, cells)) for cells in zip(*lines)]
-    padded = [
-        [c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths))]
-        for line in lines
-    ]
-    return "\n".join("  ".join(cells).rstrip() for cells in padded)
+    columns = []
+    for i, cells in enumerate(zip(*without_empty_columns(head, rows))):
+        width = max(map(len, cells))
+        columns.append([cell.rjust(width) if i else cell.ljust(width) for cell in cells])
+    return "\n".join("  ".join(line).rstrip() for line in zip(*columns))

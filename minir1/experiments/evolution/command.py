@@ -1,7 +1,7 @@
 """The self-evolution page of a run, as the R1 report's figures: accuracy, length, reflection words,
 transcripts, one "aha".
 
-    python -m minir1 evolution runs/gpu-0          writes runs/gpu-0/evolution.md and two plots
+    python -m minir1 evolution runs/gpu-0          writes runs/gpu-0/evolution.md and a plot
     python -m minir1 evolution results/zero/cpu-seed0 --out /tmp/page
 
 Beside the rate of "wait" stands its rate in the corpus, and beside the "aha" how often the corpus
@@ -18,7 +18,6 @@ from minir1.config import Config, CorpusConfig, UserError, from_dict
 from minir1.console import errors as cli
 from minir1.console.files import read_settings
 from minir1.corpus.mixture import sample_text
-from minir1.experiments.evolution import decomposition
 from minir1.experiments.tables.page import markdown, percent
 from minir1.measure.behaviours import (
     REFLECTION_WORDS,
@@ -29,7 +28,7 @@ from minir1.measure.behaviours import (
     thought_of,
 )
 from minir1.measure.diagnosis import column, phase
-from minir1.report import plots
+from minir1.report import drawing
 from minir1.report.command import read_lines, read_metrics
 from minir1.tasks.countdown import Countdown
 from minir1.transcript import BEGIN
@@ -44,13 +43,12 @@ def read_samples(run: Path) -> list[dict]:
     RUN/transcripts.jsonl.
     """
     files = sorted((run / "samples").glob("rl-*.jsonl")) or [run / "transcripts.jsonl"]
-    rows = [
-        row
-        for path in files
-        for row in read_lines(path)
-        if {"step", "id", "question", "response"} <= set(row)
-    ]
-    return list({(row["step"], row["id"]): row for row in reversed(rows)}.values())[::-1]
+    first = {}
+    for path in files:
+        for row in read_lines(path):
+            if {"step", "id", "question", "response"} <= set(row):
+                first.setdefault((row["step"], row["id"]), row)
+    return list(first.values())
 
 
 def puzzle_of(row: dict) -> Countdown | None:
@@ -60,14 +58,12 @@ def puzzle_of(row: dict) -> Countdown | None:
 
 def word_rates(rows: Iterable[dict]) -> tuple[Counter, int]:
     """(how often each reflection word stands in the samples, tokens of the samples)."""
-    found, tokens = Counter(), 0
+    counts, tokens = Counter(), 0
     for row in rows:
-        words = Counter(
-            word.lower() for word in re.findall(r"[A-Za-z']+", thought_of(row["response"]))
-        )
-        found.update({word: words[word] for word in REFLECTION_WORDS if words[word]})
+        words = map(str.lower, re.findall(r"[A-Za-z']+", thought_of(row["response"])))
+        counts.update(word for word in words if word in REFLECTION_WORDS)
         tokens += row.get("tokens", 0)
-    return found, tokens
+    return counts, tokens
 
 
 # ---------------------------------------------------------------- the course of a thought
@@ -79,25 +75,27 @@ def course(problem: Countdown, response: str) -> Course:
     """(word that opens it, how it is planned, how it ends) of each attempt: what a thought is like,
     its numbers aside.
 
-    >>> course(Countdown((3, 5, 2), 4), "<think>3 + 5 = 8, 8 * 2 = 16, not 4\\nwait, 3 + 5 = 8, 8 / 2 = 4, yes</think>")
+    >>> text = "<think>3 + 5 = 8, 8 * 2 = 16, not 4\\nwait, 3 + 5 = 8, 8 / 2 = 4, yes</think>"
+    >>> course(Countdown((3, 5, 2), 4), text)
     (('', 'plain', 'miss'), ('wait', 'plain', 'hit'))
     """
-    found = []
+    turns = []
     for line in thought_of(response).split("\n"):
         for i, text in enumerate(spread(line)):
-            tries = attempts_of(problem, text)
-            if tries:
-                opener = re.match(r"[a-z]+", line) if i == 0 else None
-                plan = (
-                    "backward" if tries[0].backward else "subgoal" if tries[0].subgoal else "plain"
-                )
-                found.append((opener[0] if opener else "", plan, "hit" if tries[0].hit else "miss"))
-    return tuple(found)
+            attempt = next(iter(attempts_of(problem, text)), None)
+            if attempt is None:
+                continue
+            word = re.match(r"[a-z]+", line) if i == 0 else None
+            plan = "subgoal" if attempt.subgoal else "plain"
+            plan = "backward" if attempt.backward else plan
+            turns.append((word[0] if word else "", plan, "hit" if attempt.hit else "miss"))
+    return tuple(turns)
 
 
 RULE = (
-    "of the right responses whose hit is opened by a reflection word after a miss, to a problem that was answered wrongly at "
-    "the first step, the earliest; of several the one with most attempts."
+    "of the right responses whose hit is opened by a reflection word after a miss, to a problem "
+    "that was answered wrongly at the first step, the earliest; of several the one with most "
+    "attempts."
 )
 
 
@@ -105,52 +103,51 @@ def aha(rows: list[dict]) -> dict | None:
     """The sample that RULE chooses; None if there is none."""
     first = min((row["step"] for row in rows), default=0)
     failed = {row["id"] for row in rows if row["step"] == first and not row["correct"]}
-    found = []
+    best, best_rank = None, ()
     for row in rows:
         problem = puzzle_of(row)
         if problem is None or not row["correct"] or row["step"] == first or row["id"] not in failed:
             continue
-        tries = course(problem, row["response"])
-        if (
-            len(tries) > 1
-            and tries[-1][0] in REFLECTION_WORDS
-            and tries[-2][2] == "miss"
-            and tries[-1][2] == "hit"
-        ):
-            found.append((row["step"], -len(tries), row["id"], row))
-    return min(found, key=lambda f: f[:3])[3] if found else None
+        turns = course(problem, row["response"])
+        ends = [end for _, _, end in turns[-2:]]
+        if ends == ["miss", "hit"] and turns[-1][0] in REFLECTION_WORDS:
+            rank = (row["step"], -len(turns), row["id"])
+            if best is None or rank < best_rank:
+                best, best_rank = row, rank
+    return best
 
 
 def place_in_corpus(wanted: Course, texts: list[str]) -> dict[str, int]:
     """How many Countdown documents that think there are, that go exactly this way, that end in this
     one's last turn, and that have at least as many attempts.
     """
-    found = {"thoughts": 0, "same": 0, "turn": 0, "as_long": 0}
+    counts = {"thoughts": 0, "same": 0, "turn": 0, "as_long": 0}
     for text in texts:
         kind, problem, response = read_document(text)
         if kind == "countdown" and thought_of(response):
-            way = course(problem, response)
-            found["thoughts"] += 1
-            found["same"] += way == wanted
-            found["turn"] += len(way) > 1 and way[-2][2] == "miss" and way[-1] == wanted[-1]
-            found["as_long"] += len(way) >= len(wanted)
-    return found
+            turns = course(problem, response)
+            counts["thoughts"] += 1
+            counts["same"] += turns == wanted
+            counts["turn"] += len(turns) > 1 and turns[-2][2] == "miss" and turns[-1] == wanted[-1]
+            counts["as_long"] += len(turns) >= len(wanted)
+    return counts
 
 
 # ---------------------------------------------------------------- the page
 
-
+# metric -> (head of its column, in percent)
 BY_STEP = {
-    "accuracy": "right",
-    "length": "tokens",
-    "attempts": "attempts",
-    "reflections": "reflection words",
-    "reflections_100": "per 100 tokens",
-    "right_if_reflecting": "right, if reflecting",
-    "hit_rate": "hits an attempt",
+    "accuracy": ("right", True),
+    "length": ("tokens", False),
+    "attempts": ("attempts", False),
+    "reflections": ("reflection words", False),
+    "reflections_100": ("per 100 tokens", False),
+    "right_if_reflecting": ("right, if reflecting", True),
+    "hit_rate": ("hits an attempt", True),
 }
 PANELS = (
-    ("accuracy", "right answers", True), ("length", "tokens a response", False),
+    ("accuracy", "right answers", True),
+    ("length", "tokens a response", False),
     ("reflections", "reflection words a response", False),
     ("reflections_100", "reflection words per 100 tokens", False),
     ("right_if_reflecting", "right, if reflecting", True),
@@ -160,125 +157,68 @@ PANELS = (
 
 def by_step(rows: list[dict]) -> str:
     """The table of validations."""
-    exam = phase(rows, "validate")
-    names, shares = BY_STEP, ("accuracy", "right_if_reflecting", "hit_rate")
-    known = [name for name in names if any(name in row for row in exam)]
-
-    def show(row: dict, name: str) -> str:
-        if name not in row:
-            return ""
-        return percent(row[name]) if name in shares else f"{row[name]:.1f}"
-
-    table = markdown(
-        ["step", *(names[n] for n in known)],
-        [[str(row["step"]), *(show(row, n) for n in known)] for row in exam],
-    )
-    count = exam[0].get("n", 0)
-    words = ", ".join(REFLECTION_WORDS)
-    return f"## By step\n\nValidation, {count} problems, one response each at T = 1. Reflection words: {words}.\n\n{table}"
-
-
-def taken_apart(rows: list[dict]) -> str:
-    """The table of factors, first and last validation."""
-    parts = []
-    for count in decomposition.counts_of(phase(rows, "validate")):
-        found = decomposition.taken_apart(rows, count)
-        if len(found) > 1:
-            (_, first), (last_step, last) = found[0], found[-1]
-            gave = decomposition.shares(first, last)
-            lines = [
-                [decomposition.FACTORS[k], f"{first[k]:.3g}", f"{last[k]:.3g}", f"{gave[k]:+.2f}"]
-                for k in first
-            ]
-            lines.append(
-                [
-                    "accuracy (the product)", *(f"{_product(p):.3g}" for p in (first, last)),
-                    f"{sum(gave.values()):+.2f}",
-                ]
-            )
-            name = f"{count[1:]} numbers" if count else "all puzzles"
-            parts.append(
-                markdown(
-                    [name, f"step {found[0][0]:.0f}", f"step {last_step:.0f}", "ln of the growth"],
-                    lines,
-                )
-            )
-    return (
-        "## Accuracy taken apart\n\n" + "\n\n".join(parts) + "\n\n![](plots/decomposition.png)"
-        if parts
-        else ""
-    )
-
-
-def _product(parts: dict[str, float]) -> float:
-    total = 1.0
-    for value in parts.values():
-        total *= value
-    return total
+    validations = phase(rows, "validate")
+    known = [name for name in BY_STEP if any(name in row for row in validations)]
+    lines = []
+    for row in validations:
+        line = [str(row["step"])]
+        for name in known:
+            in_percent = BY_STEP[name][1] or name not in row  # of nothing, percent says nothing
+            line.append(percent(row.get(name)) if in_percent else f"{row[name]:.1f}")
+        lines.append(line)
+    count, words = validations[0].get("n", 0), ", ".join(REFLECTION_WORDS)
+    note = f"Validation, {count} problems, one response each at T = 1. Reflection words: {words}."
+    table = markdown(["step", *(BY_STEP[name][0] for name in known)], lines)
+    return f"## By step\n\n{note}\n\n{table}\n\n![](plots/self-evolution.png)"
 
 
 def words_section(samples: list[dict], rates: dict[str, float], thinking: dict[str, float]) -> str:
     """Each reflection word by step, beside the corpus."""
     steps = sorted({row["step"] for row in samples})
-    counted = {step: word_rates(row for row in samples if row["step"] == step) for step in steps}
-    words = [
-        w
-        for w in REFLECTION_WORDS
-        if f"{w}_1000" in rates or any(found[w] for found, _ in counted.values())
-    ]
+    counted = [word_rates(row for row in samples if row["step"] == step) for step in steps]
     lines = []
-    for word in words:
-        cells = [f"{rates.get(f'{word}_1000', 0):.1f}", f"{thinking.get(f'{word}_1000', 0):.1f}"]
-        lines.append(
-            [
-                word,
-                *cells,
-                *(
-                    f"{1000 * found[word] / max(1, tokens):.1f} ({found[word]})"
-                    for found, tokens in counted.values()
-                ),
-            ]
-        )
-    head = [
-        "per 1,000 tokens (how many)", "corpus", "its Countdown thoughts",
-        *(f"step {step}" for step in steps),
-    ]
-    sizes = ", ".join(f"{tokens:,}" for _, tokens in counted.values())
-    note = f"The samples hold {sizes} tokens. The corpus is that of the run's settings; a shipped base may have read an older one."
-    return f"## Reflection words and their rate in the corpus\n\n{note}\n\n{markdown(head, lines)}"
+    for word in REFLECTION_WORDS:
+        name = f"{word}_1000"
+        if name not in rates and not any(counts[word] for counts, _ in counted):
+            continue
+        line = [word, f"{rates.get(name, 0):.1f}", f"{thinking.get(name, 0):.1f}"]
+        for counts, tokens in counted:
+            line.append(f"{1000 * counts[word] / max(1, tokens):.1f} ({counts[word]})")
+        lines.append(line)
+    head = ["per 1,000 tokens (how many)", "corpus", "its Countdown thoughts"]
+    table = markdown(head + [f"step {step}" for step in steps], lines)
+    sizes = ", ".join(f"{tokens:,}" for _, tokens in counted)
+    note = (
+        f"The samples hold {sizes} tokens. The corpus is that of the run's settings; "
+        "a shipped base may have read an older one."
+    )
+    return f"## Reflection words and their rate in the corpus\n\n{note}\n\n{table}"
 
 
 def chosen_steps(samples: list[dict]) -> list[int]:
     """At most STEPS steps, evenly, the first and the last among them."""
     steps = sorted({row["step"] for row in samples})
-    return (
-        sorted({steps[round(i * (len(steps) - 1) / (STEPS - 1))] for i in range(STEPS)})
-        if steps
-        else []
-    )
+    return sorted({steps[round(i * (len(steps) - 1) / (STEPS - 1))] for i in range(STEPS)})
 
 
 def transcripts(samples: list[dict]) -> str:
     """The first problems of the validation set over training."""
     steps = chosen_steps(samples)
-    ids = [
-        i
-        for i in dict.fromkeys(row["id"] for row in samples)
-        if {r["step"] for r in samples if r["id"] == i} >= set(steps)
-    ]
-    found, parts = (
-        {(row["step"], row["id"]): row for row in samples},
-        ["## The same problems over training"],
-    )
-    for i in ids[:TRANSCRIPTS]:
-        parts.append(f"### {found[steps[0], i]['question']}")
-        parts += [_quoted(found[step, i]) for step in steps]
+    problems: dict[str, dict[int, dict]] = {}
+    for row in samples:
+        problems.setdefault(row["id"], {})[row["step"]] = row
+    whole = [rows for rows in problems.values() if set(steps) <= set(rows)]
+    parts = ["## The same problems over training"]
+    for rows in whole[:TRANSCRIPTS]:
+        parts.append(f"### {rows[steps[0]]['question']}")
+        parts += [_quoted(rows[step]) for step in steps]
     return "\n\n".join(parts)
 
 
 def _quoted(row: dict) -> str:
     mark = "right" if row["correct"] else "wrong"
-    return f"Step {row['step']}, {mark}, {row.get('tokens', '?')} tokens:\n\n```\n{row['response'][:2500]}\n```"
+    head = f"Step {row['step']}, {mark}, {row.get('tokens', '?')} tokens:"
+    return f"{head}\n\n```\n{row['response'][:2500]}\n```"
 
 
 def aha_section(samples: list[dict], texts: list[str]) -> str:
@@ -288,40 +228,40 @@ def aha_section(samples: list[dict], texts: list[str]) -> str:
     if row is None:
         return f"{head}\n\nThere is none among the samples of this run."
     wanted = course(puzzle_of(row), row["response"])
-    found = place_in_corpus(wanted, texts)
-    way = " -> ".join(
-        f"{opener or 'first'}{'' if plan == 'plain' else f' ({plan})'}: {end}"
-        for opener, plan, end in wanted
+    turns = []
+    for word, plan, end in wanted:
+        planned = "" if plan == "plain" else f" ({plan})"
+        turns.append(f"{word or 'first'}{planned}: {end}")
+    counts = place_in_corpus(wanted, texts)
+    turn, n = counts["turn"], counts["thoughts"]
+    place = (
+        f"Of {n:,} Countdown thoughts in the corpus {turn:,} ({percent(turn / max(1, n))}) end in "
+        f'the same turn (a miss, then "{wanted[-1][0]}", then a hit), {counts["as_long"]:,} have '
+        f"as many attempts, and {counts['same']:,} go exactly the same way, attempt by attempt. "
     )
-    n = found["thoughts"]
-    return (
-        f"{head}\n\n{row['question']}\n\n{_quoted(row)}\n\nIts course: {way}.\n\nOf {n:,} Countdown thoughts in the corpus "
-        f'{found["turn"]:,} ({percent(found["turn"] / max(1, n))}) end in the same turn (a miss, then "{wanted[-1][0]}", then a '
-        f"hit), {found['as_long']:,} have as many attempts, and {found['same']:,} go exactly the same way, attempt by attempt. "
-        f"{'The turn was read, not invented.' if found['turn'] else 'The turn is not in this sample of the corpus.'}"
-    )
+    read, absent = "was read, not invented", "is not in this sample of the corpus"
+    place += f"The turn {read if turn else absent}."
+    course_words = f"Its course: {' -> '.join(turns)}."
+    return "\n\n".join([head, row["question"], _quoted(row), course_words, place])
 
 
-def draw(rows: list[dict], wait: float, out: Path) -> list[Path]:
-    """self-evolution.png and decomposition.png in OUT/plots."""
-    exam, written = phase(rows, "validate"), []
-    figure, grid = plots._figure(2, 3, (12, 6))
+def draw(rows: list[dict], wait: float, out: Path) -> Path:
+    """OUT/plots/self-evolution.png; `wait`: reflection words per 100 tokens of the corpus."""
+    figure, grid = drawing.figure_of(2, 3, (12, 6))
     for axes, (name, title, share) in zip(grid, PANELS):
-        plots._dress(axes, title, share, "RL step")
-        practice, (x, y) = column(phase(rows, "rl"), name), column(exam, name)
-        axes.plot(*practice, color=plots.SKY, alpha=0.4, linewidth=0.9, label="training")
-        axes.plot(x, y, color=plots.BLUE, marker="o", markersize=3.5, label="validation")
+        drawing.dress(axes, title, share, "RL step")
+        practice, (x, y) = column(phase(rows, "rl"), name), column(phase(rows, "validate"), name)
+        axes.plot(*practice, color=drawing.SKY, alpha=0.4, linewidth=0.9, label="training")
+        axes.plot(x, y, color=drawing.BLUE, marker="o", markersize=3.5, label="validation")
         if name == "reflections_100":
             axes.axhline(
-                wait, color=plots.GREY, dashes=(4, 2), linewidth=1.2,
+                wait, color=drawing.GREY, dashes=(4, 2), linewidth=1.2,
                 label="Countdown thoughts of the corpus",
             )
         axes.set_ylim(0)
     for axes in (grid[0], grid[3]):
         axes.legend(fontsize=8, frameon=False)
-    written.append(plots.save(figure, out / "plots" / "self-evolution.png"))
-    parts = decomposition.figure_of(rows)
-    return written + ([plots.save(parts, out / "plots" / "decomposition.png")] if parts else [])
+    return drawing.save(figure, out / "plots" / "self-evolution.png")
 
 
 # ---------------------------------------------------------------- the command
@@ -350,32 +290,23 @@ def main(arguments: list[str]) -> None:
         help="corpus documents to compare with (default: 20000)",
     )
     parser.add_argument("--out", type=Path, help="where evolution.md and plots/ go (default: RUN)")
-    given = cli.parse(parser, arguments)
-    if not given.run.is_dir():
-        raise UserError(f"no folder {given.run}")
-    rows, samples, out = read_metrics(given.run), read_samples(given.run), given.out or given.run
+    options = cli.parse(parser, arguments)
+    run, out = options.run, options.out or options.run
+    if not run.is_dir():
+        raise UserError(f"no folder {run}")
+    rows, samples = read_metrics(run), read_samples(run)
     if not phase(rows, "validate"):
-        raise UserError(f"{given.run} holds no validation in metrics.jsonl: nothing to show")
-    if given.documents < 1:
+        raise UserError(f"{run} holds no validation in metrics.jsonl: nothing to show")
+    if options.documents < 1:
         raise UserError("--documents must be at least 1")
-    texts = sample_text(corpus_of(given.run), 0, given.documents)
-    thoughts = [
-        text for text in texts if read_document(text)[0] == "countdown" and "<think>" in text
-    ]
-    rates, thinking = corpus_rates(texts), corpus_rates(thoughts)
-    pictures = draw(rows, thinking.get("reflections_1000", 0.0) / 10, out)
-    parts = [
-        f"# Self-evolution of {given.run.resolve().name}",
-        f"    python -m minir1 evolution {' '.join(arguments)}",
-        by_step(rows),
-    ]
-    parts += ["![](plots/self-evolution.png)", taken_apart(rows)]
+    texts = sample_text(corpus_of(run), 0, options.documents)
+    thoughts = [t for t in texts if read_document(t)[0] == "countdown" and "<think>" in t]
+    thinking = corpus_rates(thoughts)
+    picture = draw(rows, thinking.get("reflections_1000", 0.0) / 10, out)
+    command = f"    python -m minir1 evolution {' '.join(arguments)}"
+    parts = [f"# Self-evolution of {run.resolve().name}", command, by_step(rows)]
     if samples:
-        parts += [
-            words_section(samples, rates, thinking), aha_section(samples, texts),
-            transcripts(samples),
-        ]
-    (out / "evolution.md").write_text(
-        "\n\n".join(part for part in parts if part) + "\n", encoding="utf-8"
-    )
-    print(f"wrote {out / 'evolution.md'}, {', '.join(map(str, pictures))}")
+        parts.append(words_section(samples, corpus_rates(texts), thinking))
+        parts += [aha_section(samples, texts), transcripts(samples)]
+    (out / "evolution.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    print(f"wrote {out / 'evolution.md'}, {picture}")

@@ -11,15 +11,15 @@ from minir1.experiments.tables.published import (
     SOS4_OTHER,
     THREE_TO_FOUR,
 )
-from minir1.report import plots
+from minir1.report import drawing
 
 NAMES = {
     "zero": "R1-Zero", "base": "base", "blind": "blind search",
     "lookahead": "look-ahead, computed", "writer": "perfect writer",
 }
 LOOKS = {
-    "zero": (plots.RED, "-"), "base": (plots.BLUE, "-"), "blind": (plots.GREY, ":"),
-    "lookahead": (plots.GREY, "--"), "writer": (plots.GREY, "-."),
+    "zero": (drawing.RED, "-"), "base": (drawing.BLUE, "-"), "blind": (drawing.GREY, ":"),
+    "lookahead": (drawing.GREY, "--"), "writer": (drawing.GREY, "-."),
 }
 
 # ---------------------------------------------------------------- Markdown
@@ -215,11 +215,11 @@ def draw(found: dict, out: Path) -> list[Path]:
     """budgets.png, passk.png and temperature.png, of the sections that there are."""
     sections, written = found["sections"], []
     if "puzzles" in sections:
-        written.append(plots.save(budget_plot(sections["puzzles"]), out / "budgets.png"))
+        written.append(drawing.save(budget_plot(sections["puzzles"]), out / "budgets.png"))
     if "many" in sections:
-        written.append(plots.save(many_plot(sections["many"]), out / "passk.png"))
+        written.append(drawing.save(many_plot(sections["many"]), out / "passk.png"))
     if "sweep" in sections:
-        written.append(plots.save(sweep_plot(sections["sweep"]), out / "temperature.png"))
+        written.append(drawing.save(sweep_plot(sections["sweep"]), out / "temperature.png"))
     return written
 
 
@@ -231,9 +231,9 @@ def _doubling(axes, ticks: list[int]) -> None:
 
 def budget_plot(found: dict):
     """Accuracy over the token budget, one panel a distribution."""
-    figure, grid = plots._figure(-(-len(found) // 3), 3, (12, 3.6 * -(-len(found) // 3)))
+    figure, grid = drawing.figure_of(-(-len(found) // 3), 3, (12, 3.6 * -(-len(found) // 3)))
     for axes, (name, entry) in zip(grid, found.items()):
-        plots._dress(axes, name, True, "token budget")
+        drawing.dress(axes, name, True, "token budget")
         for side, values in entry["by_budget"].items():
             colour, style = LOOKS[side]
             axes.plot(
@@ -254,8 +254,8 @@ def budget_plot(found: dict):
 
 def many_plot(found: dict):
     """pass@k and cons@k over k: where the base catches up, RL has sharpened and not added."""
-    figure, (axes,) = plots._figure(size=(7, 4.5))
-    plots._dress(axes, f"{found['puzzles']}: right with k responses", True, "k")
+    figure, (axes,) = drawing.figure_of(size=(7, 4.5))
+    drawing.dress(axes, f"{found['puzzles']}: right with k responses", True, "k")
     for side in ("zero", "base"):
         for what, style in (("pass", "-"), ("cons", "--")) if side in found else ():
             axes.plot(
@@ -269,13 +269,13 @@ def many_plot(found: dict):
 
 
 def sweep_plot(found: dict):
-    figure, (axes,) = plots._figure(size=(7, 4.5))
-    plots._dress(axes, "by temperature (0: greedy)", True, "temperature")
+    figure, (axes,) = drawing.figure_of(size=(7, 4.5))
+    drawing.dress(axes, "by temperature (0: greedy)", True, "temperature")
     axes.xaxis.get_major_locator().set_params(integer=False)
     x = [float(t) for t in found]
     for key, colour, label in (
-        ("accuracy", plots.RED, "right"), ("cut", plots.BLUE, "cut off"),
-        ("loops", plots.ORANGE, "endless loops"),
+        ("accuracy", drawing.RED, "right"), ("cut", drawing.BLUE, "cut off"),
+        ("loops", drawing.ORANGE, "endless loops"),
     ):
         axes.plot(x, [f[key] for f in found.values()], color=colour, marker="o", label=label)
     axes.set_ylim(0, 1.02)

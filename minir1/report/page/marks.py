@@ -2,11 +2,16 @@
 switches.
 
 A mark is `[first, end, kind, what]`: characters first..end-1, and a few words for the reader.
-Kinds: hit and miss (an attempt), yes and no (a check that is right, or false), reflect, switch.
+Kinds: hit and miss (an attempt), yes and no (a check that is right, or false), reflect, switch. A
+question that is no puzzle has no attempts; the rest is found in any text.
 
->>> find_marks("Make 8 from 3, 5.", "<think>5 - 3 = 2, not 8\\nwait, 3 + 5 = 8, yes</think>")[:4]  # doctest: +NORMALIZE_WHITESPACE
-[[7, 16, 'miss', 'attempt 1 misses'], [16, 23, 'yes', 'check: right'], [24, 28, 'reflect', 'reflection'],
- [30, 39, 'hit', 'attempt 2 hits']]
+>>> text = "<think>5 - 3 = 2, not 8\\nwait, 3 + 5 = 8, yes</think>"
+>>> for mark in find_marks("Make 8 from 3, 5.", text)[:4]:
+...     print(mark)
+[7, 16, 'miss', 'attempt 1 misses']
+[16, 23, 'yes', 'check: right']
+[24, 28, 'reflect', 'reflection']
+[30, 39, 'hit', 'attempt 2 hits']
 """
 
 import re
@@ -18,35 +23,33 @@ from minir1.measure.behaviours import (
     read_document,
     thought_of,
 )
-from minir1.tasks.countdown import Countdown
+from minir1.tasks import Problem
 from minir1.transcript import THINK, prompt
 
 LONGEST = 60_000  # characters of a response that are searched
 
 _WORD = re.compile(r"[A-Za-z']+|[一-鿿]+")
-_REFLECTION = re.compile(
-    "|".join(
-        w if w >= "一" else rf"(?<![A-Za-z'])(?i:{w})(?![A-Za-z'])"
-        for w in sorted(REFLECTION_WORDS, key=len, reverse=True)
-    )
-)
+_LONGEST_FIRST = sorted(REFLECTION_WORDS, key=len, reverse=True)
+_ENGLISH = "|".join(word for word in _LONGEST_FIRST if word.isascii())
+_CHINESE = "|".join(word for word in _LONGEST_FIRST if not word.isascii())
+_REFLECTION = re.compile(rf"(?<![A-Za-z'])(?i:{_ENGLISH})(?![A-Za-z'])|{_CHINESE}")
 
 
 def find_marks(question: str, response: str) -> list[list]:
     """All marks of a response, in order of their beginning. Total: any text gets a list."""
     thought = thought_of(response[:LONGEST])
-    problem = read_document(prompt(question))[1]
-    marks = _attempts(problem, thought) if problem else []
+    puzzle = read_document(prompt(question))[1]
+    marks = _attempts(puzzle, thought) if puzzle else []
     marks += [[m.start(), m.end(), "reflect", "reflection"] for m in _REFLECTION.finditer(thought)]
     marks += _switches(thought)
     return sorted([first + len(THINK), end + len(THINK), *what] for first, end, *what in marks)
 
 
-def _attempts(problem: Countdown, thought: str) -> list[list]:
+def _attempts(puzzle: Problem, thought: str) -> list[list]:
     marks, seen, start, count = [], set(), 0, 0
     for line in thought.split("\n"):
         end = 0
-        for attempt in attempts_of(problem, line):
+        for attempt in attempts_of(puzzle, line):
             count += 1
             first, end = _place(line, attempt.text, end)
             name = f"attempt {count} {describe(attempt, attempt.text in seen)}"
@@ -73,13 +76,12 @@ def _place(line: str, text: str, after: int) -> tuple[int, int]:
 
 def describe(attempt: Attempt, repeated: bool) -> str:
     """What an attempt did, in words."""
-    more = [
-        "a repeat" if repeated else "",
-        "sets a subgoal" if attempt.subgoal else "",
-        "from the target back" if attempt.backward else "",
-        "false arithmetic" if attempt.wrong_steps else "",
-    ]
-    return ", ".join(["hits" if attempt.hit else "misses", *filter(None, more)])
+    words = ["hits" if attempt.hit else "misses"]
+    words += ["a repeat"] * repeated
+    words += ["sets a subgoal"] * attempt.subgoal
+    words += ["from the target back"] * attempt.backward
+    words += ["false arithmetic"] * (attempt.wrong_steps > 0)
+    return ", ".join(words)
 
 
 def _switches(thought: str) -> list[list]:
@@ -88,13 +90,7 @@ def _switches(thought: str) -> list[list]:
     for match in _WORD.finditer(thought):
         chinese = match[0] >= "一"
         if before not in (None, chinese):
-            marks.append(
-                [
-                    match.start(),
-                    match.end(),
-                    "switch",
-                    f"switches to {'Chinese' if chinese else 'English'}",
-                ]
-            )
+            words = f"switches to {'Chinese' if chinese else 'English'}"
+            marks.append([match.start(), match.end(), "switch", words])
         before = chinese
     return marks

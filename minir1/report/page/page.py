@@ -1,7 +1,7 @@
 """report.html: one self-contained page with the summary in words, curves, and the rollouts.
 
-The page is page.html filled in: data as JSON, and the scripts beside it, which draws from it. What
-a model wrote is never markup: here it becomes a JSON string without `<`, there a text node; and the
+The page is page.html filled in: data as JSON, and the scripts beside it, which draw from it. What a
+model wrote is never markup: here it becomes a JSON string without `<`, there a text node; and the
 page's policy lets only this very script run.
 """
 
@@ -12,75 +12,65 @@ import re
 from pathlib import Path
 
 from minir1.measure.diagnosis import column, diagnosis, phase
-from minir1.report import plots
+from minir1.report import drawing, plots, words
 from minir1.report.page.groups import embedded, fit
-from minir1.report.words import BEFORE_AND_AFTER, REFERENCES, entry, references_of, summary_blocks
 
 FOLDER = Path(__file__).parent
 SCRIPTS = ("page.js", "curves.js", "rollouts.js")
 BUDGET = 3_500_000  # bytes of transcripts on a page, all runs together
 POINTS = 400  # of one curve
-COLOURS = {
-    plots.BLUE: "blue", plots.SKY: "sky", plots.RED: "red", plots.GREEN: "green",
-    plots.PURPLE: "purple",
-    plots.ORANGE: "orange", plots.GREY: "grey", plots.INK: "ink",
-}  # fmt: skip
+COLOURS = {  # of a plot -> class in page.css
+    drawing.BLUE: "blue", drawing.SKY: "sky", drawing.RED: "red", drawing.GREEN: "green",
+    drawing.PURPLE: "purple", drawing.ORANGE: "orange", drawing.GREY: "grey", drawing.INK: "ink",
+}
+COMPARED = ("accuracy", "hit_rate", "attempts", "repeated", "length", "truncated")
 
 # ---------------------------------------------------------------- curves
 
 
-def thin(values: list, most: int = POINTS) -> list:
-    """At most `most` of the values, evenly taken, the first and the last among them.
+def thin(values: list) -> list:
+    """At most POINTS of the values, evenly taken, the first and the last among them.
 
-    >>> thin([0, 1, 2, 3, 4, 5], 3)
-    [0, 2, 5]
+    >>> len(thin([0] * 999)), thin(list(range(500)))[-1]
+    (400, 499)
     """
     n = len(values)
-    return values if n <= most else [values[i * (n - 1) // (most - 1)] for i in range(most)]
+    return values if n <= POINTS else [values[i * (n - 1) // (POINTS - 1)] for i in range(POINTS)]
 
 
-def short(value: float) -> float:
-    return float(f"{value:.4g}")
+def short(values: list[float]) -> list[float]:
+    """Four digits are enough for a picture."""
+    return [float(f"{value:.4g}") for value in values]
 
 
-def curve(rows: list[dict], name: str, x: str = "step") -> dict | None:
+def curve(rows: list[dict], name: str) -> dict | None:
     """x, y, and (for enough points) s: the moving mean. None without data."""
-    steps, values = column(rows, name, x)
+    steps, values = column(rows, name)
     if not values:
         return None
-    found = {"x": thin(steps), "y": [short(v) for v in thin(values)]}
-    return found | (
-        {"s": [short(v) for v in thin(plots.smooth(values))]} if len(values) >= 12 else {}
-    )
+    points = {"x": thin(steps), "y": short(thin(values))}
+    if len(values) >= 12:
+        points["s"] = short(thin(drawing.smooth(values)))
+    return points
 
 
 def curves_of(rows: list[dict]) -> dict[str, dict]:
     """Every curve that the page draws, by phase and metric: "rl.length"."""
-    practice, exam = phase(rows, "rl"), phase(rows, "validate")
-    found = {
-        f"rl.{name}": curve(practice, name)
-        for panels in SECTIONS.values()
-        for name in _metrics(practice, panels)
-    }
-    found |= {
-        "rl.accuracy": curve(practice, "accuracy"), "validate.accuracy": curve(exam, "accuracy"),
-    }
-    found["answer_only.accuracy"] = curve(phase(rows, "answer_only"), "accuracy")
-    found["pretrain.loss"] = curve(phase(rows, "pretrain"), "loss")
-    if found["validate.accuracy"]:
-        errors = dict(zip(*column(exam, "stderr")))
-        found["validate.accuracy"]["e"] = [
-            short(max(0.0, errors.get(x, 0.0))) for x in found["validate.accuracy"]["x"]
-        ]
-        found["validate.accuracy"].pop("s", None)
-    return {key: value for key, value in found.items() if value}
-
-
-def _metrics(rows: list[dict], panels: list[tuple]) -> list[str]:
-    return [name for _, curves, *_ in panels for name, *_ in plots.expand(rows, curves)]
-
-
-SECTIONS = {"length": plots.LENGTH, "evolution": plots.EVOLUTION, "health": plots.HEALTH}
+    practice, validations = phase(rows, "rl"), phase(rows, "validate")
+    curves = {}
+    for panels in plots.PANELS.values():
+        for _, metrics, *_ in panels:
+            for name, *_ in plots.expand(practice, metrics):
+                curves[f"rl.{name}"] = curve(practice, name)
+    curves["rl.accuracy"] = curve(practice, "accuracy")
+    curves["answer_only.accuracy"] = curve(phase(rows, "answer_only"), "accuracy")
+    curves["pretrain.loss"] = curve(phase(rows, "pretrain"), "loss")
+    points = curve(validations, "accuracy")
+    if points:
+        points["e"] = short(plots.errors_at(validations, points["x"]))
+        points.pop("s", None)
+    curves["validate.accuracy"] = points
+    return {key: value for key, value in curves.items() if value}
 
 
 def charts(all_rows: list[list[dict]]) -> list[dict]:
@@ -88,71 +78,58 @@ def charts(all_rows: list[list[dict]]) -> list[dict]:
 
     A panel without data is left out by the script.
     """
-    main = [("validate.accuracy", "blue", "R1-Zero, validation"), ("rl.accuracy", "sky", "R1-Zero, training batches"),
-            ("answer_only.accuracy", "purple", "answer only, training batches")]  # fmt: skip
-    found = [_section("accuracy", [_panel("Right answers", main, True, False) | {"main": True}])]
-    together = [row for rows in all_rows for row in phase(rows, "rl")]
-    for name, panels in SECTIONS.items():
-        drawn = []
-        for title, curves, *how in panels:
-            named = [
-                (f"rl.{metric}", COLOURS[colour], text)
-                for metric, colour, text in plots.expand(together, curves)
-            ]
-            drawn.append(_panel(title, named, *how))
-        found.append(_section(name, drawn))
-    return [
-        *found,
-        _section(
-            "pretrain",
-            [_panel("loss (nats a token)", [("pretrain.loss", "blue", "")], False, False)],
-        ),
+    accuracy = [
+        ("validate.accuracy", "blue", "R1-Zero, validation"),
+        ("rl.accuracy", "sky", "R1-Zero, training batches"),
+        ("answer_only.accuracy", "purple", "answer only, training batches"),
     ]
+    loss = [("pretrain.loss", "blue", "")]
+    together = [row for rows in all_rows for row in phase(rows, "rl")]
+    sections = [_section("accuracy", _panel("Right answers", accuracy, True) | {"main": True})]
+    for name, panels in plots.PANELS.items():
+        drawn = []
+        for title, metrics, percent, logarithmic in panels:
+            curves = []
+            for metric, colour, label in plots.expand(together, metrics):
+                curves.append((f"rl.{metric}", COLOURS[colour], label))
+            drawn.append(_panel(title, curves, percent, logarithmic))
+        sections.append(_section(name, *drawn))
+    return [*sections, _section("pretrain", _panel("loss (nats a token)", loss))]
 
 
-def _section(name: str, panels: list[dict]) -> dict:
-    return {"title": plots.PLOTS[name][0], "hint": plots.PLOTS[name][1], "panels": panels}
+def _section(name: str, *panels: dict) -> dict:
+    title, hint, _ = plots.PLOTS[name]
+    return {"title": title, "hint": hint, "panels": panels}
 
 
-def _panel(title: str, curves: list[tuple], percent: bool, logarithmic: bool) -> dict:
-    keys = ("key", "colour", "label")
-    return {
-        "title": title, "percent": percent, "log": logarithmic,
-        "curves": [dict(zip(keys, c)) for c in curves],
-    }
+def _panel(title: str, curves: list[tuple], percent=False, logarithmic=False) -> dict:
+    drawn = [{"key": key, "colour": colour, "label": label} for key, colour, label in curves]
+    return {"title": title, "percent": percent, "log": logarithmic, "curves": drawn}
 
 
 def lines_of(summary: dict) -> list[dict]:
     """The reference lines: what costs nothing, or no learning."""
-    found = [
-        (line["accuracy"], REFERENCES[key], *plots.LOOKS[key])
-        for key, line in references_of(summary).items()
-        if "accuracy" in line
-    ]
-    base = entry(summary.get("base")).get("accuracy")
-    found += [(base, "base, before RL (pass@1)", plots.INK, (3, 1.5))] if base is not None else []
-    return [
-        {"value": v, "label": t, "colour": COLOURS[c], "dash": " ".join(str(2 * d) for d in dash)}
-        for v, t, c, dash in found
-    ]
-
-
-# ---------------------------------------------------------------- one run
+    lines = []
+    for value, label, colour, dashes in plots.reference_lines(summary):
+        dash = " ".join(str(2 * length) for length in dashes)
+        lines.append({"value": value, "label": label, "colour": COLOURS[colour], "dash": dash})
+    return lines
 
 
 def run_data(name: str, rows: list[dict], summary: dict, samples: list[dict], budget: int) -> dict:
     """All that the script knows of a run."""
-    found = summary.get("references")
+    zero = words.entry(summary.get("zero"))
     return {
         "name": name,
         "curves": curves_of(rows),
         "lines": lines_of(summary),
-        "blind": entry(found.get("blind_hit_rates")) if isinstance(found, dict) else {},
-        "zero": {
-            k: v for k, v in entry(summary.get("zero")).items() if k in ("accuracy", "stderr")
-        },
+        "blind": words.blind_hit_rates(summary),
+        "zero": {key: zero[key] for key in ("accuracy", "stderr") if key in zero},
         "samples": fit(samples, budget),
     }
+
+
+# ---------------------------------------------------------------- words and tables
 
 
 def plain(value) -> str:
@@ -167,7 +144,7 @@ def plain(value) -> str:
 def summary_html(rows: list[dict], summary: dict) -> str:
     """The summary in words and tables."""
     parts = [f"<p><strong>During training:</strong> {plain(diagnosis(rows))}.</p>"]
-    for block in summary_blocks(summary) or ["The run has no summary yet."]:
+    for block in words.summary_blocks(summary) or ["The run has no summary yet."]:
         if isinstance(block, str):
             parts.append("<p>" + plain(block[:20_000]).replace("\n", "<br>") + "</p>")
         else:
@@ -177,36 +154,29 @@ def summary_html(rows: list[dict], summary: dict) -> str:
 
 def table_html(head: tuple, rows: list[tuple]) -> str:
     """A table; columns without any entry are left out."""
-    keep = [i for i in range(len(head)) if i == 0 or any(row[i] for row in rows)]
-    top = "".join(f'<th scope="col">{plain(head[i])}</th>' for i in keep)
-    body = []
-    for row in rows:
-        indent = ' class="sub"' if row[0].startswith("  ") else ""
-        cells = "".join(f"<td>{plain(row[i])}</td>" for i in keep[1:])
-        body.append(f'<tr><th scope="row"{indent}>{plain(row[0].strip())}</th>{cells}</tr>')
-    return f'<div class="scroll" tabindex="0" role="region" aria-label="table"><table><tr>{top}</tr>{"".join(body)}</table></div>'
+    top, *body = words.without_empty_columns(head, rows)
+    lines = ["".join(f'<th scope="col">{plain(cell)}</th>' for cell in top)]
+    for name, *cells in body:
+        indent = ' class="sub"' if name.startswith("  ") else ""
+        heading = f'<th scope="row"{indent}>{plain(name.strip())}</th>'
+        lines.append(heading + "".join(f"<td>{plain(cell)}</td>" for cell in cells))
+    table = "".join(f"<tr>{line}</tr>" for line in lines)
+    region = 'class="scroll" tabindex="0" role="region" aria-label="table"'
+    return f"<div {region}><table>{table}</table></div>"
 
 
 def compared_html(names: list[str], summaries: list[dict]) -> str:
     """R1-Zero of several runs beside each other."""
-    shown = {
-        k: BEFORE_AND_AFTER[k]
-        for k in ("accuracy", "hit_rate", "attempts", "repeated", "length", "truncated")
-    }
+    head = [words.BEFORE_AND_AFTER[key][0].strip() for key in COMPARED]
     rows = []
     for name, summary in zip(names, summaries):
-        base, zero = entry(summary.get("base")), entry(summary.get("zero"))
+        base, zero = words.entry(summary.get("base")), words.entry(summary.get("zero"))
         cells = [f"{100 * base['accuracy']:.1f}%" if "accuracy" in base else ""]
-        for key, (_, percent) in shown.items():
-            cells.append(
-                ""
-                if key not in zero
-                else f"{100 * zero[key]:.1f}%"
-                if percent
-                else f"{zero[key]:.1f}"
-            )
+        for key in COMPARED:
+            scale, unit = (100, "%") if words.BEFORE_AND_AFTER[key][1] else (1, "")
+            cells.append(f"{scale * zero[key]:.1f}{unit}" if key in zero else "")
         rows.append((name, *cells))
-    return table_html(("run", "base: right", *(text.strip() for text, _ in shown.values())), rows)
+    return table_html(("run", "base: right", *head), rows)
 
 
 # ---------------------------------------------------------------- the page
@@ -227,13 +197,13 @@ def build_page(runs: list[tuple[str, list[dict], dict, list[dict]]]) -> bytes:
     """
     names = [name for name, *_ in runs]
     data = [run_data(*run, budget=BUDGET // len(runs)) for run in runs]
-    words = [summary_html(rows, summary) for _, rows, summary, _ in runs]
+    blocks = [summary_html(rows, summary) for _, rows, summary, _ in runs]
     if len(runs) > 1:
-        folded = (
-            f"<details><summary>{plain(name)}</summary>{text}</details>"
-            for name, text in zip(names, words)
-        )
-        words = [compared_html(names, [summary for _, _, summary, _ in runs]), *folded]
+        compared = compared_html(names, [summary for _, _, summary, _ in runs])
+        for i, name in enumerate(names):
+            head = f"<summary>{plain(name)}</summary>"
+            blocks[i] = f"<details>{head}{blocks[i]}</details>"
+        blocks = [compared, *blocks]
     style, script = asset("page.css"), "\n".join(map(asset, SCRIPTS))
     allowed = f"style-src {fingerprint(style)}; script-src {fingerprint(script)}"
     parts = {
@@ -241,10 +211,9 @@ def build_page(runs: list[tuple[str, list[dict], dict, list[dict]]]) -> bytes:
         "title": plain(", ".join(names)),
         "style": style,
         "script": script,
-        "summary": "\n".join(words),
+        "summary": "\n".join(blocks),
         "data": embedded({"runs": data, "charts": charts([rows for _, rows, *_ in runs])}),
     }
     # In one pass, so that nothing inside a part is taken for a place to fill.
-    return re.sub(r"\{\{(\w+)\}\}", lambda m: parts[m[1]], asset("page.html")).encode(
-        "utf-8", "replace"
-    )
+    page = re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], asset("page.html"))
+    return page.encode("utf-8", "replace")

@@ -1,33 +1,34 @@
 // The rollout viewer: a step, a problem, and its whole group side by side.
 
 const FIRST = 6000; // characters of a response shown at once
-const BANDS = { change: [0.1, 0.5, 1, 2], entropy: [0.05, 0.3, 0.7, 1.2] }; // nats; from which each shade begins
+// nats; from which each shade begins
+const BANDS = { change: [0.1, 0.5, 1, 2], entropy: [0.05, 0.3, 0.7, 1.2] };
 const FILTERS = {
   all: () => true,
   right: (r) => r.right,
   wrong: (r) => !r.right,
   truncated: (r) => r.stopped === false,
 };
+const COLOURINGS = { change: "log-prob change", entropy: "entropy", none: "nothing" };
 const state = { run: 0, problem: 0, step: 0, filter: "all", colour: "change", marks: true };
-const parts = {};
+const parts = {}; // the elements of the viewer, by name
 
 const samplesOf = () => DATA.runs[state.run].samples;
 const problemOf = () => samplesOf().problems[state.problem];
 const groupOf = (step) => problemOf().groups[step] || [];
+const rightOf = (group) => group.filter(FILTERS.right).length;
+const note = (...text) => el("p", { class: "soft small" }, ...text);
 
-// ---------------------------------------------------------------- colours
-
-function shade(value, bands) {
-  return bands.filter((b) => Math.abs(value) >= b).length;
-}
+// ---------------------------------------------------------------- tokens
 
 /** The class that colours token i of a response. */
 function tokenClass(r, i) {
-  if (!r.cuts || state.colour === "none") return "tok";
-  const value = (state.colour === "entropy" ? r.entropy[i] : r.logp[i] - r.base[i]) / 100;
-  const level = shade(value, BANDS[state.colour]);
-  if (!level) return "tok";
-  return `tok ${state.colour === "entropy" ? "ent" : value > 0 ? "up" : "down"}${level}`;
+  if (state.colour === "none") return "tok";
+  const entropy = state.colour === "entropy";
+  const value = (entropy ? r.entropy[i] : r.logp[i] - r.base[i]) / 100;
+  const level = BANDS[state.colour].filter((band) => Math.abs(value) >= band).length;
+  const side = value > 0 ? "up" : "down";
+  return level ? `tok ${entropy ? "ent" : side}${level}` : "tok";
 }
 
 function chance(hundredths) {
@@ -36,26 +37,28 @@ function chance(hundredths) {
 }
 
 function describeToken(r, i, text) {
-  const change = (r.logp[i] - r.base[i]) / 100;
-  return `token ${i + 1} of ${r.tokens ?? r.cuts.length}, “${text.replace(/\n/g, "⏎")}”: probability ${chance(r.logp[i])} at this step, ` +
-    `${chance(r.base[i])} under the base (${signed(change, 2)} nats); entropy ${(r.entropy[i] / 100).toFixed(2)} nats`;
+  const change = signed((r.logp[i] - r.base[i]) / 100, 2);
+  const place = `token ${i + 1} of ${r.tokens ?? r.cuts.length}, “${text.replace(/\n/g, "⏎")}”`;
+  const now = `probability ${chance(r.logp[i])} at this step`;
+  const before = `${chance(r.base[i])} under the base (${change} nats)`;
+  return `${place}: ${now}, ${before}; entropy ${(r.entropy[i] / 100).toFixed(2)} nats`;
 }
 
 // ---------------------------------------------------------------- one response
 
 /** Pieces of a text between all boundaries of tokens and marks: [first, end, token, marks]. */
 function pieces(r, end) {
-  const starts = new Map(), cutAt = new Set([0, end]);
+  const starts = new Map(), boundaries = new Set([0, end]);
   let at = 0;
   (r.cuts || []).forEach((n, i) => {
     if (n) starts.set(at, i);
     at += n;
-    cutAt.add(Math.min(at, end));
+    boundaries.add(Math.min(at, end));
   });
   if (at < end) starts.set(at, -1); // text without a token: a forced beginning, say
-  const marks = state.marks ? r.marks.filter((m) => m[0] < end) : [];
-  for (const [first, last] of marks) cutAt.add(first).add(Math.min(last, end));
-  const places = [...cutAt].filter((x) => x <= end).sort((a, b) => a - b);
+  const marks = state.marks ? r.marks.filter((mark) => mark[0] < end) : [];
+  for (const [first, last] of marks) boundaries.add(first).add(Math.min(last, end));
+  const places = [...boundaries].filter((x) => x <= end).sort((a, b) => a - b);
   let token = -1;
   return places.slice(0, -1).map((first, k) => {
     token = starts.has(first) ? starts.get(first) : token;
@@ -63,14 +66,12 @@ function pieces(r, end) {
   });
 }
 
-/** A small label in front of what is marked. */
-function tag(mark) {
-  const [, , kind, what] = mark;
-  if (kind === "hit" || kind === "miss") {
-    const number = what.split(" ")[1], repeat = what.includes("a repeat");
-    return el("span", { class: `tag ${kind}`, title: what }, `${number}${kind === "hit" ? "✓" : repeat ? "↻" : "✗"}`);
-  }
-  return kind === "switch" ? el("span", { class: "tag switch", title: what }, "⇄") : null;
+/** The small label in front of what is marked, if it has one. */
+function tagsOf([, , kind, what]) {
+  const failed = what.includes("a repeat") ? "↻" : "✗";
+  const number = what.split(" ")[1];
+  const texts = { hit: `${number}✓`, miss: `${number}${failed}`, switch: "⇄" };
+  return kind in texts ? [el("span", { class: `tag ${kind}`, title: what }, texts[kind])] : [];
 }
 
 function textOf(r, all) {
@@ -78,140 +79,168 @@ function textOf(r, all) {
   const end = all ? characters.length : Math.min(FIRST, characters.length);
   const box = el("div", { class: "text", lang: "" });
   for (const [first, last, token, marks] of pieces(r, end)) {
-    for (const mark of marks) if (mark[0] === first && tag(mark)) box.append(tag(mark));
-    const names = marks.filter((m) => !["hit", "miss"].includes(m[2])).map((m) => `m-${m[2]}`);
+    box.append(...marks.filter((mark) => mark[0] === first).flatMap(tagsOf));
     const known = token >= 0 && r.cuts;
-    const piece = el("span", { class: [known ? tokenClass(r, token) : "", ...names].join(" ").trim() || null }, characters.slice(first, last).join(""));
+    const names = marks.map((mark) => mark[2]).filter((kind) => !["hit", "miss"].includes(kind));
+    const classes = [known ? tokenClass(r, token) : "", ...names.map((kind) => `m-${kind}`)];
+    const piece = el("span", { class: classes.join(" ").trim() || null });
+    piece.append(characters.slice(first, last).join(""));
     if (known) piece.dataset.token = token;
-    if (marks.length) piece.dataset.marks = marks.map((m) => m[3]).join(", ");
+    if (marks.length) piece.dataset.marks = marks.map((mark) => mark[3]).join(", ");
     box.append(piece);
   }
-  if (end < characters.length) {
-    const rest = (characters.length - end).toLocaleString("en");
-    const more = el("button", { type: "button", click: () => box.replaceWith(textOf(r, true)) }, `show ${rest} more characters`);
-    box.append(el("p", {}, more));
-  } else if (r.more) box.append(el("p", { class: "soft small" }, `… ${r.more.toLocaleString("en")} more characters are not on this page`));
+  const rest = characters.length - end;
+  if (rest) {
+    const click = () => box.replaceWith(textOf(r, true));
+    const label = `show ${rest.toLocaleString("en")} more characters`;
+    box.append(el("p", {}, el("button", { type: "button", click }, label)));
+  } else if (r.more) {
+    box.append(note(`… ${r.more.toLocaleString("en")} more characters are not on this page`));
+  }
   return box;
 }
 
+/** Read a token or a mark out in the line at the bottom. */
 function tell(box, r, span) {
   box.querySelectorAll(".here").forEach((other) => other.classList.remove("here"));
   span.classList.add("here");
-  const i = Number(span.dataset.token);
-  const text = [...box.querySelectorAll(`[data-token="${i}"]`)].map((piece) => piece.textContent).join("");
-  const marks = span.dataset.marks ? ` · ${span.dataset.marks}` : "";
-  parts.said.textContent = span.dataset.token === undefined ? marks.slice(3) : describeToken(r, i, text) + marks;
+  const i = Number(span.dataset.token), marks = span.dataset.marks || "";
+  const together = [...box.querySelectorAll(`[data-token="${i}"]`)];
+  const token = span.dataset.token === undefined ? ""
+    : describeToken(r, i, together.map((piece) => piece.textContent).join(""));
+  parts.said.textContent = [token, marks].filter(Boolean).join(" · ");
 }
 
 function card(r, place, count) {
-  const verdict = r.right ? "✓ right" : "✗ wrong";
+  const verdict = r.right ? "right" : "wrong";
   const cut = r.stopped === false ? ", cut at the token limit" : "";
-  const name = `response ${place + 1} of ${count}`;
-  const facts = [`${r.tokens ?? "?"} tokens`, r.reward === undefined ? "" : `reward ${+r.reward.toFixed(3)}`,
-    r.format === 0 ? "not well formed" : "", r.language < 1 ? `${Math.round(100 * r.language)}% in its language` : ""];
-  const head = el("p", {}, el("span", { class: "verdict" }, verdict), cut,
-    r.advantage === undefined ? "" : el("span", { class: "advantage", title: "advantage" }, `A = ${signed(r.advantage, 2)}`));
-  const box = el("article", { class: r.right ? "card right" : "card", tabindex: 0, "aria-label": `${name}: ${verdict.slice(2)}${cut}` },
-    head, el("p", { class: "soft small" }, `#${place + 1} · ${facts.filter(Boolean).join(" · ")}`), textOf(r, false));
+  const facts = [`#${place + 1}`, `${r.tokens ?? "?"} tokens`];
+  if (r.reward !== undefined) facts.push(`reward ${+r.reward.toFixed(3)}`);
+  if (r.format === 0) facts.push("not well formed");
+  if (r.language < 1) facts.push(`${Math.round(100 * r.language)}% in its language`);
+  const head = el("p", {}, el("span", { class: "verdict" }, `${r.right ? "✓" : "✗"} ${verdict}`));
+  head.append(cut);
+  if (r.advantage !== undefined) {
+    const look = { class: "advantage", title: "advantage" };
+    head.append(el("span", look, `A = ${signed(r.advantage, 2)}`));
+  }
+  const box = el("article", { class: r.right ? "card right" : "card", tabindex: 0,
+    "aria-label": `response ${place + 1} of ${count}: ${verdict}${cut}` });
+  box.append(head, note(facts.join(" · ")), textOf(r, false));
   const look = (event) => {
     const span = event.target.closest("[data-token], [data-marks]");
     if (span) tell(box, r, span);
   };
-  box.addEventListener("mouseover", look);
-  box.addEventListener("click", look);
-  box.addEventListener("keydown", (event) => {
+  const onKey = (event) => {
     const move = { n: 1, p: -1 }[event.key];
     if (!move || event.ctrlKey || event.metaKey || event.altKey) return;
     const all = [...box.querySelectorAll("[data-token]")];
-    const next = all[clamp(all.findIndex((s) => s.classList.contains("here")) + move, 0, all.length - 1)];
+    const here = all.findIndex((span) => span.classList.contains("here"));
+    const next = all[clamp(here + move, 0, all.length - 1)];
     if (next) tell(box, r, next);
-  });
-  return box;
+  };
+  return fill(box, { mouseover: look, click: look, keydown: onKey }, []);
 }
 
 // ---------------------------------------------------------------- the group
 
 function aboutGroup(group) {
-  const right = group.filter((r) => r.right).length;
-  const said = [`${right} of ${group.length} right`];
+  if (!group.length) return "No response of this problem was kept at this step.";
+  const words = [`${rightOf(group)} of ${group.length} right`];
   const rewards = group.map((r) => r.reward).filter((v) => v !== undefined);
   if (group.length > 1 && rewards.length === group.length) {
     const mean = rewards.reduce((a, b) => a + b, 0) / rewards.length;
-    const std = Math.sqrt(rewards.reduce((a, b) => a + (b - mean) ** 2, 0) / (rewards.length - 1));
-    said.push(`reward ${mean.toFixed(2)} on average, standard deviation ${std.toFixed(2)}`);
-    said.push(std < 1e-6 ? "all rewards are equal, so every advantage is 0: nothing to learn from"
+    const squares = rewards.reduce((a, b) => a + (b - mean) ** 2, 0);
+    const std = Math.sqrt(squares / (rewards.length - 1));
+    words.push(`reward ${mean.toFixed(2)} on average, standard deviation ${std.toFixed(2)}`);
+    words.push(std < 1e-6
+      ? "all rewards are equal, so every advantage is 0: nothing to learn from"
       : "A, the advantage, is how far a reward lies above the group's mean");
   }
-  if (group.length === 1) said.push("one response was kept, not the group");
-  return said.join(" · ");
+  if (group.length === 1) words.push("one response was kept, not the group");
+  return words.join(" · ");
 }
 
 /** What the shades mean, and what the marks mean. */
 function key(group) {
-  const sw = (name, text) => el("span", { class: `sw ${name}` }, text);
-  const known = group.some((r) => r.cuts);
   const box = el("p", { class: "key" });
-  if (!known) box.append("No log-probs were kept for these responses.");
+  const shades = (name, sign, levels, bands) => levels.map((level) =>
+    el("span", { class: `sw ${name}${level}` }, `${sign}${bands[level - 1]}`));
+  if (!group.some((r) => r.cuts)) box.append("No log-probs were kept for these responses.");
   else if (state.colour === "change") {
-    box.append("log-prob against the base, nats:", ...[4, 3, 2, 1].map((k) => sw(`down${k}`, `≤ −${BANDS.change[k - 1]}`)),
-      ...[1, 2, 3, 4].map((k) => sw(`up${k}`, `≥ +${BANDS.change[k - 1]}`)),
+    box.append("log-prob against the base, nats:",
+      ...shades("down", "≤ −", [4, 3, 2, 1], BANDS.change),
+      ...shades("up", "≥ +", [1, 2, 3, 4], BANDS.change),
       "A policy picks what it likes, so its own samples lean towards blue.");
   } else if (state.colour === "entropy") {
-    box.append("entropy where the token was drawn, nats:", ...[1, 2, 3, 4].map((k) => sw(`ent${k}`, `≥ ${BANDS.entropy[k - 1]}`)));
+    box.append("entropy where the token was drawn, nats:",
+      ...shades("ent", "≥ ", [1, 2, 3, 4], BANDS.entropy));
   }
+  const tag = (name, text, meaning) => el("span", {}, el("span", { class: name }, text), meaning);
+  const mark = (kind, meaning) => el("span", { class: `m-${kind}` }, meaning);
   if (state.marks) {
-    box.append(el("span", {}, el("span", { class: "tag hit" }, "1✓"), "attempt that hits"), el("span", {}, el("span", { class: "tag" }, "2✗"), "misses"),
-      el("span", {}, el("span", { class: "tag" }, "3↻"), "repeats"), el("span", { class: "m-yes" }, "check"), el("span", { class: "m-no" }, "false check"),
-      el("span", { class: "m-reflect" }, "reflection"), el("span", {}, el("span", { class: "tag switch" }, "⇄"), "language switch"));
+    box.append(tag("tag hit", "1✓", "attempt that hits"), tag("tag", "2✗", "misses"),
+      tag("tag", "3↻", "repeats"), mark("yes", "check"), mark("no", "false check"),
+      mark("reflect", "reflection"), tag("tag switch", "⇄", "language switch"));
   }
   return box;
 }
 
+/** A bar per kept step: the share of the problem's responses that are right. */
 function drawHistory(steps) {
   parts.history.replaceChildren(...steps.map((step, i) => {
-    const group = groupOf(step), share = group.length ? group.filter((r) => r.right).length / group.length : 0;
-    const bar = svg("svg", { viewBox: "0 0 10 100", preserveAspectRatio: "none", "aria-hidden": "true" },
-      svg("rect", { x: 0, width: 10, y: 100 - 100 * share, height: 100 * share }));
-    const said = `${stepName(step)}: ${Math.round(100 * share)}% right`;
-    return el("button", { type: "button", tabindex: -1, title: said, "aria-label": said, "aria-current": i === state.step ? "true" : null,
-      click: () => go({ step: i }) }, bar);
+    const group = groupOf(step), share = rightOf(group) / (group.length || 1);
+    const look = { viewBox: "0 0 10 100", preserveAspectRatio: "none", "aria-hidden": "true" };
+    const bar = svg("rect", { x: 0, width: 10, y: 100 - 100 * share, height: 100 * share });
+    const words = `${stepName(step)}: ${Math.round(100 * share)}% right`;
+    return el("button", { type: "button", tabindex: -1, title: words, "aria-label": words,
+      "aria-current": i === state.step ? "true" : null, click: () => go({ step: i }) },
+      svg("svg", look, bar));
   }));
 }
 
 function stepName(step) {
-  return step < 0 ? "step not given" : step === 0 ? "step 0, the base" : `step ${step}`;
+  if (step < 0) return "step not given";
+  return step === 0 ? "step 0, the base" : `step ${step}`;
 }
 
 function draw() {
-  const { steps, problems, note } = samplesOf(), step = steps[state.step], group = groupOf(step);
+  const { steps, problems, note: left } = samplesOf();
+  const step = steps[state.step], group = groupOf(step);
   fillProblems(problems);
-  parts.slider.max = steps.length - 1;
+  fill(parts.slider, { max: steps.length - 1, "aria-valuetext": stepName(step) }, []);
   parts.slider.value = state.step;
-  parts.slider.setAttribute("aria-valuetext", stepName(step));
   parts.step.textContent = stepName(step);
   drawHistory(steps);
   parts.question.textContent = problemOf().question;
-  parts.about.textContent = group.length ? aboutGroup(group) : "No response of this problem was kept at this step.";
+  parts.about.textContent = aboutGroup(group);
   for (const [name, button] of Object.entries(parts.filters)) {
     button.setAttribute("aria-pressed", String(name === state.filter));
     button.textContent = `${name} ${group.filter(FILTERS[name]).length}`;
   }
-  for (const [name, button] of Object.entries(parts.colours)) button.setAttribute("aria-pressed", String(name === state.colour));
+  for (const [name, button] of Object.entries(parts.colours)) {
+    button.setAttribute("aria-pressed", String(name === state.colour));
+  }
   parts.key.replaceChildren(key(group));
-  const kept = group.map((r, i) => [r, i]).filter(([r]) => FILTERS[state.filter](r));
-  parts.cards.replaceChildren(...kept.map(([r, i]) => card(r, i, group.length)));
-  if (group.length && !kept.length) parts.cards.append(el("p", { class: "soft" }, `None of these responses is ${state.filter}.`));
-  parts.note.textContent = note ? `To keep this page small it holds ${note}.` : "";
-  parts.said.textContent = "Point at a token, or press n and p in a response, to read its probability.";
+  const cards = group.map((r, i) => FILTERS[state.filter](r) && card(r, i, group.length));
+  parts.cards.replaceChildren(...cards.filter(Boolean));
+  if (group.length && !parts.cards.children.length) {
+    parts.cards.append(el("p", { class: "soft" }, `None of these responses is ${state.filter}.`));
+  }
+  parts.note.textContent = left ? `To keep this page small it holds ${left}.` : "";
+  parts.said.textContent =
+    "Point at a token, or press n and p in a response, to read its probability.";
 }
 
 function fillProblems(problems) {
-  if (parts.problem.dataset.run === String(state.run)) return void (parts.problem.value = state.problem);
-  parts.problem.dataset.run = state.run;
-  parts.problem.replaceChildren(...problems.map((p, i) => {
-    const largest = Math.max(...Object.values(p.groups).map((g) => g.length));
-    return el("option", { value: i }, `${p.question || "(no question)"}${largest > 1 ? `  (${largest} responses)` : ""}`);
-  }));
+  if (parts.problem.dataset.run !== String(state.run)) {
+    parts.problem.dataset.run = state.run;
+    parts.problem.replaceChildren(...problems.map((problem, i) => {
+      const largest = Math.max(...Object.values(problem.groups).map((group) => group.length));
+      const size = largest > 1 ? `  (${largest} responses)` : "";
+      return el("option", { value: i }, `${problem.question || "(no question)"}${size}`);
+    }));
+  }
   parts.problem.value = state.problem;
 }
 
@@ -220,7 +249,7 @@ function go(change) {
   const before = samplesOf().steps[state.step];
   Object.assign(state, change);
   const { steps, problems } = samplesOf();
-  if ("run" in change) state.step = steps.reduce((best, s, i) => (Math.abs(s - before) < Math.abs(steps[best] - before) ? i : best), 0);
+  if ("run" in change) state.step = nearest(steps, before);
   state.step = clamp(state.step, 0, steps.length - 1);
   state.problem = clamp(state.problem, 0, problems.length - 1);
   const focus = document.activeElement && parts.cards.contains(document.activeElement);
@@ -232,53 +261,72 @@ function go(change) {
 
 function onKey(event) {
   if (event.ctrlKey || event.altKey || event.metaKey || event.target.tagName === "SELECT") return;
-  const moves = { ArrowLeft: { step: state.step - 1 }, ArrowRight: { step: state.step + 1 }, Home: { step: 0 }, End: { step: Infinity },
-    ArrowUp: { problem: state.problem - 1 }, ArrowDown: { problem: state.problem + 1 } };
+  const moves = {
+    ArrowLeft: { step: state.step - 1 }, ArrowRight: { step: state.step + 1 },
+    Home: { step: 0 }, End: { step: Infinity },
+    ArrowUp: { problem: state.problem - 1 }, ArrowDown: { problem: state.problem + 1 },
+  };
   if (!(event.key in moves)) return;
   event.preventDefault();
   go(moves[event.key]);
 }
 
-function toggles(names, label, choose) {
-  const buttons = Object.fromEntries(Object.entries(names).map(([name, text]) => [name,
-    el("button", { type: "button", "aria-pressed": "false", click: () => choose(name) }, text)]));
-  return [buttons, el("fieldset", { "aria-label": label }, el("span", { class: "soft small" }, label), ...Object.values(buttons))];
+/** Buttons of which one is pressed: [name -> button, the box around them]. */
+function toggles(texts, label, choose) {
+  const buttons = {};
+  for (const [name, text] of Object.entries(texts)) {
+    const look = { type: "button", "aria-pressed": "false", click: () => choose(name) };
+    buttons[name] = el("button", look, text);
+  }
+  const title = el("span", { class: "soft small" }, label);
+  return [buttons, el("fieldset", { "aria-label": label }, title, ...Object.values(buttons))];
 }
 
 function controls(runs) {
   const choose = (name) => (event) => go({ [name]: Number(event.target.value) });
-  parts.slider = el("input", { type: "range", min: 0, max: 0, step: 1, value: 0, "aria-label": "training step", input: choose("step") });
+  parts.slider = el("input", { type: "range", min: 0, max: 0, step: 1, value: 0,
+    "aria-label": "training step", input: choose("step") });
   parts.step = el("strong", { id: "step" });
   parts.problem = el("select", { "aria-label": "problem", change: choose("problem") });
-  const marks = el("input", { type: "checkbox", checked: true, change: (event) => go({ marks: event.target.checked }) });
-  const run = el("select", { "aria-label": "run", change: choose("run") }, ...runs.map(([name, i]) => el("option", { value: i }, name)));
+  const check = (event) => go({ marks: event.target.checked });
+  const marks = el("input", { type: "checkbox", checked: true, change: check });
+  const options = runs.map((i) => el("option", { value: i }, DATA.runs[i].name));
+  const run = el("select", { "aria-label": "run", change: choose("run") }, ...options);
+  const names = Object.fromEntries(Object.keys(FILTERS).map((name) => [name, name]));
   let filters, colours;
-  [parts.filters, filters] = toggles({ all: "all", right: "right", wrong: "wrong", truncated: "truncated" }, "show", (filter) => go({ filter }));
-  [parts.colours, colours] = toggles({ change: "log-prob change", entropy: "entropy", none: "nothing" }, "colour by", (colour) => go({ colour }));
-  parts.history = el("div", { class: "history", role: "group", "aria-label": "share right at each kept step" });
+  [parts.filters, filters] = toggles(names, "show", (filter) => go({ filter }));
+  [parts.colours, colours] = toggles(COLOURINGS, "colour by", (colour) => go({ colour }));
+  parts.history = el("div", { class: "history", role: "group",
+    "aria-label": "share right at each kept step" });
+  const bar = (...children) => el("div", { class: "bar" }, ...children);
   return [
-    el("div", { class: "bar" }, runs.length > 1 ? el("label", {}, "run", run) : "", el("label", {}, "problem", parts.problem)),
+    bar(runs.length > 1 ? el("label", {}, "run", run) : "",
+      el("label", {}, "problem", parts.problem)),
     el("div", { class: "slide" }, parts.step, parts.history, parts.slider),
-    el("div", { class: "bar" }, filters, colours, el("label", {}, marks, "marks")),
+    bar(filters, colours, el("label", {}, marks, "marks")),
   ];
 }
 
 function drawRollouts() {
   const section = document.getElementById("rollouts");
-  const runs = DATA.runs.map((run, i) => [run.name, i]).filter(([, i]) => DATA.runs[i].samples.problems.length);
+  const runs = [...DATA.runs.keys()].filter((i) => DATA.runs[i].samples.problems.length);
   section.append(el("h2", { id: "rollouts-title" }, "Rollouts"));
-  if (!runs.length) return void section.append(el("p", { class: "soft" }, "This run has kept no responses."));
-  state.run = runs[0][1];
-  state.step = Infinity;
-  const box = el("div", { role: "group", "aria-label": "rollout viewer", keydown: onKey });
-  for (const name of ["question", "about", "key", "cards", "note", "said"]) parts[name] = el("div", { class: name });
-  parts.about.classList.add("soft");
-  parts.note.classList.add("soft", "small");
-  fill(parts.said, { id: "said", role: "status", "aria-live": "polite" }, []);
-  box.append(...controls(runs), parts.question, parts.about, parts.key, parts.cards, parts.note, parts.said);
-  section.append(el("p", { class: "soft" }, "Held-out problems, asked again and again during training. Inside the viewer ← and → change the step, " +
-    "↑ and ↓ the problem."), box);
+  const intro = el("p", { class: "soft" }, "This run has kept no responses.");
+  section.append(intro);
+  if (!runs.length) return;
+  intro.textContent = "Held-out problems, asked again and again during training. " +
+    "Inside the viewer ← and → change the step, ↑ and ↓ the problem.";
+  state.run = runs[0];
   state.step = samplesOf().steps.length - 1;
+  const box = el("div", { role: "group", "aria-label": "rollout viewer", keydown: onKey });
+  box.append(...controls(runs));
+  const looks = { question: "", about: " soft", key: "", cards: "", note: " soft small", said: "" };
+  for (const [name, look] of Object.entries(looks)) {
+    parts[name] = el("div", { class: name + look });
+    box.append(parts[name]);
+  }
+  fill(parts.said, { id: "said", role: "status", "aria-live": "polite" }, []);
+  section.append(box);
   draw();
 }
 
