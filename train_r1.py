@@ -15,9 +15,10 @@ from dataclasses import replace
 from functools import partial
 
 from minir1.console.errors import guard
+from minir1.console.files import write_lines
 from minir1.r1.data.bilingual_corpus import BilingualCorpus
 from minir1.r1.data.curation import emphasise
-from minir1.r1.data.fine_tuning import fine_tune, read_lines, write_lines
+from minir1.r1.data.fine_tuning import fine_tune, read_lines
 from minir1.r1.pipeline.pipeline import Pipeline
 from minir1.r1.pipeline.prompts import general_lines, mixed, reasoning_only
 from minir1.r1.pipeline.stages import collect, learned_preference, reinforce_stage

@@ -13,7 +13,7 @@ COMMANDS = {
     "play": ("minir1.play.command", "main", "ask a checkpoint in the terminal and watch it think"),
     "report": ("minir1.report.command", "main",
         "plots, a page and the result of a run, or of several"),
-    "corpus": ("minir1.measure.behaviours", "main_corpus",
+    "corpus": ("minir1.measure.corpus", "main",
         "measure the habits in the pretraining corpus"),
     "failures": ("minir1.experiments.failures.command", "main",
         "known ways to break R1-Zero, each run beside its fix"),

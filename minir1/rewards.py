@@ -30,15 +30,22 @@ class Reward(NamedTuple):
         return sum(weight * part for weight, part in zip(weights, self))
 
 
+def count_words(text: str) -> tuple[int, int]:
+    """(English words, Chinese characters): each character counts as a word."""
+    words = _WORD.findall(text)
+    chinese = sum(word >= "一" for word in words)
+    return len(words) - chinese, chinese
+
+
 def language_share(text: str, lang: str) -> float | None:
-    """Share of words in `lang`; a Chinese character counts as a word. None if there are no words.
+    """Share of words in `lang`. None if there are no words.
 
     >>> language_share("wait, 3 + 5 不对", "en")
     0.3333333333333333
     """
-    words = _WORD.findall(text)
-    chinese = sum(word >= "一" for word in words)
-    return None if not words else (chinese if lang == "zh" else len(words) - chinese) / len(words)
+    english, chinese = count_words(text)
+    words = english + chinese
+    return (chinese if lang == "zh" else english) / words if words else None
 
 
 def score(problem: Problem, response: str, parse=parse) -> Reward:

@@ -16,16 +16,9 @@ from minir1.config import CorpusConfig, Habits, UserError
 from minir1.corpus.mixture import sample_text
 from minir1.corpus.writers import plain_sums
 from minir1.corpus.writers.plain import planned_attempt, write_trace
-from minir1.measure.behaviours import (
-    attempts_of,
-    corpus_rates,
-    main_corpus,
-    observe,
-    read_document,
-    summarise,
-    table,
-    thought_of,
-)
+from minir1.measure.attempts import attempts_of, thought_of
+from minir1.measure.behaviours import corpus_rates, observe, read_document, summarise, table
+from minir1.measure.corpus import main
 from minir1.presets import PRESETS
 from minir1.rewards import score
 from minir1.rollout import Rollouts
@@ -200,12 +193,8 @@ def test_reflection_words_are_whole_words():
 
 def test_arithmetic_counts_column_sums():
     problem = Arithmetic("478 + 64 =", "542")
-    seen = observe(
-        problem,
-        think(
-            "8 + 4 = 12, 1 + 7 + 6 = 14, 1 + 4 = 5, 5 = 5, 17 - 9 - 1 = 7, -3 - 4 = -7, 2 * (-4) = -8"
-        ),
-    )
+    true = "8 + 4 = 12, 1 + 7 + 6 = 14, 1 + 4 = 5, 5 = 5, 17 - 9 - 1 = 7"
+    seen = observe(problem, think(f"{true}, -3 - 4 = -7, 2 * (-4) = -8"))
     assert (seen.steps, seen.wrong_steps, seen.attempts, seen.checks) == (7, 0, 0, 0)
     seen = observe(
         problem,
@@ -451,19 +440,19 @@ def test_corpus_rates_of_nothing():
     assert table(corpus_rates(["<|begin|>1 + 1 = 3<|end|>"])).count("100.00%") == 2
 
 
-def test_main_corpus(capsys):
-    assert main_corpus(["--preset", "cpu", "--documents", "200"]) == 0
+def test_the_corpus_command(capsys):
+    assert main(["--preset", "cpu", "--documents", "200"]) is None
     shown = capsys.readouterr().out
     assert (
         "200 documents of the cpu corpus" in shown
         and shown.count("<|begin|>") == 3
         and "attempts that hit" in shown
     )
-    assert main_corpus(["--documents", "50", "--languages", "zh", "--json"]) == 0
+    assert main(["--documents", "50", "--languages", "zh", "--json"]) is None
     assert 0 < json.loads(capsys.readouterr().out)["tokens"] < 1000
     for wrong in (
         ["--documents", "0"], ["--preset", "huge"], ["--languages", "fr"], ["--nonsense"],
     ):
         with pytest.raises(UserError):
-            main_corpus(wrong)
+            main(wrong)
     assert set(PRESETS) >= {"cpu", "gpu"}

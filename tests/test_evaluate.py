@@ -9,6 +9,7 @@ import os
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,15 +24,8 @@ from minir1.console.errors import guard
 from minir1.console.files import write_lines
 from minir1.corpus.mixture import sample_text
 from minir1.measure import evaluate
-from minir1.measure.evaluate import (
-    evaluate_model,
-    interval,
-    majority,
-    pass_at_k,
-    read_answers,
-    read_problems,
-    table,
-)
+from minir1.measure.evaluate import evaluate_model, read_answers, read_problems, table
+from minir1.measure.statistics import interval, majority, pass_at_k
 from minir1.model import Transformer
 from minir1.presets import PRESETS
 from minir1.sampler import Samples, Sampling, pad
@@ -46,6 +40,7 @@ PUZZLE = Countdown((19, 36, 55, 7), 65, id="a")
 SMALL = Countdown((3, 5, 2), 10, "zh", id="b")
 SUM = Arithmetic("What is 98 plus 45?", "143", id="c")
 PROBLEMS = [PUZZLE, SMALL, SUM]
+SORTING = Path(__file__).parents[1] / "notebooks" / "own_tasks" / "sorting.py"
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +261,7 @@ def test_a_checkpoint_from_the_command_line(checkpoint, problems, tmp_path, caps
     assert "cons@3" in shown and "pass@3" in shown and "4 numbers" in shown
     # the same seed, the same results, over the old file
     assert main(call) == 0 and read(out) == first
-    assert [p.name for p in tmp_path.iterdir() if p.name.endswith(".tmp")] == []
+    assert [p.name for p in tmp_path.iterdir() if p.name.endswith(".part")] == []
 
 
 def test_greedy_and_the_default_budget(checkpoint, problems, capsys):
@@ -330,6 +325,30 @@ def test_answers(problems, tmp_path, capsys):
     )
 
 
+def test_problems_of_a_task_in_a_file_of_the_users(model, tokenizer, tmp_path, capsys):
+    """Known shares, beside a puzzle; a group a task, and counts of numbers for Countdown only."""
+    row = {"task": str(SORTING), "numbers": [31, 4, 15, 9]}
+    rows = [row | {"id": "right"}, row | {"id": "wrong"}, PUZZLE.to_json()]
+    problems = lines(tmp_path / "p.jsonl", rows)
+    given = {"right": "4 9 15 31", "wrong": "4 15 9 31", "a": "36 + 55 - 19 - 7"}
+    answers = [{"id": id, "answer": text} for id, text in given.items()]
+    path, out = lines(tmp_path / "a.jsonl", answers), tmp_path / "r.jsonl"
+    assert main(["evaluate", "--problems", problems, "--answers", path, "--out", str(out)]) == 0
+    assert [(r["task"], r["correct"]) for r in read(out)] == [
+        ("sorting", True), ("sorting", False), ("countdown", True)
+    ]  # fmt: skip
+    shown = capsys.readouterr().out.splitlines()
+    assert [row.split()[:3] for row in shown[1:]] == [
+        ["all", "3", "66.7%"], ["sorting", "2", "50.0%"], ["countdown", "1", "100.0%"],
+        ["4", "numbers", "1"],
+    ]
+    asked, _, _ = read_problems(tmp_path / "p.jsonl")
+    texts = [answer(text) for text in given.values()]
+    how = {"sampler": scripted(tokenizer, texts)}
+    found = evaluate_model(model, tokenizer, asked, 1, Sampling(40, (tokenizer.end,)), **how)
+    assert [r["pass_at_1"] for r in found] == [1, 0, 1]
+
+
 def test_malformed_and_missing_lines_lose_nothing_else(tmp_path, capsys):
     bad = [
         "{", "[]", "null", '{"id": "x"}', '{"task": ["countdown"]}',
@@ -357,7 +376,8 @@ def test_malformed_and_missing_lines_lose_nothing_else(tmp_path, capsys):
     out = tmp_path / "r.jsonl"
     assert main(["evaluate", "--problems", problems, "--answers", answers, "--out", str(out)]) == 2
     assert [(r["id"], r["answer"], r["correct"]) for r in read(out)] == [
-        ("a", "36 + 55 - 19 - 7", True), ("7", None, False), ("9", None, False), ("a", "36 + 55 - 19 - 7", True)
+        ("a", "36 + 55 - 19 - 7", True), ("7", None, False), ("9", None, False),
+        ("a", "36 + 55 - 19 - 7", True),
     ]  # fmt: skip
     shown = capsys.readouterr()
     named = [line.split(": ")[1:3] for line in shown.err.splitlines()]

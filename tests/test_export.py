@@ -355,7 +355,10 @@ def test_config_states_every_key(tokenizer, tmp_path):
 
 def test_shrunk_checkpoints_export_as_float32(tokenizer, tmp_path):
     model = random_model(replace(SMALL, vocab_size=len(tokenizer)))
-    half = lambda name, weight: weight if name.endswith("bias_E") else weight.bfloat16()  # noqa: E731
+
+    def half(name, weight):
+        return weight if name.endswith("bias_E") else weight.bfloat16()
+
     save_checkpoint(tmp_path / "half.pt", model, tokenizer, half)
     export(tmp_path / "half.pt", tmp_path / "hub")
     weights = safetensors.load_file(tmp_path / "hub" / "model.safetensors")

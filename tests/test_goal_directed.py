@@ -21,8 +21,9 @@ from minir1.corpus.writers.goal_directed import (
     plans,
     write_trace,
 )
+from minir1.measure.attempts import attempts_of
 from minir1.measure.baselines import TIRELESS, last_step, perfect_writer, states
-from minir1.measure.behaviours import attempts_of, observe, read_document
+from minir1.measure.behaviours import observe, read_document
 from minir1.presets import PRESETS, check
 from minir1.r1.data.curation import readable, reason_to_drop, rewrite
 from minir1.tasks import countdown

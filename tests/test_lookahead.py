@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from itertools import permutations
+from math import comb
 from random import Random
 
 import pytest
@@ -10,7 +11,6 @@ from minir1.checkpoint import load_checkpoint
 from minir1.measure.baselines import (
     EVERYTHING,
     blind,
-    chance,
     in_order,
     last_step,
     limit_of,
@@ -23,6 +23,16 @@ from minir1.tasks.countdown import Countdown, sample, solve
 @pytest.fixture(scope="module")
 def tokenizer():
     return load_checkpoint("minir1/data/base-cpu.pt")[1]
+
+
+def chance(numbers: tuple[int, ...], target: int, looks: int) -> float:
+    """Chance that `looks` small states, drawn evenly without repeats, hold one that is a single
+    step from the target.
+    """
+    pairs = states(tuple(sorted(numbers)), limit_of(target))
+    misses = sum(last_step(pair, target) is None for pair in pairs)
+    looks = min(looks, len(pairs))
+    return 1 - comb(misses, looks) / comb(len(pairs), looks)
 
 
 def brute_pairs(numbers: tuple[int, ...]) -> set[tuple[int, int]]:
@@ -66,6 +76,7 @@ def test_without_a_budget_it_solves_exactly_what_can_be_solved(tokenizer):
 
 
 def test_the_chance_of_some_looks_is_what_drawing_gives(tokenizer):
+    assert chance((3, 5, 2), 16, 1) == pytest.approx(1 / 9) and chance((3, 5, 2), 16, 100) == 1
     problem = Countdown((19, 36, 55, 7), 65)
     pairs = list(states((7, 19, 36, 55), limit_of(65)))
     hits = [last_step(pair, 65) is not None for pair in pairs]

@@ -239,8 +239,9 @@ def test_expert_puzzles_ask_what_the_package_does():
 
 
 def test_base_model_puzzles_ask_what_the_package_does():
-    from minir1.measure.behaviours import attempts_of, observe
-    from minir1.measure.evaluate import pass_at_k
+    from minir1.measure.attempts import attempts_of
+    from minir1.measure.behaviours import observe
+    from minir1.measure.statistics import pass_at_k
     from minir1.tasks.countdown import Countdown
 
     puzzle = Countdown((3, 5), 9)

@@ -2,12 +2,14 @@
 and a real terminal.
 """
 
+import json
 import os
 import re
 import select
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -106,7 +108,11 @@ def talk(session: Session, lines: list[str], monkeypatch, capsys) -> str:
 
 
 @pytest.mark.parametrize("text, question, problem", [
-    ("19 36 55 7 = 65", "Using the numbers 19, 36, 55, 7, make an expression that equals 65.", Countdown((19, 36, 55, 7), 65)),
+    (
+        "19 36 55 7 = 65",
+        "Using the numbers 19, 36, 55, 7, make an expression that equals 65.",
+        Countdown((19, 36, 55, 7), 65),
+    ),
     ("3,5,  7=22", None, Countdown((3, 5, 7), 22)),
     ("make 22 from 3, 5, 7", "Make 22 from 3, 5, 7.", Countdown((3, 5, 7), 22)),
     ("用3、5、7算出22。", "用3、5、7算出22。", Countdown((3, 5, 7), 22, "zh")),
@@ -148,6 +154,42 @@ def test_recognising_is_total_and_right(text):
     asked = recognise(text)
     if isinstance(asked.problem, Arithmetic):
         assert asked.problem.verify(asked.problem.answer)
+
+
+SORTING = Path(__file__).parents[1] / "notebooks" / "own_tasks" / "sorting.py"
+
+
+def test_a_problem_of_any_task_is_a_line_of_a_problem_file():
+    line = {"task": "countdown", "numbers": [3, 5], "target": 8}
+    puzzle = recognise(json.dumps(line))
+    assert puzzle == Asked(puzzle.problem.question(), Countdown((3, 5), 8))
+    own = recognise(json.dumps({"task": str(SORTING), "numbers": [31, 4, 15, 9]}))
+    assert own.question == "Sort: 31 4 15 9"
+    right = judge(own.problem, "<answer>4 9 15 31</answer><|end|>", 9, True)
+    wrong = judge(own.problem, "<answer>4 15 9 31</answer><|end|>", 9, True)
+    assert right == Response("4 9 15 31", True, "", 9, True)
+    assert wrong == Response("4 15 9 31", False, "", 9, True)
+    fact = recognise('{"task": "file", "question": "Capital of France?", "answer": "Paris"}')
+    assert judge(fact.problem, "<answer>Rome</answer><|end|>", 9, True).reason == "it is Paris"
+
+
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ({"task": "countdown", "numbers": 3, "target": 8}, '"numbers" must be'),
+        ({"task": "none.py"}, "no task file"),
+        ({"task": "sudoku"}, "no task 'sudoku'"),
+        ({"task": str(SORTING)}, '"numbers" must be a list of integers'),
+    ],
+)
+def test_a_line_that_is_no_problem_gets_one_line(line, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        recognise(json.dumps(line))
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}', "{", '{"task"', '{"a":' * 100_000])
+def test_braces_alone_are_text(text):
+    assert recognise(text) == Asked(text, None)
 
 
 def test_a_response_is_judged_as_in_training():
@@ -323,10 +365,8 @@ def test_a_question_is_streamed_and_checked(session, monkeypatch, capsys):
     body = r"<think>(78)+</think>\n<answer>5</answer>\n"
     assert re.search(rf"User: What is 2 \+ 3\?\n{body}✓ right, \d+ tokens\n", out)
     assert re.search(rf"User: What is 2 \+ 2\?\n{body}✗ wrong: it is 4, \d+ tokens\n", out)
-    assert re.search(
-        rf"{body}✗ wrong: it does not use each number once, \d+ tokens\nUser: who\?\n{body}– not checked",
-        out,
-    )
+    wrong = r"✗ wrong: it does not use each number once, \d+ tokens\n"
+    assert re.search(rf"{body}{wrong}User: who\?\n{body}– not checked", out)
     assert '"7" 80%  else "</think>" 20%' in out or '"</think>" 20%  else "7" 80%' in out
     assert "the least likely first" in out and "in order, page 1" in out
 

@@ -196,12 +196,10 @@ def test_published_figures_stand_beside_at_the_same_budget(tmp_path):
         line for line in text.splitlines() if line.startswith("| 17 M, backtracking + GRPO")
     )
     assert line == "| 17 M, backtracking + GRPO (published) | 23.5% | 31.0% | 41.0% |"
-    assert (
-        "| 2dx | 90.0% (88.0 to 92.0) | 90.0% (88.0 to 92.0) | 90.0% (88.0 to 92.0) | 200 | 29.2% | 100% | 99.4% |"
-        in text
-    )
-    line = "| countdown easy | 90.0% (88.0 to 92.0) | 90.0% (88.0 to 92.0) | 39.0% | 86.0% |  | 94.7% | 74% | 76% | 63.3% | 0% |"
-    assert line in text
+    ours = "90.0% (88.0 to 92.0)"
+    assert f"| 2dx | {ours} | {ours} | {ours} | 200 | 29.2% | 100% | 99.4% |" in text
+    line = f"| countdown easy | {ours} | {ours} | 39.0% | 86.0% |  | 94.7% | 74% | 76% | 63.3% |"
+    assert f"{line} 0% |" in text
     assert "| pretraining | 10 | 1.00e+00 | 1.0 | 0.03 |" in text
     assert [p.name for p in tables_page.draw(made_up(), tmp_path)] == ["budgets.png"]
 

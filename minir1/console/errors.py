@@ -11,8 +11,8 @@ from minir1.config import UserError
 def guard(
     function: Callable[[list[str]], int | None], arguments: list[str], program: str = "minir1"
 ) -> int:
-    """Run a command. Returns the exit status: the command's own, 2 for a UserError, 1 for a fault of
-    the machine (OSError, RuntimeError, out of memory), 130 for Ctrl-C.
+    """Run a command. Returns its exit status; 2 for a UserError, 130 for Ctrl-C, and 1 for a fault
+    of the machine (OSError, RuntimeError, out of memory).
 
     MINIR1_TRACEBACK=1 shows the traceback.
 
@@ -24,13 +24,14 @@ def guard(
         sys.stdout.flush()  # a full disk shows here, not in Python's own goodbye
         return status
     except SystemExit as leaving:  # argparse's --help
-        return leaving.code if isinstance(leaving.code, int) else 0 if leaving.code is None else 2
+        code = leaving.code or 0
+        return code if isinstance(code, int) else 2
     except (UserError, OSError, RuntimeError, MemoryError, KeyboardInterrupt) as fault:
         if os.environ.get("MINIR1_TRACEBACK") == "1":
             raise
         left = isinstance(fault, BrokenPipeError)
-        silent = _output_fails("\n" if left else "") and left  # as `minir1 corpus | head` ends
-        if not silent:
+        unread = _output_fails("\n" if left else "")
+        if not (left and unread):  # as `minir1 corpus | head` ends: nobody is there to be told
             print(f"{program}: {describe(fault)}", file=sys.stderr)
         if isinstance(fault, KeyboardInterrupt):
             return 130

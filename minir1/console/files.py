@@ -7,14 +7,44 @@ from pathlib import Path
 
 from minir1.config import UserError
 
+# ---------------------------------------------------------------- writing
+
 
 def write_text(path: Path, text: str) -> None:
-    """Whole or not at all."""
+    """Whole or not at all, in a folder that is made if need be. Raises OSError in one line."""
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    device = path.exists() and not path.is_file()  # /dev/stdout has no neighbour
+    part = path if device else path.with_name(f"{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        if not device:
+            os.replace(part, path)
+    except OSError as fault:
+        if not device:
+            part.unlink(missing_ok=True)
+        raise OSError(f"cannot write {path}: {fault.strerror or fault}") from fault
 
+
+def write_lines(path: Path, rows: list[dict]) -> None:
+    """JSON lines, whole or not at all."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def check_writable(path: Path) -> None:
+    """Find out before the work, not after it. Raises OSError."""
+    folder = path.resolve().parent
+    reason = "no permission"
+    if path.is_dir():
+        reason = "it is a folder"
+    elif not folder.exists():
+        reason = f"no folder {folder}"
+    elif os.access(path if path.exists() else folder, os.W_OK):
+        return
+    raise OSError(f"cannot write {path}: {reason}")
+
+
+# ---------------------------------------------------------------- settings
 
 RENAMED = {  # values of settings in run folders of earlier versions
     "corpus.writer": {
@@ -51,65 +81,36 @@ def read_settings(path: Path) -> dict:
     return current_settings(values)
 
 
-# ---------------------------------------------------------------- JSON lines
+# ---------------------------------------------------------------- reading lines
 
 
 def read_objects(
     path: Path, build: Callable[[dict, int], object]
 ) -> tuple[list[tuple[int, object]], list[str]]:
-    """(line number, build(object, line number)) of each JSON line, and a message for each malformed
-    one.
+    """(line number, build(object, line number)) of each JSON line; a message for each bad line.
 
     `build` raises ValueError or TypeError for what it cannot take. Raises UserError if there is no
     such file.
     """
     if not path.exists():
         raise UserError(f"no file {path}")
-    found, faults = [], []
-    for number, text in enumerate(path.read_bytes().decode("utf-8-sig", "replace").split("\n"), 1):
-        if not text.strip():
-            continue
+    rows, faults = [], []
+    for number, line in enumerate(path.read_bytes().decode("utf-8-sig", "replace").split("\n"), 1):
         try:
-            value = json.loads(text)
-            if not isinstance(value, dict):
-                raise ValueError("not a JSON object")
-            # an unpaired surrogate could neither be asked nor written
-            json.dumps(value, ensure_ascii=False).encode()
-            found.append((number, build(value, number)))
+            if line.strip():
+                rows.append((number, build(_object(line), number)))
         except json.JSONDecodeError as fault:
             faults.append(f"{path}: line {number}: not JSON ({fault.msg} at column {fault.colno})")
         except UnicodeEncodeError:
             faults.append(f"{path}: line {number}: holds a character that is not Unicode text")
         except (ValueError, TypeError, RecursionError) as fault:
             faults.append(f"{path}: line {number}: {fault}")
-    return found, faults
+    return rows, faults
 
 
-def write_lines(path: Path, rows: list[dict]) -> None:
-    """JSON lines, whole or not at all. Raises OSError with one clear line."""
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    path = path.resolve()
-    # /dev/stdout has no neighbour
-    part = path if path.exists() and not path.is_file() else path.with_name(f"{path.name}.tmp")
-    try:
-        part.write_text(text, encoding="utf-8")
-        if part != path:
-            os.replace(part, path)
-    except OSError as fault:
-        if part != path:
-            part.unlink(missing_ok=True)
-        raise OSError(f"cannot write {path}: {fault.strerror or fault}") from fault
-
-
-def check_writable(path: Path) -> None:
-    """Find out before the work, not after it. Raises OSError."""
-    place = path if path.exists() else path.resolve().parent
-    if path.is_dir() or not place.exists() or not os.access(place, os.W_OK):
-        reason = (
-            "it is a folder"
-            if path.is_dir()
-            else "no permission"
-            if place.exists()
-            else f"no folder {place}"
-        )
-        raise OSError(f"cannot write {path}: {reason}")
+def _object(text: str) -> dict:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    json.dumps(value, ensure_ascii=False).encode()  # raises for an unpaired surrogate
+    return value

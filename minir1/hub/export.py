@@ -21,6 +21,7 @@ from torch import Tensor
 
 from minir1.checkpoint import load_checkpoint
 from minir1.config import ModelConfig, UserError
+from minir1.console.errors import parse
 from minir1.model import Transformer
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import BEGIN, END, PAD
@@ -30,7 +31,8 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{% if message.role == 'user' %}{{ bos_token + 'User: ' + message.content + '\\n' }}"
     "{% elif message.role == 'assistant' %}{{ 'Assistant:' + message.content + eos_token }}"
-    "{% else %}{{ raise_exception('only user and assistant messages: the model knows no other role') }}"
+    "{% else %}"
+    "{{ raise_exception('only user and assistant messages: the model knows no other role') }}"
     "{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
 )
@@ -40,30 +42,28 @@ CHAT_TEMPLATE = (
 
 def check(c: ModelConfig) -> None:
     """Raises UserError for a model that transformers' classes cannot hold exactly."""
-    mla, all_dense = c.attention == "mla", not c.experts or c.dense_layers >= c.layers
-    rules = [
-        (
-            mla or all_dense,
-            "a gqa model with experts has no twin in transformers; export needs experts 0",
+    latent = c.attention == "mla"
+    all_dense = not c.experts or c.dense_layers >= c.layers
+    even = latent or c.qk_norm or c.width % c.heads == 0
+    rules = {
+        "a gqa model with experts has no twin in transformers; export needs experts 0": (
+            latent or all_dense
         ),
-        (
-            not mla or c.norm_eps == 1e-6,
-            "DeepseekV3 fixes the epsilon of its latent norms at 1e-6; norm_eps differs",
+        "DeepseekV3 fixes the epsilon of its latent norms at 1e-6; norm_eps differs": (
+            not latent or c.norm_eps == 1e-6
         ),
-        (all_dense or c.experts >= 2, "DeepseekV3's router needs at least 2 experts"),
-        (
-            mla or c.qk_norm or c.width % c.heads == 0,
-            "LlamaConfig wants a width that is a multiple of the heads",
-        ),
-    ]
-    for holds, message in rules:
+        "DeepseekV3's router needs at least 2 experts": all_dense or c.experts >= 2,
+        "LlamaConfig wants a width that is a multiple of the heads": even,
+    }
+    for message, holds in rules.items():
         if not holds:
             raise UserError(f"cannot export: {message}")
 
 
-def common_config(c: ModelConfig, tokenizer: Tokenizer) -> dict:
-    """The keys that all three architectures share."""
-    return {
+def hub_config(c: ModelConfig, tokenizer: Tokenizer) -> dict:
+    """config.json."""
+    own = deepseek_config(c) if c.attention == "mla" else dense_config(c)
+    return own | {
         "vocab_size": c.vocab_size,
         "hidden_size": c.width,
         "intermediate_size": c.dense_width,
@@ -93,51 +93,57 @@ def deepseek_config(c: ModelConfig) -> dict:
     # transformers wants a number even where first_k_dense_replace leaves no expert layer
     experts = c.experts or 2
     return {
-        "architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3",
-        "num_key_value_heads": c.heads, "q_lora_rank": c.q_rank or None, "kv_lora_rank": c.kv_rank,
-        "qk_nope_head_dim": c.nope_width, "qk_rope_head_dim": c.rope_width,
-        "v_head_dim": c.value_width, "rope_interleave": True,
+        "architectures": ["DeepseekV3ForCausalLM"],
+        "model_type": "deepseek_v3",
+        "num_key_value_heads": c.heads,
+        "q_lora_rank": c.q_rank or None,
+        "kv_lora_rank": c.kv_rank,
+        "qk_nope_head_dim": c.nope_width,
+        "qk_rope_head_dim": c.rope_width,
+        "v_head_dim": c.value_width,
+        "rope_interleave": True,
         "first_k_dense_replace": min(c.dense_layers, c.layers) if c.experts else c.layers,
-        "moe_layer_freq": 1, "n_routed_experts": experts, "n_shared_experts": c.shared_experts,
-        "num_experts_per_tok": min(c.top_k, experts), "moe_intermediate_size": c.expert_width,
-        "n_group": 1, "topk_group": 1, "scoring_func": "sigmoid",
-        "topk_method": "noaux_tc", "norm_topk_prob": True, "routed_scaling_factor": c.routed_scale,
+        "moe_layer_freq": 1,
+        "n_routed_experts": experts,
+        "n_shared_experts": c.shared_experts,
+        "num_experts_per_tok": min(c.top_k, experts),
+        "moe_intermediate_size": c.expert_width,
+        "n_group": 1,
+        "topk_group": 1,
+        "scoring_func": "sigmoid",
+        "topk_method": "noaux_tc",
+        "norm_topk_prob": True,
+        "routed_scaling_factor": c.routed_scale,
         "num_nextn_predict_layers": 0,
     }
 
 
 def dense_config(c: ModelConfig) -> dict:
     """Llama, or Qwen3 where queries and keys are normalised."""
-    shared = {"num_key_value_heads": c.kv_heads, "head_dim": c.head_width}
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "mlp_bias": False}
     if c.qk_norm:
-        return {
-            "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3",
-            "use_sliding_window": False,
-        } | shared
-    return {
-        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "mlp_bias": False,
-    } | shared
+        config = {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3"}
+        config["use_sliding_window"] = False
+    return config | {"num_key_value_heads": c.kv_heads, "head_dim": c.head_width}
 
 
 # ---------------------------------------------------------------- weights
 
-_NAMES = {
+_NAMES = {  # ours -> transformers', a word of a tensor's name
     "embed": "model.embed_tokens", "norm": "model.norm", "head": "lm_head",
-    "blocks": "model.layers",
-    "norm_1": "input_layernorm", "norm_2": "post_attention_layernorm", "attention": "self_attn",
-    "out": "o_proj",
+    "blocks": "model.layers", "norm_1": "input_layernorm", "norm_2": "post_attention_layernorm",
+    "attention": "self_attn", "out": "o_proj",
     "mixer": "mlp", "gate": "gate_proj", "up": "up_proj", "down": "down_proj",
-    "shared": "shared_experts",
-    "router": "gate.weight", "bias_E": "gate.e_score_correction_bias",
+    "shared": "shared_experts", "router": "gate.weight", "bias_E": "gate.e_score_correction_bias",
     "gate_EFD": "gate_proj.weight", "up_EFD": "up_proj.weight", "down_EDF": "down_proj.weight",
-}  # fmt: skip
+}
 _ATTENTION_NAMES = {
     "mla": {
         "q_down": "q_a_proj", "q_norm": "q_a_layernorm", "q_up": "q_b_proj",
         "kv_down": "kv_a_proj_with_mqa", "kv_norm": "kv_a_layernorm", "kv_up": "kv_b_proj",
     },
     "gqa": {"q": "q_proj", "k": "k_proj", "v": "v_proj"},
-}  # fmt: skip
+}
 
 
 def rename(name: str, attention: str, q_rank: int = 0) -> str:
@@ -147,28 +153,29 @@ def rename(name: str, attention: str, q_rank: int = 0) -> str:
 
 
 def hub_weights(model: Transformer) -> dict[str, Tensor]:
-    """Tensors under transformers' names, all float32: one gate, up and down matrix per expert; no
-    MTP block.
+    """Tensors under transformers' names, float32, without the MTP block.
+
+    Each expert's gate, up and down are matrices of their own.
     """
     c, weights = model.config, {}
     for name, value in model.state_dict().items():
         if name.startswith("mtp_"):
             continue
-        renamed, value = rename(name, c.attention, c.q_rank), value.detach().float().cpu()
+        renamed = rename(name, c.attention, c.q_rank)
+        value = value.detach().float().cpu()
         if name.endswith(("_EFD", "_EDF")):
             layer, matrix = renamed.split(".mlp.")
-            weights |= {
-                f"{layer}.mlp.experts.{e}.{matrix}": one.clone() for e, one in enumerate(value)
-            }
+            for e, one in enumerate(value):
+                weights[f"{layer}.mlp.experts.{e}.{matrix}"] = one.clone()
         else:
             weights[renamed] = value.clone()
-    if c.shared_experts == 0:  # transformers always builds the shared expert: here one of width 0
-        for layer in (i for i in range(c.layers) if c.experts and i >= c.dense_layers):
+    if c.experts and c.shared_experts == 0:
+        # transformers always builds the shared expert: here one of width 0
+        for layer in range(c.dense_layers, c.layers):
             shared = f"model.layers.{layer}.mlp.shared_experts"
             empty = model.embed.weight.new_zeros(0, c.width).detach().cpu()
-            weights |= {
-                f"{shared}.gate_proj.weight": empty, f"{shared}.up_proj.weight": empty.clone(),
-            }
+            weights[f"{shared}.gate_proj.weight"] = empty
+            weights[f"{shared}.up_proj.weight"] = empty.clone()
             weights[f"{shared}.down_proj.weight"] = empty.T.contiguous()
     return weights
 
@@ -213,40 +220,32 @@ def export(checkpoint_path: str | Path, directory: str | Path) -> str:
     except ImportError as fault:
         raise UserError('export needs safetensors: pip install -e ".[export]"') from fault
     model, tokenizer = load_checkpoint(checkpoint_path)
-    c, directory = model.config, Path(directory)
-    check(c)
-    config = (deepseek_config(c) if c.attention == "mla" else dense_config(c)) | common_config(
-        c, tokenizer
-    )
+    check(model.config)
+    config = hub_config(model.config, tokenizer)
     weights = hub_weights(model)
+    directory = Path(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name, content in {"config.json": config, **tokenizer_files(tokenizer)}.items():
-            (directory / name).write_text(
-                json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-            )
+            text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+            (directory / name).write_text(text, encoding="utf-8")
         save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
     except OSError as fault:
         raise UserError(f"cannot write {directory}: {fault}") from fault
     numbers = sum(value.numel() for name, value in weights.items() if not name.endswith("_bias"))
-    left_out = " (the multi-token-prediction block is left out)" if c.mtp else ""
-    return f"{config['architectures'][0]}, {numbers:,} parameters in float32, with its tokenizer{left_out}"
+    size = f"{numbers:,} parameters in float32, with its tokenizer"
+    left_out = " (the multi-token-prediction block is left out)" if model.config.mtp else ""
+    return f"{config['architectures'][0]}, {size}{left_out}"
 
 
 def main(arguments: list[str]) -> None:
     """`CHECKPOINT DIR`. Raises UserError; prints help and raises SystemExit(0) for --help."""
-    parser = argparse.ArgumentParser(
-        "minir1 export", description="Write a checkpoint as a Hugging Face directory."
-    )
-    parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help="a file such as runs/cpu-0/checkpoints/zero.pt"
-    )
+    about = "Write a checkpoint as a Hugging Face directory."
+    parser = argparse.ArgumentParser("minir1 export", description=about)
+    checkpoint = "a file such as runs/cpu-0/checkpoints/zero.pt"
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help=checkpoint)
     parser.add_argument("directory", metavar="DIR", help="folder to write; made if it is not there")
-    parser.error = lambda message: (_ for _ in ()).throw(
-        UserError(f"{message} (see minir1 export --help)")
-    )
-    given = parser.parse_args(arguments)
-    written = export(given.checkpoint, given.directory)
-    print(
-        f"wrote {written}, to {given.directory}; load it: AutoModelForCausalLM.from_pretrained({str(given.directory)!r})"
-    )
+    arguments = parse(parser, arguments)
+    written = export(arguments.checkpoint, arguments.directory)
+    load = f"AutoModelForCausalLM.from_pretrained({arguments.directory!r})"
+    print(f"wrote {written}, to {arguments.directory}; load it: {load}")

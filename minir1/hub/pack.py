@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from minir1.checkpoint import load_checkpoint, save_checkpoint
-from minir1.config import UserError
+from minir1.console.errors import parse
 
 
 def pack(name: str, weight: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-    """(int8 `[..., I]`, float32 scale `[..., 1]`) of a matrix; routers, norms and biases stay as
-    they are.
+    """(int8 `[..., I]`, float32 scale `[..., 1]`) of a matrix.
+
+    Routers, norms and biases stay as they are.
 
     >>> values, scale = pack("head.weight", torch.tensor([[1.0, -0.5], [0.0, 0.0]]))
     >>> (values * scale).round(decimals=2)
@@ -30,20 +31,13 @@ def pack(name: str, weight: Tensor) -> Tensor | tuple[Tensor, Tensor]:
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(
-        "minir1 pack", description="Write a checkpoint at a quarter of its size."
-    )
-    parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT", type=Path,
-        help="a file such as runs/cpu-0/checkpoints/zero.pt",
-    )
+    about = "Write a checkpoint at a quarter of its size."
+    parser = argparse.ArgumentParser("minir1 pack", description=about)
+    checkpoint = "a file such as runs/cpu-0/checkpoints/zero.pt"
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help=checkpoint)
     parser.add_argument("out", metavar="OUT", type=Path, help="file to write")
-    parser.error = lambda message: (_ for _ in ()).throw(
-        UserError(f"{message} (see minir1 pack --help)")
-    )
-    given = parser.parse_args(arguments)
-    model, tokenizer = load_checkpoint(given.checkpoint)
-    save_checkpoint(given.out, model, tokenizer, pack)
-    print(
-        f"{given.out}: {given.out.stat().st_size / 1e6:.1f} MB (was {given.checkpoint.stat().st_size / 1e6:.1f})"
-    )
+    arguments = parse(parser, arguments)
+    model, tokenizer = load_checkpoint(arguments.checkpoint)
+    save_checkpoint(arguments.out, model, tokenizer, pack)
+    before, after = (path.stat().st_size / 1e6 for path in (arguments.checkpoint, arguments.out))
+    print(f"{arguments.out}: {after:.1f} MB (was {before:.1f})")

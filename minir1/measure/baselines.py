@@ -10,19 +10,21 @@ An accuracy is shown beside them. A task names its own in `Task.references`; one
 [(1, 5), (2, 2), (2, 8)]
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from importlib import import_module
 from itertools import islice
-from math import comb
 from random import Random
 
 from minir1.config import Habits
 from minir1.corpus.writers import plain
+from minir1.measure.statistics import mean
 from minir1.tasks import Problem, complete
 from minir1.tasks.countdown import Countdown, Step, moves, steps_of
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import prompt, render
+
+UNLIMITED = 10**9  # tokens
 
 # ---------------------------------------------------------------- what all of them report
 
@@ -31,27 +33,28 @@ class Tally:
     """Puzzles solved and tokens used, together and by count of numbers."""
 
     def __init__(self, budget: int):
-        self.budget, self.tried, self.hits = budget, 0, 0
-        self.right: list[bool] = []
+        self.budget = budget
+        self.attempts = 0
+        self.hits = 0
         self.tokens: list[int] = []
-        self.by_count: dict[int, list[bool]] = {}
+        self.solved: list[tuple[int, bool]] = []  # (how many numbers, whether it was solved)
 
-    def add(
-        self, problem: Countdown, solved: bool, used: int, tried: int = 0, hits: int = 0
-    ) -> None:
-        """One puzzle: whether it was solved, tokens used, attempts made, attempts that hit."""
-        self.right.append(solved)
-        self.tokens.append(min(used, self.budget))
-        self.by_count.setdefault(len(problem.numbers), []).append(solved)
-        self.tried, self.hits = self.tried + tried, self.hits + hits
+    def add(self, problem: Countdown, solved: bool, tokens: int, attempts: int = 0) -> None:
+        """One puzzle; if it was solved, by the last of the attempts."""
+        self.solved.append((len(problem.numbers), solved))
+        self.tokens.append(min(tokens, self.budget))
+        self.attempts += attempts
+        self.hits += solved
 
     def figures(self) -> dict[str, float]:
-        n = max(1, len(self.right))
-        figures = {"accuracy": sum(self.right) / n, "n": len(self.right)}
-        figures["length"] = sum(self.tokens) / n
-        figures["hit_rate"] = self.hits / max(1, self.tried)
-        for count, right in sorted(self.by_count.items()):
-            figures[f"accuracy_{count}"] = sum(right) / len(right)
+        figures = {
+            "accuracy": mean(solved for _, solved in self.solved),
+            "n": len(self.solved),
+            "length": mean(self.tokens),
+            "hit_rate": self.hits / max(1, self.attempts),
+        }
+        for count in sorted({count for count, _ in self.solved}):
+            figures[f"accuracy_{count}"] = mean(s for other, s in self.solved if other == count)
         return figures
 
 
@@ -76,32 +79,37 @@ def blind(
     """
     rng, tally = Random("blind"), Tally(budget)
     for problem in puzzles_of(problems):
-        used, solved, n = 3, False, 0
         limit = (attempts or {}).get(len(problem.numbers), float("inf"))
+        used, solved, n = 3, False, 0
         while not solved and n < limit:
             steps = plain.random_attempt(rng, problem.numbers)
             used += attempt_tokens(tokenizer, steps, problem.target)
             if used > budget:
                 break
-            n, solved = n + 1, steps[-1].value == problem.target
-        tally.add(problem, solved, used, n, int(solved))
+            solved = steps[-1].value == problem.target
+            n += 1
+        tally.add(problem, solved, used, n)
     return tally.figures()
 
 
 def blind_hit_rates(problems: list[Problem], repeats: int = 40) -> dict[str, float]:
     """Chance that one random attempt hits, by count of numbers."""
-    rng, shares = Random("blind hits"), {}
-    for p in puzzles_of(problems):
-        values = [plain.random_attempt(rng, p.numbers)[-1].value for _ in range(repeats)]
-        shares.setdefault(len(p.numbers), []).append(values.count(p.target) / repeats)
-    return {f"hit_rate_{k}": sum(v) / len(v) for k, v in sorted(shares.items())}
+    rng = Random("blind hits")
+    shares: dict[int, list[float]] = {}
+    for problem in puzzles_of(problems):
+        attempts = [plain.random_attempt(rng, problem.numbers) for _ in range(repeats)]
+        hits = sum(steps[-1].value == problem.target for steps in attempts)
+        shares.setdefault(len(problem.numbers), []).append(hits / repeats)
+    return {f"hit_rate_{count}": mean(shares[count]) for count in sorted(shares)}
 
 
 # ---------------------------------------------------------------- look-ahead
 
+Pair = tuple[int, int]  # the last two numbers, the smaller first
+Way = tuple[Step, ...]  # steps that lead to them
+
 EVERYTHING = 10**18
-# with as many numbers or more there are too many states to list: they are met by walking at random
-WALKED = 5
+WALKED = 5  # with as many numbers there are too many states to list: random walks meet them
 
 
 def limit_of(target: int) -> int:
@@ -110,17 +118,14 @@ def limit_of(target: int) -> int:
 
 
 @lru_cache(1 << 14)
-def states(
-    numbers: tuple[int, ...], limit: int = EVERYTHING
-) -> dict[tuple[int, int], tuple[Step, ...]]:
-    """Every pair of last numbers (the smaller first) that non-negative integer steps can leave,
-    with one way to it.
+def states(numbers: tuple[int, ...], limit: int = EVERYTHING) -> dict[Pair, Way]:
+    """Every pair of last numbers that non-negative integer steps can leave, with one way to it.
 
     With a `limit` only over intermediate results from 1 to it.
     """
     if len(numbers) == 2:
         return {tuple(sorted(numbers)): ()}
-    ways: dict[tuple[int, int], tuple[Step, ...]] = {}
+    ways: dict[Pair, Way] = {}
     seen = set()
     for step, left in moves(numbers):
         key = tuple(sorted(left))
@@ -131,52 +136,41 @@ def states(
     return ways
 
 
-def last_step(pair: tuple[int, int], target: int) -> Step | None:
+def last_step(pair: Pair, target: int) -> Step | None:
     """The step on two numbers that gives the target, if there is one."""
     return next((step for step in steps_of(*pair) if step.value == target), None)
 
 
-def chance(numbers: tuple[int, ...], target: int, looks: int) -> float:
-    """Chance that `looks` small states, drawn evenly without repeats, hold one that is a single
-    step from the target.
-
-    >>> chance((3, 5, 2), 16, 1), chance((3, 5, 2), 16, 100)
-    (0.1111111111111111, 1.0)
-    """
-    pairs = states(tuple(sorted(numbers)), limit_of(target))
-    hits, looks = sum(last_step(pair, target) is not None for pair in pairs), min(looks, len(pairs))
-    return (comb(len(pairs), looks) - comb(len(pairs) - hits, looks)) / comb(len(pairs), looks)
-
-
-def in_order(rng: Random, problem: Countdown) -> Iterable[tuple[tuple[int, int], tuple[Step, ...]]]:
+def in_order(rng: Random, problem: Countdown) -> Iterator[tuple[Pair, Way]]:
     """Each state once, with a way to it: the small ones in random order, then the others."""
+    limit = limit_of(problem.target)
     if len(problem.numbers) >= WALKED:
-        return _walks(rng, problem.numbers, limit_of(problem.target))
-    small, everything = (
-        states(tuple(sorted(problem.numbers)), limit)
-        for limit in (limit_of(problem.target), EVERYTHING)
-    )
-    rest = [item for item in everything.items() if item[0] not in small]
-    return rng.sample(list(small.items()), len(small)) + rng.sample(rest, len(rest))
+        yield from _walks(rng, problem.numbers, limit)
+        return
+    numbers = tuple(sorted(problem.numbers))
+    small = states(numbers, limit)
+    rest = [item for item in states(numbers).items() if item[0] not in small]
+    order = rng.sample(list(small.items()), len(small))
+    yield from order + rng.sample(rest, len(rest))
 
 
-def _walks(
-    rng: Random, numbers: tuple[int, ...], limit: int
-) -> Iterator[tuple[tuple[int, int], tuple[Step, ...]]]:
+def _walks(rng: Random, numbers: tuple[int, ...], limit: int) -> Iterator[tuple[Pair, Way]]:
     """Small states that random steps reach, until 100 walks on end bring nothing new."""
     seen, vain = set(), 0
     while vain < 100:
-        left, steps, vain = numbers, [], vain + 1
+        vain += 1
+        left, way = numbers, ()
         while len(left) > 2:
             options = [move for move in moves(left) if 0 < move[0].value <= limit]
             if not options:
                 break
             step, left = rng.choice(options)
-            steps.append(step)
-        if len(left) == 2 and (pair := tuple(sorted(left))) not in seen:
+            way = (*way, step)
+        pair = tuple(sorted(left))
+        if len(pair) == 2 and pair not in seen:
             seen.add(pair)
             vain = 0
-            yield pair, tuple(steps)
+            yield pair, way
 
 
 def lookahead(
@@ -192,26 +186,19 @@ def lookahead(
     """
     rng, tally = Random("lookahead"), Tally(budget)
     for problem in puzzles_of(problems):
-        solved, used, n = _search(rng, problem, tokenizer, budget, looks)
-        tally.add(problem, solved, used, n, int(solved))
+        used, n, hit = 3, 0, None
+        for pair, way in islice(in_order(rng, problem), looks):
+            hit = last_step(pair, problem.target)
+            steps = [*way, hit or steps_of(*pair)[0]]
+            used += attempt_tokens(tokenizer, steps, problem.target)
+            if used > budget:
+                hit = None
+                break
+            n += 1
+            if hit:
+                break
+        tally.add(problem, hit is not None, used, n)
     return tally.figures()
-
-
-def _search(
-    rng: Random, problem: Countdown, tokenizer: Tokenizer, budget: int, looks: int | None
-) -> tuple[bool, int, int]:
-    """(solved, tokens used, states looked at) for one problem."""
-    used, n = 3, 0
-    for pair, steps in islice(in_order(rng, problem), looks):
-        hit = last_step(pair, problem.target)
-        written = [*steps, hit or steps_of(*pair)[0]]
-        used += attempt_tokens(tokenizer, written, problem.target)
-        if used > budget:
-            return False, used, n
-        n += 1
-        if hit:
-            return True, used, n
-    return False, used, n
 
 
 # ---------------------------------------------------------------- the perfect writer
@@ -237,9 +224,9 @@ def perfect_writer(
     for problem in puzzles_of(problems):
         if len(problem.numbers) > 2:
             trace = write(rng, problem.numbers, problem.target, TIRELESS, problem.lang, None)
-            whole = render(problem.question(), trace.answer, trace.thought)
+            document = render(problem.question(), trace.answer, trace.thought)
             asked = tokenizer.encode(prompt(problem.question()))
-            used = len(tokenizer.encode(whole)) - len(asked)
+            used = len(tokenizer.encode(document)) - len(asked)
             tally.add(problem, trace.solved and used <= budget, used)
     figures = tally.figures()
     figures.pop("hit_rate")  # it does not make attempts of one kind
@@ -248,20 +235,12 @@ def perfect_writer(
 
 # ---------------------------------------------------------------- the registry
 
-
-def _blind_tokens(problems, tokenizer, budget: int, tries: dict) -> dict:
-    return blind(problems, tokenizer, budget)
-
-
-def _blind_attempts(problems, tokenizer, budget: int, tries: dict) -> dict:
-    return blind(problems, tokenizer, 10**9, tries)
-
-
-def _hit_rates(problems, tokenizer, budget: int, tries: dict) -> dict:
-    return blind_hit_rates(problems)
-
-
+# name -> baseline(problems, tokenizer, token budget, the policy's attempts by count of numbers)
 REFERENCES = {
-    "blind_tokens": _blind_tokens, "blind_attempts": _blind_attempts, "blind_hit_rates": _hit_rates,
+    "blind_tokens": lambda asked, tokenizer, budget, attempts: blind(asked, tokenizer, budget),
+    "blind_attempts": lambda asked, tokenizer, budget, attempts: blind(
+        asked, tokenizer, UNLIMITED, attempts
+    ),
+    "blind_hit_rates": lambda asked, tokenizer, budget, attempts: blind_hit_rates(asked),
 }
 complete("countdown", references=REFERENCES)

@@ -1,5 +1,7 @@
 """Measuring a policy on held-out problems."""
 
+from collections.abc import Iterator
+
 import torch
 
 from minir1.config import Config
@@ -42,18 +44,25 @@ class Evaluator:
     """Measures policies on fixed problems, in batches that fit, with one sampler."""
 
     def __init__(self, tokenizer: Tokenizer, sampler, settings: Sampling, batch: int, device):
-        self.tokenizer, self.sampler, self.settings = tokenizer, sampler, settings
-        self.batch, self.device = batch, device
+        self.tokenizer = tokenizer
+        self.sampler = sampler
+        self.settings = settings
+        self.batch = batch
+        self.device = device
 
-    def roll(
+    def batches(
         self, model, problems, samples: int = 1, seed: int = 0, settings=None, prefix: str = ""
-    ) -> Rollouts:
-        """`samples` scored responses to each problem."""
+    ) -> Iterator[Rollouts]:
+        """`samples` scored responses to each problem, about `batch` responses at once."""
         generator = torch.Generator(self.device).manual_seed(seed)
         how = (samples, settings or self.settings, generator, self.sampler, prefix)
-        step, parts = max(1, self.batch // samples), []
+        step = max(1, self.batch // samples)
         for i in range(0, len(problems), step):
-            parts.append(roll_out(model, self.tokenizer, problems[i : i + step], *how))
+            yield roll_out(model, self.tokenizer, problems[i : i + step], *how)
+
+    def roll(self, model, problems, samples: int = 1, *how, **more) -> Rollouts:
+        """All batches as one."""
+        parts = list(self.batches(model, problems, samples, *how, **more))
         merged = {}
         for name in Rollouts.__dataclass_fields__:
             if name != "group":

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from minir1.config import Config, UserError
-from minir1.console import errors as cli
+from minir1.console.errors import describe, parse
 from minir1.fast.device import pick_device
 from minir1.play.questions import Asked, Draw, Voice, judge, open_voice, recognise, spell, stream
 from minir1.play.screen import BOLD, DIM, Painter, short, tally, visible, why
@@ -20,6 +20,7 @@ DATA = Path(__file__).parents[1] / "data"
 HELP = """\
   19 36 55 7 = 65       a Countdown puzzle: make 65 of these numbers
   what is 4821 + 977?   arithmetic, worded or bare; both kinds are checked
+  {"task": ...}         a problem of any task, as a line of a problem file; checked, too
   anything else         asked as it is, in English or Chinese
   /samples N            N responses at once, to the last question and those to come; 1 streams again
   /temperature T        0 is greedy
@@ -43,19 +44,21 @@ class Session:
     """The settings, the last question, and what each line of input does."""
 
     def __init__(self, voice: Voice, colour: bool = False):
-        self.voice, self.colour, self.base, self.seed = voice, colour, None, 0
+        self.voice = voice
+        self.base: Voice | None = None
+        self.painter = Painter(colour)
         positions = voice.model.config.positions
-        # as evaluate's: there is room for a prompt
-        self.budget = min(1024, max(positions // 2, positions - 128))
-        self.samples, self.temperature = 1, 0.6
+        self.budget = min(1024, max(positions // 2, positions - 128))  # leaves room for a prompt
+        self.seed = 0
+        self.samples = 1
+        self.temperature = 0.6
         self.asked: Asked | None = None
         self.draws: list[Draw] = []  # of the response streamed last
         self.commands = {
             "/samples": self.set_samples, "/temperature": self.set_temperature,
-            "/budget": self.set_budget, "/base": self.set_base,
-            "/why": self.show_why, "/seed": self.set_seed, "/help": self.show_help,
-            "/quit": self.leave,
-        }  # fmt: skip
+            "/budget": self.set_budget, "/base": self.set_base, "/why": self.show_why,
+            "/seed": self.set_seed, "/help": self.show_help, "/quit": self.leave,
+        }
 
     def run(self) -> None:
         """Until Ctrl-D.
@@ -75,7 +78,7 @@ class Session:
                 print()
                 return
             except (UserError, RuntimeError, MemoryError) as fault:
-                note = f"{cli.describe(fault)}\n"
+                note = f"{describe(fault)}\n"
             except KeyboardInterrupt:
                 pass
 
@@ -96,36 +99,35 @@ class Session:
         for voice in self.voices():  # before anything is shown
             voice.prepare(asked, self.budget, self.temperature)
         self.asked = asked
-        print(Painter(self.colour).paint(f"User: {visible(asked.question)}", DIM))
+        print(self.painter.paint(f"User: {visible(asked.question)}", DIM))
         if self.samples == 1:
             self.stream_one(asked)
-        else:
-            found = {
-                v.name: v.answers(asked, self.samples, self.budget, self.temperature)
-                for v in self.voices()
-            }
-            print(tally(found, Painter(self.colour)))
+            return
+        how = (self.samples, self.budget, self.temperature)
+        columns = {voice.name: voice.answers(asked, *how) for voice in self.voices()}
+        print(tally(columns, self.painter))
 
     def voices(self) -> list[Voice]:
         return [self.voice, self.base] if self.base else [self.voice]
 
     def stream_one(self, asked: Asked) -> None:
         """The response as it is drawn, its verdict, and the base's answer if it is wanted."""
-        painter, tokenizer, text = Painter(self.colour), self.voice.tokenizer, ""
+        model, tokenizer = self.voice.model, self.voice.tokenizer
         ids, settings = self.voice.prepare(asked, self.budget, self.temperature)
+        painter = Painter(self.painter.colour)  # of this response
         self.draws = []
-        for piece in spell(
-            tokenizer, map(self.note, stream(self.voice.model, ids, settings, self.voice.generator))
-        ):
+        drawn = map(self.note, stream(model, ids, settings, self.voice.generator))
+        text = ""
+        for piece in spell(tokenizer, drawn):
             text += piece
             painter.write(piece)
-        found = judge(asked.problem, text, len(self.draws), self.draws[-1].id == tokenizer.end)
-        print(f"\n{painter.verdict(found)}")
+        stopped = self.draws[-1].id == tokenizer.end
+        response = judge(asked.problem, text, len(self.draws), stopped)
+        print(f"\n{painter.verdict(response)}")
         if self.base:
             [other] = self.base.answers(asked, 1, self.budget, self.temperature)
-            print(
-                f"{self.base.name}: {painter.paint(short(other.answer), BOLD)}  {painter.verdict(other)}"
-            )
+            answer = painter.paint(short(other.answer), BOLD)
+            print(f"{self.base.name}: {answer}  {painter.verdict(other)}")
 
     def note(self, draw: Draw) -> int:
         """Kept as it comes, so that /why can be asked about a response that was stopped."""
@@ -161,9 +163,8 @@ class Session:
             return
         path = Path(text).expanduser() if text else DATA / "base-cpu.pt"
         if path.exists() and path.samefile(self.voice.path):
-            raise UserError(
-                "that is the model you are talking to; /base CHECKPOINT shows another beside it"
-            )
+            other = "/base CHECKPOINT shows another beside it"
+            raise UserError(f"that is the model you are talking to; {other}")
         base = open_voice(path, self.voice.generator.device.type, self.seed)
         self.base = base._replace(name=str(path)) if base.name == self.voice.name else base
         print(f"{path} is shown, too")
@@ -175,19 +176,13 @@ class Session:
         print(f"seed {self.seed}")
 
     def show_why(self, text: str) -> None:
+        if not self.draws:
+            raise UserError("/why follows a streamed response")
         match = re.fullmatch(r"(all)?\s*([1-9][0-9]{0,5})?", text)
-        if not match or not self.draws:
-            raise UserError(
-                "/why takes all, a page, or both"
-                if self.draws
-                else "/why follows a streamed response"
-            )
-        print(
-            why(
-                self.draws, self.voice.tokenizer, Painter(self.colour), bool(match[1]),
-                int(match[2] or 1),
-            )
-        )
+        if not match:
+            raise UserError("/why takes all, a page, or both")
+        how = (bool(match[1]), int(match[2] or 1))
+        print(why(self.draws, self.voice.tokenizer, self.painter, *how))
 
     def show_help(self, text: str) -> None:
         print(HELP)
@@ -202,19 +197,15 @@ class Session:
 def introduce(voice: Voice) -> str:
     """One line on who is asked."""
     size = f"{sum(w.numel() for w in voice.model.parameters()) / 1e6:.1f} M parameters"
-    kind = (
-        "the shipped R1-Zero"
-        if voice.path == DATA / "zero-cpu.pt"
-        else "a base, which only sometimes thinks"
-    )
-    known = voice.path.parent == DATA or voice.name == "base"
-    return f"{voice.path}: {f'{kind}, ' if known else ''}{size}. /help says what can be asked."
+    if voice.path == DATA / "zero-cpu.pt":
+        size = f"the shipped R1-Zero, {size}"
+    elif voice.path.parent == DATA or voice.name == "base":
+        size = f"a base, which only sometimes thinks, {size}"
+    return f"{voice.path}: {size}. /help says what can be asked."
 
 
 def terminal() -> bool:
-    """UTF-8 whatever the locale says, line editing where there is any; returns whether to use
-    colours.
-    """
+    """UTF-8 whatever the locale says, line editing where there is any. Whether to use colours."""
     for file in (sys.stdin, sys.stdout):
         if hasattr(file, "reconfigure"):
             file.reconfigure(encoding="utf-8", errors="replace")
@@ -228,27 +219,22 @@ def terminal() -> bool:
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "minir1 play", description="Ask a checkpoint, in the terminal.", allow_abbrev=False
+        "minir1 play", description="Ask a checkpoint, in the terminal.", allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter, epilog=f"then type:\n{HELP}",
     )
-    parser.formatter_class, parser.epilog = (
-        argparse.RawDescriptionHelpFormatter, f"then type:\n{HELP}",
-    )
-    parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT", nargs="?", type=Path, help="default: the shipped one"
-    )
-    parser.add_argument(
-        "--device", default="cpu",
-        help="auto, cpu, cuda or mps (default: cpu, quick enough for one response)",
-    )
+    add = parser.add_argument
+    device = "auto, cpu, cuda or mps (default: cpu, quick enough for one response)"
+    add("checkpoint", metavar="CHECKPOINT", nargs="?", type=Path, help="default: the shipped one")
+    add("--device", default="cpu", help=device)
     return parser
 
 
 def main(arguments: list[str]) -> None:
     """`[CHECKPOINT]`: a conversation until Ctrl-D."""
-    given = cli.parse(build_parser(), arguments)
+    arguments = parse(build_parser(), arguments)
     zero = DATA / "zero-cpu.pt"
-    path = given.checkpoint or (zero if zero.exists() else DATA / "base-cpu.pt")
-    voice = open_voice(path, pick_device(Config(device=given.device)).name)
+    path = arguments.checkpoint or (zero if zero.exists() else DATA / "base-cpu.pt")
+    voice = open_voice(path, pick_device(Config(device=arguments.device)).name)
     session = Session(voice, terminal())
     print(introduce(voice))
     session.run()

@@ -4,6 +4,7 @@ response is worth.
 Problems are asked in the corpus' own wordings: a small model has read no others.
 """
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,9 +17,10 @@ from minir1.config import UserError
 from minir1.model import Transformer
 from minir1.rewards import score
 from minir1.sampler import Sampling, choose, prefill, sample
-from minir1.tasks import Problem, arithmetic, countdown
+from minir1.tasks import Problem, arithmetic, countdown, problem_from_json
 from minir1.tasks.arithmetic import Arithmetic
 from minir1.tasks.countdown import Countdown, evaluate
+from minir1.tasks.lines import Line
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import parse, prompt
 
@@ -31,22 +33,39 @@ class Asked(NamedTuple):
 
 
 def recognise(text: str) -> Asked:
-    """A Countdown puzzle, an arithmetic question, or any other text, which stays as it is. Total.
+    """A puzzle, an arithmetic question, a JSON line, or any other text, which stays as it is.
+
+    Raises UserError for a JSON line whose "task" cannot read it.
 
     >>> recognise("19 36 55 7 = 65").problem
     Countdown(numbers=(19, 36, 55, 7), target=65, lang='en', id='')
     >>> recognise("what is 4821+977").question, recognise("4821 + 977").problem.answer
     ('What is 4821 + 977?', '5798')
+    >>> recognise('{"task": "file", "question": "Who are you?", "answer": "R1"}').problem.answer
+    'R1'
     >>> recognise("Who are you?")
     Asked(question='Who are you?', problem=None)
     """
-    return _puzzle(text) or _sum(text) or Asked(text, None)
+    return _line(text) or _puzzle(text) or _sum(text) or Asked(text, None)
+
+
+def _line(text: str) -> Asked | None:
+    """A problem of any task, as a problem file holds it."""
+    try:
+        line = json.loads(text) if text.startswith("{") else None
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(line, dict) or "task" not in line:
+        return None
+    try:
+        problem = problem_from_json(line)
+    except ValueError as fault:
+        raise UserError(str(fault)) from None
+    return Asked(problem.question(), problem)
 
 
 def _wording(form: str, **holes: str) -> re.Pattern:
-    """A form of QUESTIONS as a pattern: in any case, spaces as one likes, the mark at its end left
-    out or not.
-    """
+    """A form of QUESTIONS as a pattern: in any case and spacing, with or without its last mark."""
     pattern = re.sub(r"(\\ )+", r"\\s*", re.escape(form.rstrip(".?。？")))
     for name, hole in holes.items():
         pattern = pattern.replace(re.escape(f"{{{name}}}"), f"(?P<{name}>{hole})")
@@ -59,14 +78,13 @@ _NUMBERS, _TARGET = r"[0-9]{1,9}(?:[\s,、，]+[0-9]{1,9})+", r"-?[0-9]{1,9}"
 def _puzzle(text: str) -> Asked | None:
     for lang, forms in countdown.QUESTIONS.items():
         for form in ("{n} = {t}", *forms):
-            match = _wording(form, n=_NUMBERS, t=_TARGET).fullmatch(text)
-            if match:
-                problem = Countdown(
-                    tuple(map(int, re.findall("[0-9]+", match["n"]))), int(match["t"]), lang
-                )
-                comma = "、" if lang == "zh" else ", "
-                asked = form.format(n=comma.join(map(str, problem.numbers)), t=problem.target)
-                return Asked(asked if form in forms else problem.question(), problem)
+            if match := _wording(form, n=_NUMBERS, t=_TARGET).fullmatch(text):
+                numbers = re.findall("[0-9]+", match["n"])
+                problem = Countdown(tuple(map(int, numbers)), int(match["t"]), lang)
+                if form not in forms:
+                    return Asked(problem.question(), problem)
+                listed = ("、" if lang == "zh" else ", ").join(map(str, problem.numbers))
+                return Asked(form.format(n=listed, t=problem.target), problem)
     return None
 
 
@@ -75,32 +93,36 @@ def _sum(text: str) -> Asked | None:
     for lang, forms in arithmetic.QUESTIONS.items():
         for form in (*forms, "{e}"):
             match = _wording(form, e=".+?").fullmatch(text)
-            found = _expression(match["e"].lower(), lang) if match else None
-            if found:
-                question = (form if form in forms else forms[0]).format(e=found[0])
-                return Asked(question, Arithmetic(question, found[1], lang))
+            expression = _expression(match["e"].lower(), lang) if match else None
+            if expression:
+                written, value = expression
+                question = (form if form in forms else forms[0]).format(e=written)
+                return Asked(question, Arithmetic(question, value, lang))
     return None
 
 
 def _expression(text: str, lang: str) -> tuple[str, str] | None:
-    """("98 plus 45", "143"): an expression as the corpus writes it, with its value, which must be
-    an integer.
+    """("98 plus 45", "143"): an expression as the corpus writes it, with its value.
+
+    The value must be an integer.
     """
     words = arithmetic.SPOKEN[lang]
-    symbols = text
+    written = text
     for symbol, word in words.items():
-        symbols = symbols.replace(word.strip(), symbol)
-    spoken = symbols != text
-    symbols = re.sub(r"\s*([-+*/])\s*", r" \1 ", " ".join(symbols.split()))
-    symbols = symbols.replace("( ", "(").replace(" )", ")")
-    found = evaluate(symbols)
-    # what verify() admits
-    if found is None or len(found[1]) < 2 or found[0].denominator != 1 or len(str(found[0])) > 64:
+        written = written.replace(word.strip(), symbol)
+    spoken = written != text
+    written = re.sub(r"\s*([-+*/])\s*", r" \1 ", " ".join(written.split()))
+    written = written.replace("( ", "(").replace(" )", ")")
+    result = evaluate(written)
+    if result is None:
         return None
+    value, numbers = result
+    if len(numbers) < 2 or value.denominator != 1 or len(str(value)) > 64:
+        return None  # verify() does not admit it
     if spoken:
         for symbol, word in words.items():
-            symbols = symbols.replace(symbol, word)
-    return symbols, str(found[0])
+            written = written.replace(symbol, word)
+    return written, str(value)
 
 
 # ---------------------------------------------------------------- what was answered
@@ -125,22 +147,21 @@ def judge(problem: Problem | None, text: str, tokens: int, stopped: bool) -> Res
     if problem is None:
         return Response(answer, None, "", tokens, stopped)
     right = score(problem, text).accuracy == 1
-    return Response(
-        answer, right, "" if right or answer is None else _reason(problem, answer), tokens, stopped
-    )
+    reason = "" if right or answer is None else _reason(problem, answer)
+    return Response(answer, right, reason, tokens, stopped)
 
 
 def _reason(problem: Problem, answer: str) -> str:
-    if isinstance(problem, Arithmetic):
+    if isinstance(problem, Arithmetic | Line):
         return f"it is {problem.answer}"
-    found = evaluate(answer)
-    if found is None:
+    if not isinstance(problem, Countdown):
+        return ""
+    result = evaluate(answer)
+    if result is None:
         return "that is not an expression"
-    return (
-        f"that makes {found[0]}"
-        if found[0] != problem.target
-        else "it does not use each number once"
-    )
+    if result[0] != problem.target:
+        return f"that makes {result[0]}"
+    return "it does not use each number once"
 
 
 # ---------------------------------------------------------------- asking
@@ -148,8 +169,7 @@ def _reason(problem: Problem, answer: str) -> str:
 
 class Draw(NamedTuple):
     id: int
-    # under the distribution it was drawn from; if greedy, under that of temperature 1
-    chance: float
+    chance: float  # of the distribution it was drawn from; if greedy, of temperature 1's
     top: list[tuple[int, float]]  # the most probable tokens there
 
 
@@ -157,14 +177,16 @@ class Draw(NamedTuple):
 def stream(
     model: Transformer, ids: list[int], settings: Sampling, generator: torch.Generator | None
 ) -> Iterator[Draw]:
-    """One response as it is drawn, the very tokens of sampler.sample(model, [ids], 1, ...); banned
-    tokens are not supported.
+    """One response as it is drawn: the very tokens of sampler.sample(model, [ids], 1, ...).
+
+    Banned tokens are not supported.
     """
     cache, logits_BV = prefill(model, [ids], 1, settings.max_tokens)
     free_B = torch.ones(1, dtype=torch.bool, device=logits_BV.device)
     for t in range(settings.max_tokens):
         token_B, _ = choose(logits_BV, settings, free_B, generator)
-        id, p_V = int(token_B), (logits_BV[0] / (settings.temperature or 1.0)).softmax(-1)
+        id = int(token_B)
+        p_V = (logits_BV[0] / (settings.temperature or 1.0)).softmax(-1)
         top = p_V.topk(min(5, len(p_V)))
         yield Draw(id, p_V[id].item(), list(zip(top.indices.tolist(), top.values.tolist())))
         if id in settings.stop_ids or t + 1 == settings.max_tokens:
@@ -199,11 +221,11 @@ class Voice(NamedTuple):
 
         Raises UserError if there is none.
         """
-        ids, positions = self.tokenizer.encode(prompt(asked.question)), self.model.config.positions
+        ids = self.tokenizer.encode(prompt(asked.question))
+        positions = self.model.config.positions
         if len(ids) >= positions:
-            raise UserError(
-                f"a prompt of {len(ids)} tokens is too long: {self.name} has {positions} positions"
-            )
+            fault = f"a prompt of {len(ids)} tokens is too long"
+            raise UserError(f"{fault}: {self.name} has {positions} positions")
         return ids, Sampling(min(budget, positions - len(ids)), self.tokenizer.end_ids, temperature)
 
     def answers(self, asked: Asked, count: int, budget: int, temperature: float) -> list[Response]:
@@ -211,9 +233,8 @@ class Voice(NamedTuple):
         ids, settings = self.prepare(asked, budget, temperature)
         drawn = sample(self.model, [ids], count, settings, self.generator)
         lengths = drawn.length_B.tolist()
-        texts = self.tokenizer.decode_batch(
-            [row[:n] for row, n in zip(drawn.ids_BT.tolist(), lengths)]
-        )
+        rows = [row[:length] for row, length in zip(drawn.ids_BT.tolist(), lengths)]
+        texts = self.tokenizer.decode_batch(rows)
         return [judge(asked.problem, *row) for row in zip(texts, lengths, drawn.stopped_B.tolist())]
 
 

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 
 from minir1.config import UserError
-from minir1.measure.evaluate import majority
+from minir1.measure.statistics import majority, mean
 from minir1.play.questions import Draw, Response
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import ANSWER, ANSWER_END, END, THINK, THINK_END
@@ -12,12 +12,23 @@ from minir1.transcript import ANSWER, ANSWER_END, END, THINK, THINK_END
 DIM, BOLD, GREEN, RED = "2", "1", "32", "31"
 _TAG = re.compile("(" + "|".join(map(re.escape, (THINK, THINK_END, ANSWER, ANSWER_END, END))) + ")")
 
+# ---------------------------------------------------------------- a response
+
 
 def visible(text: str, keep: str = "\n") -> str:
     """Text without what could steer a terminal: a base model may write any byte."""
-    return "".join(
-        c if c in keep or c.isprintable() else "\\n" if c == "\n" else "\ufffd" for c in text
-    )
+    shown = []
+    for c in text:
+        if c in keep or c.isprintable():
+            shown.append(c)
+        else:
+            shown.append("\\n" if c == "\n" else "\ufffd")
+    return "".join(shown)
+
+
+def short(answer: str | None) -> str:
+    text = "(no answer)" if answer is None else visible(" ".join(answer.split()) or "(empty)")
+    return text if len(text) <= 60 else text[:59] + "…"
 
 
 class Painter:
@@ -45,41 +56,44 @@ class Painter:
             print(end=part, flush=True)
 
     def mark(self, right: bool | None) -> str:
-        return {
-            True: self.paint("✓ right", GREEN), False: self.paint("✗ wrong", RED),
-            None: "– not checked",
-        }[right]
+        if right is None:
+            return "– not checked"
+        return self.paint("✓ right", GREEN) if right else self.paint("✗ wrong", RED)
 
-    def verdict(self, found: Response) -> str:
+    def verdict(self, response: Response) -> str:
         """
         >>> Painter(False).verdict(Response("3 * 5", False, "that makes 15", 8, True))
         '✗ wrong: that makes 15, 8 tokens'
         """
-        reason = found.reason or ("no answer in the right form" if found.answer is None else "")
-        cut = "" if found.stopped else " (cut off there)"
-        return f"{self.mark(found.right)}{': ' if reason else ''}{reason}, {found.tokens} token{'s' * (found.tokens != 1)}{cut}"
+        reason = response.reason
+        if not reason and response.answer is None:
+            reason = "no answer in the right form"
+        said = f"{self.mark(response.right)}: {reason}" if reason else self.mark(response.right)
+        cut = "" if response.stopped else " (cut off there)"
+        return f"{said}, {response.tokens} token{'s' * (response.tokens != 1)}{cut}"
 
 
-def short(answer: str | None) -> str:
-    text = "(no answer)" if answer is None else visible(" ".join(answer.split()) or "(empty)")
-    return text if len(text) <= 60 else text[:59] + "…"
+# ---------------------------------------------------------------- many responses
 
 
 def tally(columns: dict[str, list[Response]], painter: Painter, most: int = 12) -> str:
     """Answers with their counts, a column for each model; below, what each model found in all."""
     first: dict[tuple, Response] = {}
-    counts = {name: Counter(map(_same, found)) for name, found in columns.items()}
-    for response in (r for found in columns.values() for r in found):
-        first.setdefault(_same(response), response)
+    for responses in columns.values():
+        for response in responses:
+            first.setdefault(_same(response), response)
+    counts = {name: Counter(map(_same, responses)) for name, responses in columns.items()}
     order = sorted(first, key=lambda same: [-count[same] for count in counts.values()])
     rows = ["  ".join(f"{name:>5}" for name in columns)]
     for same in order[:most]:
         cells = [f"{count[same] or '':>{max(5, len(name))}}" for name, count in counts.items()]
-        mark = "" if first[same].right is None else f"{painter.mark(first[same].right)}  "
+        right = first[same].right
+        mark = "" if right is None else f"{painter.mark(right)}  "
         rows.append("  ".join([*cells, mark + short(first[same].answer)]))
     if order[most:]:
         rows.append(f"and {len(order) - most} more")
-    return "\n".join(rows + [_in_all(name, found, painter) for name, found in columns.items()])
+    rows += [_in_all(name, responses, painter) for name, responses in columns.items()]
+    return "\n".join(rows)
 
 
 def _same(response: Response) -> tuple:
@@ -87,21 +101,20 @@ def _same(response: Response) -> tuple:
     return response.answer and response.answer.replace(" ", ""), response.right
 
 
-def _in_all(name: str, found: list[Response], painter: Painter) -> str:
-    winner = majority([r.answer for r in found])
-    won = next((r for r in found if r.answer == winner), found[0])
-    right = (
-        "" if won.right is None else f"{sum(bool(r.right) for r in found)} of {len(found)} right, "
-    )
-    says = (
-        f"majority {painter.paint(short(winner), BOLD)} {painter.mark(won.right)}"
-        if winner is not None
-        else "no majority"
-    )
-    mean, cut = sum(r.tokens for r in found) / len(found), sum(not r.stopped for r in found)
-    return f"{name}: {right}{says}; {mean:.0f} tokens on average" + (
-        f", {cut} cut off" if cut else ""
-    )
+def _in_all(name: str, responses: list[Response], painter: Painter) -> str:
+    winner = majority([r.answer for r in responses])
+    won = next((r for r in responses if r.answer == winner), responses[0])
+    says = "no majority"
+    if winner is not None:
+        says = f"majority {painter.paint(short(winner), BOLD)} {painter.mark(won.right)}"
+    if won.right is not None:
+        says = f"{sum(bool(r.right) for r in responses)} of {len(responses)} right, {says}"
+    cut = sum(not r.stopped for r in responses)
+    cut_off = f", {cut} cut off" if cut else ""
+    return f"{name}: {says}; {mean(r.tokens for r in responses):.0f} tokens on average{cut_off}"
+
+
+# ---------------------------------------------------------------- why a token
 
 
 def why(
@@ -112,26 +125,27 @@ def why(
 
     Raises UserError past the last.
     """
-    order = (
-        range(len(draws)) if in_order else sorted(range(len(draws)), key=lambda t: draws[t].chance)
-    )
     pages = -(-len(draws) // rows)
     if page > pages:
         raise UserError(f"there {'is one page' if pages == 1 else f'are {pages} pages'}")
-    token = lambda id: '"' + visible(tokenizer.decode([id]), "") + '"'  # noqa: E731
-    open_ = sum(draw.chance < 0.9 for draw in draws)
+
+    def text(*ids: int) -> str:
+        return visible(tokenizer.decode(list(ids)), "")
+
+    order = list(range(len(draws)))
+    if not in_order:
+        order.sort(key=lambda t: draws[t].chance)
+    unsure = sum(draw.chance < 0.9 for draw in draws)
     kind = "in order" if in_order else "the least likely first"
-    lines = [
-        f"{open_} of {len(draws)} tokens had a chance below 90%; {kind}, page {page} of {pages}"
-    ]
+    head = f"{unsure} of {len(draws)} tokens had a chance below 90%"
+    lines = [f"{head}; {kind}, page {page} of {pages}"]
     for t in order[(page - 1) * rows : page * rows]:
         draw = draws[t]
-        before = visible(tokenizer.decode([d.id for d in draws[max(0, t - 12) : t]]), "")[-20:]
-        others = ", ".join(
-            f"{token(id)} {percent(p)}" for id, p in draw.top if id != draw.id and p >= 0.005
-        )
-        drawn = painter.paint(f"{token(draw.id)} {percent(draw.chance)}", BOLD)
-        lines.append(f"{t + 1:>4}  {before:>20} > {drawn}" + (f"  else {others}" if others else ""))
+        before = text(*(d.id for d in draws[max(0, t - 12) : t]))[-20:]
+        drawn = painter.paint(f'"{text(draw.id)}" {percent(draw.chance)}', BOLD)
+        others = [(id, p) for id, p in draw.top if id != draw.id and p >= 0.005]
+        beside = ", ".join(f'"{text(id)}" {percent(p)}' for id, p in others)
+        lines.append(f"{t + 1:>4}  {before:>20} > {drawn}" + (f"  else {beside}" if beside else ""))
     return "\n".join(lines)
 
 

@@ -19,14 +19,8 @@ from minir1.console import errors as cli
 from minir1.console.files import read_settings
 from minir1.corpus.mixture import sample_text
 from minir1.experiments.tables.page import markdown, percent
-from minir1.measure.behaviours import (
-    REFLECTION_WORDS,
-    attempts_of,
-    corpus_rates,
-    read_document,
-    spread,
-    thought_of,
-)
+from minir1.measure.attempts import attempts_of, spread, thought_of
+from minir1.measure.behaviours import REFLECTION_WORDS, corpus_rates, read_document
 from minir1.measure.diagnosis import column, phase
 from minir1.report import drawing
 from minir1.report.command import read_lines, read_metrics

@@ -21,7 +21,8 @@ import numpy as np
 from minir1.config import CorpusConfig, UserError
 from minir1.corpus import mixture
 from minir1.corpus.writers.plain import RETRY
-from minir1.measure.behaviours import read_document, spread
+from minir1.measure.attempts import spread
+from minir1.measure.behaviours import read_document
 from minir1.tasks.countdown import steps_of
 from minir1.transcript import BEGIN, END, THINK, THINK_END, render
 

@@ -1,9 +1,10 @@
 """Tables beside the published ones: puzzles, token budgets, pass@k, temperatures, arithmetic,
 reasoning-gym, and what it cost.
 
-    python -m minir1 tables runs/gpu-0/checkpoints/zero.pt --base runs/gpu-0/checkpoints/base.pt
-    --out results/tables python -m minir1 tables minir1/data/zero-cpu.pt --base
-    minir1/data/base-cpu.pt --puzzles cpu --quick --out /tmp/tables
+    python -m minir1 tables runs/gpu-0/checkpoints/zero.pt --base runs/gpu-0/checkpoints/base.pt \\
+        --out results/tables
+    python -m minir1 tables minir1/data/zero-cpu.pt --base minir1/data/base-cpu.pt \\
+        --puzzles cpu --quick --out /tmp/tables
 
 T = 0.6 and top-p 0.95 unless said. Everything is held out. A response of n tokens within a budget
 of b < n counts as wrong at b: the policy does not know its budget, so that one sampling gives the
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from minir1.checkpoint import load_checkpoint
 from minir1.config import Config, CorpusConfig, EvalConfig, RLConfig, UserError
-from minir1.console import errors as cli
+from minir1.console.errors import parse
 from minir1.console.files import read_settings, write_text
 from minir1.experiments.tables import page as tables_page
 from minir1.experiments.tables import problems
@@ -29,7 +30,8 @@ from minir1.fast.accelerate import make_sampler
 from minir1.fast.device import pick_device
 from minir1.fast.parallel import parallel_map
 from minir1.measure.baselines import blind, lookahead, perfect_writer
-from minir1.measure.evaluate import evaluate_model, interval, majority, pass_at_k, powers
+from minir1.measure.evaluate import evaluate_model
+from minir1.measure.statistics import interval, majority, mean, pass_at_k, powers
 from minir1.report.command import read_metrics, read_summary
 from minir1.run.costs import parameter_counts
 from minir1.sampler import Sampling
@@ -55,57 +57,56 @@ class AskedModel:
         self.model, self.tokenizer = load_checkpoint(path, self.device.name)
         self.budget = min(budget, self.model.config.positions - 128)
         self.batch = 2048 if self.device.name == "cuda" else 128
-        config = Config(
-            rl=RLConfig(max_tokens=self.budget, prompts=1, group_size=self.batch),
-            eval=EvalConfig(batch=self.batch),
-        )
+        rl = RLConfig(max_tokens=self.budget, prompts=1, group_size=self.batch)
+        config = Config(rl=rl, eval=EvalConfig(batch=self.batch))
         self.sampler = make_sampler(self.model, self.device, config)
-        self.tokens, self.seconds, self.seed = 0, 0.0, 0
+        self.tokens = 0
+        self.seconds = 0.0
+        self.seed = 0
         config = path.resolve().parent.parent / "config.json"
-        read = read_settings(config) if config.is_file() else {}
+        settings = read_settings(config) if config.is_file() else {}
         # of the thoughts that its base has read
-        self.writer = read.get("corpus", {}).get("writer", CorpusConfig.writer)
+        self.writer = settings.get("corpus", {}).get("writer", CorpusConfig.writer)
 
     def ask(
         self, asked: list[Problem], samples: int = 1, temperature: float = 0.6, top_p: float = 0.95,
         prefix: str = "",
     ) -> list[dict]:
         """evaluate_model's results, one a problem. Each call has random numbers of its own."""
-        began, self.seed = time.time(), self.seed + 1
+        began = time.time()
+        self.seed += 1
         settings = Sampling(self.budget, self.tokenizer.end_ids, temperature, top_p)
-        how = {
-            "sampler": self.sampler, "seed": self.seed, "batch": self.batch,
-            "prefix": prefix, "progress": True,
-        }
-        found = evaluate_model(self.model, self.tokenizer, asked, samples, settings, **how)
+        how = {"sampler": self.sampler, "seed": self.seed, "batch": self.batch}
+        how |= {"prefix": prefix, "progress": True}
+        results = evaluate_model(self.model, self.tokenizer, asked, samples, settings, **how)
         self.seconds += time.time() - began
-        self.tokens += sum(s["tokens"] for r in found for s in r["samples"])
-        return found
+        self.tokens += sum(s["tokens"] for r in results for s in r["samples"])
+        return results
 
 
-def mean(values) -> float:
-    values = list(values)
-    return sum(values) / max(1, len(values))
+Models = dict[str, AskedModel]  # "zero" and perhaps "base"
 
 
 def figures(results: list[dict]) -> dict[str, float]:
     """pass@1 with its 95% interval, mean tokens, and the share that was cut off."""
     shares = [r["pass_at_1"] for r in results]
     drawn = [s for r in results for s in r["samples"]]
-    cut = mean(not s["stopped"] for s in drawn)
     return {
-        "accuracy": mean(shares), "interval": interval(shares), "n": len(shares),
-        "tokens": mean(s["tokens"] for s in drawn), "cut": cut,
+        "accuracy": mean(shares),
+        "interval": interval(shares),
+        "n": len(shares),
+        "tokens": mean(s["tokens"] for s in drawn),
+        "cut": mean(not s["stopped"] for s in drawn),
     }
 
 
 def by_count(asked: list[Problem], results: list[dict]) -> dict[str, float]:
     """accuracy_3, accuracy_4, ...: pass@1 by count of numbers."""
-    counts = sorted({len(p.numbers) for p in asked if isinstance(p, Countdown)})
-    return {
-        f"accuracy_{k}": mean(r["pass_at_1"] for p, r in zip(asked, results) if len(p.numbers) == k)
-        for k in counts
-    }
+    shares: dict[int, list[float]] = {}
+    for problem, result in zip(asked, results):
+        if isinstance(problem, Countdown):
+            shares.setdefault(len(problem.numbers), []).append(result["pass_at_1"])
+    return {f"accuracy_{count}": mean(shares[count]) for count in sorted(shares)}
 
 
 def within(results: list[dict], budget: int) -> float:
@@ -114,11 +115,12 @@ def within(results: list[dict], budget: int) -> float:
 
 
 def loops(text: str) -> bool:
-    """Whether a text ends in the same words over and over: a piece of 10 to 400 characters, three
-    times.
+    """Whether a text ends in a piece of 10 to 400 characters that is written three times.
 
-    >>> loops("<think>1 + 2 = 3" + ", not 5 wait, 1 + 2 = 3" * 3), loops("<think>1 + 2 = 3, not 5 wait, 2 + 2 = 4, not 5")
-    (True, False)
+    >>> loops("<think>1 + 2 = 3" + ", not 5 wait, 1 + 2 = 3" * 3)
+    True
+    >>> loops("<think>1 + 2 = 3, not 5 wait, 2 + 2 = 4, not 5")
+    False
     """
     most = min(400, len(text) // 3)
     return any(text[-n:] == text[-2 * n : -n] == text[-3 * n : -2 * n] for n in range(10, most + 1))
@@ -127,19 +129,17 @@ def loops(text: str) -> bool:
 # ---------------------------------------------------------------- the sections
 
 
-def references(desk: AskedModel, asked: list[Problem], budgets: list[int]) -> dict[str, list[dict]]:
-    """What needs no model, within each budget, in processes of their own: blind search, look-ahead,
-    the corpus's writer.
+def references(
+    model: AskedModel, asked: list[Problem], budgets: list[int]
+) -> dict[str, list[dict]]:
+    """What needs no model, within each budget: blind search, look-ahead, the corpus's writer.
+
+    In processes of their own.
     """
-    searches = {
-        "blind": blind, "lookahead": lookahead,
-        "writer": partial(perfect_writer, writer=desk.writer),
-    }
-    jobs = (
-        (search, asked, desk.tokenizer.to_text(), b)
-        for search in searches.values()
-        for b in budgets
-    )
+    writer = partial(perfect_writer, writer=model.writer)
+    searches = {"blind": blind, "lookahead": lookahead, "writer": writer}
+    text = model.tokenizer.to_text()
+    jobs = ((search, asked, text, b) for search in searches.values() for b in budgets)
     lines = parallel_map(reference, jobs)
     return {name: list(islice(lines, len(budgets))) for name in searches}
 
@@ -150,51 +150,49 @@ def reference(
     return search(asked, Tokenizer.from_text(tokenizer_text), budget)
 
 
-def puzzle_section(desks: dict[str, AskedModel], sizes: dict[str, int], main: str) -> dict:
-    """Every distribution: both models and the references within the same tokens; budgets from 256
-    on.
-    """
-    found, desk, n = {}, desks["zero"], sizes["puzzles"]
-    more = f"{main}, one number more"
-    for name in (*DISTRIBUTIONS, more):
-        asked = (
-            problems.one_number_more((f"countdown:{main}",), "test", n)
-            if name == more
-            else problems.held_out(name, n)
-        )
-        rows = {side: one.ask(asked) for side, one in desks.items()}
-        entry = {
-            side: figures(results) | by_count(asked, results) for side, results in rows.items()
-        }
-        budgets = sorted({b for b in BUDGETS if b < desk.budget} | {desk.budget})
-        curves = {side: [within(results, b) for b in budgets] for side, results in rows.items()}
-        for search, lines in references(desk, asked, budgets).items():
-            entry[search], curves[search] = lines[-1], [line["accuracy"] for line in lines]
-        found[name] = entry | {"budgets": budgets, "by_budget": curves}
-    return found
+def puzzle_section(models: Models, sizes: dict[str, int], main: str) -> dict:
+    """Every distribution: models and references within the same tokens; budgets from 256 on."""
+    zero, n = models["zero"], sizes["puzzles"]
+    budgets = sorted({b for b in BUDGETS if b < zero.budget} | {zero.budget})
+    asked = {name: problems.held_out(name, n) for name in DISTRIBUTIONS}
+    harder = problems.one_number_more((f"countdown:{main}",), "test", n)
+    section = {}
+    for name, puzzles in (asked | {f"{main}, one number more": harder}).items():
+        entry, curves = {}, {}
+        for side, model in models.items():
+            results = model.ask(puzzles)
+            entry[side] = figures(results) | by_count(puzzles, results)
+            curves[side] = [within(results, b) for b in budgets]
+        for search, lines in references(zero, puzzles, budgets).items():
+            entry[search] = lines[-1]
+            curves[search] = [line["accuracy"] for line in lines]
+        section[name] = entry | {"budgets": budgets, "by_budget": curves}
+    return section
 
 
-def many_section(desks: dict[str, AskedModel], sizes: dict[str, int], main: str) -> dict:
+def many_section(models: Models, sizes: dict[str, int], main: str) -> dict:
     """pass@k and cons@k of both models; and the base with as many tokens as the policy takes,
     judged perfectly or by majority.
     """
     asked, samples = problems.held_out(main, sizes["many"]), sizes["samples"]
-    found: dict = {"puzzles": main, "n": len(asked), "samples": samples, "k": powers(samples)}
-    drawn = {side: desk.ask(asked, samples) for side, desk in desks.items()}
-    for side, results in drawn.items():
+    ks = powers(samples)
+    section: dict = {"puzzles": main, "n": len(asked), "samples": samples, "k": ks}
+
+    def passing(results: list[dict], k: int) -> float:
         right = [sum(s["correct"] for s in r["samples"]) for r in results]
-        pass_at = [mean(pass_at_k(samples, c, k) for c in right) for k in powers(samples)]
-        found[side] = figures(results) | {
-            "pass": pass_at, "cons": [consensus(asked, results, k) for k in powers(samples)],
-        }
+        return mean(pass_at_k(samples, c, k) for c in right)
+
+    drawn = {side: model.ask(asked, samples) for side, model in models.items()}
+    for side, results in drawn.items():
+        section[side] = figures(results)
+        section[side]["pass"] = [passing(results, k) for k in ks]
+        section[side]["cons"] = [consensus(asked, results, k) for k in ks]
     if "base" in drawn:
-        n = min(samples, max(1, round(found["zero"]["tokens"] / found["base"]["tokens"])))
-        right = [sum(s["correct"] for s in r["samples"]) for r in drawn["base"]]
-        found["best_of"] = {
-            "n": n, "judged": mean(pass_at_k(samples, c, n) for c in right),
-            "majority": consensus(asked, drawn["base"], n),
-        }
-    return found
+        ratio = section["zero"]["tokens"] / section["base"]["tokens"]
+        n = min(samples, max(1, round(ratio)))
+        judged, voted = passing(drawn["base"], n), consensus(asked, drawn["base"], n)
+        section["best_of"] = {"n": n, "judged": judged, "majority": voted}
+    return section
 
 
 def consensus(asked: list[Problem], results: list[dict], k: int) -> float:
@@ -207,49 +205,48 @@ def consensus(asked: list[Problem], results: list[dict], k: int) -> float:
     return mean(shares)
 
 
-def sweep_section(desks: dict[str, AskedModel], sizes: dict[str, int], main: str) -> dict:
+def sweep_section(models: Models, sizes: dict[str, int], main: str) -> dict:
     """Accuracy, tokens and endless loops by temperature (no top-p)."""
-    asked, found = problems.held_out(main, sizes["sweep"]), {}
+    asked, section = problems.held_out(main, sizes["sweep"]), {}
     for temperature in TEMPERATURES:
-        results = desks["zero"].ask(asked, 1, temperature, 1.0)
+        results = models["zero"].ask(asked, 1, temperature, 1.0)
         endless = mean(not s["stopped"] and loops(s["text"]) for r in results for s in r["samples"])
-        found[str(temperature)] = figures(results) | {"loops": endless}
-    return found
+        section[str(temperature)] = figures(results) | {"loops": endless}
+    return section
 
 
-def arithmetic_section(desks: dict[str, AskedModel], sizes: dict[str, int], main: str) -> dict:
+def arithmetic_section(models: Models, sizes: dict[str, int], main: str) -> dict:
     """GPT-3's ten tasks in its wording, and longer products: as the model likes, and answered at
     once.
     """
-    found = {}
+    section = {}
     for kind in (*problems.arithmetic.GPT3_TASKS, "3dx", "4dx", "5dx"):
         asked = problems.gpt3(kind, sizes["arithmetic"])
-        found[kind] = {side: figures(desk.ask(asked)) for side, desk in desks.items()}
-        found[kind]["direct"] = figures(desks["zero"].ask(asked, prefix=ANSWER))
-    return found
+        section[kind] = {side: figures(model.ask(asked)) for side, model in models.items()}
+        section[kind]["direct"] = figures(models["zero"].ask(asked, prefix=ANSWER))
+    return section
 
 
-def gym_section(desks: dict[str, AskedModel], sizes: dict[str, int], main: str) -> dict:
+def gym_section(models: Models, sizes: dict[str, int], main: str) -> dict:
     """reasoning-gym's items; {} where the package is not installed."""
-    found = {}
+    zero, section = models["zero"], {}
     for name in problems.GYM:
         try:
             asked = problems.gym(name, sizes["gym"])
         except UserError as fault:
             print(f"left out: {fault}")
             return {}
-        found[name] = {side: figures(desk.ask(asked)) for side, desk in desks.items()}
+        section[name] = {side: figures(model.ask(asked)) for side, model in models.items()}
         if isinstance(asked[0], Countdown):
-            found[name] |= {
-                k: v[0] for k, v in references(desks["zero"], asked, [desks["zero"].budget]).items()
-            }
-    return found
+            for search, (line,) in references(zero, asked, [zero.budget]).items():
+                section[name][search] = line
+    return section
 
 
 SECTIONS: dict[str, Callable] = {
     "puzzles": puzzle_section, "many": many_section, "sweep": sweep_section,
     "arithmetic": arithmetic_section, "gym": gym_section,
-}  # fmt: skip
+}
 
 # ---------------------------------------------------------------- cost
 
@@ -259,10 +256,8 @@ def cost(tokens: float, seconds: float, flops: float) -> dict[str, float]:
     >>> cost(10, 90.0, 2e9)
     {'tokens': 10, 'flops': 2000000000.0, 'minutes': 1.5, 'dollars': 0.05}
     """
-    return {
-        "tokens": tokens, "flops": flops, "minutes": seconds / 60,
-        "dollars": seconds / 3600 * DOLLARS_AN_HOUR,
-    }
+    dollars = seconds / 3600 * DOLLARS_AN_HOUR
+    return {"tokens": tokens, "flops": flops, "minutes": seconds / 60, "dollars": dollars}
 
 
 def training_cost(checkpoint: Path, used: int) -> dict[str, dict]:
@@ -273,54 +268,76 @@ def training_cost(checkpoint: Path, used: int) -> dict[str, dict]:
     """
     run = checkpoint.resolve().parent.parent
     summary, rows = read_summary(run), read_metrics(run)
-    seconds, found, device = (
-        summary.get("seconds", {}), {},
-        {"device": summary["device"]} if "device" in summary else {},
-    )
+    seconds = summary.get("seconds", {})
+    device = {"device": summary["device"]} if "device" in summary else {}
+    costs = {}
     read = max((row.get("tokens", 0) for row in rows if row["phase"] == "pretrain"), default=0)
     if read:
-        found["pretraining"] = cost(read, seconds.get("pretrain", 0.0), 6 * used * read) | device
+        costs["pretraining"] = cost(read, seconds.get("pretrain", 0.0), 6 * used * read) | device
     sampled = sum(row.get("tokens", 0) for row in rows if row["phase"] == "rl")
     if sampled:
         config = json.loads((run / "config.json").read_text(encoding="utf-8"))
         flops = (8 + 2 * config["rl"]["recompute"]) * used * sampled
-        found["reinforcement learning"] = cost(sampled, seconds.get("rl", 0.0), flops) | device
-    return found
+        costs["reinforcement learning"] = cost(sampled, seconds.get("rl", 0.0), flops) | device
+    return costs
 
 
 # ---------------------------------------------------------------- the command
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "minir1 tables", description="Tables beside the published ones.", allow_abbrev=False
-    )
+    about = "Tables beside the published ones."
+    parser = argparse.ArgumentParser("minir1 tables", description=about, allow_abbrev=False)
     add = parser.add_argument
-    add(
-        "checkpoint", metavar="CHECKPOINT", type=Path,
-        help="a policy such as runs/gpu-0/checkpoints/zero.pt",
-    )
+    policy = "a policy such as runs/gpu-0/checkpoints/zero.pt"
+    puzzles = "what pass@k and temperatures are measured on (default: 3to4)"
+    longest = "longest response; what the model has room for, if that is less (default: 4096)"
+    sections = f"of {', '.join(SECTIONS)}"
+    size = "problems of a kind at most; 512 is a size for a CPU (default: 2048)"
+    add("checkpoint", metavar="CHECKPOINT", type=Path, help=policy)
     add("--base", type=Path, help="the base it was trained from, to stand beside it")
     add("--out", type=Path, required=True, help="folder for tables.json, tables.md and plots")
-    add(
-        "--puzzles", default="3to4", choices=tuple(DISTRIBUTIONS),
-        help="what pass@k and temperatures are measured on (default: 3to4)",
-    )
-    add(
-        "--budget", type=int, default=4096,
-        help="longest response; what the model has room for, if that is less (default: 4096)",
-    )
-    add(
-        "--only", type=lambda text: text.split(","), default=list(SECTIONS),
-        help=f"of {', '.join(SECTIONS)}",
-    )
+    add("--puzzles", default="3to4", choices=tuple(DISTRIBUTIONS), help=puzzles)
+    add("--budget", type=int, default=4096, help=longest)
+    add("--only", type=lambda text: text.split(","), default=list(SECTIONS), help=sections)
     add("--quick", action="store_true", help="few problems: a trial")
-    add(
-        "--problems", type=int, default=2048,
-        help="problems of a kind at most; 512 is a size for a CPU (default: 2048)",
-    )
+    add("--problems", type=int, default=2048, help=size)
     add("--device", default="auto", help="auto, cpu, cuda or mps")
     return parser
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Raises UserError."""
+    for name in arguments.only:
+        if name not in SECTIONS:
+            raise UserError(f"--only: no section {name!r}")
+    if min(arguments.budget, arguments.problems) < 1:
+        raise UserError("--budget and --problems must be at least 1")
+
+
+def measure(section: Callable, models: Models, sizes: dict[str, int], puzzles: str) -> tuple:
+    """(a section's figures, tokens drawn for it, seconds)."""
+    tokens = sum(model.tokens for model in models.values())
+    seconds = sum(model.seconds for model in models.values())
+    result = section(models, sizes, puzzles)
+    tokens = sum(model.tokens for model in models.values()) - tokens
+    seconds = sum(model.seconds for model in models.values()) - seconds
+    return result, tokens, seconds
+
+
+def heading(arguments: argparse.Namespace, policy: AskedModel) -> dict:
+    """What tables.json says beside its sections."""
+    weights, used = parameter_counts(policy.model)
+    return {
+        "checkpoint": str(arguments.checkpoint),
+        "base": str(arguments.base or ""),
+        "date": time.strftime("%Y-%m-%d"),
+        "quick": arguments.quick,
+        "parameters": weights,
+        "used_per_token": used,
+        "budget": policy.budget,
+        "training": training_cost(arguments.checkpoint, used),
+    }
 
 
 def main(arguments: list[str]) -> None:
@@ -328,46 +345,29 @@ def main(arguments: list[str]) -> None:
 
     Sections that OUT/tables.json holds already, and --only does not name, are kept.
     """
-    given = cli.parse(build_parser(), arguments)
-    unknown = [name for name in given.only if name not in SECTIONS]
-    if unknown or min(given.budget, given.problems) < 1:
-        raise UserError(
-            f"--only: no section {unknown[0]!r}"
-            if unknown
-            else "--budget and --problems must be at least 1"
-        )
-    sizes = (
-        QUICK
-        if given.quick
-        else {k: n if k == "samples" else min(n, given.problems) for k, n in SIZES.items()}
-    )
-    paths = {"zero": given.checkpoint} | ({"base": given.base} if given.base else {})
-    desks = {side: AskedModel(path, given.device, given.budget) for side, path in paths.items()}
-    path = given.out / "tables.json"
+    command = "python -m minir1 tables " + " ".join(arguments)
+    arguments = parse(build_parser(), arguments)
+    check(arguments)
+    sizes = dict(QUICK)
+    if not arguments.quick:
+        sizes = {name: min(size, arguments.problems) for name, size in SIZES.items()}
+        sizes["samples"] = SIZES["samples"]
+    paths = {"zero": arguments.checkpoint, "base": arguments.base}
+    how = (arguments.device, arguments.budget)
+    models = {side: AskedModel(path, *how) for side, path in paths.items() if path}
+    where = {"device": str(models["zero"].device), "command": command}
+    path = arguments.out / "tables.json"
     kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    everything, used = parameter_counts(desks["zero"].model)
-    found = {
-        "checkpoint": str(given.checkpoint), "base": str(given.base or ""),
-        "device": str(desks["zero"].device),
-        "date": time.strftime("%Y-%m-%d"),
-        "command": "python -m minir1 tables " + " ".join(arguments), "quick": given.quick,
-        "parameters": everything, "used_per_token": used, "budget": desks["zero"].budget,
-        "training": training_cost(given.checkpoint, used), "sections": kept.get("sections", {}),
-        "asking": kept.get("asking", {}),
-    }  # fmt: skip
-    for name in given.only:
-        before = sum(d.tokens for d in desks.values()), sum(d.seconds for d in desks.values())
-        found["sections"][name] = SECTIONS[name](desks, sizes, given.puzzles)
-        tokens, seconds = (
-            sum(getattr(d, key) for d in desks.values()) - b
-            for key, b in zip(("tokens", "seconds"), before)
-        )
-        found["asking"][name] = cost(tokens, seconds, 2 * used * tokens) | {
-            "device": found["device"], "command": found["command"],
-        }
-        write_text(path, json.dumps(found, indent=1))
+    tables = where | heading(arguments, models["zero"])
+    tables |= {"sections": kept.get("sections", {}), "asking": kept.get("asking", {})}
+    for name in arguments.only:
+        section, tokens, seconds = measure(SECTIONS[name], models, sizes, arguments.puzzles)
+        tables["sections"][name] = section
+        flops = 2 * tables["used_per_token"] * tokens
+        tables["asking"][name] = cost(tokens, seconds, flops) | where
+        write_text(path, json.dumps(tables, indent=1))
         print(f"{name}: {tokens:,} tokens in {seconds:.0f} s", flush=True)
-    write_text(given.out / "tables.md", tables_page.page(found))
-    for picture in tables_page.draw(found, given.out):
+    write_text(arguments.out / "tables.md", tables_page.page(tables))
+    for picture in tables_page.draw(tables, arguments.out):
         print(f"wrote {picture}")
-    print(f"wrote {path} and {given.out / 'tables.md'}")
+    print(f"wrote {path} and {arguments.out / 'tables.md'}")

@@ -23,18 +23,19 @@ def one_number_more(tasks: tuple[str, ...], split: str, count: int) -> list[Coun
     names = [t.partition("=")[0].partition(":")[2] for t in tasks if t.startswith("countdown:")]
     if not names:
         raise UserError("--rl.tasks names no Countdown task")
-    kind, most = DISTRIBUTIONS[names[0]], max(max(DISTRIBUTIONS[name].counts) for name in names)
-    rng, found = Random(f"one number more {split}"), []
-    while len(found) < count:
+    kind = DISTRIBUTIONS[names[0]]
+    size = 1 + max(max(DISTRIBUTIONS[name].counts) for name in names)
+    rng = Random(f"one number more {split}")
+    puzzles = []
+    for _ in range(count):
         target = rng.randint(*kind.targets)
         while True:
-            problem = Countdown(
-                tuple(rng.randint(1, kind.highest) for _ in range(most + 1)), target
-            )
-            if problem.split() == split and solve(problem.numbers, target) is not None:
+            numbers = tuple(rng.randint(1, kind.highest) for _ in range(size))
+            puzzle = Countdown(numbers, target)
+            if puzzle.split() == split and solve(numbers, target) is not None:
                 break
-        found.append(problem)
-    return found
+        puzzles.append(puzzle)
+    return puzzles
 
 
 def held_out(name: str, count: int) -> list[Countdown]:
@@ -53,16 +54,17 @@ def gpt3(kind: str, count: int) -> list[Arithmetic]:
     Operators are words, but symbols in the composite task. Its "Q:" and "A:" are our template's
     "User:" and "Assistant:". Products of more digits (3dx, 4dx, 5dx) read alike.
     """
-    rng, found = Random(f"gpt3 {kind}"), []
-    while len(found) < count:
+    rng = Random(f"gpt3 {kind}")
+    words = {} if kind == "1dc" else arithmetic.SPOKEN["en"]
+    questions = []
+    while len(questions) < count:
         text, parts = expression(rng, kind)
-        key, spoken = canonical(text, parts), text
-        if split_of("arithmetic " + key) != "test":
-            continue
-        for symbol, word in arithmetic.SPOKEN["en"].items() if kind != "1dc" else ():
-            spoken = spoken.replace(symbol, word)
-        found.append(Arithmetic(f"What is {spoken}?", str(value_of(parts)), key=key))
-    return found
+        key = canonical(text, parts)
+        if split_of("arithmetic " + key) == "test":
+            for symbol, word in words.items():
+                text = text.replace(symbol, word)
+            questions.append(Arithmetic(f"What is {text}?", str(value_of(parts)), key=key))
+    return questions
 
 
 # ---------------------------------------------------------------- reasoning-gym

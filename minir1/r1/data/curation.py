@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from minir1.corpus.writers.plain import RETRY, WORDS
-from minir1.measure.behaviours import KEPT, attempts_of, observe, spread
+from minir1.measure.attempts import KEPT, attempts_of, spread
+from minir1.measure.behaviours import observe
 from minir1.rewards import score
 from minir1.rollout import Rollouts
 from minir1.sampler import pad

@@ -9,15 +9,10 @@ from pathlib import Path
 from torch import Tensor
 
 from minir1.config import PretrainConfig
-from minir1.console.files import write_text
 from minir1.model import Transformer
 from minir1.r1.data import curation
 from minir1.run.phases import supervised_phase
 from minir1.run.session import Session
-
-
-def write_lines(path: Path, lines: list[dict]) -> None:
-    write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
 
 def read_lines(path: Path) -> list[dict]:

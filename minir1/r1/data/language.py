@@ -6,13 +6,11 @@ averaged over the responses with at least five words. Responses without words ar
 because to say nothing is not to keep to a language.
 """
 
-import re
-
-from minir1.measure.behaviours import thought_of
+from minir1 import rewards
+from minir1.measure.attempts import thought_of
 from minir1.r1.data.curation import summary_in, without_summary
 from minir1.tasks import Problem
 
-_WORD = re.compile(r"[A-Za-z']+|[一-鿿]")
 FEWEST = 5  # words of a response that counts for consistency
 
 
@@ -31,9 +29,7 @@ def count_words(text: str, lang: str) -> tuple[int, int]:
     >>> count_words("wait, 3 + 5 不对", "en"), count_words("wait, 3 + 5 不对", "zh")
     ((1, 2), (2, 1))
     """
-    words = _WORD.findall(text)
-    chinese = sum(word >= "一" for word in words)
-    english = len(words) - chinese
+    english, chinese = rewards.count_words(text)
     return (chinese, english) if lang == "zh" else (english, chinese)
 
 

@@ -13,12 +13,11 @@ from random import Random
 import torch
 
 from minir1.config import RLConfig
-from minir1.console.files import write_text
+from minir1.console.files import write_lines, write_text
 from minir1.fast.accelerate import make_sampler
 from minir1.measure.evaluator import many_problems
 from minir1.model import Transformer
 from minir1.r1.data import curation
-from minir1.r1.data.fine_tuning import write_lines
 from minir1.r1.data.metrics import describe_stage
 from minir1.r1.preference import model as preference
 from minir1.r1.preference.pairs import PAIRS, POINTS, draw_pair, draw_point

@@ -16,8 +16,8 @@ from random import Random
 import torch
 
 from minir1.console.files import write_text
-from minir1.measure.evaluate import majority
 from minir1.measure.evaluator import many_problems
+from minir1.measure.statistics import majority
 from minir1.r1.data.curation import readable, without_summary
 from minir1.r1.data.language import foreign_share, mixing
 from minir1.r1.pipeline.pipeline import Pipeline

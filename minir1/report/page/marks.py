@@ -16,13 +16,8 @@ question that is no puzzle has no attempts; the rest is found in any text.
 
 import re
 
-from minir1.measure.behaviours import (
-    REFLECTION_WORDS,
-    Attempt,
-    attempts_of,
-    read_document,
-    thought_of,
-)
+from minir1.measure.attempts import Attempt, attempts_of, thought_of
+from minir1.measure.behaviours import REFLECTION_WORDS, read_document
 from minir1.tasks import Problem
 from minir1.transcript import THINK, prompt
 
