@@ -173,14 +173,9 @@ def distillation(pipeline: Pipeline) -> None:
 # ---------------------------------------------------------------- putting it together
 
 STAGES = {
-    "base": base,
-    "students": untaught,
-    "0": zero,
-    "1": cold_start,
-    "2": reasoning_rl,
-    "3": rejection_sampling,
-    "4": all_scenarios,
-    "5": distillation,
+    "base": base, "students": untaught, "0": zero,
+    "1": cold_start, "2": reasoning_rl, "3": rejection_sampling,
+    "4": all_scenarios, "5": distillation,
 }
 
 

@@ -10,7 +10,7 @@ frozen: a moving bias would change the policy between sampling and update.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from minir1.config import RLConfig
 from minir1.model import Transformer, token_logp
-from minir1.rollout import Batch, Rollouts, to_batch
+from minir1.rollout import Batch
 from minir1.supervised import Learner
 
 
@@ -189,20 +189,3 @@ def learning_rate(step: int, config: RLConfig) -> float:
     """Linear warm-up, then linear to `lr_end` times the peak."""
     warm = min(1.0, (step + 1) / max(1, config.warmup))
     return config.lr * warm * (1 - (1 - config.lr_end) * step / max(1, config.steps))
-
-
-def train(
-    model: Transformer, learner: Learner, steps: Iterable[int], config: RLConfig, pad_id: int,
-    generate: Callable[[int], Rollouts],
-    on_step: Callable[[int, Rollouts, Tensor, dict[str, float]], None], loss: Loss = grpo_loss,
-    reference: Callable[[int], Transformer | None] = lambda step: None,
-) -> None:
-    """The algorithm: sample groups, compare within each group, move towards the better ones."""
-    for step in steps:
-        rollouts = generate(step)
-        reward_B = torch.tensor([reward.total(config) for reward in rollouts.rewards])
-        adv_B = advantages(reward_B.view(-1, rollouts.group), config.scale).flatten()
-        batch = to_batch(rollouts, pad_id, model.embed.weight.device)
-        lr, device = learning_rate(step, config), batch.ids_BT.device
-        stats = update(model, learner, batch, adv_B.to(device), config, lr, loss, reference(step))
-        on_step(step, rollouts, adv_B, stats)

@@ -141,5 +141,8 @@ def test_only_responses_are_learned():
 def test_batches_are_the_same_for_the_same_seed():
     tokenizer = Tokenizer.train(sample_text(CorpusConfig(), 0, 500), 400)
     lines = [(f"{i} + {i} =", f"<answer>{2 * i}</answer>{END}") for i in range(8)]
-    order = lambda seed: [ids.tolist() for ids, _ in batches(lines, tokenizer, 4, 2, seed, "cpu")]  # noqa: E731
+
+    def order(seed: int) -> list:
+        return [ids.tolist() for ids, _ in batches(lines, tokenizer, 4, 2, seed, "cpu")]
+
     assert order(0) == order(0) != order(1)

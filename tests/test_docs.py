@@ -80,7 +80,8 @@ def broken_links(text: str, folder: Path = DOCS) -> list[str]:
 def test_there_are_pages_and_they_hold_links():
     names = {page.name for page in PAGES}
     assert names == {
-        "README.md", "course.md", "glossary.md", "paper-map.md", "change-one-thing.md", "own-task.md",
+        "README.md", "course.md", "glossary.md", "paper-map.md", "change-one-thing.md",
+        "own-task.md",
     }
     assert all(links(page.read_text(encoding="utf-8")) for page in PAGES)
 

@@ -7,6 +7,7 @@ package.
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,15 +25,16 @@ from minir1.grpo import (
     learning_rate,
     micro_batches,
     score_tokens,
-    train,
     update,
 )
 from minir1.model import Transformer, token_logp
 from minir1.rewards import Reward
 from minir1.rollout import Batch, Rollouts, to_batch
+from minir1.run.phases import Parts
 from minir1.supervised import Learner
 from minir1.tasks.countdown import Countdown
 from minir1.variants.losses import LOSSES, cispo_loss, dr_grpo_loss, gspo_loss, overlong_penalty
+from train_zero import reinforce
 
 torch.set_num_threads(1)
 
@@ -863,26 +865,57 @@ def test_learning_rate_warms_up_then_falls_on_a_line():
     assert learning_rate(7, replace(c, lr=3e-6, lr_end=1.0)) == pytest.approx(3e-6)
 
 
-def test_the_loop_compares_within_groups_and_follows_the_schedule():
-    model = tiny()
-    learner, c, seen = (
-        Descent(model),
-        RLConfig(group_size=2, minibatches=1, lr=0.1, warmup=2, steps=4),
-        [],
-    )
-    right, wrong, malformed = Reward(1.0, 1.0, 1.0), Reward(0.0, 1.0, 1.0), Reward(0.0, 0.0, 1.0)
+class PhaseByHand(SimpleNamespace):
+    """What train_zero.reinforce asks of a phase, without sampling, files or progress."""
 
-    def generate(step):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *fault):
+        pass
+
+    def steps(self):
+        return range(1, 3)
+
+    def roll_out(self, step):
+        right, wrong = Reward(1.0, 1.0, 1.0), Reward(0.0, 1.0, 1.0)
+        malformed = Reward(0.0, 0.0, 1.0)
         rewards = [right, wrong, malformed, malformed, wrong, right]
         responses = [[8, STOP], [9, STOP], [6, 7, 8], [STOP], [7, STOP], [8]]
         return rollouts_by_hand([[5, 6, 7], [4, 5], [3]], responses, 2, rewards)
 
-    train(model, learner, range(1, 3), c, PAD, generate, lambda *report: seen.append(report))
-    assert [step for step, *_ in seen] == [1, 2]
+    def learning_rate(self, step):
+        return learning_rate(step, self.rl)
+
+    def reference(self, step):
+        return None
+
+    def finish_step(self, step, rollouts, stats):
+        self.seen.append((step, stats))
+
+
+def test_the_loop_compares_within_groups_and_follows_the_schedule():
+    model, asked = tiny(), []
+    learner = Descent(model)
+    c = RLConfig(group_size=2, minibatches=1, lr=0.1, warmup=2, steps=4)
+
+    def spied(model, learner, batch, adv_B, *how):
+        asked.append(adv_B)
+        return update(model, learner, batch, adv_B, *how)
+
+    session = SimpleNamespace(
+        device=SimpleNamespace(name="cpu"), tokenizer=SimpleNamespace(pad=PAD)
+    )
+    phase = PhaseByHand(
+        model=model, learner=learner, rl=c, parts=Parts(update=spied), session=session,
+        loss=grpo_loss, seen=[],
+    )
+    assert reinforce(phase) is model
+    assert [step for step, _ in phase.seen] == [1, 2]
     high = 0.5 / (math.sqrt(0.5) + 1e-4)  # rewards 1.1 and 0.1
-    for _, _, adv, stats in seen:
-        torch.testing.assert_close(
-            adv, torch.tensor([high, -high, 0.0, 0.0, -high, high]), rtol=1e-5, atol=1e-6
-        )
+    expected = torch.tensor([high, -high, 0.0, 0.0, -high, high])
+    assert len(asked) == 2
+    for adv_B, (_, stats) in zip(asked, phase.seen):
+        torch.testing.assert_close(adv_B, expected, rtol=1e-5, atol=1e-6)
         assert stats["signal"] == pytest.approx(2 / 3)
     assert learner.lrs == pytest.approx([learning_rate(1, c), learning_rate(2, c)])

@@ -107,9 +107,8 @@ class Limits(NamedTuple):
     package: int  # non-blank lines of Python and JavaScript, the scripts included
 
 
-FINAL = Limits(columns=100, function=40, package=14_000)
-LIMITS = Limits(columns=155, function=71, package=16_300)  # of today; to be lowered to FINAL
-WIDE = 195  # lines of more than FINAL.columns that are left; to be lowered to 0
+# package: 14,000 is the aim; lower this when lines go
+LIMITS = Limits(columns=100, function=40, package=16_000)
 
 
 def sources(*patterns: str) -> list[Path]:
@@ -123,11 +122,10 @@ def test_lines_are_not_wide():
     wide = []
     for path in [*PACKAGE, *sources("tests/*.py")]:
         lines = path.read_text(encoding="utf-8").splitlines()
-        for n, line in enumerate(lines, 1):
-            if len(line) > FINAL.columns:
-                wide.append(f"{path.relative_to(ROOT)}:{n}")
-            assert len(line) <= LIMITS.columns, wide[-1]
-    assert len(wide) <= WIDE, "\n".join(wide)
+        numbers = [n for n, line in enumerate(lines, 1) if len(line) > LIMITS.columns]
+        if numbers:
+            wide.append(f"{path.relative_to(ROOT)}: lines {numbers}")
+    assert not wide, "\n".join(wide)
 
 
 def test_functions_fit_on_a_screen():

@@ -151,27 +151,15 @@ class R1Config:
         serve here too.
         """
         return Config(
-            preset=self.preset,
-            out=self.out,
-            seed=self.seed,
-            device=self.device,
-            dtype=self.dtype,
-            kernels=self.kernels,
-            compile=self.compile,
-            threads=self.threads,
-            from_scratch=self.from_scratch,
-            base=self.base,
-            model=self.model,
-            corpus=self.corpus,
-            pretrain=self.pretrain,
-            rl=rl or self.zero_rl,
-            eval=EvalConfig(batch=self.score.batch),
+            preset=self.preset, out=self.out, seed=self.seed, device=self.device, dtype=self.dtype,
+            kernels=self.kernels, compile=self.compile, threads=self.threads,
+            from_scratch=self.from_scratch, base=self.base, model=self.model, corpus=self.corpus,
+            pretrain=self.pretrain, rl=rl or self.zero_rl, eval=EvalConfig(batch=self.score.batch),
         )
 
 
 BILINGUAL = CorpusConfig(
-    languages=("en", "zh"),
-    vocab_size=1024,
+    languages=("en", "zh"), vocab_size=1024,
     habits=Habits(backtracking=0.1, persistence=0.03, systematic=0.1, switching=0.3),
     habits_zh=Habits(backtracking=0.5, persistence=0.3, systematic=0.5, switching=0.02),
 )
@@ -199,10 +187,7 @@ _CPU = R1Config(  # 25 minutes on two cores, scoreboard included: README
 )
 _GPU_ZERO = ZERO_PRESETS["gpu"]
 _GPU_TASKS = (
-    "countdown:3to4=0.3",
-    "countdown:sos4=0.6",
-    "arithmetic:5d+=0.03",
-    "arithmetic:5d-=0.03",
+    "countdown:3to4=0.3", "countdown:sos4=0.6", "arithmetic:5d+=0.03", "arithmetic:5d-=0.03",
     "arithmetic:2dx=0.04",
 )
 _GPU_RL = replace(_GPU_ZERO.rl, steps=170, max_tokens=2048, early_tokens=768, tasks=_GPU_TASKS)
@@ -214,11 +199,8 @@ _GPU = R1Config(
     compile=True,
     model=replace(_GPU_ZERO.model, vocab_size=1024, positions=2176),
     corpus=replace(
-        _GPU_ZERO.corpus,
-        languages=BILINGUAL.languages,
-        vocab_size=BILINGUAL.vocab_size,
-        habits=BILINGUAL.habits,
-        habits_zh=replace(_GPU_ZERO.corpus.habits, switching=0.02),
+        _GPU_ZERO.corpus, languages=BILINGUAL.languages, vocab_size=BILINGUAL.vocab_size,
+        habits=BILINGUAL.habits, habits_zh=replace(_GPU_ZERO.corpus.habits, switching=0.02),
     ),
     pretrain=replace(_GPU_ZERO.pretrain, tokens=400_000_000, batch_tokens=131_072, row_tokens=2048),
     zero_rl=_GPU_RL,
@@ -232,11 +214,7 @@ _GPU = R1Config(
     scenarios=replace(_GPU_LATER, steps=60),
     students=StudentConfig(scale="gpu", tokens=80_000_000, rows=128, on_policy_steps=20),
     score=ScoreConfig(
-        countdown=1024,
-        arithmetic=512,
-        kinds=("5d+", "5d-", "2dx"),
-        general=512,
-        max_tokens=2048,
+        countdown=1024, arithmetic=512, kinds=("5d+", "5d-", "2dx"), general=512, max_tokens=2048,
         batch=2048,
     ),
 )
@@ -245,18 +223,12 @@ _SMOKE_RL = replace(
     _SMALL.rl, steps=2, max_tokens=32, tasks=_SUMS, checkpoint_every=1, evaluate_every=2
 )
 _SMOKE = R1Config(
-    preset="smoke",
-    from_scratch=True,
-    model=_SMALL.model,
-    corpus=replace(BILINGUAL, vocab_size=512, workers=1),
-    pretrain=_SMALL.pretrain,
-    zero_rl=_SMOKE_RL,
-    cold=CollectConfig(prompts=64, samples=2, lines=64),
-    cold_sft=SFTConfig(epochs=1, rows=4),
-    reasoning=replace(_SMOKE_RL, language_reward=0.5),
+    preset="smoke", from_scratch=True, model=_SMALL.model,
+    corpus=replace(BILINGUAL, vocab_size=512, workers=1), pretrain=_SMALL.pretrain,
+    zero_rl=_SMOKE_RL, cold=CollectConfig(prompts=64, samples=2, lines=64),
+    cold_sft=SFTConfig(epochs=1, rows=4), reasoning=replace(_SMOKE_RL, language_reward=0.5),
     rejection=CollectConfig(prompts=64, samples=2, lines=64, general=64),
-    rejection_sft=SFTConfig(epochs=1, rows=8),
-    scenarios=replace(_SMOKE_RL, language_reward=0.5),
+    rejection_sft=SFTConfig(epochs=1, rows=8), scenarios=replace(_SMOKE_RL, language_reward=0.5),
     preference=PreferenceConfig(steps=2, last=0.5),
     students=StudentConfig(tokens=8192, epochs=1, rows=8, on_policy_steps=1),
     score=ScoreConfig(countdown=8, samples=4, arithmetic=4, general=4, max_tokens=32, batch=64),
@@ -292,10 +264,11 @@ def check_r1(config: R1Config) -> R1Config:
         except UserError as fault:
             raise UserError(str(fault).replace("--rl.", f"--{name}.")) from None
     parse_stages(config.stages)
+    room = config.model.positions - 128
     rules = {
-        "--score.max_tokens plus a prompt of 128 must fit --model.positions": config.score.max_tokens
-        + 128
-        <= config.model.positions,
+        "--score.max_tokens plus a prompt of 128 must fit in --model.positions": (
+            config.score.max_tokens <= room
+        ),
         "--preference.last lies between 0 and 1": 0 <= config.preference.last <= 1,
         "--preference.share lies between 0 and 1": 0 <= config.preference.share <= 1,
         "--reading.general lies between 0 and 1": 0 <= config.reading.general <= 1,

@@ -66,11 +66,8 @@ def shipped_base() -> tuple[Transformer, Tokenizer]:
 
 
 def run_arm(job: Job) -> dict:
-    """Train one arm in one thread.
-
-    Returns `rows` (one per step), `exams` (held-out puzzles over steps), `last` (the figures that
-    decide) and `seconds`.
-    """
+    """Train one arm in one thread: `rows` (one per step), `exams` (held-out puzzles over steps),
+    `last` (the figures that decide) and `seconds`."""
     torch.set_num_threads(1)
     torch.manual_seed(job.seed)
     start, arm = time.time(), job.arm
@@ -96,19 +93,22 @@ def run_arm(job: Job) -> dict:
         paid = sum(reward.accuracy for reward in rollouts.rewards) / len(rollouts.rewards)
         counted = sum(rollouts.lengths()) / len(rollouts.texts)
         rows[-1] |= stats | {"paid": paid, "padding": 1 - rows[-1]["length"] / counted}
+        if (step + 1) % 10 == 0 and step + 1 < config.rl.steps:
+            exams.append({"step": step + 1, **examine(phase.model, EXAM)})
         if (step + 1) % 10 == 0:
-            if step + 1 < config.rl.steps:
-                exams.append({"step": step + 1, **examine(phase.model, EXAM)})
-            done = f"{job.label} step {step + 1}/{config.rl.steps}"
-            figures = f"right {100 * rows[-1]['accuracy']:.0f}%, {rows[-1]['length']:.0f} tokens"
-            print(f"  {done}: {figures}, {time.time() - start:.0f} s", flush=True)
+            say(job, step + 1, rows[-1], time.time() - start)
 
     parts = Parts(sampler=sampler, revise=revise, after=after)
     draw = training_problems(config, config.rl, "rl")
     model = reinforce(RLPhase(session, model, job.label, config.rl, draw, parts))
     exams.append({"step": config.rl.steps, **examine(model, LAST_EXAM)})
-    seconds = time.time() - start
-    return {"rows": rows, "exams": exams, "last": last_figures(rows, exams), "seconds": seconds}
+    result = {"rows": rows, "exams": exams, "last": last_figures(rows, exams)}
+    return result | {"seconds": time.time() - start}
+
+
+def say(job: Job, step: int, row: dict, seconds: float) -> None:
+    figures = f"right {100 * row['accuracy']:.0f}%, {row['length']:.0f} tokens"
+    print(f"  {job.label} step {step}/{job.steps}: {figures}, {seconds:.0f} s", flush=True)
 
 
 def examination(job: Job, config: Config, session: Session, roomy: Config) -> Callable:

@@ -253,8 +253,7 @@ def reasoning_experiment(bench: Bench, start: Transformer) -> dict:
     value_N = whole([q for q, *_ in graded["validation"]], [r for _, r, _ in graded["validation"]])
     right_N = torch.tensor([right for *_, right in graded["validation"]])
     figures = {
-        "accuracy": ((value_N > 0) == right_N).float().mean().item(),
-        "auc": auc(value_N, right_N),
+        "accuracy": ((value_N > 0) == right_N).float().mean().item(), "auc": auc(value_N, right_N),
     }
 
     def proxy(rollouts: Rollouts) -> list[float]:
@@ -323,57 +322,43 @@ def warm_up(bench: Bench, model: Transformer, steps: int, rows: int = 32) -> Non
     supervised_phase(session, model, "warm up", config, steps, batches)
 
 
+def build_parser() -> argparse.ArgumentParser:
+    about = "Optimise a learned reward for too long, and look."
+    parser = argparse.ArgumentParser("minir1 hack", description=about)
+    add = parser.add_argument
+    add("kind", choices=list(PLANS))
+    add("checkpoint", help="policy to start from; the reward model is a copy of it with a head")
+    add("--out", type=Path, required=True, help="folder for KIND-SEED-ARM.json and KIND.png")
+    add("--seed", type=int, default=0)
+    add("--arm", choices=ARMS, help="only one of the two: rewarded by the proxy, or by the rule")
+    add("--steps", type=int, help="RL steps")
+    add("--judge", help="preference: a saved preference model, such as stage 4's")
+    add("--judge_steps", type=int, help="steps that train the reward model")
+    add("--lr", type=float, help="learning rate of the RL")
+    add("--max_tokens", type=int, help="longest response")
+    add("--warm", type=int, default=0, help="steps of fine-tuning on general answers before all")
+    add("--countdown", default="cpu", help="distribution of the puzzles")
+    add("--languages", default="en", help="en, zh or en,zh")
+    add("--device", default="auto")
+    return parser
+
+
+def plan_of(given: argparse.Namespace) -> Plan:
+    """The experiment's plan with what the command line changes."""
+    plan, languages = PLANS[given.kind], tuple(given.languages.split(","))
+    changes = {"languages": languages, "countdown": given.countdown}
+    for name in ("steps", "judge_steps", "lr", "max_tokens"):
+        if getattr(given, name):
+            changes[name] = getattr(given, name)
+    return replace(plan, **changes)
+
+
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(
-        "minir1 hack", description="Optimise a learned reward for too long, and look."
-    )
-    parser.add_argument("kind", choices=list(PLANS))
-    parser.add_argument(
-        "checkpoint", help="policy to start from; the reward model is a copy of it with a head"
-    )
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder for KIND-SEED-ARM.json and KIND.png"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--arm", choices=ARMS, help="only one of the two: rewarded by the proxy, or by the rule"
-    )
-    parser.add_argument("--steps", type=int, help="RL steps")
-    parser.add_argument(
-        "--judge",
-        help="preference: a saved preference model, such as stage 4's; trained here if not given",
-    )
-    parser.add_argument("--judge_steps", type=int, help="steps that train the reward model")
-    parser.add_argument("--lr", type=float, help="learning rate of the RL")
-    parser.add_argument("--max_tokens", type=int, help="longest response")
-    parser.add_argument(
-        "--warm",
-        type=int,
-        default=0,
-        help="steps of fine-tuning on general answers before everything",
-    )
-    parser.add_argument("--countdown", default="cpu", help="distribution of the puzzles")
-    parser.add_argument("--languages", default="en", help="en, zh or en,zh")
-    parser.add_argument("--device", default="auto")
-    given = parse(parser, arguments)
-    changes = {
-        name: getattr(given, name)
-        for name in ("steps", "judge_steps", "lr", "max_tokens")
-        if getattr(given, name)
-    }
-    plan = replace(
-        PLANS[given.kind],
-        languages=tuple(given.languages.split(",")),
-        countdown=given.countdown,
-        **changes,
-    )
+    given = parse(build_parser(), arguments)
+    plan = plan_of(given)
     torch.manual_seed(given.seed)
     rl = RLConfig(
-        steps=plan.steps,
-        prompts=plan.prompts,
-        group_size=plan.group,
-        lr=plan.lr,
-        lr_end=1.0,
+        steps=plan.steps, prompts=plan.prompts, group_size=plan.group, lr=plan.lr, lr_end=1.0,
         max_tokens=plan.max_tokens,
     )
     config = Config(seed=given.seed, device=given.device, rl=rl, eval=EvalConfig(batch=128))

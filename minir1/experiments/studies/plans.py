@@ -135,9 +135,7 @@ ABLATIONS = Study(  # DAPO's loss is missing: it is the default's
 )
 
 STUDIES = {
-    "controls": CONTROLS,
-    "habits": HABITS,
-    "transplant": TRANSPLANT,
+    "controls": CONTROLS, "habits": HABITS, "transplant": TRANSPLANT,
     "ablations": ABLATIONS,
     "headline": Study("The default run.", (NORMAL, REFERENCES), seeds=(0, 1, 2, 3, 4)),
 }
@@ -150,8 +148,7 @@ SCALES: dict[str, Flags] = {
 }
 # bases that a study pretrains; on a GPU the small model reads more
 BASES: dict[tuple[str, str], Flags] = {
-    ("smoke", "cpu"): {},
-    ("cpu", "cpu"): {"pretrain.tokens": 8_000_000},
+    ("smoke", "cpu"): {}, ("cpu", "cpu"): {"pretrain.tokens": 8_000_000},
     ("cpu", "cuda"): {"pretrain.tokens": 60_000_000, "pretrain.batch_tokens": 24_576},
     ("gpu", "cuda"): {"pretrain.tokens": 100_000_000},
 }

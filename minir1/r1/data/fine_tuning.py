@@ -20,15 +20,8 @@ def read_lines(path: Path) -> list[dict]:
 
 
 def fine_tune(
-    session: Session,
-    start: Transformer,
-    lines: list[dict],
-    phase: str = "sft",
-    *,
-    epochs: int,
-    rows: int,
-    lr: float,
-    optimizer: str = "muon",
+    session: Session, start: Transformer, lines: list[dict], phase: str = "sft", *, epochs: int,
+    rows: int, lr: float, optimizer: str = "muon",
 ) -> Transformer:
     """A copy of `start` that has read ({"question", "response"}) lines; only responses are learned.
 

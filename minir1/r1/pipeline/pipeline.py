@@ -27,15 +27,9 @@ from minir1.tasks import parse_tasks
 from minir1.tokenizer import Tokenizer
 
 FOLDERS = {
-    "base": "0-base",
-    "students": "0-students",
-    "0": "0-zero",
-    "1": "1-cold-start",
-    "2": "2-reasoning-rl",
-    "3": "3-rejection-sampling",
-    "4": "4-all-scenarios",
-    "5": "5-distillation",
-    "score": "scoreboard",
+    "base": "0-base", "students": "0-students", "0": "0-zero",
+    "1": "1-cold-start", "2": "2-reasoning-rl", "3": "3-rejection-sampling",
+    "4": "4-all-scenarios", "5": "5-distillation", "score": "scoreboard",
 }
 
 MAKES = {
@@ -47,11 +41,7 @@ MAKES = {
     "3": ("dev3",),
     "4": ("r1",),
     "5": (
-        "student-small",
-        "student-medium",
-        "student-large",
-        "student-direct",
-        "student-on-policy",
+        "student-small", "student-medium", "student-large", "student-direct", "student-on-policy",
     ),
 }
 
@@ -98,8 +88,7 @@ class Pipeline:
         if config.source and not (Path(config.source) / "checkpoints").is_dir():
             raise UserError(f"--from {config.source}: no run there (no checkpoints folder)")
         for flag, given in (
-            ("base", config.base if not config.from_scratch else ""),
-            ("zero", config.zero),
+            ("base", config.base if not config.from_scratch else ""), ("zero", config.zero),
         ):
             if given and not config.source and find_checkpoint(given) is None:
                 raise UserError(f"--{flag}: no checkpoint {given}, here or in minir1/data")
@@ -149,8 +138,7 @@ class Pipeline:
     def has(self, name: str) -> bool:
         """Whether a checkpoint is there, or can be taken from the run given with --from."""
         path, other = (
-            self.path(name),
-            Path(self.config.source or ".") / "checkpoints" / f"{name}.pt",
+            self.path(name), Path(self.config.source or ".") / "checkpoints" / f"{name}.pt",
         )
         if not path.exists() and self.config.source and other.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -65,10 +65,8 @@ def general_lines(config: R1Config) -> list[dict]:
         problem = general.sample(rng, general.draw_kind(rng), "train", lang)
         lines.append(
             {
-                "question": problem.question(),
-                "response": plain_answer(problem.canonical()),
-                "problem": problem.to_json(),
-                "source": "general.py",
+                "question": problem.question(), "response": plain_answer(problem.canonical()),
+                "problem": problem.to_json(), "source": "general.py",
             }
         )
     return lines

@@ -41,11 +41,7 @@ def sampler_for(model: Transformer, where, config: R1Config, max_tokens: int):
 
 
 def reinforce_stage(
-    session: Session,
-    start: Transformer,
-    rl: RLConfig,
-    draw: Draw,
-    judge: Judge = rescore,
+    session: Session, start: Transformer, rl: RLConfig, draw: Draw, judge: Judge = rescore,
     phase: str = "rl",
 ) -> Transformer:
     """GRPO from `start` with a stage's problems and rewards."""
@@ -57,11 +53,7 @@ def reinforce_stage(
 
 
 def collect(
-    session: Session,
-    config: R1Config,
-    model: Transformer,
-    source: str,
-    how: CollectConfig,
+    session: Session, config: R1Config, model: Transformer, source: str, how: CollectConfig,
     max_tokens: int,
 ) -> list[dict]:
     """What a policy answers rightly and readably, rewritten.

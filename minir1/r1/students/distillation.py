@@ -62,17 +62,8 @@ def student_config(
         raise ValueError(f"no student {size!r} at scale {scale!r}; {known}")
     width, layers, head = _SHAPES[scale][size]
     return ModelConfig(
-        vocab_size=vocab_size,
-        positions=positions,
-        attention="gqa",
-        qk_norm=True,
-        experts=0,
-        width=width,
-        layers=layers,
-        heads=4,
-        kv_heads=2,
-        head_width=head,
-        dense_width=3 * width,
+        vocab_size=vocab_size, positions=positions, attention="gqa", qk_norm=True, experts=0,
+        width=width, layers=layers, heads=4, kv_heads=2, head_width=head, dense_width=3 * width,
     )
 
 
@@ -116,11 +107,7 @@ def by_teacher(
 
 
 def direct_rl(
-    session: Session,
-    start: Transformer,
-    rl,
-    budget: float,
-    judge: Judge = by_rule,
+    session: Session, start: Transformer, rl, budget: float, judge: Judge = by_rule,
     phase: str = "direct",
 ) -> Transformer:
     """GRPO on a copy of `start` until it has cost `budget` operations (to within half a step).
@@ -134,15 +121,8 @@ def direct_rl(
 
 
 def on_policy(
-    session: Session,
-    start: Transformer,
-    teacher: Transformer,
-    lines: list[dict],
-    rl,
-    judge: Judge = rescore,
-    lr: float = 3e-4,
-    draw=None,
-    phase: str = "on-policy",
+    session: Session, start: Transformer, teacher: Transformer, lines: list[dict], rl,
+    judge: Judge = rescore, lr: float = 3e-4, draw=None, phase: str = "on-policy",
 ) -> Transformer:
     """The student answers, and every token of its own answer is pulled towards the teacher's
     distribution there; so is every token of as many curated lines.
