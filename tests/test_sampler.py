@@ -1168,21 +1168,22 @@ def test_kernels_are_used_only_where_they_compute_what_the_plain_functions_compu
     ],
 )
 def test_a_step_by_kernels_equals_the_plain_one_on_hopper(flags):
+    torch.manual_seed(0)
     model = Transformer(replace(PRESETS["gpu"].model, init_std=0.1, vocab_size=64, **flags)).cuda()
     for layer in model.expert_layers():
         layer.bias_E.normal_(0, 0.3)
     parts, exact = Decoder(model, torch.bfloat16), Decoder(model, torch.float32)
     assert parts.kernels
 
-    def off(logits_BV, rows_):
-        return ((logits_BV - exact.trial(rows_)).norm() / exact.trial(rows_).norm()).item()
+    def off(rows):
+        """Of a middle row: rounding sends a few rows to another expert, with kernels or without."""
+        logits_BV, exact_BV = parts.trial(rows), exact.trial(rows)
+        return ((logits_BV - exact_BV).norm(dim=1) / exact_BV.norm(dim=1)).median().item()
 
-    by_kernels = [off(parts.trial(rows_), rows_) for rows_ in (8, 300)]
+    by_kernels = {rows: off(rows) for rows in (8, 300)}
     parts.use_plain()
-    for rows_, found in zip(
-        (8, 300), by_kernels
-    ):  # rounding may choose another expert, with kernels as without
-        assert found < 1.3 * off(parts.trial(rows_), rows_) + 0.01
+    for rows, found in by_kernels.items():
+        assert found < 1.3 * off(rows) + 0.01
 
 
 @pytest.mark.skipif(not HOPPER, reason="needs CUDA with capability 9 or more")

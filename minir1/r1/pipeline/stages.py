@@ -91,16 +91,22 @@ def collect(
 
 
 def remix(tasks: tuple[str, ...], sums: float) -> tuple[str, ...]:
-    """The same kinds of problem, but with this share of arithmetic ones (as it was, if one is
-    missing).
+    """The same kinds of problem; of Countdown and arithmetic together, this share is arithmetic.
+
+    Where one of the two is missing, and for other tasks, shares stay as they were.
 
     >>> remix(("countdown:cpu=0.8", "arithmetic:3d+=0.15", "arithmetic:2dx=0.05"), 0.4)
     ('countdown:cpu=0.6', 'arithmetic:3d+=0.3', 'arithmetic:2dx=0.1')
+    >>> remix(("countdown:cpu=0.4", "arithmetic:3d+=0.1", "fact:fact=0.5"), 0.4)
+    ('countdown:cpu=0.3', 'arithmetic:3d+=0.2', 'fact:fact=0.5')
     """
     parsed, whole = parse_tasks(tasks), Counter()
     for task, _, share in parsed:
         whole[task] += share
-    part = {"arithmetic": sums, "countdown": 1 - sums} if len(whole) == 2 else whole
+    part = dict(whole)
+    if "arithmetic" in whole and "countdown" in whole:
+        both = whole["arithmetic"] + whole["countdown"]
+        part |= {"arithmetic": both * sums, "countdown": both * (1 - sums)}
     return tuple(
         f"{task}:{kind}={share / whole[task] * part[task]:.4g}" for task, kind, share in parsed
     )
