@@ -104,6 +104,7 @@ TRANSPLANT = Study(
     tuple(own_base(f"habit_{p}", text, corpus={"transplant": p}) for p, text in PLACES.items()),
 )
 
+GSPO: Flags = {"rl.loss": "gspo", "rl.clip_low": 3e-4, "rl.clip_high": 4e-4}
 SAMPLES = 256  # responses a step, the same whatever the size of a group
 ABLATIONS = Study(  # DAPO's loss is missing: it is the default's
     "Which part of the recipe matters?",
@@ -113,8 +114,7 @@ ABLATIONS = Study(  # DAPO's loss is missing: it is the default's
                   {"rl.prompts": SAMPLES // size, "rl.group_size": size})
           for size in (2, 4, 16, 32)),
         *(Variant(f"loss_{name}", name, {"rl.loss": name}) for name in ("dr_grpo", "cispo")),
-        Variant("loss_gspo", "sequence-level ratio",
-                {"rl.loss": "gspo", "rl.clip_low": 3e-4, "rl.clip_high": 4e-4}),
+        Variant("loss_gspo", "sequence-level ratio", GSPO),
         Variant("no_std", "advantages not divided by the group's std", {"rl.scale": "none"}),
         Variant("response_mean", "1/|o|, the paper's form", {"rl.average": "response"}),
         Variant("temperature_0.7", "sampled and learned at T = 0.7", {"rl.temperature": 0.7}),
@@ -134,9 +134,24 @@ ABLATIONS = Study(  # DAPO's loss is missing: it is the default's
     seeds=(0,),
 )
 
+LOSSES: dict[str, Flags] = {
+    "grpo": {}, "dr_grpo": {"rl.loss": "dr_grpo"}, "cispo": {"rl.loss": "cispo"}, "gspo": GSPO,
+    "response_mean": {"rl.average": "response"},
+    "unclipped": {"rl.clip_low": 0.9999, "rl.clip_high": 1e6},
+}
+OFF_POLICY = {"8_updates": (8, 3e-4), "32_updates": (32, 3e-4), "8_updates_fast": (8, 1e-3)}
+CLIPPING = Study(
+    "What does the loss do where the ratio is clipped? Many updates on one rollout, higher rates.",
+    tuple(
+        Variant(f"{loss}_{name}", f"{loss}, {updates} updates a rollout, learning rate {lr:g}",
+                flags | {"rl.prompts": 32, "rl.minibatches": updates, "rl.lr": lr})
+        for name, (updates, lr) in OFF_POLICY.items() for loss, flags in LOSSES.items()
+    ),
+)
+
 STUDIES = {
     "controls": CONTROLS, "habits": HABITS, "transplant": TRANSPLANT,
-    "ablations": ABLATIONS,
+    "ablations": ABLATIONS, "clipping": CLIPPING,
     "headline": Study("The default run.", (NORMAL, REFERENCES), seeds=(0, 1, 2, 3, 4)),
 }
 
