@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from minir1.config import ModelConfig, UserError, from_dict
+from minir1.config import Diverged, ModelConfig, UserError, from_dict
 from minir1.model import Transformer
 from minir1.tokenizer import TextCodec, Tokenizer
 
@@ -47,9 +47,11 @@ def read(path: str | Path) -> dict:
 def save_checkpoint(
     path: str | Path, model: Transformer, codec: TextCodec, pack=lambda name, value: value, **extra
 ) -> None:
-    """Writes one file, `extra` included (OSError). `pack(name, weight)` may shrink what is written:
-    a tensor, or int8 values and their scale (minir1/hub/pack.py)."""
+    """Writes one file, `extra` included. Raises OSError, and Diverged for weights that are not
+    finite. `pack(name, weight)` may shrink what is written: a tensor, or int8 values and their
+    scale (minir1/hub/pack.py)."""
     weights = {name: pack(name, value.detach().cpu()) for name, value in model.state_dict().items()}
+    check_finite(model)
     whole = {"format": FORMAT, "config": asdict(model.config), "tokenizer": codec.to_text()}
     write_whole(Path(path), whole | {"weights": weights} | extra)
 
@@ -66,4 +68,15 @@ def load_checkpoint(
         codec = read_codec(value["tokenizer"])
     except Exception as fault:
         raise UserError(f"{path} does not fit this version of minir1 ({fault})") from fault
+    try:
+        check_finite(model)
+    except Diverged as fault:
+        raise UserError(f"{path}: {fault}") from None
     return model.to(device).eval(), codec
+
+
+def check_finite(model: torch.nn.Module) -> None:
+    """Raises Diverged for a weight that is not finite."""
+    for name, weight in model.state_dict().items():
+        if not weight.isfinite().all():
+            raise Diverged(f"the weights are not finite numbers ({name})")

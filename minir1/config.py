@@ -16,6 +16,10 @@ class UserError(Exception):
     """Something the user can put right: shown as one line, exit status 2."""
 
 
+class Diverged(RuntimeError):
+    """A loss, gradient, logit or weight is not a finite number. One line, exit status 1."""
+
+
 def knob(default, help: str, basic: bool = False):
     """A configuration field. Basic ones are listed by --help, all of them by --help-all."""
     return field(default=default, metadata={"help": help, "basic": basic})

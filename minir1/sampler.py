@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from minir1.config import Diverged
 from minir1.model import Cache, Transformer
 
 
@@ -121,4 +122,11 @@ def sample(
             cache.keep(kept)
             row_B, free_B, token_B = row_B[kept], free_B[kept], token_B[kept]
         logits_BV = model(token_B[:, None], cache)[:, -1]
-    return Samples(ids_BT, logp_BT, length_B, stopped_B)
+    return finite(Samples(ids_BT, logp_BT, length_B, stopped_B))
+
+
+def finite(samples: Samples) -> Samples:
+    """The same. Raises Diverged if they were drawn from logits that are not numbers."""
+    if samples.logp_BT.isnan().any():
+        raise Diverged("the model's logits are not finite numbers: no token can be drawn")
+    return samples

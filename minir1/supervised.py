@@ -1,6 +1,6 @@
 """One cross-entropy loop, for pretraining and supervised fine-tuning, and the Learner that steps.
 
-The Learner is the only place where weights change. Its autocast() and backward() are plain float32
+The Learner is the only place where weights change. Its autocast() and scaled() are plain float32
 here; minir1/fast/device.py gives the bfloat16 and float16 twins.
 """
 
@@ -13,12 +13,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minir1.config import PretrainConfig
+from minir1.config import Diverged, PretrainConfig
 from minir1.model import Transformer, balance_loss, expert_load, move_router_bias
+
+BROKEN = (
+    "nothing is learned since step {since}: the loss or its gradient was not a finite number, "
+    "{lost} times in a row. Usual causes: a learning rate too high, float16 that overflows "
+    "(--dtype float32), a reward that is not a number"
+)
 
 
 class Learner:
-    """AdamW (0.9, 0.95), weight decay on matrices only, gradient norm clipped at `clip`."""
+    """AdamW (0.9, 0.95), weight decay on matrices only, gradient norm clipped at `clip`.
+
+    An update whose loss or gradient is not finite is left out: weights and moments stay as they
+    are. `skipped` counts such updates, `in_a_row` the latest of them. All of it happens on the
+    model's device; only check() waits for it.
+    """
+
+    patience = 5  # updates left out in a row, after which check() gives up
 
     def __init__(self, model: Transformer, weight_decay: float = 0.0, clip: float = 1.0):
         matrices = [p for p in model.parameters() if p.ndim > 1]
@@ -26,13 +39,19 @@ class Learner:
         groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors}]
         self.optimizer = torch.optim.AdamW(groups, 1.0, (0.9, 0.95), weight_decay=0.0, fused=True)
         self.parameters, self.clip = matrices + vectors, clip
+        count = torch.zeros((), dtype=torch.long, device=self.parameters[0].device)
+        self.skipped, self.in_a_row, self.finite = count, count.clone(), count == 0
 
     def autocast(self):
         return nullcontext()
 
     def backward(self, loss: Tensor) -> None:
         """Add up gradients; several calls before a step() are one batch."""
-        loss.backward()
+        self.finite &= loss.detach().isfinite()
+        self.scaled(loss).backward()
+
+    def scaled(self, loss: Tensor) -> Tensor:
+        return loss
 
     def gradients(self, compute: Callable, *inputs) -> list:
         """Add up the gradients of what `compute(*inputs)` gives first; returns the rest of it."""
@@ -42,13 +61,27 @@ class Learner:
         return rest
 
     def step(self, lr: float) -> Tensor:
-        """One update from the gathered gradients; returns their norm before clipping."""
+        """One update from the gathered gradients; returns their norm before clipping: nan if it
+        was left out."""
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        broken = ~(norm.isfinite() & self.finite)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
+        self.optimizer.found_inf = broken.float()  # its kernel then changes nothing
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return norm
+        self.skipped += broken
+        self.in_a_row.add_(1).mul_(broken)
+        self.finite.fill_(True)
+        return norm.masked_fill(broken, torch.nan)
+
+    def check(self, step: int, updates: int = 1) -> None:
+        """Raises Diverged when too many updates in a row were left out. `step` is the present one,
+        with so many `updates` a step."""
+        lost = int(self.in_a_row)
+        if lost >= self.patience:
+            since = step + 2 - -(-lost // updates)
+            raise Diverged(BROKEN.format(since=since, lost=lost))
 
     def state(self) -> dict:
         return self.optimizer.state_dict()
@@ -116,5 +149,7 @@ def train_supervised(
         lr = cosine(step, steps, config.lr, config.lr_end, config.warmup)
         grad_norm = learner.step(lr)
         if load_LE is not None and step < 0.9 * steps:  # V3 section 4.2: gamma is 0 at the end
-            move_router_bias(model, load_LE, config.balance_rate)
+            move_router_bias(model, load_LE, config.balance_rate * grad_norm.isfinite())
         on_step(Step(step, cross_entropy, grad_norm, lr, load_LE))
+        if step % 20 == 19 or step + 1 == steps:  # seldom: it waits for the device
+            learner.check(step)

@@ -60,22 +60,19 @@ class HalfLearner(Learner):
         super().__init__(model, weight_decay, clip)
         self.device = device
         scales = device.dtype == torch.float16
+        self.patience = 15 if scales else 5  # a scale too large is halved each time
         self.scaler = torch.amp.GradScaler(device.name, init_scale=2.0**12, enabled=scales)
 
     def autocast(self):
         return torch.autocast(self.device.name, self.device.dtype)
 
-    def backward(self, loss):
-        self.scaler.scale(loss).backward()
+    def scaled(self, loss):
+        return self.scaler.scale(loss)
 
     def step(self, lr):
         self.scaler.unscale_(self.optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.scaler.step(self.optimizer)
+        norm = super().step(lr)
         self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
         return norm
 
     def state(self):

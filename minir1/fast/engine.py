@@ -18,7 +18,7 @@ from minir1.fast.cpu_decoder import CoreDecoder, on_cores
 from minir1.fast.decoder import Decoder, can_fuse
 from minir1.fast.experts import batched_experts, set_expert_kernel
 from minir1.model import Cache, Transformer
-from minir1.sampler import Samples, Sampling, choose, prefill, sample
+from minir1.sampler import Samples, Sampling, choose, finite, prefill, sample
 
 ROWS = (16, 32, 64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 PREFILL = 65_536  # prompt tokens read at once
@@ -126,7 +126,7 @@ class Engine:
         queue = self._prefill(prompts, group, settings)
         self._run(queue, settings)
         self.useful += int(queue.finished.length_B.sum())
-        return queue.finished
+        return finite(queue.finished)
 
     def _seed(self, generator) -> None:
         if not self.cuda:

@@ -25,7 +25,14 @@ from minir1.fast.device import make_learner
 from minir1.fast.parallel import parallel_map
 from minir1.model import Transformer
 from minir1.rollout import Rollouts, roll_out, sampling
-from minir1.run.progress import Describe, RLProgress, SupervisedProgress, Validation, describe
+from minir1.run.progress import (
+    Describe,
+    RLProgress,
+    SupervisedProgress,
+    Validation,
+    describe,
+    left_out,
+)
 from minir1.run.session import Session
 from minir1.supervised import Step, train_supervised
 from minir1.tasks import draw_problems
@@ -62,7 +69,7 @@ def supervised_phase(
             yield ids_BT, mask_BT
 
     def on_step(step: Step) -> None:
-        progress.step(step, tokens)
+        progress.step(step, tokens, learner.skipped)
         done = step.step + 1
         if done % config.checkpoint_every == 0 and done < steps:
             session.keep(phase, done, model, learner)
@@ -286,7 +293,9 @@ class RLPhase:
         """Metrics, validation, checkpoint."""
         rl, done = self.rl, step + 1
         last = self.budget is None and done == rl.steps
-        self.progress.step(step, self.model, rollouts, stats | {"lr": self.learning_rate(step)})
+        stats |= {"lr": self.learning_rate(step)} | left_out(self.learner.skipped)
+        self.progress.step(step, self.model, rollouts, stats)
+        self.learner.check(step, rl.minibatches)
         if self.parts.after is not None:
             self.parts.after(step, self, rollouts, stats)
         if self.validation and (done % rl.evaluate_every == 0 or last):

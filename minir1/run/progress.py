@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Self
 
+from torch import Tensor
 from tqdm import tqdm
 
 from minir1.config import RLConfig
@@ -72,7 +73,8 @@ class SupervisedProgress(Progress):
         self.seen = 0  # tokens since the start
         self.logged = first // every * every  # steps that the rows so far account for
 
-    def step(self, s: Step, tokens: int) -> None:
+    def step(self, s: Step, tokens: int, skipped: Tensor) -> None:
+        """Log a step of so many `tokens`. `skipped`: updates left out so far (Learner.skipped)."""
         done = s.step + 1
         self.seen += tokens
         if done % self.every != 0 and done != self.steps:
@@ -87,8 +89,19 @@ class SupervisedProgress(Progress):
         row |= {"tokens_sampled": 0, "tokens_trained": trained, "flops": self.flops}
         if self.every > 1:
             row |= {"tokens": done * tokens, "seconds": passed}
+        row |= left_out(skipped)
         speed = f"{self.seen / passed / 1e3:.0f} k tokens/s"
-        self.row(s.step, f"loss {float(s.loss):.3f}, {speed}", **row)
+        self.row(s.step, f"loss {float(s.loss):.3f}, {speed}{said(row)}", **row)
+
+
+def left_out(skipped: Tensor) -> dict[str, int]:
+    """{"skipped": updates left out so far}, or nothing if there are none."""
+    return {"skipped": int(skipped)} if int(skipped) else {}
+
+
+def said(row: dict) -> str:
+    """How a progress bar says it."""
+    return f", {row['skipped']} updates left out" if "skipped" in row else ""
 
 
 Describe = Callable[[Rollouts, RLConfig], dict[str, float]]
@@ -125,7 +138,8 @@ class RLProgress(Progress):
         self.sampled = time.time()
 
     def step(self, step: int, model: Transformer, rollouts: Rollouts, stats: dict) -> None:
-        """Log a step. `stats` may hold `lr`, `tokens_trained` and `flops_more` (a teacher's)."""
+        """Log a step. `stats` may hold `lr`, `skipped`, `tokens_trained` and `flops_more` (a
+        teacher's)."""
         now, sampled = time.time(), sum(rollouts.lengths())
         prompts = rollouts.group * sum(map(len, rollouts.prompt_ids))
         row = self.describe(rollouts, self.rl)
@@ -140,7 +154,7 @@ class RLProgress(Progress):
         }
         self.history.append(row)
         words = [text.format(row[name]) for name, text in RL_SHOWN.items() if name in row]
-        self.row(step, ", ".join(words), **row)
+        self.row(step, ", ".join(words) + said(row), **row)
 
 
 class Validation:

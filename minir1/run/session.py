@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from minir1.checkpoint import load_checkpoint, save_checkpoint
-from minir1.config import Config, ModelConfig, UserError
+from minir1.checkpoint import check_finite, load_checkpoint, save_checkpoint
+from minir1.config import Config, Diverged, ModelConfig, UserError
 from minir1.console.flags import parse_command_line
 from minir1.fast.accelerate import make_sampler
 from minir1.fast.device import Device, pick_device
@@ -42,6 +42,9 @@ def resumable(script: str, folder: Path):
         raise KeyboardInterrupt(f"interrupted; {how}") from None
     except OSError as fault:
         raise OSError(f"{fault}; then {how}") from fault
+    except Diverged as fault:
+        how = f"begin again with other settings: {folder} keeps the last good state"
+        raise Diverged(f"{fault}. {how}") from fault
 
 
 def set_up_torch(config) -> None:
@@ -135,7 +138,8 @@ class Session:
         return model
 
     def keep(self, phase: str, step: int, model: Transformer, learner: Learner, **more) -> None:
-        """Save what it takes to go on with a phase from `step`."""
+        """Save what it takes to go on with a phase from `step`. Raises Diverged."""
+        check_finite(model)
         state = {"model": model.state_dict(), "learner": learner.state()}
         self.run.save_state(phase, step, **state, **more)
 

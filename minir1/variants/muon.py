@@ -32,6 +32,7 @@ class Muon(torch.optim.AdamW):
     0.2 sqrt(longer side): AdamW's usual size, so that one learning rate serves both."""
 
     momentum = 0.95
+    found_inf = torch.zeros(())  # 1: the gradient is not finite, and the step changes nothing
 
     def __init__(self, model: Transformer, weight_decay: float):
         shapes: dict[tuple, list] = {}
@@ -48,7 +49,6 @@ class Muon(torch.optim.AdamW):
         groups += [{"params": vectors, "orthogonal": False, "weight_decay": 0.0}]
         how = {"betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": weight_decay, "fused": True}
         super().__init__(groups, lr=1.0, **how)
-        self._step_supports_amp_scaling = False  # else a float16 overflow would reach Muon's groups
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -59,20 +59,22 @@ class Muon(torch.optim.AdamW):
 
     def _orthogonal_step(self, group: dict) -> None:
         params, lr = group["params"], group["lr"]
-        gradients = [p.grad for p in params]
         for p in params:
             if not self.state[p]:  # AdamW asks for a step
                 self.state[p] = {"step": torch.zeros(()), "momentum": torch.zeros_like(p)}
         moving = [self.state[p]["momentum"] for p in params]
+        broken = self.found_inf > 0  # then nothing may change
+        gradients = [torch.where(broken, m, p.grad) for m, p in zip(moving, params)]
         torch._foreach_lerp_(moving, gradients, 1 - self.momentum)
         ahead = torch._foreach_lerp(gradients, moving, self.momentum)  # Nesterov
         short, long = sorted(params[0].shape[-2:])
         lying = [(g if g.shape[-1] == long else g.mT).reshape(-1, short, long) for g in ahead]
-        orthogonal = orthogonalise(torch.cat(lying)).to(ahead[0].dtype)
+        orthogonal = orthogonalise(torch.cat(lying)).to(ahead[0].dtype).masked_fill(broken, 0.0)
         update = []
         for u, p in zip(orthogonal.split([len(x) for x in lying]), params):
             update.append((u if p.shape[-1] == long else u.mT).reshape(p.shape))
-        torch._foreach_mul_(params, 1 - lr * group["weight_decay"])
+        decay = torch.where(broken, 1.0, 1 - lr * group["weight_decay"])
+        torch._foreach_mul_(params, decay)
         torch._foreach_add_(params, update, alpha=-lr * 0.2 * long**0.5)
         for p in params:
             p.grad = None

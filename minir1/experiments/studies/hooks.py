@@ -102,7 +102,7 @@ def router(parts: Parts, rate: float) -> Parts:
     def after(step: int, phase: RLPhase, rollouts: Rollouts, stats: dict[str, float]) -> None:
         if phase.model.expert_layers():
             load_LE = router_load(phase.model, rollouts, phase.session.tokenizer.pad)
-            move_router_bias(phase.model, load_LE, rate)
+            move_router_bias(phase.model, load_LE, 0.0 if "skipped" in stats else rate)
 
     return replace(parts, after=after)
 

@@ -178,6 +178,7 @@ def train(
         loss = preference_loss(model, pairs, points)
         learner.backward(loss)
         learner.step(cosine(step, steps, lr, 0.1, 0.1))
+        learner.check(step)
         if log and (step % 20 == 19 or step + 1 == steps):
             log(step=step + 1, loss=loss.item())
     return model.eval()
