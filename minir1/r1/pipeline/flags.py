@@ -7,10 +7,14 @@ False
 from pathlib import Path
 
 from minir1.config import UserError, apply
-from minir1.console.flags import Program, read_arguments, with_preset
+from minir1.console.flags import VOCABULARY, Program, read_arguments, with_preset
 from minir1.r1.presets import PRESETS, R1Config, check_r1, parse_stages
 
 ABOUT = "R1: cold start, reasoning RL, rejection sampling, RL for all scenarios, distillation."
+UNREAD = (  # no stage validates; shards are the core's; stage 1 has no general lines
+    "zero_rl.evaluate_every", "reasoning.evaluate_every", "scenarios.evaluate_every",
+    "corpus.shard_tokens", "cold.general",
+)
 SHOWN = ("preset", "stages", "from", "base", "zero", "seed", "out", "from_scratch", "device")
 TRAIN_R1 = Program(
     "train_r1.py",
@@ -20,6 +24,7 @@ TRAIN_R1 = Program(
     SHOWN,
     spelled={"source": "from"},  # a field cannot be called from
     switches={"no-control": "leave out stage 2 without the language reward"},
+    absent=(VOCABULARY, *UNREAD),
 )
 
 

@@ -23,7 +23,7 @@ from minir1.r1.presets import STAGES, R1Config, from_dict_r1, parse_stages, to_t
 from minir1.run.costs import add_costs, cost, spent
 from minir1.run.folder import Run
 from minir1.run.session import Session, resumable, set_up_torch
-from minir1.tasks import parse_tasks
+from minir1.tasks import check_tasks
 from minir1.tokenizer import Tokenizer
 
 FOLDERS = {
@@ -81,10 +81,8 @@ class Pipeline:
         """A wrong --from, --base, --zero or --*.tasks is told before anything is computed."""
         config = self.config
         for name in ("zero_rl", "reasoning", "scenarios"):
-            try:
-                parse_tasks(getattr(config, name).tasks)
-            except UserError as fault:
-                raise UserError(str(fault).replace("--rl.", f"--{name}.")) from None
+            tasks = getattr(config, name).tasks
+            check_tasks(tasks, config.corpus.languages, f"--{name}.tasks")
         if config.source and not (Path(config.source) / "checkpoints").is_dir():
             raise UserError(f"--from {config.source}: no run there (no checkpoints folder)")
         for flag, given in (
