@@ -282,7 +282,7 @@ def parse_stages(text: str) -> list[str]:
 
 
 def check_r1(config: R1Config) -> R1Config:
-    """Raises UserError for settings outside their ranges, and for those that cannot work together."""
+    """Raises UserError for settings outside their ranges, and for those that do not go together."""
     check_ranges(config)
     for name in ("zero_rl", "reasoning", "scenarios"):
         try:

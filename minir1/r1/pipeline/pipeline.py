@@ -45,6 +45,8 @@ MAKES = {
     ),
 }
 
+NEEDS = {"1": "zero", "2": "dev1", "3": "dev2", "4": "dev3", "5": "r1"}
+
 
 class Pipeline:
     def __init__(self, root: Path, config: R1Config, stages: list[str]):
@@ -88,8 +90,20 @@ class Pipeline:
         for flag, given in (
             ("base", config.base if not config.from_scratch else ""), ("zero", config.zero),
         ):
-            if given and not config.source and find_checkpoint(given) is None:
+            if not given or (config.source and flag == "base"):
+                continue
+            if find_checkpoint(given) is None:
                 raise UserError(f"--{flag}: no checkpoint {given}, here or in minir1/data")
+            load_checkpoint(find_checkpoint(given))
+        source, made = Path(config.source or self.root), []
+        for stage in self.stages:
+            name = NEEDS.get(stage)
+            if name not in (None, *made) and not (source / "checkpoints" / f"{name}.pt").is_file():
+                raise UserError(unmade(name, stage))
+            made += MAKES[stage]
+        lines = source / FOLDERS["3"] / "data" / "sft.jsonl"
+        if "5" in self.stages and "3" not in self.stages and not lines.is_file():
+            raise UserError(f"stage 5 needs {lines}: run stage 3, too")
 
     # ------------------------------------------------------------ stages
 
@@ -150,8 +164,7 @@ class Pipeline:
         Raises UserError if no stage has made it and no run was given that holds it.
         """
         if not self.has(name):
-            told = f"stage {needed_by} needs {name}.pt" if needed_by else f"there is no {name}.pt"
-            raise UserError(f"{told}: run the stage that makes it, or give --from RUN")
+            raise UserError(unmade(name, needed_by))
         model, self._tokenizer = load_checkpoint(self.path(name), self.device.name)
         return model
 
@@ -222,6 +235,11 @@ class Pipeline:
             if (root / FOLDERS[stage] / "data").is_dir():
                 return root / FOLDERS[stage] / "data"
         raise UserError(f"there is no data of stage {stage}: run it, or give --from RUN")
+
+
+def unmade(name: str, stage: str = "") -> str:
+    told = f"stage {stage} needs {name}.pt" if stage else f"there is no {name}.pt"
+    return f"{told}: run the stage that makes it, or give --from RUN"
 
 
 def _read_config(root: Path) -> R1Config:
