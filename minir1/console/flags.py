@@ -7,7 +7,7 @@
 import argparse
 import types
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field
 
 from minir1.config import SEED, Allowed, Config, UserError, apply, flags_of
 from minir1.console.errors import parse
@@ -95,6 +95,11 @@ def _converter(hint: type):
     return {bool: boolean, int: whole, float: real}.get(hint, hint)
 
 
+def _help(f: Field) -> str:
+    help, allowed = f.metadata["help"], f.metadata["allowed"]
+    return f"{help} ({allowed})" if allowed else help
+
+
 def build_parser(program: Program, everything: bool = False) -> argparse.ArgumentParser:
     """Flags that were not given have the value None."""
     parser = argparse.ArgumentParser(
@@ -117,7 +122,7 @@ def build_parser(program: Program, everything: bool = False) -> argparse.Argumen
             f"--{flag}",
             dest=name,
             type=_converter(hint),
-            help=f.metadata["help"] if everything or basic else argparse.SUPPRESS,
+            help=_help(f) if everything or basic else argparse.SUPPRESS,
             metavar=flag.split(".")[-1].upper(),
             **({"nargs": "?", "const": True} if hint is bool else {}),
         )

@@ -11,20 +11,8 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from minir1 import config as core
 from minir1.config import (
-    COUNT,
-    DEVICES,
-    DTYPES,
-    KERNELS,
-    LENGTH,
-    OPTIMIZERS,
-    PERHAPS,
-    RATE,
-    SEED,
-    SHARE,
-    THREADS,
-    TOKENS,
-    WEIGHT,
     Config,
     CorpusConfig,
     EvalConfig,
@@ -33,11 +21,8 @@ from minir1.config import (
     PretrainConfig,
     RLConfig,
     UserError,
-    between,
-    check_ranges,
     from_dict,
     knob,
-    one_of,
 )
 from minir1.presets import PRESETS as ZERO_PRESETS
 from minir1.presets import check
@@ -49,30 +34,28 @@ from minir1.tasks.arithmetic import KINDS
 class CollectConfig:
     """What a policy is asked, and what is kept of its answers (R1 report, 2.3.1 and 2.3.3)."""
 
-    prompts: int = knob(2048, "training problems put to the policy", COUNT, True)
-    samples: int = knob(4, "responses to each, at T = 1", COUNT)
-    most: int = knob(2, "responses kept of one problem", COUNT)
+    prompts: int = knob(2048, "training problems put to the policy", core.COUNT, True)
+    samples: int = knob(4, "responses to each, at T = 1", core.COUNT)
+    most: int = knob(2, "responses kept of one problem", core.COUNT)
     sums: float = knob(
         0.4, "share of sums among the problems; more than in RL, as many responses are duplicates",
-        SHARE,
-    )
-    lines: int = knob(4000, "lines kept at most", COUNT)
+        core.SHARE)
+    lines: int = knob(4000, "lines kept at most", core.COUNT)
     long: int = knob(
-        4, "times that a kept thought of four lines or more is read in an epoch", between(1, 1000)
-    )
+        4, "times that a kept thought of four lines or more is read in an epoch",
+        core.between(1, 1000))
     general: int = knob(
-        0, "lines of general tasks (facts, instructions ...) beside them", PERHAPS, True
-    )
+        0, "lines of general tasks (facts, instructions ...) beside them", core.PERHAPS, True)
 
 
 @dataclass(frozen=True)
 class SFTConfig:
     """Supervised fine-tuning: cosine to a tenth, as in the report."""
 
-    epochs: int = knob(2, "times each line is read", between(1, 1000), True)
-    rows: int = knob(64, "lines a step", COUNT)
-    lr: float = knob(1e-3, "peak learning rate", RATE, True)
-    optimizer: str = knob("muon", "muon or adamw", OPTIMIZERS)
+    epochs: int = knob(2, "times each line is read", core.between(1, 1000), True)
+    rows: int = knob(64, "lines a step", core.COUNT)
+    lr: float = knob(1e-3, "peak learning rate", core.RATE, True)
+    optimizer: str = knob("muon", "which optimizer", core.OPTIMIZERS)
 
 
 @dataclass(frozen=True)
@@ -81,13 +64,12 @@ class PreferenceConfig:
     stage only.
     """
 
-    steps: int = knob(300, "steps that train the preference model", COUNT)
+    steps: int = knob(300, "steps that train the preference model", core.COUNT)
     last: float = knob(
         0.25, "share of stage 4, at its end, that has general prompts and the preference reward",
-        SHARE, True,
-    )
-    share: float = knob(0.5, "general prompts among the prompts of that part", SHARE)
-    weight: float = knob(1.0, "weight of the preference reward", WEIGHT)
+        core.SHARE, True)
+    share: float = knob(0.5, "general prompts among the prompts of that part", core.SHARE)
+    weight: float = knob(1.0, "weight of the preference reward", core.WEIGHT)
 
 
 @dataclass(frozen=True)
@@ -97,65 +79,58 @@ class StudentConfig:
     Students are dense twins that have read the base's corpus, so that direct RL has a chance.
     """
 
-    scale: str = knob(
-        "cpu", "cpu or gpu: how large small, medium and large are", one_of("cpu", "gpu")
-    )
+    scale: str = knob("cpu", "how large small, medium and large are", core.one_of("cpu", "gpu"))
     bases: str = knob(
         "student-{size}-cpu.pt",
-        "untaught students by name; without them, or from scratch, they read here",
-    )
+        "untaught students by name; without them, or from scratch, they read here")
     tokens: int = knob(
         3_000_000, "tokens that a student reads before it is taught; fewer than the base: time",
-        TOKENS,
-    )
-    lines: int = knob(100_000, "curated lines that a student is taught at most", COUNT, True)
-    epochs: int = knob(2, "times a student reads them", between(1, 1000))
-    rows: int = knob(64, "lines a step", COUNT)
-    lr: float = knob(2e-3, "peak learning rate of SFT", RATE)
-    on_policy_steps: int = knob(40, "steps of on-policy distillation, after SFT", COUNT)
+        core.TOKENS)
+    lines: int = knob(100_000, "curated lines that a student is taught at most", core.COUNT, True)
+    epochs: int = knob(2, "times a student reads them", core.between(1, 1000))
+    rows: int = knob(64, "lines a step", core.COUNT)
+    lr: float = knob(2e-3, "peak learning rate of SFT", core.RATE)
+    on_policy_steps: int = knob(40, "steps of on-policy distillation, after SFT", core.COUNT)
 
 
 @dataclass(frozen=True)
 class ScoreConfig:
     """The scoreboard: held-out problems and wordings, T = 0.6, top-p 0.95."""
 
-    countdown: int = knob(256, "Countdown problems", COUNT, True)
-    samples: int = knob(16, "responses to each: pass@1 is their mean, cons@k their majority", COUNT)
-    arithmetic: int = knob(128, "problems of each arithmetic kind", COUNT)
-    kinds: tuple[str, ...] = knob(("3d+", "3d-", "2dx"), "arithmetic kinds", one_of(*KINDS))
-    general: int = knob(256, "problems of each general kind", COUNT)
-    max_tokens: int = knob(288, "longest response, for every row alike", LENGTH)
-    batch: int = knob(256, "responses sampled at once", COUNT)
+    countdown: int = knob(256, "Countdown problems", core.COUNT, True)
+    samples: int = knob(
+        16, "responses to each: pass@1 is their mean, cons@k their majority", core.COUNT)
+    arithmetic: int = knob(128, "problems of each arithmetic kind", core.COUNT)
+    kinds: tuple[str, ...] = knob(("3d+", "3d-", "2dx"), "arithmetic kinds", core.one_of(*KINDS))
+    general: int = knob(256, "problems of each general kind", core.COUNT)
+    max_tokens: int = knob(288, "longest response, for every row alike", core.LENGTH)
+    batch: int = knob(256, "responses sampled at once", core.COUNT)
 
 
 @dataclass(frozen=True)
 class R1Config:
-    preset: str = knob("cpu", "cpu, gpu or smoke; chosen by the machine when not given", basic=True)
+    preset: str = knob("cpu", "cpu, gpu or smoke; by default the machine chooses", basic=True)
     out: str = knob("", "run folder; runs/r1-PRESET-SEED when not given", basic=True)
-    seed: int = knob(0, "seed of everything", SEED, True)
+    seed: int = knob(0, "seed of everything", core.SEED, True)
     stages: str = knob(
         "0-5", "stages to run: 0-5, 2-4, 3; 0 is R1-Zero; base, students: only pretrain those",
-        basic=True,
-    )
+        basic=True)
     # --from
     source: str = knob(
-        "", "a run whose checkpoints are taken for the stages that are not run", basic=True
-    )
+        "", "a run whose checkpoints are taken for the stages that are not run", basic=True)
     base: str = knob(
         "base-r1-cpu.pt", "bilingual base; a name alone may be one shipped in minir1/data",
-        basic=True,
-    )
+        basic=True)
     zero: str = knob("", "R1-Zero checkpoint; trained in stage 0 when not given", basic=True)
     # --no-control
     control: bool = knob(
-        True, "stage 2 also without the language reward (off in the cpu preset: time)", basic=True
-    )
+        True, "stage 2 also without the language reward (off in the cpu preset: time)", basic=True)
     from_scratch: bool = knob(False, "pretrain the base here", basic=True)
-    device: str = knob("auto", "auto, cpu, cuda or mps", DEVICES, True)
-    dtype: str = knob("auto", "auto, float32, bfloat16 or float16", DTYPES)
-    kernels: str = knob("auto", "auto, plain, portable or grouped", KERNELS)
+    device: str = knob("auto", "where to compute", core.DEVICES, True)
+    dtype: str = knob("auto", "number format", core.DTYPES)
+    kernels: str = knob("auto", "which kernels", core.KERNELS)
     compile: bool = knob(False, "compile the forward pass in pretraining (CUDA)")
-    threads: int = knob(0, "CPU threads; 0: torch's choice", THREADS)
+    threads: int = knob(0, "CPU threads; 0: torch's choice", core.THREADS)
     model: ModelConfig = field(default_factory=ModelConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     reading: ReadingConfig = field(default_factory=ReadingConfig)
@@ -283,7 +258,7 @@ def parse_stages(text: str) -> list[str]:
 
 def check_r1(config: R1Config) -> R1Config:
     """Raises UserError for settings outside their ranges, and for those that do not go together."""
-    check_ranges(config)
+    core.check_ranges(config)
     for name in ("zero_rl", "reasoning", "scenarios"):
         try:
             stage = config.stage_config(getattr(config, name))
