@@ -153,7 +153,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--devices", type=parts, help="cpu, or cuda:0,cuda:1 ... (default: all GPUs, or cpu)")
     scales = "smoke: seconds; cpu: small model; gpu: large model (default: cpu)"
     add("--scale", choices=tuple(SCALES), default="cpu", help=scales)
-    minutes = Value(real, between(0.01, 1e6))
+    minutes = Value(real, between(1e-6, 1e6))
     in_time = "stop in time; the same command goes on later"
     add("--minutes", type=minutes, default=1e6, help=in_time)
     flag = {"type": setting, "action": "append", "default": [], "metavar": "NAME=VALUE"}
