@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from dataclasses import fields, is_dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from minir1.r1.pipeline.flags import TRAIN_R1, UNREAD, parse
 from minir1.r1.pipeline.pipeline import Pipeline
 from minir1.r1.presets import PRESETS as R1_PRESETS
 from minir1.r1.presets import R1Config, check_r1, from_dict_r1, parse_stages
+from minir1.r1.scoreboard import compare
 from minir1.run import session
 
 ROOT = Path(__file__).parent.parent
@@ -47,6 +49,8 @@ def fault_of(function, arguments: list[str]) -> str:
 
 def outside(hint: type, allowed) -> list[str]:
     """Texts that a flag must refuse: below, above, not a number, endless, a word."""
+    if hint is bool:
+        return ["maybe", "2"]
     if allowed.words:
         return ["nonsense", ""]
     low, high = allowed.low, allowed.high
@@ -70,9 +74,14 @@ def test_every_number_has_a_range_and_every_default_lies_in_it(kind):
 @pytest.mark.parametrize(("script", "name", "hint", "f"), FLAGS, ids=[f[0] + f[1] for f in FLAGS])
 def test_a_value_outside_is_refused_in_one_line_that_names_the_flag(script, name, hint, f):
     allowed, (_, read) = f.metadata["allowed"], SCRIPTS[script]
-    for text in outside(hint, allowed) if allowed else ():
+    for text in outside(hint, allowed) if allowed or hint is bool else ():
         told = fault_of(read, ["--preset", "smoke", f"--{name}={text}"])
         assert f"--{name}" in told, (text, told)
+
+
+def ask(command: str, arguments: list[str]):
+    """A command of minir1, or the one that stands alone."""
+    return compare.main(arguments) if command == "compare" else dispatch([command, *arguments])
 
 
 def number_flags(command: str, monkeypatch) -> list[tuple[str, argparse.Action]]:
@@ -86,12 +95,12 @@ def number_flags(command: str, monkeypatch) -> list[tuple[str, argparse.Action]]
 
     monkeypatch.setattr(argparse._ActionsContainer, "add_argument", note)
     with pytest.raises(SystemExit):
-        dispatch([command, "--help"])
+        ask(command, ["--help"])
     monkeypatch.undo()
     return seen
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, "compare"])
 def test_the_small_commands_check_their_numbers_alike(command, monkeypatch, capsys):
     for action in number_flags(command, monkeypatch):
         assert action.type not in NUMBERS, f"{action.option_strings} has no range"
@@ -99,8 +108,14 @@ def test_the_small_commands_check_their_numbers_alike(command, monkeypatch, caps
             flag, allowed = action.option_strings[0], action.type.allowed
             read = type(allowed.low) if allowed.low != int(allowed.low) else int
             for text in outside(read, allowed):
-                assert flag in fault_of(dispatch, [command, f"{flag}={text}"]), text
+                assert flag in fault_of(partial(ask, command), [f"{flag}={text}"]), text
     capsys.readouterr()
+
+
+@pytest.mark.parametrize("temperature", ["1e-30", "0.009"])
+def test_no_temperature_lets_logits_overflow(temperature):
+    told = fault_of(dispatch, ["evaluate", "--problems", "p", "--temperature", temperature])
+    assert "--temperature is 0 (greedy) or lies between" in told
 
 
 @pytest.mark.parametrize("command", ["study", "failures"])

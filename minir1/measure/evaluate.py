@@ -17,7 +17,16 @@ from pathlib import Path
 from tqdm import tqdm
 
 from minir1.checkpoint import load_checkpoint
-from minir1.config import COUNT, LENGTH, Config, EvalConfig, RLConfig, UserError, between
+from minir1.config import (
+    COUNT,
+    LENGTH,
+    TEMPERATURE,
+    Config,
+    EvalConfig,
+    RLConfig,
+    UserError,
+    between,
+)
 from minir1.console.errors import parse as parse_arguments
 from minir1.console.files import check_writable, read_objects, write_lines
 from minir1.console.flags import Value, real, seed, whole
@@ -218,7 +227,7 @@ def build_parser() -> argparse.ArgumentParser:
     count = Value(whole, COUNT)
     add("--samples", type=count, default=1, help="responses to each problem (default: 1)")
     greedy = "0 is greedy (default: 0.6)"
-    add("--temperature", type=Value(real, between(0, 100)), default=0.6, help=greedy)
+    add("--temperature", type=Value(real, between(0, TEMPERATURE.high)), default=0.6, help=greedy)
     add("--top-p", type=Value(real, between(1e-6, 1)), default=0.95, help="nucleus (default: 0.95)")
     add("--max-tokens", type=Value(whole, LENGTH), help=longest)
     add("--seed", type=seed, default=0)
@@ -257,6 +266,8 @@ def main(arguments: list[str]) -> int:
     Returns 2 if a line was malformed, else 0.
     """
     arguments = parse_arguments(build_parser(), arguments)
+    if 0 < arguments.temperature < TEMPERATURE.low:
+        raise UserError(f"--temperature is 0 (greedy) or {TEMPERATURE}: below, logits overflow")
     if bool(arguments.checkpoint) == bool(arguments.answers):
         raise UserError("give either a CHECKPOINT or --answers")
     if arguments.out:

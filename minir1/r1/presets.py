@@ -266,21 +266,17 @@ def check_r1(config: R1Config) -> R1Config:
         except UserError as fault:
             raise UserError(str(fault).replace("--rl.", f"--{name}.")) from None
     parse_stages(config.stages)
-    room = config.model.positions - 128
+    students, apart = config.students, Path(config.source) != Path(config.out)
     rules = {
-        "--score.max_tokens plus a prompt of 128 must fit in --model.positions": (
-            config.score.max_tokens <= room
-        ),
-        "--students.tokens must be a batch (--pretrain.batch_tokens) at least": (
-            config.students.tokens >= config.pretrain.batch_tokens
-        ),
-        "--students.bases may hold {size}, and no other braces": (
-            not set("{}") & set(config.students.bases.replace("{size}", ""))
-        ),
-        "the R1 pipeline is bilingual: --corpus.languages en,zh": set(config.corpus.languages)
-        == {"en", "zh"},
-        "--from and --out must be different folders": not config.source
-        or Path(config.source) != Path(config.out),
+        "--score.max_tokens plus a prompt of 128 must fit in --model.positions":
+            config.score.max_tokens + 128 <= config.model.positions,
+        "--students.tokens must be a batch (--pretrain.batch_tokens) at least":
+            config.pretrain.batch_tokens <= students.tokens,
+        "--students.bases may hold {size}, and no other braces":
+            not set("{}") & set(students.bases.replace("{size}", "")),
+        "the R1 pipeline is bilingual: --corpus.languages en,zh":
+            set(config.corpus.languages) == {"en", "zh"},
+        "--from and --out must be different folders": not config.source or apart,
     }
     for message, holds in rules.items():
         if not holds:
