@@ -176,6 +176,7 @@ R1_REFUSED = [
     ("--score.kinds 3d+,9d+", "--score.kinds is one of"),
     ("--stages 2", "stage 2 needs dev1.pt"), ("--stages 0-1,3", "stage 3 needs dev2.pt"),
     ("--base README.md", "README.md is not a readable checkpoint"),
+    ("--base base-cpu.pt --model.positions 2048 --score.max_tokens 1500", "too few for responses"),
     *((f"--{name} 2", "unrecognized arguments") for name in UNREAD),
 ]
 

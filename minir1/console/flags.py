@@ -157,12 +157,8 @@ def parse_command_line(arguments: list[str], default: str = "cpu") -> Config:
 
 
 def settle(values: dict[str, object], default: str) -> Config:
-    """The configuration of a new run of train_zero.py. Raises UserError."""
+    """The same from what was given, by field name."""
     if "resume" in values:
         say = "--resume takes a run folder and nothing else: its settings are in the folder"
         raise UserError(say)
-    config = check(with_preset(TRAIN_ZERO, values, default))
-    idle = [name for name in values if name.startswith(("model.", "pretrain."))]
-    if idle and not config.from_scratch:
-        raise UserError(f"--{idle[0]} is for a base that is pretrained here: add --from_scratch")
-    return config
+    return check(with_preset(TRAIN_ZERO, values, default))

@@ -52,10 +52,14 @@ def set_up_torch(config) -> None:
     torch.backends.cuda.enable_cudnn_sdp(False)
 
 
-def check_base(config: Config) -> None:
-    """Raises UserError if the base to start from is no checkpoint, or has no room for responses."""
+def check_base(config: Config, values: dict[str, object]) -> None:
+    """Raises UserError if the base to start from is no checkpoint, or has no room for responses, or
+    is given beside `values` that shape another one."""
     if config.from_scratch:
         return
+    for name in values:
+        if name.startswith(("model.", "pretrain.")):
+            raise UserError(f"--{name} is for a base that is pretrained here: add --from_scratch")
     model, _ = load_checkpoint(find_checkpoint(config.base) or config.base)
     if config.rl.max_tokens + 128 > model.config.positions:
         limit = f"must fit in the {model.config.positions} positions of {config.base}"
@@ -83,7 +87,7 @@ class Session:
             config = settle(values, "gpu" if torch.cuda.is_available() else "cpu")
             check_tasks(config.rl.tasks, config.corpus.languages)
             pick_device(config)
-            check_base(config)
+            check_base(config, values)
             run = Run.start(Path(config.out or f"runs/{config.preset}-{config.seed}"), config)
         config = run.config
         set_up_torch(config)

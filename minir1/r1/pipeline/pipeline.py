@@ -82,9 +82,11 @@ class Pipeline:
     def check_source(self) -> None:
         """A wrong --from, --base, --zero or --*.tasks is told before anything is computed."""
         config = self.config
+        longest = config.score.max_tokens
         for name in ("zero_rl", "reasoning", "scenarios"):
-            tasks = getattr(config, name).tasks
-            check_tasks(tasks, config.corpus.languages, f"--{name}.tasks")
+            rl = getattr(config, name)
+            check_tasks(rl.tasks, config.corpus.languages, f"--{name}.tasks")
+            longest = max(longest, rl.max_tokens)
         if config.source and not (Path(config.source) / "checkpoints").is_dir():
             raise UserError(f"--from {config.source}: no run there (no checkpoints folder)")
         for flag, given in (
@@ -94,7 +96,10 @@ class Pipeline:
                 continue
             if find_checkpoint(given) is None:
                 raise UserError(f"--{flag}: no checkpoint {given}, here or in minir1/data")
-            load_checkpoint(find_checkpoint(given))
+            positions = load_checkpoint(find_checkpoint(given))[0].config.positions
+            if longest + 128 > positions:
+                room = f"has {positions} positions: too few for responses of {longest} tokens"
+                raise UserError(f"--{flag} {given} {room}")
         source, made = Path(config.source or self.root), []
         for stage in self.stages:
             name = NEEDS.get(stage)
