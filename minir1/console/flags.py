@@ -97,7 +97,7 @@ def _converter(hint: type):
 
 def _help(f: Field) -> str:
     help, allowed = f.metadata["help"], f.metadata["allowed"]
-    return f"{help} ({allowed})" if allowed else help
+    return f"{help} ({str(allowed).partition(' ')[2]})" if allowed else help
 
 
 def build_parser(program: Program, everything: bool = False) -> argparse.ArgumentParser:
