@@ -150,7 +150,7 @@ class CorpusConfig:
     pairs: float = knob(0.0, "Countdown documents with two numbers: where aiming is learned", SHARE)
     solved: float = knob(0.3, "Countdown documents written around a known solution", SHARE, True)
     arithmetic_direct: float = knob(0.85, "arithmetic documents answered without working", SHARE)
-    languages: tuple[str, ...] = knob(("en",), "languages of the documents, by commas", LANGUAGES, True)
+    languages: tuple[str, ...] = knob(("en",), "languages of documents, by commas", LANGUAGES, True)
     habits: Habits = field(default_factory=Habits)
     habits_zh: Habits = field(default_factory=lambda: Habits(switching=0.02))
     vocab_size: int = knob(512, "tokens of the BPE at most", between(257, 1024))
