@@ -22,10 +22,12 @@ from minir1.model import Transformer
 from minir1.presets import PRESETS, check
 from minir1.r1.pipeline.flags import TRAIN_R1, UNREAD, parse
 from minir1.r1.pipeline.pipeline import Pipeline
+from minir1.r1.pipeline.stages import remix
 from minir1.r1.presets import PRESETS as R1_PRESETS
 from minir1.r1.presets import R1Config, check_r1, from_dict_r1, parse_stages
 from minir1.r1.scoreboard import compare
 from minir1.run import session
+from minir1.tasks import parse_tasks
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = {
@@ -299,3 +301,10 @@ def test_every_flag_of_every_stage_of_train_r1_is_read_and_none_is_hidden_that_i
     for stage in ("0-zero", "2-reasoning-rl", "4-all-scenarios"):  # the KL term is there
         lines = (tmp_path / stage / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         assert any("kl" in json.loads(line) for line in lines), stage
+
+
+@pytest.mark.parametrize(("sums", "left"), [(0.0, "countdown:cpu=1"), (1.0, "arithmetic:3d+=1")])
+def test_a_mixture_without_sums_or_of_sums_alone_can_be_drawn(sums, left):
+    """--cold.sums 0 gives a share of 0, which a task may not have: it is left out."""
+    mixture = remix(("countdown:cpu=0.75", "arithmetic:3d+=0.25"), sums)
+    assert mixture == (left,) and parse_tasks(mixture)
