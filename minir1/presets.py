@@ -20,12 +20,11 @@ from minir1.config import (
     PretrainConfig,
     RLConfig,
     UserError,
+    check_ranges,
 )
 from minir1.tasks.arithmetic import GPT3_TASKS
 from minir1.tasks.countdown import DISTRIBUTIONS
 
-WRITERS = ("plain", "goal_directed")
-SUMS = ("plain_sums", "careful_sums")
 _GPU = Config(
     preset="gpu",
     from_scratch=True,
@@ -94,29 +93,39 @@ PRESETS = {"cpu": Config(), "gpu": _GPU, "best": _BEST, "t4": _T4, "smoke": _SMO
 
 
 def check(config: Config) -> Config:
-    """Raises UserError for settings that cannot work together."""
-    model, corpus, rl = config.model, config.corpus, config.rl
-    puzzles, languages = set(corpus.countdown.split(",")), set(corpus.languages)
+    """Raises UserError for settings outside their ranges, and for those that cannot work together.
+
+    A right answer must not earn less than a wrong one. Format is paid to both or to right ones
+    only, so language alone could outweigh being right. (A negative --rl.accuracy_reward is the
+    control in which that is the point.)
+    """
+    check_ranges(config)
+    model, corpus, pretrain, rl = config.model, config.corpus, config.pretrain, config.rl
+    shares = corpus.share_countdown + corpus.share_arithmetic + corpus.share_equations
+    rotated = "rope_width" if model.attention == "mla" else "head_width"
     rules = {
-        f"--corpus.countdown is one of {', '.join(DISTRIBUTIONS)}": puzzles <= set(DISTRIBUTIONS),
-        f"--corpus.writer is one of {', '.join(WRITERS)}": corpus.writer in WRITERS,
-        f"--corpus.sums is one of {', '.join(SUMS)}": corpus.sums in SUMS,
-        "--model.attention is mla or gqa": model.attention in ("mla", "gqa"),
+        f"--corpus.countdown is one of {', '.join(DISTRIBUTIONS)}":
+            set(corpus.countdown.split(",")) <= set(DISTRIBUTIONS),
+        "the --corpus.share_... add up to 1 at most": shares <= 1 + 1e-9,
         "--model.top_k cannot exceed --model.experts":
             model.top_k <= model.experts or not model.experts,
-        "--corpus.vocab_size lies between 257 and 1024": 256 < corpus.vocab_size <= 1024,
-        "--corpus.languages is en, zh or en,zh": set() < languages <= {"en", "zh"},
-        f"unknown --rl.loss {rl.loss!r}": rl.loss in ("grpo", "dr_grpo", "dapo", "gspo", "cispo"),
-        "--pretrain.optimizer is muon or adamw": config.pretrain.optimizer in ("muon", "adamw"),
-        "--rl.average is token or response": rl.average in ("token", "response"),
-        "--rl.scale is group or none": rl.scale in ("group", "none"),
-        "--rl.group_size must be at least 2: an advantage compares with the group":
-            rl.group_size >= 2,
-        "--rl.prompts must be a multiple of --rl.minibatches":
-            rl.minibatches >= 1 and rl.prompts % rl.minibatches == 0,
-        "--rl.temperature must be above 0": rl.temperature > 0,
+        f"--model.{rotated} must be even: it is rotated in pairs":
+            getattr(model, rotated) % 2 == 0,
+        "--model.heads must be a multiple of --model.kv_heads":
+            model.attention == "mla" or model.heads % model.kv_heads == 0,
+        "--pretrain.row_tokens cannot exceed --model.positions":
+            pretrain.row_tokens <= model.positions,
+        "--pretrain.batch_tokens must hold a row (--pretrain.row_tokens)":
+            pretrain.row_tokens <= pretrain.batch_tokens,
+        "--pretrain.tokens must be a batch (--pretrain.batch_tokens) at least":
+            pretrain.batch_tokens <= pretrain.tokens,
+        "--rl.prompts must be a multiple of --rl.minibatches": rl.prompts % rl.minibatches == 0,
         "--rl.max_tokens plus a prompt of 128 must fit in --model.positions":
-            rl.max_tokens + 128 <= model.positions,
+            rl.max_tokens + 128 <= model.positions or not config.from_scratch,
+        "--rl.early_tokens cannot exceed --rl.max_tokens": rl.early_tokens <= rl.max_tokens,
+        "--rl.language_reward cannot exceed --rl.accuracy_reward: a wrong answer could beat a right"
+        " one": rl.language_reward <= abs(rl.accuracy_reward),
+        "--rl.tasks names no task": len(rl.tasks) > 0,
     }
     for message, holds in rules.items():
         if not holds:

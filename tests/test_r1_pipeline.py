@@ -186,7 +186,7 @@ WRONG = [
     (("--preset", "smoke", "--zero", "nowhere.pt"), "--zero: no checkpoint nowhere.pt"),
     (
         ("--preset", "smoke", "--reasoning.group_size", "1"),
-        "--reasoning.group_size must be at least 2",
+        "--reasoning.group_size lies between 2 and",
     ),
     (("--preset", "smoke", "--corpus.languages", "en"), "bilingual"),
     (("--preset", "smoke", "--cold.sums", "1.5"), "--cold.sums lies between 0 and 1"),

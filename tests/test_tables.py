@@ -208,9 +208,9 @@ def test_published_figures_stand_beside_at_the_same_budget(tmp_path):
     "arguments, message",
     [
         (["nowhere.pt"], "no checkpoint at nowhere.pt"),
-        (["nowhere.pt", "--only", "weather"], "no section 'weather'"),
-        (["nowhere.pt", "--budget", "0"], "--budget and --problems must be at least 1"),
-        (["nowhere.pt", "--problems", "0"], "--budget and --problems must be at least 1"),
+        (["nowhere.pt", "--only", "weather"], "--only: is one of puzzles, many"),
+        (["nowhere.pt", "--budget", "0"], "--budget: lies between 1 and"),
+        (["nowhere.pt", "--problems", "0"], "--problems: lies between 1 and"),
         (["nowhere.pt", "--puzzles", "sudoku"], "invalid choice: 'sudoku'"),
     ],
 )

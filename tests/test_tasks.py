@@ -386,8 +386,8 @@ def test_teach_writes_a_base_that_has_read_on(tmp_path, capsys):
     [
         (["--tasks", "countdown:cpu"], "countdown has no document(rng, lang)"),
         (["--tasks", "none.py:easy"], "--tasks: no task file"),
-        (["--share", "0"], "--share lies above 0"),
-        (["--tokens", "5"], "--tokens must be at least"),
+        (["--share", "0"], "--share: lies between 1e-06 and 1"),
+        (["--tokens", "5"], "--tokens: lies between"),
         (["--out", "/no/such/folder/x.pt"], "/no/such/folder"),
         (["--base", "none.pt"], "none.pt"),
     ],

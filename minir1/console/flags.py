@@ -6,10 +6,10 @@
 
 import argparse
 import types
-import typing
-from dataclasses import Field, dataclass, field, fields, is_dataclass
+from collections.abc import Callable
+from dataclasses import Field, dataclass, field
 
-from minir1.config import Config, UserError, apply
+from minir1.config import SEED, Allowed, Config, UserError, apply, flags_of
 from minir1.console.errors import parse
 from minir1.presets import PRESETS, check
 
@@ -21,6 +21,7 @@ class Program:
     shown     flags that --help lists; None: those that the configuration marks as basic
     spelled   fields whose flag has another name
     switches  flags beside the fields, with their help: present or not
+    absent    fields that have no flag, because this script does not read them
     """
 
     name: str
@@ -30,19 +31,13 @@ class Program:
     shown: tuple[str, ...] | None = None
     spelled: dict[str, str] = field(default_factory=dict)
     switches: dict[str, str] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
 
 
-TRAIN_ZERO = Program("train_zero.py", "R1-Zero from random weights.", Config, PRESETS)
-
-
-def flags_of(kind: type, prefix: str = "") -> list[tuple[str, type, Field]]:
-    """(dotted name, type, field) of every setting, nested ones included."""
-    hints = typing.get_type_hints(kind)
-    flags = []
-    for f in fields(kind):
-        name, hint = f"{prefix}{f.name}", hints[f.name]
-        flags += flags_of(hint, f"{name}.") if is_dataclass(hint) else [(name, hint, f)]
-    return flags
+VOCABULARY = "model.vocab_size"  # the tokenizer decides
+TRAIN_ZERO = Program(
+    "train_zero.py", "R1-Zero from random weights.", Config, PRESETS, absent=(VOCABULARY,)
+)
 
 
 def boolean(text: str) -> bool:
@@ -58,18 +53,51 @@ def whole(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
 
 
+def real(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+
+
 def parts(text: str) -> tuple[str, ...]:
     return tuple(part for part in text.split(",") if part)
 
 
-def wholes(text: str) -> tuple[int, ...]:
-    return tuple(whole(part) for part in text.split(","))
+@dataclass(frozen=True)
+class Value:
+    """The `type` of a flag of a small command: how its text is read, and what it may then be.
+
+    >>> Value(whole, Allowed(1, 9))("7")
+    7
+    """
+
+    read: Callable[[str], object]
+    allowed: Allowed
+
+    def __call__(self, text: str):
+        value = self.read(text)
+        if not self.allowed.holds(value):
+            raise argparse.ArgumentTypeError(f"{self.allowed}, not {text!r}")
+        return value
+
+
+seed = Value(whole, SEED)
+
+
+def seeds(text: str) -> tuple[int, ...]:
+    return tuple(map(seed, text.split(",")))
 
 
 def _converter(hint: type):
     if isinstance(hint, types.GenericAlias):
         return parts
-    return {bool: boolean, int: whole}.get(hint, hint)
+    return {bool: boolean, int: whole, float: real}.get(hint, hint)
+
+
+def _help(f: Field) -> str:
+    help, allowed = f.metadata["help"], f.metadata["allowed"]
+    return f"{help} ({str(allowed).partition(' ')[2]})" if allowed else help
 
 
 def build_parser(program: Program, everything: bool = False) -> argparse.ArgumentParser:
@@ -86,13 +114,15 @@ def build_parser(program: Program, everything: bool = False) -> argparse.Argumen
     resume = "go on with a run folder from its last checkpoint"
     parser.add_argument("--resume", nargs="?", const="", metavar="RUN", help=resume)
     for name, hint, f in flags_of(program.kind):
+        if name in program.absent:
+            continue
         flag = program.spelled.get(name, name)
         basic = f.metadata["basic"] if program.shown is None else flag in program.shown
         parser.add_argument(
             f"--{flag}",
             dest=name,
             type=_converter(hint),
-            help=f.metadata["help"] if everything or basic else argparse.SUPPRESS,
+            help=_help(f) if everything or basic else argparse.SUPPRESS,
             metavar=flag.split(".")[-1].upper(),
             **({"nargs": "?", "const": True} if hint is bool else {}),
         )
@@ -116,13 +146,19 @@ def with_preset(program: Program, values: dict[str, object], default: str):
     preset = values.pop("preset", None) or default
     if preset not in program.presets:
         raise UserError(f"unknown preset {preset!r}; choose from {', '.join(program.presets)}")
-    if "base" in values and "from_scratch" not in values:
-        values["from_scratch"] = False
+    if "base" in values and values.setdefault("from_scratch", False):
+        raise UserError("--base and --from_scratch exclude one another")
     return apply(program.presets[preset], values)
 
 
 def parse_command_line(arguments: list[str], default: str = "cpu") -> Config:
     """Of train_zero.py: preset, then flags on top. Raises UserError."""
-    values = read_arguments(TRAIN_ZERO, arguments)
-    values.pop("resume", None)
+    return settle(read_arguments(TRAIN_ZERO, arguments), default)
+
+
+def settle(values: dict[str, object], default: str) -> Config:
+    """The same from what was given, by field name."""
+    if "resume" in values:
+        say = "--resume takes a run folder and nothing else: its settings are in the folder"
+        raise UserError(say)
     return check(with_preset(TRAIN_ZERO, values, default))

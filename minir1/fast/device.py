@@ -5,15 +5,9 @@ from dataclasses import dataclass
 
 import torch
 
-from minir1.config import Config, UserError
+from minir1.config import Config, UserError, check_ranges
 from minir1.supervised import Learner
 from minir1.variants.muon import Muon
-
-CHOICES = {
-    "device": ("auto", "cpu", "cuda", "mps"),
-    "dtype": ("auto", "float32", "bfloat16", "float16"),
-    "kernels": ("auto", "plain", "portable", "grouped"),
-}
 
 
 @dataclass(frozen=True)
@@ -32,10 +26,7 @@ class Device:
 
 def pick_device(config: Config) -> Device:
     """The device of a configuration. Raises UserError if there is none of that name."""
-    for setting, (*others, last) in CHOICES.items():
-        value = getattr(config, setting)
-        if value not in (*others, last):
-            raise UserError(f"--{setting} is {', '.join(others)} or {last}, not {value!r}")
+    check_ranges(config)
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     name, kernels = config.device, config.kernels
     if name == "auto":

@@ -3,12 +3,12 @@
 import argparse
 import json
 
-from minir1.config import UserError, apply
+from minir1.config import COUNT, LANGUAGES, apply
 from minir1.console.errors import parse
-from minir1.console.flags import parts
+from minir1.console.flags import Value, parts, seed, whole
 from minir1.corpus.mixture import sample_text
 from minir1.measure.behaviours import corpus_rates, table
-from minir1.presets import PRESETS, check
+from minir1.presets import PRESETS
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -16,9 +16,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("minir1 corpus", description=about, allow_abbrev=False)
     add = parser.add_argument
     add("--preset", default="cpu", choices=tuple(PRESETS), help="whose corpus (default: cpu)")
-    add("--documents", type=int, default=20_000, help="documents to measure (default: 20000)")
-    add("--languages", type=parts, help="en, zh or en,zh instead of the preset's")
-    add("--seed", type=int, default=0, help="which documents (default: 0)")
+    documents = "documents to measure (default: 20000)"
+    add("--documents", type=Value(whole, COUNT), default=20_000, help=documents)
+    instead = "en, zh or en,zh instead of the preset's"
+    add("--languages", type=Value(parts, LANGUAGES), help=instead)
+    add("--seed", type=seed, default=0, help="which documents (default: 0)")
     add("--json", action="store_true", help="print the rates as JSON, nothing else")
     return parser
 
@@ -26,11 +28,9 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> None:
     """The rates of a preset's corpus, and some of its documents. Raises UserError."""
     arguments = parse(build_parser(), arguments)
-    if arguments.documents < 1:
-        raise UserError("--documents must be at least 1")
     config = PRESETS[arguments.preset]
     if arguments.languages:
-        config = check(apply(config, {"corpus.languages": arguments.languages}))
+        config = apply(config, {"corpus.languages": arguments.languages})
     texts = sample_text(config.corpus, arguments.seed, arguments.documents)
     rates = corpus_rates(texts)
     if arguments.json:

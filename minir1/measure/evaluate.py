@@ -17,9 +17,19 @@ from pathlib import Path
 from tqdm import tqdm
 
 from minir1.checkpoint import load_checkpoint
-from minir1.config import Config, EvalConfig, RLConfig, UserError
+from minir1.config import (
+    COUNT,
+    LENGTH,
+    TEMPERATURE,
+    Config,
+    EvalConfig,
+    RLConfig,
+    UserError,
+    between,
+)
 from minir1.console.errors import parse as parse_arguments
 from minir1.console.files import check_writable, read_objects, write_lines
+from minir1.console.flags import Value, real, seed, whole
 from minir1.fast.accelerate import make_sampler
 from minir1.fast.device import pick_device
 from minir1.measure.evaluator import Evaluator
@@ -214,30 +224,17 @@ def build_parser() -> argparse.ArgumentParser:
     add("--problems", **file, required=True, help="problems, one JSON object a line")
     add("--answers", **file, help=answers)
     add("--out", **file, help="where to write the results, one line a problem")
-    add("--samples", type=int, default=1, help="responses to each problem (default: 1)")
-    add("--temperature", type=float, default=0.6, help="0 is greedy (default: 0.6)")
-    add("--top-p", type=float, default=0.95, help="nucleus (default: 0.95)")
-    add("--max-tokens", type=int, help=longest)
-    add("--seed", type=int, default=0)
-    add("--batch", type=int, help="responses sampled at once (default: 256; 2048 on a GPU)")
+    count = Value(whole, COUNT)
+    add("--samples", type=count, default=1, help="responses to each problem (default: 1)")
+    greedy = "0 is greedy (default: 0.6)"
+    add("--temperature", type=Value(real, between(0, TEMPERATURE.high)), default=0.6, help=greedy)
+    add("--top-p", type=Value(real, between(1e-6, 1)), default=0.95, help="nucleus (default: 0.95)")
+    add("--max-tokens", type=Value(whole, LENGTH), help=longest)
+    add("--seed", type=seed, default=0)
+    at_once = "responses sampled at once (default: 256; 2048 on a GPU)"
+    add("--batch", type=count, help=at_once)
     add("--device", default="auto", help="auto, cpu, cuda or mps")
     return parser
-
-
-def check(arguments: argparse.Namespace) -> None:
-    """Raises UserError."""
-    one = bool(arguments.checkpoint) != bool(arguments.answers)
-    rules = {
-        "give either a CHECKPOINT or --answers": one,
-        "--samples must be at least 1": arguments.samples >= 1,
-        "--temperature cannot be negative": 0 <= arguments.temperature < float("inf"),
-        "--top-p lies between 0 and 1": 0 < arguments.top_p <= 1,
-        "--max-tokens must be at least 1": arguments.max_tokens is None or arguments.max_tokens > 0,
-        "--batch must be at least 1": arguments.batch is None or arguments.batch > 0,
-    }
-    for message, holds in rules.items():
-        if not holds:
-            raise UserError(message)
 
 
 def ask(arguments: argparse.Namespace, problems: list[Problem]) -> list[dict]:
@@ -269,7 +266,10 @@ def main(arguments: list[str]) -> int:
     Returns 2 if a line was malformed, else 0.
     """
     arguments = parse_arguments(build_parser(), arguments)
-    check(arguments)
+    if 0 < arguments.temperature < TEMPERATURE.low:
+        raise UserError(f"--temperature is 0 (greedy) or {TEMPERATURE}: below, logits overflow")
+    if bool(arguments.checkpoint) == bool(arguments.answers):
+        raise UserError("give either a CHECKPOINT or --answers")
     if arguments.out:
         check_writable(arguments.out)
     problems, faults, notes = read_problems(arguments.problems)

@@ -117,10 +117,10 @@ class Evaluator:
         return figures | {"references": references}
 
     def sums(self, model, config: Config) -> dict[str, dict]:
-        """The figures of each arithmetic kind that is practised."""
+        """The figures of each arithmetic kind that is practised; none if eval.arithmetic is 0."""
         figures, languages, count = {}, config.corpus.languages, config.eval.arithmetic
         for task, kind, _ in parse_tasks(config.rl.tasks):
-            if task == "arithmetic":
+            if task == "arithmetic" and count:
                 key = (f"{task}:{kind}",)
                 asked = draw_problems(key, languages, "test", f"test {kind}", count)
                 figures[kind] = self.examine(model, asked)

@@ -11,6 +11,7 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from minir1 import config as core
 from minir1.config import (
     Config,
     CorpusConfig,
@@ -26,32 +27,35 @@ from minir1.config import (
 from minir1.presets import PRESETS as ZERO_PRESETS
 from minir1.presets import check
 from minir1.r1.data.bilingual_corpus import ReadingConfig
+from minir1.tasks.arithmetic import KINDS
 
 
 @dataclass(frozen=True)
 class CollectConfig:
     """What a policy is asked, and what is kept of its answers (R1 report, 2.3.1 and 2.3.3)."""
 
-    prompts: int = knob(2048, "training problems put to the policy", True)
-    samples: int = knob(4, "responses to each, at T = 1")
-    most: int = knob(2, "responses kept of one problem")
+    prompts: int = knob(2048, "training problems put to the policy", core.COUNT, True)
+    samples: int = knob(4, "responses to each, at T = 1", core.COUNT)
+    most: int = knob(2, "responses kept of one problem", core.COUNT)
     sums: float = knob(
-        0.4,
-        "share of sums among the problems; more than in RL, as many responses are duplicates",
-    )
-    lines: int = knob(4000, "lines kept at most")
-    long: int = knob(4, "times that a kept thought of four lines or more is read in an epoch")
-    general: int = knob(0, "lines of general tasks (facts, instructions ...) beside them", True)
+        0.4, "share of sums among the problems; more than in RL, as many responses are duplicates",
+        core.SHARE)
+    lines: int = knob(4000, "lines kept at most", core.COUNT)
+    long: int = knob(
+        4, "times that a kept thought of four lines or more is read in an epoch",
+        core.between(1, 1000))
+    general: int = knob(
+        0, "lines of general tasks (facts, instructions ...) beside them", core.PERHAPS, True)
 
 
 @dataclass(frozen=True)
 class SFTConfig:
     """Supervised fine-tuning: cosine to a tenth, as in the report."""
 
-    epochs: int = knob(2, "times each line is read", True)
-    rows: int = knob(64, "lines a step")
-    lr: float = knob(1e-3, "peak learning rate", True)
-    optimizer: str = knob("muon", "muon or adamw")
+    epochs: int = knob(2, "times each line is read", core.between(1, 1000), True)
+    rows: int = knob(64, "lines a step", core.COUNT)
+    lr: float = knob(1e-3, "peak learning rate", core.RATE, True)
+    optimizer: str = knob("muon", "which optimizer", core.OPTIMIZERS)
 
 
 @dataclass(frozen=True)
@@ -60,14 +64,12 @@ class PreferenceConfig:
     stage only.
     """
 
-    steps: int = knob(300, "steps that train the preference model")
+    steps: int = knob(300, "steps that train the preference model", core.COUNT)
     last: float = knob(
-        0.25,
-        "share of stage 4, at its end, that has general prompts and the preference reward",
-        True,
-    )
-    share: float = knob(0.5, "general prompts among the prompts of that part")
-    weight: float = knob(1.0, "weight of the preference reward")
+        0.25, "share of stage 4, at its end, that has general prompts and the preference reward",
+        core.SHARE, True)
+    share: float = knob(0.5, "general prompts among the prompts of that part", core.SHARE)
+    weight: float = knob(1.0, "weight of the preference reward", core.WEIGHT)
 
 
 @dataclass(frozen=True)
@@ -77,60 +79,58 @@ class StudentConfig:
     Students are dense twins that have read the base's corpus, so that direct RL has a chance.
     """
 
-    scale: str = knob("cpu", "cpu or gpu: how large small, medium and large are")
+    scale: str = knob("cpu", "how large small, medium and large are", core.one_of("cpu", "gpu"))
     bases: str = knob(
         "student-{size}-cpu.pt",
-        "untaught students by name; without them, or from scratch, they read here",
-    )
+        "untaught students by name; without them, or from scratch, they read here")
     tokens: int = knob(
-        3_000_000, "tokens that a student reads before it is taught; fewer than the base: time"
-    )
-    lines: int = knob(100_000, "curated lines that a student is taught at most", True)
-    epochs: int = knob(2, "times a student reads them")
-    rows: int = knob(64, "lines a step")
-    lr: float = knob(2e-3, "peak learning rate of SFT")
-    on_policy_steps: int = knob(40, "steps of on-policy distillation, after SFT")
+        3_000_000, "tokens that a student reads before it is taught; fewer than the base: time",
+        core.TOKENS)
+    lines: int = knob(100_000, "curated lines that a student is taught at most", core.COUNT, True)
+    epochs: int = knob(2, "times a student reads them", core.between(1, 1000))
+    rows: int = knob(64, "lines a step", core.COUNT)
+    lr: float = knob(2e-3, "peak learning rate of SFT", core.RATE)
+    on_policy_steps: int = knob(40, "steps of on-policy distillation, after SFT", core.COUNT)
 
 
 @dataclass(frozen=True)
 class ScoreConfig:
     """The scoreboard: held-out problems and wordings, T = 0.6, top-p 0.95."""
 
-    countdown: int = knob(256, "Countdown problems", True)
-    samples: int = knob(16, "responses to each: pass@1 is their mean, cons@k their majority")
-    arithmetic: int = knob(128, "problems of each arithmetic kind")
-    kinds: tuple[str, ...] = knob(("3d+", "3d-", "2dx"), "arithmetic kinds")
-    general: int = knob(256, "problems of each general kind")
-    max_tokens: int = knob(288, "longest response, for every row alike")
-    batch: int = knob(256, "responses sampled at once")
+    countdown: int = knob(256, "Countdown problems", core.COUNT, True)
+    samples: int = knob(
+        16, "responses to each: pass@1 is their mean, cons@k their majority", core.COUNT)
+    arithmetic: int = knob(128, "problems of each arithmetic kind", core.COUNT)
+    kinds: tuple[str, ...] = knob(("3d+", "3d-", "2dx"), "arithmetic kinds", core.one_of(*KINDS))
+    general: int = knob(256, "problems of each general kind", core.COUNT)
+    max_tokens: int = knob(288, "longest response, for every row alike", core.LENGTH)
+    batch: int = knob(256, "responses sampled at once", core.COUNT)
 
 
 @dataclass(frozen=True)
 class R1Config:
-    preset: str = knob("cpu", "cpu, gpu or smoke; chosen by the machine when not given", True)
-    out: str = knob("", "run folder; runs/r1-PRESET-SEED when not given", True)
-    seed: int = knob(0, "seed of everything", True)
+    preset: str = knob("cpu", "cpu, gpu or smoke; by default the machine chooses", basic=True)
+    out: str = knob("", "run folder; runs/r1-PRESET-SEED when not given", basic=True)
+    seed: int = knob(0, "seed of everything", core.SEED, True)
     stages: str = knob(
-        "0-5", "stages to run: 0-5, 2-4, 3; 0 is R1-Zero; base, students: only pretrain those", True
-    )
+        "0-5", "stages to run: 0-5, 2-4, 3; 0 is R1-Zero; base, students: only pretrain those",
+        basic=True)
     # --from
     source: str = knob(
-        "", "a run whose checkpoints are taken for the stages that are not run", True
-    )
+        "", "a run whose checkpoints are taken for the stages that are not run", basic=True)
     base: str = knob(
-        "base-r1-cpu.pt", "bilingual base; a name alone may be one shipped in minir1/data", True
-    )
-    zero: str = knob("", "R1-Zero checkpoint; trained in stage 0 when not given", True)
+        "base-r1-cpu.pt", "bilingual base; a name alone may be one shipped in minir1/data",
+        basic=True)
+    zero: str = knob("", "R1-Zero checkpoint; trained in stage 0 when not given", basic=True)
     # --no-control
     control: bool = knob(
-        True, "stage 2 also without the language reward (off in the cpu preset: time)", True
-    )
-    from_scratch: bool = knob(False, "pretrain the base here", True)
-    device: str = knob("auto", "auto, cpu, cuda or mps", True)
-    dtype: str = knob("auto", "auto, float32, bfloat16 or float16")
-    kernels: str = knob("auto", "auto, plain, portable or grouped")
+        True, "stage 2 also without the language reward (off in the cpu preset: time)", basic=True)
+    from_scratch: bool = knob(False, "pretrain the base here", basic=True)
+    device: str = knob("auto", "where to compute", core.DEVICES, True)
+    dtype: str = knob("auto", "number format", core.DTYPES)
+    kernels: str = knob("auto", "which kernels", core.KERNELS)
     compile: bool = knob(False, "compile the forward pass in pretraining (CUDA)")
-    threads: int = knob(0, "CPU threads; 0: torch's choice")
+    threads: int = knob(0, "CPU threads; 0: torch's choice", core.THREADS)
     model: ModelConfig = field(default_factory=ModelConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     reading: ReadingConfig = field(default_factory=ReadingConfig)
@@ -257,27 +257,26 @@ def parse_stages(text: str) -> list[str]:
 
 
 def check_r1(config: R1Config) -> R1Config:
-    """Raises UserError for settings that cannot work together."""
+    """Raises UserError for settings outside their ranges, and for those that do not go together."""
+    core.check_ranges(config)
     for name in ("zero_rl", "reasoning", "scenarios"):
         try:
-            check(config.stage_config(getattr(config, name)))
+            stage = config.stage_config(getattr(config, name))
+            check(replace(stage, from_scratch=True))  # students are pretrained in any case
         except UserError as fault:
             raise UserError(str(fault).replace("--rl.", f"--{name}.")) from None
     parse_stages(config.stages)
-    room = config.model.positions - 128
+    students, apart = config.students, Path(config.source) != Path(config.out)
     rules = {
-        "--score.max_tokens plus a prompt of 128 must fit in --model.positions": (
-            config.score.max_tokens <= room
-        ),
-        "--preference.last lies between 0 and 1": 0 <= config.preference.last <= 1,
-        "--preference.share lies between 0 and 1": 0 <= config.preference.share <= 1,
-        "--reading.general lies between 0 and 1": 0 <= config.reading.general <= 1,
-        "--cold.sums lies between 0 and 1": 0 <= config.cold.sums <= 1,
-        "--rejection.sums lies between 0 and 1": 0 <= config.rejection.sums <= 1,
-        "the R1 pipeline is bilingual: --corpus.languages en,zh": set(config.corpus.languages)
-        == {"en", "zh"},
-        "--from and --out must be different folders": not config.source
-        or Path(config.source) != Path(config.out),
+        "--score.max_tokens plus a prompt of 128 must fit in --model.positions":
+            config.score.max_tokens + 128 <= config.model.positions,
+        "--students.tokens must be a batch (--pretrain.batch_tokens) at least":
+            config.pretrain.batch_tokens <= students.tokens,
+        "--students.bases may hold {size}, and no other braces":
+            not set("{}") & set(students.bases.replace("{size}", "")),
+        "the R1 pipeline is bilingual: --corpus.languages en,zh":
+            set(config.corpus.languages) == {"en", "zh"},
+        "--from and --out must be different folders": not config.source or apart,
     }
     for message, holds in rules.items():
         if not holds:

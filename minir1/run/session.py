@@ -14,7 +14,8 @@ import torch
 
 from minir1.checkpoint import check_finite, load_checkpoint, save_checkpoint
 from minir1.config import Config, Diverged, ModelConfig, UserError
-from minir1.console.flags import parse_command_line
+from minir1.console.flags import TRAIN_ZERO, read_arguments, settle
+from minir1.data import find_checkpoint
 from minir1.fast.accelerate import make_sampler
 from minir1.fast.device import Device, pick_device
 from minir1.measure.evaluator import Evaluator, many_problems
@@ -23,7 +24,7 @@ from minir1.rollout import sampling
 from minir1.run.costs import parameter_counts
 from minir1.run.folder import Run
 from minir1.supervised import Learner
-from minir1.tasks import parse_tasks
+from minir1.tasks import check_tasks
 from minir1.tokenizer import Tokenizer
 
 PATIENCE = """\
@@ -54,6 +55,20 @@ def set_up_torch(config) -> None:
     torch.backends.cuda.enable_cudnn_sdp(False)
 
 
+def check_base(config: Config, values: dict[str, object]) -> None:
+    """Raises UserError if the base to start from is no checkpoint, or has no room for responses, or
+    is given beside `values` that shape another one."""
+    if config.from_scratch:
+        return
+    for name in values:
+        if name.startswith(("model.", "pretrain.")):
+            raise UserError(f"--{name} is for a base that is pretrained here: add --from_scratch")
+    model, _ = load_checkpoint(find_checkpoint(config.base) or config.base)
+    if config.rl.max_tokens + 128 > model.config.positions:
+        limit = f"must fit in the {model.config.positions} positions of {config.base}"
+        raise UserError(f"--rl.max_tokens plus a prompt of 128 {limit}")
+
+
 @dataclass
 class Session:
     run: Run
@@ -68,16 +83,14 @@ class Session:
     @classmethod
     def open(cls, arguments: list[str]) -> "Session":
         """A new run from the command line, or an old one with --resume RUN."""
-        if "--resume" in arguments:
-            if len(arguments) != 2 or arguments[0] != "--resume":
-                say = "--resume takes a run folder and nothing else: its settings are in the folder"
-                raise UserError(say)
-            run = Run.resume(Path(arguments[1]))
+        values = read_arguments(TRAIN_ZERO, arguments)
+        if list(values) == ["resume"]:
+            run = Run.resume(Path(values["resume"]))
         else:
-            default = "gpu" if torch.cuda.is_available() else "cpu"
-            config = parse_command_line(arguments, default)
-            parse_tasks(config.rl.tasks)
+            config = settle(values, "gpu" if torch.cuda.is_available() else "cpu")
+            check_tasks(config.rl.tasks, config.corpus.languages)
             pick_device(config)
+            check_base(config, values)
             run = Run.start(Path(config.out or f"runs/{config.preset}-{config.seed}"), config)
         config = run.config
         set_up_torch(config)

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 
 from minir1.checkpoint import load_checkpoint, save_checkpoint
-from minir1.config import Config, CorpusConfig, PretrainConfig, UserError
+from minir1.config import RATE, Config, CorpusConfig, PretrainConfig, UserError, between
 from minir1.console.errors import parse
 from minir1.console.files import check_writable
-from minir1.console.flags import whole
+from minir1.console.flags import Value, real, seed, whole
 from minir1.corpus.mixture import document, fill_rows
 from minir1.data import find_checkpoint
 from minir1.fast.device import pick_device
@@ -74,26 +74,20 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--base", required=True, help="checkpoint to start from, by path or shipped name")
     add("--tasks", required=True, help="what is new: mine.py:easy, or several =shares, by commas")
-    add("--tokens", type=whole, default=1_500_000, help="tokens read in all (1_500_000)")
-    add("--share", type=float, default=0.5, help="share of documents about the new task (0.5)")
-    add("--lr", type=float, default=2e-3, help="peak learning rate (2e-3)")
+    tokens = Value(whole, between(ROWS * ROW_TOKENS, 10**12))
+    add("--tokens", type=tokens, default=1_500_000, help="tokens read in all (1_500_000)")
+    share = "share of documents about the new task (0.5)"
+    add("--share", type=Value(real, between(1e-6, 1)), default=0.5, help=share)
+    add("--lr", type=Value(real, RATE), default=2e-3, help="peak learning rate (2e-3)")
     add("--preset", choices=list(PRESETS), default="cpu", help="whose corpus it has read (cpu)")
     add("--out", type=Path, default=Path("taught.pt"), help="where the checkpoint goes (taught.pt)")
-    add("--seed", type=int, default=0)
+    add("--seed", type=seed, default=0)
     add("--device", default="auto", help="auto, cpu, cuda or mps")
     return parser
 
 
 def check(arguments: argparse.Namespace, tasks: tuple[str, ...]) -> None:
     """Raises UserError for what could not end well."""
-    rules = {
-        "--share lies above 0 and at most at 1": 0 < arguments.share <= 1,
-        f"--tokens must be at least {ROWS * ROW_TOKENS}": arguments.tokens >= ROWS * ROW_TOKENS,
-        "--lr lies between 0 and 1": 0 < arguments.lr < 1,
-    }
-    for message, holds in rules.items():
-        if not holds:
-            raise UserError(message)
     for task, _, _ in parse_tasks(tasks, "--tasks"):
         if find_task(task).document is None:
             raise UserError(f"{task} has no document(rng, lang): there is nothing to read about it")

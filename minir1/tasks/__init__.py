@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module, util
+from itertools import product
 from math import inf
 from pathlib import Path
 from random import Random
@@ -165,6 +166,21 @@ def parse_tasks(
     return parsed
 
 
+def check_tasks(
+    tasks: tuple[str, ...], languages: tuple[str, ...], flag: str = "--rl.tasks"
+) -> None:
+    """Raises UserError if a task of a mixture cannot draw a problem of each split and language."""
+    for name, kind, _ in parse_tasks(tasks, flag):
+        for split, lang in product(SPLITS, languages):
+            try:
+                find_task(name).sample(Random(0), kind, split, lang)
+            except UserError as fault:
+                raise UserError(f"{flag}: {fault}") from None
+            except Exception as fault:  # of a user's file
+                why = f"{type(fault).__name__}: {fault}"
+                raise UserError(f"{flag}: {name}:{kind} draws no {split} problem ({why})") from None
+
+
 def _parse_task(text: str) -> tuple[str, str, float]:
     name, equals, share = text.rpartition("=")
     name, share = (name, share) if equals else (text, "1")
@@ -172,8 +188,8 @@ def _parse_task(text: str) -> tuple[str, str, float]:
         weight = float(share)
     except ValueError:
         weight = -1.0
-    if not 0 <= weight < inf:
-        raise UserError(f"{text!r} should read like countdown:3to4=0.8")
+    if not 0 < weight < inf:
+        raise UserError(f"{text!r} should read like countdown:3to4=0.8, with a share above 0")
     if name.startswith("file:"):
         task, kind = "file", name.removeprefix("file:")
         for split in SPLITS:  # a file that will not do is told at once

@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 
 import adapters
 from minir1.checkpoint import load_checkpoint
-from minir1.config import Config, RLConfig, UserError, replace
+from minir1.config import COUNT, Config, RLConfig, UserError, replace
 from minir1.console import errors
+from minir1.console.flags import Value, whole
 from minir1.data import find_checkpoint
 from minir1.fast.device import pick_device
 from minir1.measure.diagnosis import column, phase
@@ -87,12 +88,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     about = __doc__.split("\n")[0]
     parser = argparse.ArgumentParser("train_with_mine.py", description=about, allow_abbrev=False)
     add = parser.add_argument
-    add("--steps", type=int, default=40, help="steps of reinforcement learning (default: 40)")
-    add("--prompts", type=int, default=24, help="puzzles a step (default: 24)")
+    count = Value(whole, COUNT)
+    add("--steps", type=count, default=40, help="steps of reinforcement learning (default: 40)")
+    add("--prompts", type=count, default=24, help="puzzles a step (default: 24)")
     add("--out", type=Path, default=HERE, help="folder of mine.jsonl and mine.png (default: here)")
     given = errors.parse(parser, arguments)
-    if given.steps < 1 or given.prompts < 2 or given.prompts % 2:
-        raise UserError("--steps must be at least 1, --prompts even and at least 2")
+    if given.prompts % 2:
+        raise UserError("--prompts must be even")
     return given
 
 

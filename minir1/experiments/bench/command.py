@@ -18,9 +18,10 @@ from pathlib import Path
 
 import torch
 
-from minir1.config import Config, apply, replace
+from minir1.config import THREADS, Config, apply, replace
 from minir1.console.errors import parse
 from minir1.console.files import write_text
+from minir1.console.flags import Value, whole
 from minir1.experiments.bench import curves, others
 from minir1.experiments.bench.measuring import Bench, decode_bytes, operations
 from minir1.fast.accelerate import accelerate, make_sampler
@@ -185,7 +186,8 @@ def main(arguments: list[str]) -> None:
     flag("checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help=trained)
     flag("--preset", choices=sorted(PRESETS), help="shapes and settings; else by the machine")
     flag("--device", default="auto", help="auto, cpu, cuda or mps")
-    flag("--threads", type=int, default=0, help="CPU threads; 0: torch's choice")
+    threads = "CPU threads; 0: torch's choice"
+    flag("--threads", type=Value(whole, THREADS), default=0, help=threads)
     flag("--out", type=Path, help="write the figures as JSON")
     flag("--curves", action="store_true", help="against batch, length and model size instead")
     options = parse(parser, arguments)

@@ -16,10 +16,10 @@ from random import Random
 import torch
 
 from minir1.checkpoint import load_checkpoint, save_checkpoint
-from minir1.config import Config, PretrainConfig
+from minir1.config import COUNT, LANGUAGES, LENGTH, Config, PretrainConfig
 from minir1.console.errors import parse
 from minir1.console.files import write_text
-from minir1.console.flags import parts
+from minir1.console.flags import Value, parts, seed, whole
 from minir1.experiments.calculator import rollout as calculator
 from minir1.experiments.calculator.documents import KINDS, batches, document
 from minir1.fast.accelerate import accelerate
@@ -130,11 +130,12 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("checkpoint", help="model to start from")
     add("--out", type=Path, required=True, help="folder for calculator.json and calculator.pt")
-    add("--documents", type=int, default=16_000, help="documents read, each once")
-    add("--languages", type=parts, default="en", help="en, zh or en,zh")
-    add("--problems", type=int, default=1024, help="test questions of each kind")
-    add("--max_tokens", type=int, default=160, help="longest response, outputs included")
-    add("--seed", type=int, default=0)
+    add("--documents", type=Value(whole, COUNT), default=16_000, help="documents read, each once")
+    add("--languages", type=Value(parts, LANGUAGES), default="en", help="en, zh or en,zh")
+    add("--problems", type=Value(whole, COUNT), default=1024, help="test questions of each kind")
+    longest = "longest response, outputs included"
+    add("--max_tokens", type=Value(whole, LENGTH), default=160, help=longest)
+    add("--seed", type=seed, default=0)
     add("--device", default="auto")
     return parser
 

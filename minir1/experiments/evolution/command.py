@@ -14,9 +14,10 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from minir1.config import Config, CorpusConfig, UserError, from_dict
+from minir1.config import COUNT, Config, CorpusConfig, UserError, from_dict
 from minir1.console import errors as cli
 from minir1.console.files import read_settings
+from minir1.console.flags import Value, whole
 from minir1.corpus.mixture import sample_text
 from minir1.experiments.tables.page import markdown, percent
 from minir1.measure.attempts import attempts_of, spread, thought_of
@@ -280,7 +281,7 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="a run folder such as runs/gpu-0")
     parser.add_argument(
-        "--documents", type=int, default=20_000,
+        "--documents", type=Value(whole, COUNT), default=20_000,
         help="corpus documents to compare with (default: 20000)",
     )
     parser.add_argument("--out", type=Path, help="where evolution.md and plots/ go (default: RUN)")
@@ -291,8 +292,6 @@ def main(arguments: list[str]) -> None:
     rows, samples = read_metrics(run), read_samples(run)
     if not phase(rows, "validate"):
         raise UserError(f"{run} holds no validation in metrics.jsonl: nothing to show")
-    if options.documents < 1:
-        raise UserError("--documents must be at least 1")
     texts = sample_text(corpus_of(run), 0, options.documents)
     thoughts = [t for t in texts if read_document(t)[0] == "countdown" and "<think>" in t]
     thinking = corpus_rates(thoughts)

@@ -16,10 +16,10 @@ import statistics
 import textwrap
 from pathlib import Path
 
-from minir1.config import UserError
+from minir1.config import COUNT, UserError, between
 from minir1.console.errors import parse
 from minir1.console.files import write_text
-from minir1.console.flags import wholes
+from minir1.console.flags import Value, seeds, whole
 from minir1.experiments.failures.gallery import ACCURACY, FAILURES, LR, Failure, Symptom
 from minir1.experiments.failures.plot import draw
 from minir1.experiments.failures.runs import Job, run_arm
@@ -150,12 +150,13 @@ def write(out: Path, diagnoses: dict[str, dict], given: argparse.Namespace) -> N
 def build_parser() -> argparse.ArgumentParser:
     about = "Break R1-Zero in known ways, beside the run that is not broken."
     parser = argparse.ArgumentParser("minir1 failures", description=about)
-    add, number = parser.add_argument, {"type": int, "metavar": "N"}
+    add, number = parser.add_argument, {"type": Value(whole, COUNT), "metavar": "N"}
     names = "failures to run, or all; without a name they are listed"
     add("names", metavar="NAME", nargs="*", help=names)
-    add("--seeds", "--seed", type=wholes, default=(0,), metavar="N,N", help="seeds (0)")
+    add("--seeds", "--seed", type=seeds, default=(0,), metavar="N,N", help="seeds (0)")
     add("--steps", default=30, help="RL steps of each run (30)", **number)
     add("--prompts", default=24, help="puzzles a step, an even number (24)", **number)
+    number["type"] = Value(whole, between(1, 1024))
     add("--workers", default=2, help="runs at a time, one thread each (2)", **number)
     out = {"type": Path, "default": Path("runs/failures"), "metavar": "DIR"}
     add("--out", help="where figures and numbers go", **out)
@@ -173,8 +174,8 @@ def main(arguments: list[str]) -> None:
     names = list(FAILURES) if given.names == ["all"] else given.names
     if unknown := [name for name in names if name not in FAILURES]:
         raise UserError(f"unknown failure {unknown[0]!r}; there are {', '.join(FAILURES)}, or all")
-    if given.steps < 1 or given.prompts < 2 or given.prompts % 2 or given.workers < 1:
-        raise UserError("--steps and --workers are at least 1, --prompts is an even number")
+    if given.prompts % 2:
+        raise UserError("--prompts is an even number")
     size = (given.seeds, given.steps, given.prompts)
     jobs = [(job,) for name in names for job in jobs_of(name, FAILURES[name], *size)]
     runs, diagnoses = parallel_map(run_arm, jobs, given.workers), {}

@@ -30,9 +30,20 @@ from typing import NamedTuple
 import torch
 
 from minir1.checkpoint import load_checkpoint
-from minir1.config import Config, EvalConfig, PretrainConfig, RLConfig
+from minir1.config import (
+    COUNT,
+    LANGUAGES,
+    LENGTH,
+    PERHAPS,
+    RATE,
+    Config,
+    EvalConfig,
+    PretrainConfig,
+    RLConfig,
+)
 from minir1.console.errors import guard, parse
 from minir1.console.files import write_text
+from minir1.console.flags import Value, parts, real, seed, whole
 from minir1.experiments.hacking.plot import draw_figure
 from minir1.fast.device import make_learner, pick_device
 from minir1.fast.engine import Engine
@@ -52,6 +63,7 @@ from minir1.rollout import Rollouts, roll_out, sampling, to_batch
 from minir1.run.phases import Parts, RLPhase, supervised_phase
 from minir1.run.session import Session
 from minir1.tasks import Problem, countdown
+from minir1.tasks.countdown import DISTRIBUTIONS
 from train_zero import reinforce
 
 
@@ -329,26 +341,29 @@ def build_parser() -> argparse.ArgumentParser:
     add("kind", choices=list(PLANS))
     add("checkpoint", help="policy to start from; the reward model is a copy of it with a head")
     add("--out", type=Path, required=True, help="folder for KIND-SEED-ARM.json and KIND.png")
-    add("--seed", type=int, default=0)
+    count = Value(whole, COUNT)
+    add("--seed", type=seed, default=0)
     add("--arm", choices=ARMS, help="only one of the two: rewarded by the proxy, or by the rule")
-    add("--steps", type=int, help="RL steps")
+    add("--steps", type=count, help="RL steps")
     add("--judge", help="preference: a saved preference model, such as stage 4's")
-    add("--judge_steps", type=int, help="steps that train the reward model")
-    add("--lr", type=float, help="learning rate of the RL")
-    add("--max_tokens", type=int, help="longest response")
-    add("--warm", type=int, default=0, help="steps of fine-tuning on general answers before all")
-    add("--countdown", default="cpu", help="distribution of the puzzles")
-    add("--languages", default="en", help="en, zh or en,zh")
+    add("--judge_steps", type=count, help="steps that train the reward model")
+    add("--lr", type=Value(real, RATE), help="learning rate of the RL")
+    add("--max_tokens", type=Value(whole, LENGTH), help="longest response")
+    warm = "steps of fine-tuning on general answers before all"
+    add("--warm", type=Value(whole, PERHAPS), default=0, help=warm)
+    puzzles = "distribution of the puzzles"
+    add("--countdown", default="cpu", choices=tuple(DISTRIBUTIONS), help=puzzles)
+    add("--languages", type=Value(parts, LANGUAGES), default="en", help="en, zh or en,zh")
     add("--device", default="auto")
     return parser
 
 
 def plan_of(given: argparse.Namespace) -> Plan:
     """The experiment's plan with what the command line changes."""
-    plan, languages = PLANS[given.kind], tuple(given.languages.split(","))
-    changes = {"languages": languages, "countdown": given.countdown}
+    plan = PLANS[given.kind]
+    changes = {"languages": given.languages, "countdown": given.countdown}
     for name in ("steps", "judge_steps", "lr", "max_tokens"):
-        if getattr(given, name):
+        if getattr(given, name) is not None:
             changes[name] = getattr(given, name)
     return replace(plan, **changes)
 

@@ -22,10 +22,10 @@ from pathlib import Path
 
 import torch
 
-from minir1.config import UserError
+from minir1.config import UserError, between
 from minir1.console.errors import parse
 from minir1.console.files import write_text
-from minir1.console.flags import parse_command_line, parts, wholes
+from minir1.console.flags import Value, parse_command_line, parts, real, seeds, whole
 from minir1.experiments.studies import figures
 from minir1.experiments.studies.plans import SCALES, STUDIES, Flags, Variant, flags_of
 
@@ -146,13 +146,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("minir1 study", description=about, allow_abbrev=False)
     add = parser.add_argument
     add("name", metavar="NAME", nargs="?", help=f"one of {', '.join(STUDIES)}; none: list them")
-    add("--seeds", type=wholes, help="such as 0,1,2 (default: the study's own)")
+    add("--seeds", type=seeds, help="such as 0,1,2 (default: the study's own)")
     add("--variants", type=parts, help="these only, such as normal,random")
-    add("--workers", type=int, help="runs at a time (default: one a CPU core, three a GPU)")
+    workers = "runs at a time (default: one a CPU core, three a GPU)"
+    add("--workers", type=Value(whole, between(1, 1024)), help=workers)
     add("--devices", type=parts, help="cpu, or cuda:0,cuda:1 ... (default: all GPUs, or cpu)")
     scales = "smoke: seconds; cpu: small model; gpu: large model (default: cpu)"
     add("--scale", choices=tuple(SCALES), default="cpu", help=scales)
-    add("--minutes", type=float, default=1e6, help="stop in time; the same command goes on later")
+    minutes = Value(real, between(1e-6, 1e6))
+    in_time = "stop in time; the same command goes on later"
+    add("--minutes", type=minutes, default=1e6, help=in_time)
     flag = {"type": setting, "action": "append", "default": [], "metavar": "NAME=VALUE"}
     add("--set", help="a flag of train_zero.py for all variants", **flag)
     add("--out", type=Path, help="where runs and figures go (default: results/studies/NAME)")
@@ -180,8 +183,6 @@ def complete(given: argparse.Namespace) -> None:
     usual = os.cpu_count() or 1 if devices == ("cpu",) else 3 * len(devices)
     given.workers = given.workers or usual
     given.out = given.out or Path("results") / "studies" / given.name
-    if given.workers < 1 or given.minutes <= 0:
-        raise UserError("--workers and --minutes must be above 0")
 
 
 def main(arguments: list[str]) -> int:

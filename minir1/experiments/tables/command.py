@@ -20,9 +20,19 @@ from itertools import islice
 from pathlib import Path
 
 from minir1.checkpoint import load_checkpoint
-from minir1.config import Config, CorpusConfig, EvalConfig, RLConfig, UserError
+from minir1.config import (
+    COUNT,
+    LENGTH,
+    Config,
+    CorpusConfig,
+    EvalConfig,
+    RLConfig,
+    UserError,
+    one_of,
+)
 from minir1.console.errors import parse
 from minir1.console.files import read_settings, write_text
+from minir1.console.flags import Value, parts, whole
 from minir1.experiments.tables import page as tables_page
 from minir1.experiments.tables import problems
 from minir1.experiments.tables.published import BUDGETS
@@ -298,21 +308,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--base", type=Path, help="the base it was trained from, to stand beside it")
     add("--out", type=Path, required=True, help="folder for tables.json, tables.md and plots")
     add("--puzzles", default="3to4", choices=tuple(DISTRIBUTIONS), help=puzzles)
-    add("--budget", type=int, default=4096, help=longest)
-    add("--only", type=lambda text: text.split(","), default=list(SECTIONS), help=sections)
+    add("--budget", type=Value(whole, LENGTH), default=4096, help=longest)
+    add("--only", type=Value(parts, one_of(*SECTIONS)), default=tuple(SECTIONS), help=sections)
     add("--quick", action="store_true", help="few problems: a trial")
-    add("--problems", type=int, default=2048, help=size)
+    add("--problems", type=Value(whole, COUNT), default=2048, help=size)
     add("--device", default="auto", help="auto, cpu, cuda or mps")
     return parser
-
-
-def check(arguments: argparse.Namespace) -> None:
-    """Raises UserError."""
-    for name in arguments.only:
-        if name not in SECTIONS:
-            raise UserError(f"--only: no section {name!r}")
-    if min(arguments.budget, arguments.problems) < 1:
-        raise UserError("--budget and --problems must be at least 1")
 
 
 def measure(section: Callable, models: Models, sizes: dict[str, int], puzzles: str) -> tuple:
@@ -347,7 +348,6 @@ def main(arguments: list[str]) -> None:
     """
     command = "python -m minir1 tables " + " ".join(arguments)
     arguments = parse(build_parser(), arguments)
-    check(arguments)
     sizes = dict(QUICK)
     if not arguments.quick:
         sizes = {name: min(size, arguments.problems) for name, size in SIZES.items()}

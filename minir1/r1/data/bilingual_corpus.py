@@ -15,7 +15,7 @@ from random import Random
 
 import numpy as np
 
-from minir1.config import CorpusConfig, knob
+from minir1.config import SHARE, CorpusConfig, knob
 from minir1.corpus.mixture import document
 from minir1.fast.parallel import parallel_map
 from minir1.r1.tasks import general
@@ -25,8 +25,8 @@ from minir1.transcript import render
 
 @dataclass(frozen=True)
 class ReadingConfig:
-    general: float = knob(0.2, "share of the base's documents that are general questions")
-    right: float = knob(0.6, "general documents of the base that are answered rightly")
+    general: float = knob(0.2, "share of the base's documents that are general questions", SHARE)
+    right: float = knob(0.6, "general documents of the base that are answered rightly", SHARE)
 
 
 def page(rng: Random, corpus: CorpusConfig, reading: ReadingConfig) -> str:

@@ -4,13 +4,15 @@
 False
 """
 
-from pathlib import Path
-
-from minir1.config import UserError, apply
-from minir1.console.flags import Program, read_arguments, with_preset
-from minir1.r1.presets import PRESETS, R1Config, check_r1, parse_stages
+from minir1.config import apply
+from minir1.console.flags import VOCABULARY, Program, read_arguments, with_preset
+from minir1.r1.presets import PRESETS, R1Config, check_r1
 
 ABOUT = "R1: cold start, reasoning RL, rejection sampling, RL for all scenarios, distillation."
+UNREAD = (  # no stage validates; shards are the core's; stage 1 has no general lines
+    "zero_rl.evaluate_every", "reasoning.evaluate_every", "scenarios.evaluate_every",
+    "corpus.shard_tokens", "cold.general",
+)
 SHOWN = ("preset", "stages", "from", "base", "zero", "seed", "out", "from_scratch", "device")
 TRAIN_R1 = Program(
     "train_r1.py",
@@ -20,6 +22,7 @@ TRAIN_R1 = Program(
     SHOWN,
     spelled={"source": "from"},  # a field cannot be called from
     switches={"no-control": "leave out stage 2 without the language reward"},
+    absent=(VOCABULARY, *UNREAD),
 )
 
 
@@ -28,8 +31,6 @@ def read(arguments: list[str]) -> dict[str, object]:
     values = read_arguments(TRAIN_R1, arguments)
     if values.pop("no_control", False):
         values["control"] = False
-    if "stages" in values:
-        parse_stages(values["stages"])
     return values
 
 
@@ -42,8 +43,4 @@ def settle(values: dict[str, object], default: str) -> R1Config:
     config = with_preset(TRAIN_R1, values, default)
     if not config.out:
         config = apply(config, {"out": f"runs/r1-{config.preset}-{config.seed}"})
-    for name in ("base", "zero"):
-        value = getattr(config, name)
-        if value and name in values and not Path(value).is_file() and "/" in value:
-            raise UserError(f"--{name}: no checkpoint at {value}")
     return check_r1(config)

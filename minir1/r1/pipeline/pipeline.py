@@ -23,7 +23,7 @@ from minir1.r1.presets import STAGES, R1Config, from_dict_r1, parse_stages, to_t
 from minir1.run.costs import add_costs, cost, spent
 from minir1.run.folder import Run
 from minir1.run.session import Session, resumable, set_up_torch
-from minir1.tasks import parse_tasks
+from minir1.tasks import check_tasks
 from minir1.tokenizer import Tokenizer
 
 FOLDERS = {
@@ -44,6 +44,8 @@ MAKES = {
         "student-small", "student-medium", "student-large", "student-direct", "student-on-policy",
     ),
 }
+
+NEEDS = {"1": "zero", "2": "dev1", "3": "dev2", "4": "dev3", "5": "r1"}
 
 
 class Pipeline:
@@ -80,18 +82,33 @@ class Pipeline:
     def check_source(self) -> None:
         """A wrong --from, --base, --zero or --*.tasks is told before anything is computed."""
         config = self.config
+        longest = config.score.max_tokens
         for name in ("zero_rl", "reasoning", "scenarios"):
-            try:
-                parse_tasks(getattr(config, name).tasks)
-            except UserError as fault:
-                raise UserError(str(fault).replace("--rl.", f"--{name}.")) from None
+            rl = getattr(config, name)
+            check_tasks(rl.tasks, config.corpus.languages, f"--{name}.tasks")
+            longest = max(longest, rl.max_tokens)
         if config.source and not (Path(config.source) / "checkpoints").is_dir():
             raise UserError(f"--from {config.source}: no run there (no checkpoints folder)")
         for flag, given in (
             ("base", config.base if not config.from_scratch else ""), ("zero", config.zero),
         ):
-            if given and not config.source and find_checkpoint(given) is None:
+            if not given or (config.source and flag == "base"):
+                continue
+            if find_checkpoint(given) is None:
                 raise UserError(f"--{flag}: no checkpoint {given}, here or in minir1/data")
+            positions = load_checkpoint(find_checkpoint(given))[0].config.positions
+            if longest + 128 > positions:
+                room = f"has {positions} positions: too few for responses of {longest} tokens"
+                raise UserError(f"--{flag} {given} {room}")
+        source, made = Path(config.source or self.root), []
+        for stage in self.stages:
+            name = NEEDS.get(stage)
+            if name not in (None, *made) and not (source / "checkpoints" / f"{name}.pt").is_file():
+                raise UserError(unmade(name, stage))
+            made += MAKES[stage]
+        lines = source / FOLDERS["3"] / "data" / "sft.jsonl"
+        if "5" in self.stages and "3" not in self.stages and not lines.is_file():
+            raise UserError(f"stage 5 needs {lines}: run stage 3, too")
 
     # ------------------------------------------------------------ stages
 
@@ -152,8 +169,7 @@ class Pipeline:
         Raises UserError if no stage has made it and no run was given that holds it.
         """
         if not self.has(name):
-            told = f"stage {needed_by} needs {name}.pt" if needed_by else f"there is no {name}.pt"
-            raise UserError(f"{told}: run the stage that makes it, or give --from RUN")
+            raise UserError(unmade(name, needed_by))
         model, self._tokenizer = load_checkpoint(self.path(name), self.device.name)
         return model
 
@@ -224,6 +240,11 @@ class Pipeline:
             if (root / FOLDERS[stage] / "data").is_dir():
                 return root / FOLDERS[stage] / "data"
         raise UserError(f"there is no data of stage {stage}: run it, or give --from RUN")
+
+
+def unmade(name: str, stage: str = "") -> str:
+    told = f"stage {stage} needs {name}.pt" if stage else f"there is no {name}.pt"
+    return f"{told}: run the stage that makes it, or give --from RUN"
 
 
 def _read_config(root: Path) -> R1Config:

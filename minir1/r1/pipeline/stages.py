@@ -108,7 +108,8 @@ def remix(tasks: tuple[str, ...], sums: float) -> tuple[str, ...]:
         both = whole["arithmetic"] + whole["countdown"]
         part |= {"arithmetic": both * sums, "countdown": both * (1 - sums)}
     return tuple(
-        f"{task}:{kind}={share / whole[task] * part[task]:.4g}" for task, kind, share in parsed
+        f"{task}:{kind}={share / whole[task] * part[task]:.4g}"
+        for task, kind, share in parsed if part[task] > 0
     )
 
 

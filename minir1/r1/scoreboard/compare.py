@@ -11,8 +11,9 @@ from pathlib import Path
 
 import torch
 
-from minir1.config import UserError, apply
+from minir1.config import UserError, apply, between
 from minir1.console.errors import guard, parse
+from minir1.console.flags import Value, whole
 from minir1.r1.data.curation import readable
 from minir1.r1.pipeline.pipeline import Pipeline
 from minir1.r1.scoreboard.board import Board, standard_error
@@ -54,10 +55,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("run", help="a run folder of train_r1.py")
     parser.add_argument("first", help="checkpoint by name: zero, dev1, r1 ...")
     parser.add_argument("second", help="the one that is compared with it")
-    parser.add_argument("--problems", type=int, default=4096, help="held-out Countdown problems")
+    size = Value(whole, between(2, 1_000_000))
+    parser.add_argument("--problems", type=size, default=4096, help="held-out Countdown problems")
     chosen = parse(parser, arguments)
-    if chosen.problems < 2:
-        raise UserError("--problems must be at least 2")
     if not (Path(chosen.run) / "config.json").is_file():
         raise UserError(f"{chosen.run} is no run folder of train_r1.py")
     pipeline = Pipeline.open(["--resume", chosen.run])
