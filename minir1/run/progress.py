@@ -10,7 +10,7 @@ from typing import Self
 from tqdm import tqdm
 
 from minir1.config import RLConfig
-from minir1.measure.diagnosis import diagnosis
+from minir1.measure.diagnosis import diagnosis, trouble
 from minir1.measure.evaluator import outcome
 from minir1.model import Transformer
 from minir1.rollout import Rollouts, sampling
@@ -138,7 +138,7 @@ class RLProgress(Progress):
             "seconds_rollout": self.sampled - self.begun, "seconds_update": now - self.sampled,
             "seconds": now - self.start,
         }
-        self.history.append(row)
+        self.history.append({"step": step + 1} | row)
         words = [text.format(row[name]) for name, text in RL_SHOWN.items() if name in row]
         self.row(step, ", ".join(words), **row)
 
@@ -170,6 +170,7 @@ class Validation:
             run.samples("rl", step, self.recorder.rows(step, self.evaluator, model, rollouts, *how))
         accuracy = f"{100 * result['accuracy']:.1f}% ± {100 * result['stderr']:.1f} right"
         history = self.progress.history
-        said = f"; {diagnosis(history)}" if history else " (the base)"
+        words = diagnosis(history) if history else trouble([result])
+        said = ("" if history else " (the base)") + (f"; {words}" if words else "")
         figures = f"{accuracy}, {result['length']:.0f} tokens"
         tqdm.write(f"  {phase} step {step:4d}: validation {figures}{said}")
