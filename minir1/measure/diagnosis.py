@@ -262,7 +262,8 @@ def _stalled(rows: list[dict], level: float) -> str:
         return f"learning slowly: {change}"
     before, now = _mean(rows[:WINDOW], "length"), _mean(recent, "length")
     if len(rows) < 2 * WINDOW:
-        before, now, _ = trend(recent, "length")
+        before, now, sure = trend(recent, "length")
+        before = before if sure else None
     if before and now is not None and now < 0.85 * before:
         stalls = f"accuracy stalls at {100 * level:.0f}%: base may not compute reliably"
         return f"length shrinks ({before:.0f} -> {now:.0f} tokens) while {stalls}"
