@@ -273,7 +273,7 @@ WRONG = {  # name -> (phase, what becomes of a row, the figure that leaves)
     "advantages are not divided by the deviation": (
         "rl", lambda step, row, rows: {"grad_norm": UNSCALED[(step - 1) % 20]},
         "grad_norm, training, below"),
-    "gradients are three times as long": ("rl", times("grad_norm", 3), "grad_norm, training, above"),
+    "long gradients": ("rl", times("grad_norm", 3), "grad_norm, training, above"),
     "steps are clipped": ("rl", lambda step, row, rows: {"clip_fraction": 0.03},
                           "clip_fraction, training, above"),
     "another loss": ("rl", lambda step, row, rows: {"loss": row["loss"] + 0.2},
@@ -310,6 +310,14 @@ def test_a_wrong_run_leaves_the_band_of_the_shipped_ones(tmp_path, capsys, name)
     label, _, side = figure.rpartition(", ")
     place = re.search(rf"^{label} .*left {side}", said, re.MULTILINE)
     assert status == 1 and place, said
+
+
+def test_a_run_whose_last_loss_is_no_number_is_not_good(tmp_path, capsys, known):
+    def spoil(rows):
+        rows[-1]["loss"] = None  # as metrics.jsonl keeps it
+
+    status, said = judged(capsys, write(tmp_path / "run", rows_of(20, change=spoil)), known)
+    assert status == 1 and "Within the band, but broken since step 100: loss" in said
 
 
 def test_what_stays_outside_to_the_end_has_left():

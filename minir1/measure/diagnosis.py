@@ -10,6 +10,15 @@ from statistics import median
 
 WINDOW = 10  # RL rows that a diagnosis looks at
 TOO_LARGE = "steps too large: lower --rl.lr"
+DISAGREEING = (
+    "sampler and trainer disagree (gap {:.2f} nats a token): what is learnt is not what was sampled"
+)
+CUT_OFF = "nearly all responses are cut off ({:.0%}): raise --rl.max_tokens"
+UNFORMED = (
+    "nothing is well formed ({:.0%}): the base does not write the format; see --base, the template "
+    "and --rl.format_reward"
+)
+ALIKE = "entropy collapsed ({:.3f} nats a token): responses to a question are all alike"
 
 # ---------------------------------------------------------------- rows of metrics.jsonl
 
@@ -80,10 +89,8 @@ def diagnosis(rows: list[dict]) -> str:
         return trouble(practice) or _course(practice)
     reading = phase(rows, "pretrain")
     losses = [loss for _, loss in _points(reading, "loss")]
-    if losses:
-        course = f"pretraining: loss {losses[0]:.2f} -> {losses[-1]:.2f}, no RL step yet"
-        return _broken(reading) or course
-    return _broken(reading) or "no RL step yet"
+    course = f"pretraining: loss {losses[0]:.2f} -> {losses[-1]:.2f}, " if losses else ""
+    return _broken(reading) or f"{course}no RL step yet"
 
 
 def trouble(rows: list[dict]) -> str:
@@ -93,8 +100,24 @@ def trouble(rows: list[dict]) -> str:
     >>> trouble([{"accuracy": 0.0, "truncated": 0.98}])
     'nearly all responses are cut off (98%): raise --rl.max_tokens'
     """
-    checks = (_broken, _disagreeing, _changed, _leaping, _unformed, _no_signal, _collapsed)
-    return next((words for check in checks if (words := check(rows))), "")
+    sharp = (_mean(rows[-WINDOW:], "accuracy") or 0.0) >= 0.9  # then it may be sure of itself
+    least = 0.0 if sharp else max(0.01, 0.05 * (_mean(rows[:WINDOW], "entropy") or 0.0))
+    return (
+        _broken(rows)
+        or _outside(rows, "gap", 0, 0.1, DISAGREEING)
+        or _changed(rows)
+        or _leaping(rows)
+        or _outside(rows, "truncated", 0, 0.75, CUT_OFF)
+        or _outside(rows, "format", 0.1, 1, UNFORMED)
+        or _no_signal(rows)
+        or _outside(rows, "entropy", least, math.inf, ALIKE)
+    )
+
+
+def _outside(rows: list[dict], name: str, low: float, high: float, words: str) -> str:
+    """The words, with the median of the last values, if that lies outside low..high."""
+    values = [value for _, value in _points(rows[-3:], name)]
+    return words.format(median(values)) if values and not low <= median(values) <= high else ""
 
 
 def _broken(rows: list[dict]) -> str:
@@ -117,14 +140,6 @@ def _broken(rows: list[dict]) -> str:
     return f"{what}; a lower --rl.lr or --dtype float32 may help"
 
 
-def _disagreeing(rows: list[dict]) -> str:
-    gap = _mean(rows[-WINDOW:], "gap") or 0.0
-    if gap <= 0.1:
-        return ""
-    gap_words = f"sampler and trainer disagree (gap {gap:.2f} nats a token)"
-    return f"{gap_words}: what is learnt is not what was sampled"
-
-
 def _moved(rows: list[dict], name: str, extreme=max) -> tuple[float, float]:
     """(the extreme of what the figure was before, what it is now), in medians of 3 rows, so that a
     single spike is nothing. Not a number, which is neither above nor below, where it is unknown.
@@ -145,7 +160,7 @@ def _changed(rows: list[dict]) -> str:
     short, long = _moved(rows, "length", min)
     fresh, repeated = _moved(rows, "repeated", min)
     if long > 2.5 * short and repeated > max(0.4, fresh + 0.2):
-        longer = f"{short:.0f} -> {long:.0f} tokens, {100 * repeated:.0f}% of attempts repeated"
+        longer = f"{short:.0f} -> {long:.0f} tokens, {repeated:.0%} of attempts repeated"
         return f"responses repeat themselves ({longer}): lower --rl.lr, and read some"
     (formed, form), (thought, thinks) = _moved(rows, "format"), _moved(rows, "thinking")
     if thought > 0.3 and thinks < 0.2 * thought and not form < 0.5:
@@ -172,32 +187,21 @@ def _leaping(rows: list[dict]) -> str:
     clipped = _mean(rows[-5:], "clip_fraction") or 0.0
     start, end, sure = trend(rows[-WINDOW:], "accuracy")
     if clipped > (0.4 if sure and end > start else 0.2):  # GSPO clips whole responses, and learns
-        return f"{100 * clipped:.0f}% of tokens are clipped: {TOO_LARGE} or --rl.minibatches"
-    return ""
-
-
-def _unformed(rows: list[dict]) -> str:
-    """Responses that cannot be right, whatever they say."""
-    cut, form = _mean(rows[-3:], "truncated"), _mean(rows[-3:], "format")
-    if cut is not None and cut > 0.75:
-        return f"nearly all responses are cut off ({100 * cut:.0f}%): raise --rl.max_tokens"
-    if form is not None and form < 0.1:
-        cause = "the base does not write the format; see --base, the template, --rl.format_reward"
-        return f"nothing is well formed ({100 * form:.0f}%): {cause}"
+        return f"{clipped:.0%} of tokens are clipped: {TOO_LARGE} or --rl.minibatches"
     return ""
 
 
 def _no_signal(rows: list[dict]) -> str:
+    """Groups whose rewards are equal, and why."""
     last = rows[-WINDOW:]
     accuracy, signal = _mean(last, "accuracy") or 0.0, _mean(last, "signal")
     if signal is None or signal >= 0.1:
         return ""
-    equal = f"{100 * (1 - signal):.0f}% of groups"
+    equal, share = f"{1 - signal:.0%} of groups", f"accuracy {accuracy:.0%}"
     if accuracy > 0.9:
-        return f"solved: accuracy {100 * accuracy:.0f}%, so {equal} are all right"
+        return f"solved: {share}, so {equal} are all right"
     if accuracy <= signal:
         return f"no signal: {equal} are all wrong: easier --rl.tasks, or a better --base"
-    share = f"accuracy {100 * accuracy:.0f}%"
     if _answers_agree(last):
         cause = "each puzzle is too easy or too hard: other --rl.tasks"
         return f"no signal: {equal} are all right or all wrong ({share}): {cause}"
@@ -213,15 +217,6 @@ def _answers_agree(rows: list[dict]) -> bool:
         if None not in (p, error, n) and n > 1:
             found, expected = found + error**2, expected + p * (1 - p) / (n - 1)
     return found > 0.8 * expected > 0
-
-
-def _collapsed(rows: list[dict]) -> str:
-    entropy = _mean(rows[-WINDOW:], "entropy")
-    least = max(0.01, 0.05 * (_mean(rows[:WINDOW], "entropy") or 0.0))
-    if entropy is None or entropy >= least or (_mean(rows[-WINDOW:], "accuracy") or 0.0) >= 0.9:
-        return ""
-    alike = "responses to a question are all alike"
-    return f"entropy collapsed ({entropy:.3f} nats a token): {alike}"
 
 
 def _course(rows: list[dict]) -> str:
@@ -254,10 +249,11 @@ def _stalled(rows: list[dict], level: float) -> str:
     start, end, sure = trend(late, "accuracy")
     began = _mean(rows[:WINDOW], "accuracy")
     gained = level - began if began is not None else 0.0
-    rising = sure and end > start and len(rows) > WINDOW
-    if max(level, end) > 0.9 or (gained > 0.1 and not (rising and end - start > 0.3 * gained)):
-        return f"levelling off: {accuracy} over the last {_steps(recent)} steps"
-    if rising:
+    levelling = f"levelling off: {accuracy} over the last {_steps(recent)} steps"
+    if max(level, end) > 0.9:
+        return levelling
+    slow = gained > 0.1 and end - start < 0.3 * gained  # most of it was gained before
+    if sure and end > start and len(rows) > WINDOW and not slow:
         change = f"accuracy {_change(start, end)} over the last {_steps(late)} steps"
         return f"learning slowly: {change}"
     before, now = _mean(rows[:WINDOW], "length"), _mean(recent, "length")
@@ -271,7 +267,7 @@ def _stalled(rows: list[dict], level: float) -> str:
     if start is not None and end - start > 0.1:
         form = f"learning the form ({_change(start, end)} well formed)"
         return f"{form}, not yet the task: {accuracy}"
-    return f"flat: {accuracy} over the last {_steps(recent)} steps"
+    return levelling if gained > 0.1 else levelling.replace("levelling off", "flat")
 
 
 def _steps(rows: list[dict]) -> int:

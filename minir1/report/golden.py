@@ -22,7 +22,7 @@ import numpy as np
 from minir1.config import Config, UserError, to_json
 from minir1.console import errors as cli
 from minir1.console.files import read_settings
-from minir1.measure.diagnosis import column, phase
+from minir1.measure.diagnosis import column, phase, trouble
 from minir1.report.command import read_metrics, read_summary
 from minir1.report.golden_figures import FIGURES, Figure
 from minir1.report.words import entry, table
@@ -281,16 +281,18 @@ def judge(run: Path, golden: list[Path], settings: list[str]) -> tuple[str, bool
         )
     lines.append(report(bands))
     final_words, final_good = final_test(run, golden) or ("", True)
-    gone = [band for band in bands if band.left is not None]
+    gone, ill = [band for band in bands if band.left is not None], trouble(practice)
     if gone:
         words = first_to_leave(gone, bool(settings))
+    elif ill:
+        words = f"Within the band, but {ill}."
     elif final_good:
         words = "Within the band."
     else:
         words = "The curves are within the band, the final test is not: "
         words += "another test set or temperature?"
     lines += [final_words, words]
-    return "\n".join(filter(None, lines)), final_good and not gone
+    return "\n".join(filter(None, lines)), final_good and not gone and not ill
 
 
 def first_to_leave(gone: list[Band], settings_differ: bool) -> str:
