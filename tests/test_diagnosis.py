@@ -13,6 +13,8 @@ from minir1.config import Config
 from minir1.measure.diagnosis import diagnosis, phase, trouble
 from minir1.report.command import read_metrics
 from minir1.run.folder import Run
+from minir1.run.progress import RLProgress, describe
+from minir1.run.session import Session
 
 GOOD = sorted((Path(__file__).parent.parent / "results" / "zero").glob("*/metrics.jsonl"))
 
@@ -128,6 +130,18 @@ def test_the_report_says_what_the_console_said(tmp_path, capsys, value):
     assert command(["report", str(run.path)]) == 0
     assert "during training: broken since step 7: loss" in capsys.readouterr().out
     assert "broken since step 7" in (run.path / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_console_remembers_what_was_before_a_stop(tmp_path):
+    run = Run.start(tmp_path / "run", Config())
+    rows = rows_of(10)
+    for row in rows:
+        run.log("rl", **row)
+    session = Session(run, None, None)
+    for phase_of, count in (("rl", 10), ("answer_only", 0)):
+        with RLProgress(session, phase_of, Config().rl, 20, 10, describe) as progress:
+            assert len(progress.history) == count
+            assert not count or diagnosis(progress.history) == diagnosis(rows)
 
 
 def test_an_update_that_was_left_out_is_no_alarm_and_one_in_three_is():

@@ -13,6 +13,7 @@ from minir1.config import RLConfig
 from minir1.measure.diagnosis import diagnosis, trouble
 from minir1.measure.evaluator import outcome
 from minir1.model import Transformer
+from minir1.report.command import read_metrics
 from minir1.rollout import Rollouts, sampling
 from minir1.run.costs import operations, spent
 from minir1.run.recorder import Recorder
@@ -113,7 +114,8 @@ class RLProgress(Progress):
     ):
         super().__init__(session, phase, steps, first)
         self.rl, self.describe = rl, describe
-        self.history: list[dict] = []
+        rows = read_metrics(session.run.path)  # of the steps before a stop, for the diagnosis
+        self.history = [row | {"phase": "rl"} for row in rows if row.get("phase") == phase]
         self.begun = self.sampled = self.start
 
     def begin(self) -> None:
