@@ -3,6 +3,7 @@ input is one line.
 """
 
 import json
+import math
 import re
 import shutil
 from pathlib import Path
@@ -199,6 +200,20 @@ def test_a_single_golden_run_has_a_wider_band():
         compare(figure, [rows_of(0)], run), compare(figure, [rows_of(i) for i in range(3)], run),
     )
     assert (one.high - one.low)[50] > (three.high - three.low)[50]
+
+
+@pytest.mark.parametrize("name, floor", [("length", 0.1), ("loss", 0.03), ("thinking", 0.06)])
+def test_golden_runs_that_agree_leave_room_for_jitter(name, floor):
+    """By hand: a value that is 0.1 up and down in turns differs by 0.2 from step to step; of the
+    means over 9 steps 0.2 / sqrt(18) is left. Two runs: times sqrt(3 / 2), three times that."""
+    figure = next(f for f in FIGURES if f.name == name and f.phase == "rl" and not f.early)
+    values = [0.5 + 0.1 * (-1) ** i for i in range(101)]
+    values = [math.exp(value) for value in values] if name == "length" else values
+    rows = [{"phase": "rl", "step": i, name: value} for i, value in enumerate(values)]
+    band = compare(figure, [rows, rows], rows)
+    half = 3 * 0.2 / 18**0.5 * 1.5**0.5 + floor
+    assert (band.high - band.low)[50] / 2 == pytest.approx(half)
+    assert (band.high + band.low)[50] / 2 == pytest.approx(0.5 + 0.1 / 9)
 
 
 def test_a_moving_mean_by_hand():

@@ -28,7 +28,8 @@ from minir1.report.golden_figures import FIGURES, Figure
 from minir1.report.words import entry, table
 
 WINDOW = 9  # steps of a moving mean
-STAY = WINDOW + 1  # steps outside that count as leaving: more than one outlier moves
+# values outside that count as leaving: more than one outlier moves; of validations one is enough
+STAY = {"rl": WINDOW + 1, "validate": 1, "pretrain": 2}
 EARLY = 0.3  # share of the golden steps that the early slope is taken over
 FEWEST = 10  # RL steps before which nothing can be said
 # settings that may differ
@@ -98,8 +99,7 @@ def compare(figure: Figure, golden: list[list[dict]], run: list[dict]) -> Band |
         outside |= band.run < band.low
     if figure.high:
         outside |= band.run > band.high
-    # of validations, whose band is wide, one is enough
-    band.left = leaving(outside, min(STAY if figure.phase == "rl" else 1, len(steps)))
+    band.left = leaving(outside, min(STAY[figure.phase], len(steps)))
     return band
 
 
