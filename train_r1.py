@@ -27,6 +27,7 @@ from minir1.r1.scoreboard.board import write_scoreboard
 from minir1.r1.students.distillation import SIZES, by_rl, by_sft, by_teacher, lesson, student_config
 from minir1.run.costs import costs_of
 from minir1.run.phases import by_rule, pretrain
+from minir1.run.summary import next_steps
 
 # ---------------------------------------------------------------- stage 0
 
@@ -186,6 +187,8 @@ def main(arguments: list[str]) -> None:
             STAGES[stage](pipeline)
         if any(stage.isdigit() for stage in pipeline.stages):
             print(write_scoreboard(pipeline))
+            if pipeline.path("r1").is_file():
+                print(next_steps(pipeline.path("r1")))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from minir1.rollout import to_batch
 from minir1.run.costs import parameter_counts
 from minir1.run.phases import R1_ZERO, MiniWeb, Parts, RLPhase, pretrain
 from minir1.run.session import Session
-from minir1.run.summary import finish
+from minir1.run.summary import finish, next_steps
 from minir1.transcript import ANSWER
 
 # ---------------------------------------------------------------- reinforcement learning
@@ -87,7 +87,8 @@ def zero(session: Session) -> str:
     config = session.config
     base = session.load_or_make("pretrain", lambda: base_model(session), "base")
     if config.rl.steps == 0:
-        return f"the base model is {session.run.checkpoints / 'base.pt'}"
+        path = session.run.checkpoints / "base.pt"
+        return f"the base model is {path}\n{next_steps(path)}"
     models = {"base": base}
     models["zero"] = session.load_or_make("rl", lambda: r1_zero(session, base), "zero")
     if steps := config.eval.answer_only_steps:

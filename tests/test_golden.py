@@ -3,6 +3,7 @@ input is one line.
 """
 
 import json
+import math
 import re
 import shutil
 from pathlib import Path
@@ -13,9 +14,10 @@ import pytest
 from minir1.__main__ import main as command
 from minir1.config import Config, to_json
 from minir1.report import golden
-from minir1.report.golden import compare, moving
+from minir1.report.golden import compare, leaving, moving, slope
 from minir1.report.golden_figures import FIGURES
 
+ZERO = Path(__file__).parent.parent / "results" / "zero"
 NAMES = (
     "accuracy", "length", "attempts", "entropy", "signal", "grad_norm", "gap", "format",
     "truncated", "hit_rate",
@@ -200,6 +202,20 @@ def test_a_single_golden_run_has_a_wider_band():
     assert (one.high - one.low)[50] > (three.high - three.low)[50]
 
 
+@pytest.mark.parametrize("name, floor", [("length", 0.1), ("loss", 0.03), ("thinking", 0.06)])
+def test_golden_runs_that_agree_leave_room_for_jitter(name, floor):
+    """By hand: a value that is 0.1 up and down in turns differs by 0.2 from step to step; of the
+    means over 9 steps 0.2 / sqrt(18) is left. Two runs: times sqrt(3 / 2), three times that."""
+    figure = next(f for f in FIGURES if f.name == name and f.phase == "rl" and not f.early)
+    values = [0.5 + 0.1 * (-1) ** i for i in range(101)]
+    values = [math.exp(value) for value in values] if name == "length" else values
+    rows = [{"phase": "rl", "step": i, name: value} for i, value in enumerate(values)]
+    band = compare(figure, [rows, rows], rows)
+    half = 3 * 0.2 / 18**0.5 * 1.5**0.5 + floor
+    assert (band.high - band.low)[50] / 2 == pytest.approx(half)
+    assert (band.high + band.low)[50] / 2 == pytest.approx(0.5 + 0.1 / 9)
+
+
 def test_a_moving_mean_by_hand():
     assert moving(np.array([0.0, 3.0, 6.0, 3.0]), 3).tolist() == [1.5, 3.0, 4.0, 4.5]
 
@@ -231,7 +247,7 @@ def test_a_broken_configuration_and_a_preset_without_golden_runs(tmp_path, capsy
 
 
 @pytest.mark.parametrize(
-    "run", sorted((Path(__file__).parent.parent / "results" / "zero").glob("*-seed*")),
+    "run", sorted(ZERO.glob("*-seed*")),
     ids=lambda run: run.name,
 )
 def test_a_shipped_run_holds_the_configuration_that_it_ran_with(run):
@@ -250,6 +266,84 @@ def test_a_shipped_run_holds_the_configuration_that_it_ran_with(run):
         == (preset, int(seed))
     )
     assert config["rl"]["steps"] == max(row["step"] for row in rows if row["phase"] == "rl")
+
+
+# grad_norm of the first 20 steps of `train_zero.py --preset cpu --seed 0 --rl.scale none`
+UNSCALED = [
+    0.118, 0.131, 0.138, 0.124, 0.118, 0.161, 0.155, 0.133, 0.215, 0.132, 0.160, 0.153, 0.143,
+    0.163, 0.216, 0.159, 0.157, 0.152, 0.162, 0.139,
+]
+
+
+def times(name: str, factor: float):
+    return lambda step, row, rows: {name: factor * row[name]}
+
+
+def held(at: float, last: int = 0):
+    """Validations from step `last` on are at most so good."""
+    return lambda step, row, rows: {"accuracy": min(row["accuracy"], at if step >= last else 1)}
+
+
+WRONG = {  # name -> (phase, what becomes of a row, the figure that leaves)
+    "advantages are not divided by the deviation": (
+        "rl", lambda step, row, rows: {"grad_norm": UNSCALED[(step - 1) % 20]},
+        "grad_norm, training, below"),
+    "long gradients": ("rl", times("grad_norm", 3), "grad_norm, training, above"),
+    "steps are clipped": ("rl", lambda step, row, rows: {"clip_fraction": 0.03},
+                          "clip_fraction, training, above"),
+    "another loss": ("rl", lambda step, row, rows: {"loss": row["loss"] + 0.2},
+                     "loss, training, above"),
+    "the loss has the other sign": ("rl", lambda step, row, rows: {"loss": 0.25 - row["loss"]},
+                                    "loss, training, above"),
+    "it hardly retries": ("rl", times("attempts", 0.6), "attempts, training, below"),
+    "it retries too much": ("rl", times("attempts", 1.6), "attempts, training, above"),
+    "short responses": ("rl", times("length", 0.6), "length, training, below"),
+    "long responses": ("rl", times("length", 1.5), "length, training, above"),
+    "it learns at a third of the speed": (
+        "rl", lambda step, row, rows: rows[(step - 1) // 3] | {"step": step},
+        "accuracy, early rise, below"),
+    "fine-tuning on right answers": ("validate", held(0.57), "accuracy, validation, below"),
+    "the last validation alone": ("validate", held(0.57, 100), "accuracy, validation, below"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_run_leaves_the_band_of_the_shipped_ones(tmp_path, capsys, name):
+    kind, change, figure = WRONG[name]
+    runs = [str(path) for path in sorted(ZERO.glob("cpu-seed*"))]
+    copy = tmp_path / "copy"
+    shutil.copytree(runs[0], copy)
+    text = (copy / "metrics.jsonl").read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in text.splitlines()]
+    chosen = [row for row in rows if row["phase"] == kind]
+    changed = [
+        row | change(row["step"], row, chosen) if row["phase"] == kind else row for row in rows
+    ]
+    lines = "".join(json.dumps(row) + "\n" for row in changed)
+    (copy / "metrics.jsonl").write_text(lines, encoding="utf-8")
+    status, said = judged(capsys, copy, runs[1:])
+    label, _, side = figure.rpartition(", ")
+    place = re.search(rf"^{label} .*left {side}", said, re.MULTILINE)
+    assert status == 1 and place, said
+
+
+def test_a_run_whose_last_loss_is_no_number_is_not_good(tmp_path, capsys, known):
+    def spoil(rows):
+        rows[-1]["loss"] = None  # as metrics.jsonl keeps it
+
+    status, said = judged(capsys, write(tmp_path / "run", rows_of(20, change=spoil)), known)
+    assert status == 1 and "Within the band, but broken since step 100: loss" in said
+
+
+def test_what_stays_outside_to_the_end_has_left():
+    assert leaving([False] * 91 + [True] * 9, 10) == 91
+    assert leaving([False] * 95 + [True] * 5, 10) is None  # as far as one outlier reaches
+    assert leaving([False] * 80 + [True] * 9 + [False] * 11, 10) is None
+    assert leaving([True], 1) == 0 and leaving([False], 1) is None
+
+
+def test_a_slope_is_least_squares():
+    assert slope(np.array([0.1, 0.3, 0.2, 0.4])) == pytest.approx((0.24, 0.1272792))  # by hand
 
 
 def test_the_shipped_golden_runs_agree_and_a_spoiled_copy_does_not(tmp_path, capsys, monkeypatch):

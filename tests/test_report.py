@@ -378,9 +378,10 @@ def test_a_long_run_with_every_group_stays_small(tmp_path):
     [
         ([{"accuracy": 0.31 + 0.13 * i / 9} for i in range(10)],
          "learning: accuracy 31% -> 44% over the last 10 steps"),
-        (flat(30, signal=0.05), "no signal: 95% of groups all right or all wrong"),
+        (flat(30, signal=0.05),
+         "no signal: 95% of groups have equal rewards, but accuracy 37%: look at the reward"),
         (flat(30, 0.98, signal=0.04),
-         "solved: accuracy 98%, so 96% of groups are all right or all wrong"),
+         "solved: accuracy 98%, so 96% of groups are all right"),
         (flat(30, 0.98), "solved: accuracy 98%"),
         (flat(30, truncated=0.4), "responses are cut at the limit (40%): raise --rl.max_tokens"),
         ([row | {"length": 45 - i / 2} for i, row in enumerate(flat(30))],
@@ -392,7 +393,7 @@ def test_a_long_run_with_every_group_stays_small(tmp_path):
          "sampler and trainer disagree (gap 0.30 nats a token): "
          "what is learnt is not what was sampled"),
         (flat(30, loss=math.nan),
-         "broken: loss is not a number; a lower --rl.lr or --dtype float32 may help"),
+         "broken since step 1: loss is not a number; a lower --rl.lr or --dtype float32 may help"),
         (flat(30), "flat: accuracy 37% over the last 10 steps"),
         (flat(3), "too early to tell: accuracy 37% after 3 steps"),
         (healthy(1), "too early to tell: accuracy 20% after 1 step"),

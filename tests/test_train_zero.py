@@ -46,7 +46,12 @@ def whole(tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("whole") / "run"
     status, out, err = finish("--preset", "smoke", "--out", run)
     assert status == 0, err
-    assert "right answers (pass@1)" in out and "report.html" in out
+    assert "right answers (pass@1)" in out
+    last = "\n".join(out.splitlines()[-3:])
+    words = ("minir1 play", "checkpoints/zero.pt", "minir1 report", "open ", "report.html")
+    assert all(word in last for word in words), last
+    start = next(line for line in out.splitlines() if "rl step    0: validation" in line)
+    assert "(the base); nothing is well formed (0%)" in start  # it has read 40,000 tokens
     return run
 
 

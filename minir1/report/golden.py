@@ -7,8 +7,9 @@ Exit status 0: within the band; 1: a figure left it (which one first, at which s
 causes); 2: nothing to compare.
 
 The band of a figure: the mean of the golden runs' moving means, three standard deviations of a new
-run around it (how far the golden runs lie apart and how much they jitter), and a floor. A figure
-has left when it stays outside.
+run around it (how far the golden runs lie apart and how much they jitter), and a floor. Positive
+figures are compared by their logarithms, shares as they are, the early slope as one number. A
+figure has left when it stays outside.
 """
 
 import argparse
@@ -21,14 +22,15 @@ import numpy as np
 from minir1.config import Config, UserError, to_json
 from minir1.console import errors as cli
 from minir1.console.files import read_settings
-from minir1.measure.diagnosis import column, phase
+from minir1.measure.diagnosis import column, phase, trouble
 from minir1.report.command import read_metrics, read_summary
 from minir1.report.golden_figures import FIGURES, Figure
 from minir1.report.words import entry, table
 
 WINDOW = 9  # steps of a moving mean
-# steps outside that count as leaving: more than one outlier moves; of validations two
-STAY = WINDOW + 1
+# values outside that count as leaving: more than one outlier moves; of validations one is enough
+STAY = {"rl": WINDOW + 1, "validate": 1, "pretrain": 2}
+EARLY = 0.3  # share of the golden steps that the early slope is taken over
 FEWEST = 10  # RL steps before which nothing can be said
 # settings that may differ
 FREE = {
@@ -53,9 +55,8 @@ class Band:
         return "below" if self.run[self.left] < self.low[self.left] else "above"
 
     def show(self, index: int) -> str:
-        scale, unit = (100, "%") if self.figure.percent else (1, "")
         curves = (self.run, self.low, self.high)
-        value, low, high = (f"{scale * curve[index]:.3g}{unit}" for curve in curves)
+        value, low, high = (self.figure.show(curve[index]) for curve in curves)
         return f"{value} at step {self.steps[index]:.0f}; golden {low} to {high}"
 
 
@@ -80,19 +81,25 @@ def compare(figure: Figure, golden: list[list[dict]], run: list[dict]) -> Band |
     steps, curves = aligned(figure, [run, *golden])
     if len(steps) < (FEWEST if figure.phase == "rl" else 1):
         return None
-    window = window_of(figure, len(steps))
-    smooth = np.array([moving(curve, window) for curve in curves])
-    mean = smooth[1:].mean(0)
-    width = half_width(figure, curves[1:], smooth[1:], golden[0])
-    low = np.maximum(mean - width, 0)
-    high = np.minimum(mean + width, 1.0 if figure.percent else np.inf)
+    if figure.early:
+        whole = len(phase(golden[0], figure.phase))
+        count = min(len(steps), max(FEWEST, round(EARLY * whole)))
+        steps, curves = steps[count - 1 : count], np.array([slope(c[:count]) for c in curves])
+        smooth, noise = curves[:, :1], curves[1:, 1].mean()
+    else:
+        window = window_of(figure, len(steps))
+        smooth = np.array([moving(curve, window) for curve in curves])
+        noise = jitter(figure, curves[1:], window, golden[0])
+    mean, width = smooth[1:].mean(0), half_width(figure, smooth[1:], noise)
+    limits = (0, 1) if figure.percent and not figure.early else (-np.inf, np.inf)
+    low, high = np.clip(mean - width, *limits), np.clip(mean + width, *limits)
     band = Band(figure, steps, low, high, smooth[0])
     outside = np.zeros(len(steps), bool)
     if figure.low:
         outside |= band.run < band.low
     if figure.high:
         outside |= band.run > band.high
-    band.left = leaving(outside, min(STAY if figure.phase == "rl" else 2, len(steps)))
+    band.left = leaving(outside, min(STAY[figure.phase], len(steps)))
     return band
 
 
@@ -100,7 +107,8 @@ def aligned(figure: Figure, runs: list[list[dict]]) -> tuple[list[float], np.nda
     """(steps that all runs hold the figure at, its values: a row for each run)."""
     curves = [dict(zip(*column(phase(rows, figure.phase), figure.name))) for rows in runs]
     steps = sorted(set.intersection(*map(set, curves)))
-    return steps, np.array([[curve[step] for step in steps] for curve in curves])
+    values = np.array([[curve[step] for step in steps] for curve in curves])
+    return steps, np.log(np.maximum(values, 1e-12)) if figure.logs else values
 
 
 def window_of(figure: Figure, steps: int) -> int:
@@ -108,43 +116,52 @@ def window_of(figure: Figure, steps: int) -> int:
     return min(WINDOW, max(1, steps // 2 * 2 - 1)) if figure.phase == "rl" else 1
 
 
-def half_width(
-    figure: Figure, curves: np.ndarray, smooth: np.ndarray, rows: list[dict]
-) -> np.ndarray:
-    """Half the width of the band at each step.
-
-    `curves` and `smooth`: of the golden runs, raw and as moving means; `rows`: of the first one.
-    """
-    runs, steps = curves.shape
-    mean = smooth.mean(0)
-    if figure.phase == "validate":
-        noise = sampling_error(rows)
-    else:  # what is left of the jitter from one step to the next after averaging
-        noise = np.diff(curves, axis=1).std() / (2 * window_of(figure, steps)) ** 0.5
+def half_width(figure: Figure, smooth: np.ndarray, noise: float) -> np.ndarray:
+    """Half the width of the band at each step. `smooth`: moving means, a row for a golden run."""
+    runs, steps = smooth.shape
     if runs > 1:
         apart = moving(smooth.var(0, ddof=1), min(41, steps)) ** 0.5
-    else:
-        apart = 0.1 * np.abs(mean)  # a guess
-    floor = figure.floor if figure.percent else figure.floor * np.abs(mean)
-    return 3 * np.hypot(apart, noise) * (1 + 1 / runs) ** 0.5 + floor
+    else:  # a guess
+        apart = 0.1 if figure.logs else 0.1 * np.abs(smooth[0])
+    return 3 * np.maximum(apart, noise) * (1 + 1 / runs) ** 0.5 + figure.floor
 
 
-def sampling_error(rows: list[dict]) -> float:
-    """Mean standard error of a run's validations."""
-    errors = column(phase(rows, "validate"), "stderr")[1]
-    return float(np.mean(errors)) if errors else 0.03
+def jitter(figure: Figure, curves: np.ndarray, window: int, rows: list[dict]) -> float:
+    """Chance in one value of a moving mean: the mean standard error of the validations in `rows`,
+    or what is left of the jitter from step to step after averaging.
+    """
+    if figure.phase == "validate":
+        errors = column(phase(rows, "validate"), "stderr")[1]
+        return float(np.mean(errors)) if errors else 0.03
+    return float(np.diff(curves, axis=1).std() / (2 * window) ** 0.5) if curves.shape[1] > 1 else 0
+
+
+def slope(curve: np.ndarray) -> tuple[float, float]:
+    """(rise of the straight line through the curve over its whole length, its standard error).
+
+    >>> slope(np.array([1.0, 2.0, 3.0, 4.0]))
+    (3.0, 0.0)
+    """
+    x = np.arange(len(curve)) / (len(curve) - 1) - 0.5
+    rise = x @ curve / (x @ x)
+    left = curve - curve.mean() - rise * x
+    error = (left @ left / (len(x) - 2) / (x @ x)) ** 0.5
+    return round(float(rise), 9), round(float(error), 9)
 
 
 def leaving(outside: np.ndarray, stay: int) -> int | None:
-    """Where the first `stay` steps outside begin; None if there is no such place.
+    """Where the first `stay` steps outside begin, at the end of the run more than half as many;
+    None if there is no such place.
 
     >>> leaving(np.array([True, False, True, True, False]), 2)
     2
     >>> leaving(np.array([False, True, False]), 2) is None
     True
+    >>> leaving(np.array([False] * 91 + [True] * 9), 10)
+    91
     """
-    for i in range(len(outside) - stay + 1):
-        if outside[i : i + stay].all():
+    for i in range(len(outside) - stay // 2):
+        if np.all(outside[i : i + stay]):
             return i
     return None
 
@@ -264,16 +281,18 @@ def judge(run: Path, golden: list[Path], settings: list[str]) -> tuple[str, bool
         )
     lines.append(report(bands))
     final_words, final_good = final_test(run, golden) or ("", True)
-    gone = [band for band in bands if band.left is not None]
+    gone, ill = [band for band in bands if band.left is not None], trouble(practice)
     if gone:
         words = first_to_leave(gone, bool(settings))
+    elif ill:
+        words = f"Within the band, but {ill}."
     elif final_good:
         words = "Within the band."
     else:
         words = "The curves are within the band, the final test is not: "
         words += "another test set or temperature?"
     lines += [final_words, words]
-    return "\n".join(filter(None, lines)), final_good and not gone
+    return "\n".join(filter(None, lines)), final_good and not gone and not ill
 
 
 def first_to_leave(gone: list[Band], settings_differ: bool) -> str:

@@ -11,9 +11,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from minir1.config import RLConfig
-from minir1.measure.diagnosis import diagnosis
+from minir1.measure.diagnosis import diagnosis, trouble
 from minir1.measure.evaluator import outcome
 from minir1.model import Transformer
+from minir1.report.command import read_metrics
 from minir1.rollout import Rollouts, sampling
 from minir1.run.costs import operations, spent
 from minir1.run.recorder import Recorder
@@ -126,7 +127,8 @@ class RLProgress(Progress):
     ):
         super().__init__(session, phase, steps, first)
         self.rl, self.describe = rl, describe
-        self.history: list[dict] = []
+        rows = read_metrics(session.run.path)  # of the steps before a stop, for the diagnosis
+        self.history = [row | {"phase": "rl"} for row in rows if row.get("phase") == phase]
         self.begun = self.sampled = self.start
 
     def begin(self) -> None:
@@ -152,7 +154,7 @@ class RLProgress(Progress):
             "seconds_rollout": self.sampled - self.begun, "seconds_update": now - self.sampled,
             "seconds": now - self.start,
         }
-        self.history.append(row)
+        self.history.append({"step": step + 1} | row)
         words = [text.format(row[name]) for name, text in RL_SHOWN.items() if name in row]
         self.row(step, ", ".join(words) + said(row), **row)
 
@@ -184,6 +186,7 @@ class Validation:
             run.samples("rl", step, self.recorder.rows(step, self.evaluator, model, rollouts, *how))
         accuracy = f"{100 * result['accuracy']:.1f}% ± {100 * result['stderr']:.1f} right"
         history = self.progress.history
-        said = f"; {diagnosis(history)}" if history else " (the base)"
+        words = diagnosis(history) if history else trouble([result])
+        said = ("" if history else " (the base)") + (f"; {words}" if words else "")
         figures = f"{accuracy}, {result['length']:.0f} tokens"
         tqdm.write(f"  {phase} step {step:4d}: validation {figures}{said}")

@@ -2,7 +2,9 @@
 
 import json
 import os
+import shlex
 import time
+from pathlib import Path
 
 from minir1.console.files import write_text
 from minir1.report import command as report
@@ -26,4 +28,19 @@ def finish(run: Run, device, parameters: tuple[int, int], command: list[str]) ->
     write_text(run.path / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False))
     report.draw(run.path)
     page = report.write_html(run.path)
-    return f"{report.summary_text(summary)}\n\nopen {page}"
+    words = report.summary_text(summary)
+    return f"{words}\n\n{next_steps(run.checkpoints / 'zero.pt', run.path)}\nopen {page}"
+
+
+def next_steps(checkpoint: Path, run: Path | None = None) -> str:
+    """What to do with a finished checkpoint and, where `report` can draw it, its run folder.
+
+    >>> print(next_steps(Path("r/zero.pt"), Path("r")))
+    next: python -m minir1 play r/zero.pt    (ask it)
+          python -m minir1 report r    (plots, page and summary again)
+    """
+    lines = [f"next: python -m minir1 play {shlex.quote(str(checkpoint))}    (ask it)"]
+    if run is not None:
+        again = "(plots, page and summary again)"
+        lines.append(f"      python -m minir1 report {shlex.quote(str(run))}    {again}")
+    return "\n".join(lines)
