@@ -4,8 +4,16 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from minir1.config import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    import msvcrt
+
+    fcntl = None
 
 # ---------------------------------------------------------------- writing
 
@@ -42,6 +50,60 @@ def check_writable(path: Path) -> None:
     elif os.access(path if path.exists() else folder, os.W_OK):
         return
     raise OSError(f"cannot write {path}: {reason}")
+
+
+# ---------------------------------------------------------------- one writer at a time
+
+_held: WeakValueDictionary = WeakValueDictionary()  # locks of this process, by folder
+
+
+class Lock:
+    """Keeps other processes out of a run folder for as long as this object lives.
+
+    The system holds the lock and drops it when the process ends, however it ends, so that none is
+    ever stale. FOLDER/.lock stays, and says who had it last.
+    """
+
+    def __init__(self, file):
+        self.file = file
+
+    def __del__(self):
+        self.file.close()
+
+
+def lock(folder: Path) -> Lock:
+    """Raises UserError if another process has it. Within a process it may be taken again."""
+    key = str(folder.resolve())
+    if key in _held:
+        return _held[key]
+    file = open(folder / ".lock", "a+b")  # noqa: SIM115 - open until the run ends
+    try:
+        _lock_file(file)
+    except BlockingIOError:
+        with file:
+            file.seek(0)
+            who = file.read(20).decode("ascii", "replace").strip() or "unknown"
+        told = f"{folder} is in use by another process ({who}): wait for it, or stop it"
+        raise UserError(told) from None
+    except OSError:
+        pass  # a file system without locks
+    file.truncate(0)
+    file.write(b"%d\n" % os.getpid())
+    file.flush()
+    _held[key] = held = Lock(file)
+    return held
+
+
+def _lock_file(file) -> None:
+    """Raises BlockingIOError if another process has it, OSError where there are no locks."""
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return
+    file.seek(1 << 20)  # Windows hides what is locked: the process's number must stay readable
+    try:
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    except PermissionError:
+        raise BlockingIOError from None
 
 
 # ---------------------------------------------------------------- settings
