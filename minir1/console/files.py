@@ -52,6 +52,21 @@ def check_writable(path: Path) -> None:
     raise OSError(f"cannot write {path}: {reason}")
 
 
+def check_folder(path: Path) -> Path:
+    """The same for a folder of outputs, there or yet to be made, and what lies in it: a folder that
+    was received may hold links, and none may lead what is written out of it. Raises OSError."""
+    there = next(p for p in (path, *path.absolute().parents) if os.path.lexists(p))
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise OSError(f"cannot write {path}: no permission, or {there} is not a folder")
+    home = path.resolve()
+    for folder, folders, files in os.walk(path):
+        for name in (*folders, *files):
+            link = Path(folder, name)
+            if link.is_symlink() and not link.resolve().is_relative_to(home):
+                raise OSError(f"cannot write {path}: {link} is a link that leads out of it")
+    return path
+
+
 # ---------------------------------------------------------------- one writer at a time
 
 _held: WeakValueDictionary = WeakValueDictionary()  # locks of this process, by folder
@@ -135,12 +150,20 @@ def current_settings(values: dict) -> dict:
     return values
 
 
+def read_object(path: Path) -> dict:
+    """A file that holds one JSON object. Raises UserError if it cannot be read as one, and
+    FileNotFoundError if it is not there."""
+    try:
+        return _object(path.read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError) as fault:
+        raise UserError(f"{path} cannot be read ({fault})") from fault
+
+
 def read_settings(path: Path) -> dict:
-    """A run folder's config.json. Raises ValueError if it is not a JSON object."""
-    values = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(values, dict):
-        raise ValueError("not a JSON object")
-    return current_settings(values)
+    """A run folder's config.json; raises as read_object does."""
+    return current_settings(read_object(path))
 
 
 # ---------------------------------------------------------------- reading lines

@@ -14,14 +14,15 @@ import torch
 
 from minir1.checkpoint import load_checkpoint, save_checkpoint
 from minir1.config import Config, ModelConfig, UserError
-from minir1.console.flags import parse_command_line
+from minir1.console.errors import describe, out_of_memory
+from minir1.console.flags import TRAIN_ZERO, parse_command_line, read_arguments
 from minir1.fast.accelerate import make_sampler
 from minir1.fast.device import Device, pick_device
 from minir1.measure.evaluator import Evaluator, many_problems
 from minir1.model import Transformer
 from minir1.rollout import sampling
 from minir1.run.costs import parameter_counts
-from minir1.run.folder import Run
+from minir1.run.folder import MEMORY, Run
 from minir1.supervised import Learner
 from minir1.tasks import parse_tasks
 from minir1.tokenizer import Tokenizer
@@ -32,14 +33,24 @@ cannot compute reliably gains nothing from checking itself, and RL then makes it
 not longer."""
 
 
+LOWER = {  # what takes the memory, and may change on resume
+    "train_zero.py": "--rl.train_tokens (updates) or --eval.batch (validation)",
+    "train_r1.py": "--*.train_tokens (updates) or --score.batch (scoreboard)",
+}
+
+
 @contextmanager
 def resumable(script: str, folder: Path):
     """Say how to go on when the user or a fault stops the work."""
     how = f"go on with: python {script} --resume {folder}"
     try:
         yield
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"interrupted; {how}") from None
+    except KeyboardInterrupt as stop:
+        raise type(stop)(f"{describe(stop)}; {how}") from None
+    except (MemoryError, RuntimeError) as fault:
+        if out_of_memory(fault):
+            raise RuntimeError(f"no memory left; {how}, and lower {LOWER[script]}") from fault
+        raise type(fault)(f"{describe(fault)}; {how}") from fault
     except OSError as fault:
         raise OSError(f"{fault}; then {how}") from fault
 
@@ -65,11 +76,14 @@ class Session:
     @classmethod
     def open(cls, arguments: list[str]) -> "Session":
         """A new run from the command line, or an old one with --resume RUN."""
-        if "--resume" in arguments:
-            if len(arguments) != 2 or arguments[0] != "--resume":
+        values = read_arguments(TRAIN_ZERO, arguments)
+        if "resume" in values:
+            folder = values.pop("resume")
+            if not folder or values.keys() - set(MEMORY):
+                may = ", ".join(f"--{name}" for name in MEMORY)
                 say = "--resume takes a run folder and nothing else: its settings are in the folder"
-                raise UserError(say)
-            run = Run.resume(Path(arguments[1]))
+                raise UserError(f"{say}; only {may} may change")
+            run = Run.resume(Path(folder), values)
         else:
             default = "gpu" if torch.cuda.is_available() else "cpu"
             config = parse_command_line(arguments, default)
