@@ -203,7 +203,7 @@ def from_dict(kind: type, values: dict):
         if is_dataclass(hint):
             value = from_dict(hint, value)
         elif not of_kind(value, hint):
-            raise UserError(f"{name} = {value!r:.60} in {kind.__name__} is not {getattr(hint, '__name__', hint)}")
+            raise UserError(f"{name} = {value!r:.60} in {kind.__name__} is not of its kind")
         elif typing.get_origin(hint) is tuple:
             value = tuple(value)
         arguments[name] = value

@@ -1,6 +1,5 @@
 """What lies on the disk: damaged, foreign, in use by another, in the way."""
 
-import json
 import os
 import random
 import subprocess

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -39,12 +40,14 @@ def write_lines(path: Path, rows: list[dict]) -> None:
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def check_writable(path: Path) -> None:
-    """Find out before the work, not after it. Raises OSError."""
+def check_writable(path: Path, device: bool = True) -> None:
+    """Find out before the work, not after it. Raises OSError. `device`: may it be one?"""
     folder = path.resolve().parent
     reason = "no permission"
     if path.is_dir():
         reason = "it is a folder"
+    elif not device and path.exists() and not path.is_file():
+        reason = "it is not a file"
     elif not folder.exists():
         reason = f"no folder {folder}"
     elif os.access(path if path.exists() else folder, os.W_OK):
@@ -159,6 +162,16 @@ def read_object(path: Path) -> dict:
         raise
     except (OSError, ValueError, RecursionError) as fault:
         raise UserError(f"{path} cannot be read ({fault})") from fault
+
+
+@contextmanager
+def reading(path: Path):
+    """What a file holds is taken apart in here: UserError if it is not of the shape for that."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as fault:
+        said = f"{type(fault).__name__}: {fault}"
+        raise UserError(f"{path} cannot be read: it is not of the right shape ({said})") from fault
 
 
 def read_settings(path: Path) -> dict:

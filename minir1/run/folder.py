@@ -67,7 +67,9 @@ def refuse_leftovers(path: Path) -> None:
 
 def is_result(value) -> bool:
     """Whether it is what Session.once records of a phase."""
-    return isinstance(value, dict) and "result" in value and number(value.get("seconds")) is not None
+    if not isinstance(value, dict) or "result" not in value:
+        return False
+    return number(value.get("seconds")) is not None
 
 
 def is_row(line: str) -> bool:
@@ -114,14 +116,14 @@ class Run:
             raise UserError(f"nothing to resume: {path} holds no config.json")
         held = claim(path)
         try:
-            config = from_dict(Config, read_settings(path / "config.json"))
-            config = check(apply(config, changes or {}))
+            before = from_dict(Config, read_settings(path / "config.json"))
+            config = check(apply(before, changes or {}))
         except (ValueError, TypeError) as fault:
             raise UserError(f"{path / 'config.json'} cannot be read ({fault})") from fault
         run = cls(path, config)
         run.lock = held
         run._take_up()
-        if changes:
+        if config != before:
             write_text(path / "config.json", to_json(config))
         return run
 
@@ -140,9 +142,9 @@ class Run:
         metrics = self.path / "metrics.jsonl"
         text = metrics.read_text(encoding="utf-8", errors="replace") if metrics.is_file() else ""
         kept = [line for line in text.split("\n")[:lines] if line]
-        for number, line in enumerate(kept, 1):
+        for place, line in enumerate(kept, 1):
             if not is_row(line):
-                raise UserError(f"{metrics}: line {number} is not a row of metrics")
+                raise UserError(f"{metrics}: line {place} is not a row of metrics")
         self.lines = len(kept)
         if self.lines < lines:
             print(f"minir1: {metrics} has lost {lines - self.lines} rows", file=sys.stderr)

@@ -18,6 +18,7 @@ from minir1.console.errors import describe, out_of_memory
 from minir1.console.flags import TRAIN_ZERO, parse_command_line, read_arguments
 from minir1.fast.accelerate import make_sampler
 from minir1.fast.device import Device, pick_device
+from minir1.fast.parallel import end_with_parent
 from minir1.measure.evaluator import Evaluator, many_problems
 from minir1.model import Transformer
 from minir1.rollout import sampling
@@ -50,7 +51,7 @@ def resumable(script: str, folder: Path):
     except (MemoryError, RuntimeError) as fault:
         if out_of_memory(fault):
             raise RuntimeError(f"no memory left; {how}, and lower {LOWER[script]}") from fault
-        raise type(fault)(f"{describe(fault)}; {how}") from fault
+        raise RuntimeError(f"{describe(fault)}; {how}") from fault
     except OSError as fault:
         raise OSError(f"{fault}; then {how}") from fault
 
@@ -194,6 +195,7 @@ def seconds_per_token(model: Transformer) -> float:
 
 def compile_sampler(shape: ModelConfig, tokenizer: str, device: Device, config: Config) -> None:
     """Sample a little with a model of this shape, as RL will."""
+    end_with_parent()
     model, codec, rl = Transformer(shape).to(device.name), Tokenizer.from_text(tokenizer), config.rl
     prompts = [codec.encode("Make 9 from 3, 6.")] * rl.prompts
     settings = sampling(codec, 32, rl.temperature)

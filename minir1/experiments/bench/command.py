@@ -20,7 +20,7 @@ import torch
 
 from minir1.config import Config, apply, replace
 from minir1.console.errors import parse
-from minir1.console.files import write_text
+from minir1.console.files import check_writable, write_text
 from minir1.experiments.bench import curves, others
 from minir1.experiments.bench.measuring import Bench, decode_bytes, operations
 from minir1.fast.accelerate import accelerate, make_sampler
@@ -189,6 +189,8 @@ def main(arguments: list[str]) -> None:
     flag("--out", type=Path, help="write the figures as JSON")
     flag("--curves", action="store_true", help="against batch, length and model size instead")
     options = parse(parser, arguments)
+    if options.out:
+        check_writable(options.out)
     if options.threads:
         torch.set_num_threads(options.threads)
     preset = options.preset or ("gpu" if torch.cuda.is_available() else "cpu")

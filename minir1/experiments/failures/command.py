@@ -18,7 +18,7 @@ from pathlib import Path
 
 from minir1.config import UserError
 from minir1.console.errors import parse
-from minir1.console.files import write_text
+from minir1.console.files import check_folder, write_text
 from minir1.console.flags import wholes
 from minir1.experiments.failures.gallery import ACCURACY, FAILURES, LR, Failure, Symptom
 from minir1.experiments.failures.plot import draw
@@ -175,6 +175,7 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"unknown failure {unknown[0]!r}; there are {', '.join(FAILURES)}, or all")
     if given.steps < 1 or given.prompts < 2 or given.prompts % 2 or given.workers < 1:
         raise UserError("--steps and --workers are at least 1, --prompts is an even number")
+    check_folder(given.out)
     size = (given.seeds, given.steps, given.prompts)
     jobs = [(job,) for name in names for job in jobs_of(name, FAILURES[name], *size)]
     runs, diagnoses = parallel_map(run_arm, jobs, given.workers), {}
