@@ -283,7 +283,10 @@ def check_ranges(config) -> None:
 
 
 def from_dict(kind: type, values: dict):
-    """A frozen configuration from plain values. Raises UserError for an unknown field."""
+    """A frozen configuration from plain values. Raises UserError for an unknown field, and for a
+    value that is not of the field's kind."""
+    if not isinstance(values, dict):
+        raise UserError(f"{kind.__name__} is not an object of settings")
     hints = typing.get_type_hints(kind)
     names = {f.name for f in fields(kind)}
     arguments = {}
@@ -293,10 +296,24 @@ def from_dict(kind: type, values: dict):
         hint = hints[name]
         if is_dataclass(hint):
             value = from_dict(hint, value)
+        elif not of_kind(value, hint):
+            raise UserError(f"{name} = {value!r:.60} in {kind.__name__} is not of its kind")
         elif typing.get_origin(hint) is tuple:
             value = tuple(value)
         arguments[name] = value
     return kind(**arguments)
+
+
+def of_kind(value, hint: type) -> bool:
+    """Whether a plain value, as JSON holds it, can be a field's.
+
+    >>> of_kind(1, float), of_kind(True, int), of_kind(["en"], tuple[str, ...]), of_kind([1], str)
+    (True, False, True, False)
+    """
+    if typing.get_origin(hint) is tuple:
+        kind = typing.get_args(hint)[0]
+        return isinstance(value, list | tuple) and all(of_kind(v, kind) for v in value)
+    return type(value) is hint or (hint is float and type(value) is int)
 
 
 def to_json(config) -> str:

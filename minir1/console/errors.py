@@ -2,26 +2,35 @@
 
 import argparse
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import contextmanager
 
 from minir1.config import UserError
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as `kill`, a batch system or a container sends it; handled like Ctrl-C."""
 
 
 def guard(
     function: Callable[[list[str]], int | None], arguments: list[str], program: str = "minir1"
 ) -> int:
-    """Run a command. Returns its exit status; 2 for a UserError, 130 for Ctrl-C, and 1 for a fault
-    of the machine (OSError, RuntimeError, out of memory).
+    """Run a command. Returns its exit status; 2 for a UserError, 130 for Ctrl-C, 143 for SIGTERM,
+    and 1 for a fault of the machine (OSError, RuntimeError, out of memory).
 
     MINIR1_TRACEBACK=1 shows the traceback.
 
     >>> guard(lambda arguments: None, [])
     0
     """
+    use_streams()
     try:
-        status = function(arguments) or 0
-        sys.stdout.flush()  # a full disk shows here, not in Python's own goodbye
+        with terminable():
+            status = function(arguments) or 0
+            sys.stdout.flush()  # a full disk shows here, not in Python's own goodbye
         return status
     except SystemExit as leaving:  # argparse's --help
         code = leaving.code or 0
@@ -34,8 +43,41 @@ def guard(
         if not (left and unread):  # as `minir1 corpus | head` ends: nobody is there to be told
             print(f"{program}: {describe(fault)}", file=sys.stderr)
         if isinstance(fault, KeyboardInterrupt):
-            return 130
+            return 143 if isinstance(fault, Terminated) else 130
         return 2 if isinstance(fault, UserError) else 1
+
+
+def use_streams() -> None:
+    """Any text can be printed: what a stream's encoding lacks is written as an escape, and a closed
+    stream swallows all. (A file opened later would else get its number, and be written into.)"""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
+            try:
+                os.fstat(number)
+            except OSError:
+                os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def terminable():
+    """SIGTERM raises Terminated here, unless somebody handles it already."""
+
+    def stop(*_):
+        raise Terminated
+
+    usual = threading.current_thread() is threading.main_thread()
+    usual = usual and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if usual:
+        signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        if usual:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _output_fails(probe: str) -> bool:
@@ -48,14 +90,26 @@ def _output_fails(probe: str) -> bool:
         return True
 
 
+def out_of_memory(fault: BaseException) -> bool:
+    """Whether a GPU or the machine had no memory left: each allocator has its own words."""
+    words = ("out of memory", "allocate memory", "not enough memory", "alloc_failed")
+    said = any(word in str(fault).lower() for word in words)
+    return isinstance(fault, MemoryError) or (isinstance(fault, OSError | RuntimeError) and said)
+
+
 def describe(fault: BaseException) -> str:
     """A fault in one line.
 
     >>> describe(RuntimeError("first\\nsecond")), describe(KeyboardInterrupt())
     ('first', 'interrupted')
+    >>> describe(MemoryError())
+    'no memory left: lower --batch, --budget, --problems or --max-tokens, if the command has them'
     """
     if isinstance(fault, KeyboardInterrupt):
-        return str(fault) or "interrupted"
+        return str(fault) or ("terminated" if isinstance(fault, Terminated) else "interrupted")
+    if out_of_memory(fault):
+        less = "--batch, --budget, --problems or --max-tokens, if the command has them"
+        return f"no memory left: lower {less}"
     text = str(fault).strip()
     return text.splitlines()[0] if text else type(fault).__name__
 

@@ -3,9 +3,18 @@
 import json
 import os
 from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from minir1.config import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    import msvcrt
+
+    fcntl = None
 
 # ---------------------------------------------------------------- writing
 
@@ -31,17 +40,88 @@ def write_lines(path: Path, rows: list[dict]) -> None:
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def check_writable(path: Path) -> None:
-    """Find out before the work, not after it. Raises OSError."""
+def check_writable(path: Path, device: bool = True) -> None:
+    """Find out before the work, not after it. Raises OSError. `device`: may it be one?"""
     folder = path.resolve().parent
     reason = "no permission"
     if path.is_dir():
         reason = "it is a folder"
+    elif not device and path.exists() and not path.is_file():
+        reason = "it is not a file"
     elif not folder.exists():
         reason = f"no folder {folder}"
     elif os.access(path if path.exists() else folder, os.W_OK):
         return
     raise OSError(f"cannot write {path}: {reason}")
+
+
+def check_folder(path: Path) -> Path:
+    """The same for a folder of outputs, there or yet to be made, and what lies in it: a folder that
+    was received may hold links, and none may lead what is written out of it. Raises OSError."""
+    there = next(p for p in (path, *path.absolute().parents) if os.path.lexists(p))
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise OSError(f"cannot write {path}: no permission, or {there} is not a folder")
+    home = path.resolve()
+    for folder, folders, files in os.walk(path):
+        for name in (*folders, *files):
+            link = Path(folder, name)
+            if link.is_symlink() and not link.resolve().is_relative_to(home):
+                raise OSError(f"cannot write {path}: {link} is a link that leads out of it")
+    return path
+
+
+# ---------------------------------------------------------------- one writer at a time
+
+_held: WeakValueDictionary = WeakValueDictionary()  # locks of this process, by folder
+
+
+class Lock:
+    """Keeps other processes out of a run folder for as long as this object lives.
+
+    The system holds the lock and drops it when the process ends, however it ends, so that none is
+    ever stale. FOLDER/.lock stays, and says who had it last.
+    """
+
+    def __init__(self, file):
+        self.file = file
+
+    def __del__(self):
+        self.file.close()
+
+
+def lock(folder: Path) -> Lock:
+    """Raises UserError if another process has it. Within a process it may be taken again."""
+    key = str(folder.resolve())
+    if key in _held:
+        return _held[key]
+    file = open(folder / ".lock", "a+b")  # noqa: SIM115 - open until the run ends
+    try:
+        _lock_file(file)
+    except BlockingIOError:
+        with file:
+            file.seek(0)
+            who = file.read(20).decode("ascii", "replace").strip() or "unknown"
+        told = f"{folder} is in use by another process ({who}): wait for it, or stop it"
+        raise UserError(told) from None
+    except OSError:
+        pass  # a file system without locks
+    file.truncate(0)
+    file.write(b"%d\n" % os.getpid())
+    file.flush()
+    _held[key] = held = Lock(file)
+    return held
+
+
+def _lock_file(file) -> None:
+    """Raises BlockingIOError if another process has it, OSError where there are no locks."""
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return
+    file.seek(1 << 20)  # Windows hides what is locked: the process's number must stay readable
+    try:
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    except PermissionError:
+        raise BlockingIOError from None
 
 
 # ---------------------------------------------------------------- settings
@@ -73,12 +153,30 @@ def current_settings(values: dict) -> dict:
     return values
 
 
+def read_object(path: Path) -> dict:
+    """A file that holds one JSON object. Raises UserError if it cannot be read as one, and
+    FileNotFoundError if it is not there."""
+    try:
+        return _object(path.read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError) as fault:
+        raise UserError(f"{path} cannot be read ({fault})") from fault
+
+
+@contextmanager
+def reading(path: Path):
+    """What a file holds is taken apart in here: UserError if it is not of the shape for that."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as fault:
+        said = f"{type(fault).__name__}: {fault}"
+        raise UserError(f"{path} cannot be read: it is not of the right shape ({said})") from fault
+
+
 def read_settings(path: Path) -> dict:
-    """A run folder's config.json. Raises ValueError if it is not a JSON object."""
-    values = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(values, dict):
-        raise ValueError("not a JSON object")
-    return current_settings(values)
+    """A run folder's config.json; raises as read_object does."""
+    return current_settings(read_object(path))
 
 
 # ---------------------------------------------------------------- reading lines

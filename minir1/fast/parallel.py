@@ -5,6 +5,7 @@ import os
 import pickle
 import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -21,8 +22,7 @@ def parallel_map(function: Callable, arguments: Iterable[tuple], workers: int = 
         yield from (function(*a) for a in arguments)
         return
     spawn = multiprocessing.get_context("spawn")  # Windows and macOS have no fork
-    no_interrupt = (signal.SIGINT, signal.SIG_IGN)  # workers leave Ctrl-C to the parent
-    with ProcessPoolExecutor(workers, spawn, signal.signal, no_interrupt) as pool:
+    with ProcessPoolExecutor(workers, spawn, end_with_parent) as pool:
         pending: deque = deque()
         try:
             for a in arguments:
@@ -35,6 +35,20 @@ def parallel_map(function: Callable, arguments: Iterable[tuple], workers: int = 
                 yield pending.popleft().result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def end_with_parent() -> None:
+    """Called in a spawned process: it leaves Ctrl-C to its parent, and does not outlive it, even
+    one that was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    if parent is not None:
+        threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager

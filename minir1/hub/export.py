@@ -22,6 +22,7 @@ from torch import Tensor
 from minir1.checkpoint import load_checkpoint
 from minir1.config import ModelConfig, UserError
 from minir1.console.errors import parse
+from minir1.console.files import check_folder
 from minir1.model import Transformer
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import BEGIN, END, PAD
@@ -219,11 +220,15 @@ def export(checkpoint_path: str | Path, directory: str | Path) -> str:
         from safetensors.torch import save_file
     except ImportError as fault:
         raise UserError('export needs safetensors: pip install -e ".[export]"') from fault
+    directory = Path(directory)
+    try:
+        check_folder(directory)
+    except OSError as fault:
+        raise UserError(str(fault)) from fault
     model, tokenizer = load_checkpoint(checkpoint_path)
     check(model.config)
     config = hub_config(model.config, tokenizer)
     weights = hub_weights(model)
-    directory = Path(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name, content in {"config.json": config, **tokenizer_files(tokenizer)}.items():

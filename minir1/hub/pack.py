@@ -12,6 +12,7 @@ from torch import Tensor
 
 from minir1.checkpoint import load_checkpoint, save_checkpoint
 from minir1.console.errors import parse
+from minir1.console.files import check_writable
 
 
 def pack(name: str, weight: Tensor) -> Tensor | tuple[Tensor, Tensor]:
@@ -37,6 +38,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help=checkpoint)
     parser.add_argument("out", metavar="OUT", type=Path, help="file to write")
     arguments = parse(parser, arguments)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(arguments.out, device=False)
     model, tokenizer = load_checkpoint(arguments.checkpoint)
     save_checkpoint(arguments.out, model, tokenizer, pack)
     before, after = (path.stat().st_size / 1e6 for path in (arguments.checkpoint, arguments.out))

@@ -40,7 +40,7 @@ def phase(rows: Iterable[dict], name: str) -> list[dict]:
 
 def column(rows: Iterable[dict], name: str, x: str = "step") -> tuple[list[float], list[float]]:
     """(x, values) of the rows that hold both as numbers, sorted by x."""
-    pairs = [(number(row.get(x)), number(row.get(name))) for row in rows]
+    pairs = [(number(row[x]), number(row[name])) for row in rows if name in row and x in row]
     kept = sorted(pair for pair in pairs if None not in pair)
     return [a for a, _ in kept], [b for _, b in kept]
 

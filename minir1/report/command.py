@@ -13,6 +13,7 @@ from pathlib import Path
 
 from minir1.config import UserError
 from minir1.console import errors as cli
+from minir1.console.files import check_folder, check_writable, read_object
 from minir1.measure.diagnosis import diagnosis
 from minir1.report import drawing, plots
 from minir1.report.page.groups import visible
@@ -44,17 +45,21 @@ def read_lines(path: Path) -> list[dict]:
 
 
 def read_metrics(run: Path) -> list[dict]:
-    """The rows of RUN/metrics.jsonl, also of a run that was killed in the middle of a line."""
-    return read_lines(Path(run) / "metrics.jsonl")
+    """The rows of RUN/metrics.jsonl, also of a run that was killed in the middle of a line.
+
+    Raises UserError if no line of it is one.
+    """
+    path = Path(run) / "metrics.jsonl"
+    rows = read_lines(path)
+    if not rows and path.is_file() and path.read_bytes().strip():
+        raise UserError(f"{path} cannot be read (no line is a row of metrics)")
+    return rows
 
 
 def read_summary(run: Path) -> dict:
-    """RUN/summary.json; {} while there is none."""
-    try:
-        value = json.loads((Path(run) / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
+    """RUN/summary.json; {} while there is none. Raises UserError if it is no JSON object."""
+    path = Path(run) / "summary.json"
+    return read_object(path) if path.is_file() else {}
 
 
 def read_run(run: Path) -> tuple[str, list[dict], dict, list[dict]]:
@@ -130,6 +135,10 @@ def main(arguments: list[str]) -> None:
             raise UserError(f"no folder {run}")
         if not (run / "metrics.jsonl").is_file():
             raise UserError(f"{run} is not a run folder: it holds no metrics.jsonl")
+        check_folder(run)
+    for path in _compared(runs, out) if len(runs) > 1 else ():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        check_writable(path)
     for run in runs:
         pictures, summary = draw(run), read_summary(run)
         print(f"{summary_text(summary)}\n" if summary else f"{run}: no summary yet")
@@ -139,10 +148,18 @@ def main(arguments: list[str]) -> None:
         _compare(runs, out)
 
 
-def _compare(runs: list[Path], out: Path | None) -> None:
+def _compared(runs: list[Path], out: Path | None) -> tuple[Path, Path]:
+    """Where the picture and the page of several runs go."""
     folder = runs[0].resolve().parent
-    picture = draw_seeds(runs, out or folder)
+    picture = out or folder
+    if picture.suffix != ".png":
+        picture = picture / "seeds.png"
+    return picture, out.with_suffix(".html") if out else folder / "compare.html"
+
+
+def _compare(runs: list[Path], out: Path | None) -> None:
+    out, page = _compared(runs, out)
+    picture = draw_seeds(runs, out)
     nothing = "no reinforcement learning step in these runs: nothing to draw together"
     print(f"wrote {picture}" if picture else nothing)
-    page = out.with_suffix(".html") if out else folder / "compare.html"
     print(f"wrote {write_comparison(runs, page)}")

@@ -10,6 +10,8 @@ draw.
 
 from pathlib import Path
 
+import numpy as np
+
 BLUE, SKY, RED, GREEN = "#0072B2", "#56B4E9", "#D55E00", "#009E73"
 PURPLE, ORANGE, GREY, INK = "#A8508A", "#B87A00", "#777777", "#222222"
 LARGEST = 250_000  # bytes of one PNG
@@ -23,17 +25,20 @@ def smooth(values: list[float]) -> list[float]:
     ([1.0, 5.0, 3.0], 24.0)
     """
     n = len(values)
-    reach = max(n // 40, 2) if n >= 12 else 0
-    fitted = []
-    for i in range(n):
-        first = min(max(0, i - reach), n - 1 - 2 * reach)  # at the ends the window stays as wide
-        places = range(first, first + 2 * reach + 1)
-        x = sum(places) / len(places)
-        y = sum(values[j] for j in places) / len(places)
-        square = sum((j - x) ** 2 for j in places) or 1
-        slope = sum((j - x) * (values[j] - y) for j in places) / square
-        fitted.append(y + slope * (i - x))
-    return fitted
+    if n < 12:
+        return list(values)
+    reach = max(n // 40, 2)
+    width = 2 * reach + 1
+    # sums over a window are differences of running sums, so that the time grows with n alone
+    y = np.asarray(values, dtype=float)
+    middle = y.mean()
+    sums = np.cumsum([0.0, *(y - middle)])
+    moments = np.cumsum([0.0, *(np.arange(n) * (y - middle))])
+    first = np.clip(np.arange(n) - reach, 0, n - width)  # at the ends the window stays as wide
+    total = sums[first + width] - sums[first]
+    moment = moments[first + width] - moments[first] - (first + reach) * total
+    slope = moment / (width * (width * width - 1) / 12)
+    return (middle + total / width + slope * (np.arange(n) - first - reach)).tolist()
 
 
 def spread(heights: list[float], gap: float) -> list[float]:

@@ -178,9 +178,7 @@ def read_config(run: Path) -> dict:
         config = read_settings(path)
     except FileNotFoundError:
         raise UserError(f"{run} is not a run folder: it holds no config.json") from None
-    except (OSError, ValueError) as fault:
-        raise UserError(f"{path} cannot be read ({fault})") from fault
-    if "preset" not in config:
+    if not isinstance(config.get("preset"), str):
         raise UserError(f"{path} is not the configuration of a run")
     return flat(config)
 

@@ -147,16 +147,16 @@ EVOLUTION = [  # the star stands for every count of numbers that the run holds
 
 def expand(rows: list[dict], curves: list[tuple]) -> list[tuple]:
     """The curves that have data; "hit_rate_*" is one for each count of numbers in the rows."""
-    names = {name for row in rows for name in row}
     expanded = []
     for metric, colour, label in curves:
         if "*" not in metric:
             expanded.append((metric, colour, label))
             continue
+        names = {name for row in rows for name in row}
         starred = re.compile(metric.replace("*", "[1-9]"))
         for i, name in enumerate(sorted(filter(starred.fullmatch, names))):
             expanded.append((name, SEVERAL[i % len(SEVERAL)], f"{name[-1]} numbers"))
-    return [curve for curve in expanded if column(rows, curve[0])[1]]
+    return [curve for curve in expanded if any(column([row], curve[0])[1] for row in rows)]
 
 
 def panels_plot(rows: list[dict], summary: dict, panels: list[Panel]):

@@ -6,6 +6,7 @@ parameters that a token uses. The products of attention itself are left out, for
 
 import json
 
+from minir1.measure.diagnosis import number
 from minir1.model import Transformer
 from minir1.run.folder import Run
 
@@ -37,10 +38,11 @@ def spent(run: Run) -> dict[str, dict]:
         row = json.loads(line)
         if "seconds_step" in row:
             total = totals.setdefault(row["phase"], dict.fromkeys(SPENT, 0))
-            total["steps"] = row["step"]
-            total["seconds"] += row["seconds_step"]
-            total["tokens_sampled"] += row["tokens_sampled"]
-            total["tokens_trained"] += row["tokens_trained"]
+            row = {name: value for name, value in row.items() if number(value) is not None}
+            total["steps"] = row.get("step", 0)
+            total["seconds"] += row.get("seconds_step", 0)
+            total["tokens_sampled"] += row.get("tokens_sampled", 0)
+            total["tokens_trained"] += row.get("tokens_trained", 0)
             total["flops"] = row.get("flops", 0)
     return totals
 

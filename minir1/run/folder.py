@@ -12,13 +12,22 @@ It is written so that a kill loses nothing before the last checkpoint.
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import torch
 
 from minir1.checkpoint import FORMAT, read, write_whole
-from minir1.config import Config, UserError, from_dict, to_json
-from minir1.console.files import read_settings, write_text
+from minir1.config import Config, UserError, apply, from_dict, to_json
+from minir1.console.files import (
+    Lock,
+    check_folder,
+    lock,
+    read_object,
+    read_settings,
+    write_text,
+)
+from minir1.measure.diagnosis import number
 from minir1.presets import check
 
 
@@ -33,8 +42,48 @@ def _clean(value):
     return [_clean(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
+PARTS = (
+    "config.json", "metrics.jsonl", "progress.json", "costs.json", "checkpoints", "samples",
+    "summary.json",
+)
+MEMORY = ("rl.train_tokens", "eval.batch", "threads", "corpus.workers")  # may change on resume
+
+
+def claim(path: Path) -> Lock:
+    """A folder, made if need be, for this process alone. Raises UserError or OSError."""
+    path.mkdir(parents=True, exist_ok=True)
+    return lock(check_folder(path))
+
+
+def refuse_leftovers(path: Path) -> None:
+    """Raises UserError if a folder holds a run already, or parts of another one."""
+    found = next((part for part in PARTS if os.path.lexists(path / part)), None)
+    if found == "config.json":
+        how = f"go on with --resume {path}, or choose another --out"
+        raise UserError(f"{path} holds a run: {how}")
+    if found:
+        raise UserError(f"{path} holds {found} of another run: choose another --out, or remove it")
+
+
+def is_result(value) -> bool:
+    """Whether it is what Session.once records of a phase."""
+    if not isinstance(value, dict) or "result" not in value:
+        return False
+    return number(value.get("seconds")) is not None
+
+
+def is_row(line: str) -> bool:
+    """Whether a line of metrics.jsonl is what `Run.log` writes: an object that names its phase."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(row, dict) and isinstance(row.get("phase"), str)
+
+
 class Run:
     silent = False  # whether progress bars are left out
+    lock: Lock | None = None  # keeps other processes out
 
     def __init__(self, path: Path, config: Config):
         self.path, self.config = path, config
@@ -44,13 +93,13 @@ class Run:
 
     @classmethod
     def start(cls, path: Path, config: Config) -> "Run":
-        """A new folder. Raises UserError if it holds a run already."""
-        if (path / "config.json").exists():
-            how = f"go on with --resume {path}, or choose another --out"
-            raise UserError(f"{path} holds a run: {how}")
-        path.mkdir(parents=True, exist_ok=True)
+        """A new folder. Raises UserError if it holds a run already, or parts of one."""
+        run = cls(path, config)
+        if not (path / "config.json").exists():
+            run.lock = claim(path)
+        refuse_leftovers(path)
         write_text(path / "config.json", to_json(config))
-        return cls(path, config)
+        return run
 
     @classmethod
     def nowhere(cls, config: Config) -> "Run":
@@ -58,26 +107,48 @@ class Run:
         return Unwritten(Path(os.devnull), config)
 
     @classmethod
-    def resume(cls, path: Path) -> "Run":
-        """A folder as its last checkpoint left it: later metrics are dropped, to be made again."""
+    def resume(cls, path: Path, changes: dict | None = None) -> "Run":
+        """A folder as its last checkpoint left it: later metrics are dropped, to be made again.
+
+        `changes`: settings from now on, by dotted name, of those that MEMORY names.
+        """
         if not (path / "config.json").is_file():
             raise UserError(f"nothing to resume: {path} holds no config.json")
+        held = claim(path)
         try:
-            config = check(from_dict(Config, read_settings(path / "config.json")))
+            before = from_dict(Config, read_settings(path / "config.json"))
+            config = check(apply(before, changes or {}))
         except (ValueError, TypeError) as fault:
             raise UserError(f"{path / 'config.json'} cannot be read ({fault})") from fault
         run = cls(path, config)
-        if (path / "progress.json").is_file():
-            run.progress = json.loads((path / "progress.json").read_text(encoding="utf-8"))
-        run.lines = run.progress.get("lines", 0)
-        state = run.load_state()
-        if state is not None and state["phase"] not in run.progress:
-            run.lines = state["lines"]
-        metrics = path / "metrics.jsonl"
-        text = metrics.read_text(encoding="utf-8") if metrics.is_file() else ""
-        kept = text.split("\n")[: run.lines]
-        write_text(metrics, "".join(line + "\n" for line in kept if line))
+        run.lock = held
+        run._take_up()
+        if config != before:
+            write_text(path / "config.json", to_json(config))
         return run
+
+    def _take_up(self) -> None:
+        """Progress and metrics, cut back to the last checkpoint. Raises UserError."""
+        path = self.path / "progress.json"
+        if path.is_file():
+            self.progress = read_object(path)
+        lines = self.progress.get("lines", 0)
+        phases = [value for name, value in self.progress.items() if name != "lines"]
+        if type(lines) is not int or lines < 0 or not all(map(is_result, phases)):
+            raise UserError(f"{path} cannot be read (it does not hold the results of phases)")
+        state = self.load_state()
+        if state is not None:  # of a phase that has ended it counts fewer lines
+            lines = max(lines, state["lines"])
+        metrics = self.path / "metrics.jsonl"
+        text = metrics.read_text(encoding="utf-8", errors="replace") if metrics.is_file() else ""
+        kept = [line for line in text.split("\n")[:lines] if line]
+        for place, line in enumerate(kept, 1):
+            if not is_row(line):
+                raise UserError(f"{metrics}: line {place} is not a row of metrics")
+        self.lines = len(kept)
+        if self.lines < lines:
+            print(f"minir1: {metrics} has lost {lines - self.lines} rows", file=sys.stderr)
+        write_text(metrics, "".join(line + "\n" for line in kept))
 
     def log(self, phase: str, **row) -> None:
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
@@ -97,9 +168,12 @@ class Run:
 
     def load_state(self, phase: str | None = None) -> dict | None:
         """The last saved state, if there is one (of that phase)."""
-        if not (self.checkpoints / "state.pt").is_file():
+        path = self.checkpoints / "state.pt"
+        if not path.is_file():
             return None
-        state = read(self.checkpoints / "state.pt")
+        state = read(path)
+        if not {"phase", "step", "lines"} <= state.keys():
+            raise UserError(f"{path} is not the state of a run")
         return state if phase in (None, state["phase"]) else None
 
     def finish(self, phase: str, result) -> None:

@@ -14,15 +14,17 @@ import torch
 
 from minir1.checkpoint import check_finite, load_checkpoint, save_checkpoint
 from minir1.config import Config, Diverged, ModelConfig, UserError
+from minir1.console.errors import describe, out_of_memory
 from minir1.console.flags import TRAIN_ZERO, read_arguments, settle
 from minir1.data import find_checkpoint
 from minir1.fast.accelerate import make_sampler
 from minir1.fast.device import Device, pick_device
+from minir1.fast.parallel import end_with_parent
 from minir1.measure.evaluator import Evaluator, many_problems
 from minir1.model import Transformer
 from minir1.rollout import sampling
 from minir1.run.costs import parameter_counts
-from minir1.run.folder import Run
+from minir1.run.folder import MEMORY, Run
 from minir1.supervised import Learner
 from minir1.tasks import check_tasks
 from minir1.tokenizer import Tokenizer
@@ -33,14 +35,24 @@ cannot compute reliably gains nothing from checking itself, and RL then makes it
 not longer."""
 
 
+LOWER = {  # what takes the memory, and may change on resume
+    "train_zero.py": "--rl.train_tokens (updates) or --eval.batch (validation)",
+    "train_r1.py": "--*.train_tokens (updates) or --score.batch (scoreboard)",
+}
+
+
 @contextmanager
 def resumable(script: str, folder: Path):
     """Say how to go on when the user or a fault stops the work."""
     how = f"go on with: python {script} --resume {folder}"
     try:
         yield
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"interrupted; {how}") from None
+    except KeyboardInterrupt as stop:
+        raise type(stop)(f"{describe(stop)}; {how}") from None
+    except (MemoryError, RuntimeError) as fault:
+        if out_of_memory(fault):
+            raise RuntimeError(f"no memory left; {how}, and lower {LOWER[script]}") from fault
+        raise RuntimeError(f"{describe(fault)}; {how}") from fault
     except OSError as fault:
         raise OSError(f"{fault}; then {how}") from fault
     except Diverged as fault:
@@ -84,8 +96,13 @@ class Session:
     def open(cls, arguments: list[str]) -> "Session":
         """A new run from the command line, or an old one with --resume RUN."""
         values = read_arguments(TRAIN_ZERO, arguments)
-        if list(values) == ["resume"]:
-            run = Run.resume(Path(values["resume"]))
+        if "resume" in values:
+            folder = values.pop("resume")
+            if not folder or values.keys() - set(MEMORY):
+                may = ", ".join(f"--{name}" for name in MEMORY)
+                say = "--resume takes a run folder and nothing else: its settings are in the folder"
+                raise UserError(f"{say}; only {may} may change")
+            run = Run.resume(Path(folder), values)
         else:
             config = settle(values, "gpu" if torch.cuda.is_available() else "cpu")
             check_tasks(config.rl.tasks, config.corpus.languages)
@@ -197,6 +214,7 @@ def seconds_per_token(model: Transformer) -> float:
 
 def compile_sampler(shape: ModelConfig, tokenizer: str, device: Device, config: Config) -> None:
     """Sample a little with a model of this shape, as RL will."""
+    end_with_parent()
     model, codec, rl = Transformer(shape).to(device.name), Tokenizer.from_text(tokenizer), config.rl
     prompts = [codec.encode("Make 9 from 3, 6.")] * rl.prompts
     settings = sampling(codec, 32, rl.temperature)

@@ -91,7 +91,7 @@ def check(arguments: argparse.Namespace, tasks: tuple[str, ...]) -> None:
     for task, _, _ in parse_tasks(tasks, "--tasks"):
         if find_task(task).document is None:
             raise UserError(f"{task} has no document(rng, lang): there is nothing to read about it")
-    check_writable(arguments.out)
+    check_writable(arguments.out, device=False)
 
 
 def main(arguments: list[str]) -> None:

@@ -20,7 +20,7 @@ import torch
 
 from minir1.config import THREADS, Config, apply, replace
 from minir1.console.errors import parse
-from minir1.console.files import write_text
+from minir1.console.files import check_writable, write_text
 from minir1.console.flags import Value, whole
 from minir1.experiments.bench import curves, others
 from minir1.experiments.bench.measuring import Bench, decode_bytes, operations
@@ -191,6 +191,8 @@ def main(arguments: list[str]) -> None:
     flag("--out", type=Path, help="write the figures as JSON")
     flag("--curves", action="store_true", help="against batch, length and model size instead")
     options = parse(parser, arguments)
+    if options.out:
+        check_writable(options.out)
     if options.threads:
         torch.set_num_threads(options.threads)
     preset = options.preset or ("gpu" if torch.cuda.is_available() else "cpu")

@@ -18,7 +18,7 @@ import torch
 from minir1.checkpoint import load_checkpoint, save_checkpoint
 from minir1.config import COUNT, LANGUAGES, LENGTH, Config, PretrainConfig
 from minir1.console.errors import parse
-from minir1.console.files import write_text
+from minir1.console.files import check_folder, write_text
 from minir1.console.flags import Value, parts, seed, whole
 from minir1.experiments.calculator import rollout as calculator
 from minir1.experiments.calculator.documents import KINDS, batches, document
@@ -142,6 +142,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str]) -> None:
     given = parse(build_parser(), arguments)
+    check_folder(given.out)
     device, start = pick_device(Config(device=given.device)), time.time()
     model, tokenizer = load_checkpoint(given.checkpoint, device.name)
     before = copy.deepcopy(model)

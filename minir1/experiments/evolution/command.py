@@ -16,7 +16,7 @@ from pathlib import Path
 
 from minir1.config import COUNT, Config, CorpusConfig, UserError, from_dict
 from minir1.console import errors as cli
-from minir1.console.files import read_settings
+from minir1.console.files import check_folder, read_settings
 from minir1.console.flags import Value, whole
 from minir1.corpus.mixture import sample_text
 from minir1.experiments.tables.page import markdown, percent
@@ -269,7 +269,7 @@ def corpus_of(run: Path) -> CorpusConfig:
     """
     try:
         return from_dict(Config, read_settings(run / "config.json")).corpus
-    except (OSError, ValueError, TypeError) as fault:
+    except OSError as fault:
         raise UserError(f"{run / 'config.json'} cannot be read ({fault})") from fault
 
 
@@ -292,6 +292,7 @@ def main(arguments: list[str]) -> None:
     rows, samples = read_metrics(run), read_samples(run)
     if not phase(rows, "validate"):
         raise UserError(f"{run} holds no validation in metrics.jsonl: nothing to show")
+    check_folder(out)
     texts = sample_text(corpus_of(run), 0, options.documents)
     thoughts = [t for t in texts if read_document(t)[0] == "countdown" and "<think>" in t]
     thinking = corpus_rates(thoughts)

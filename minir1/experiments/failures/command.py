@@ -18,7 +18,7 @@ from pathlib import Path
 
 from minir1.config import COUNT, UserError, between
 from minir1.console.errors import parse
-from minir1.console.files import write_text
+from minir1.console.files import check_folder, write_text
 from minir1.console.flags import Value, seeds, whole
 from minir1.experiments.failures.gallery import ACCURACY, FAILURES, LR, Failure, Symptom
 from minir1.experiments.failures.plot import draw
@@ -176,6 +176,7 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"unknown failure {unknown[0]!r}; there are {', '.join(FAILURES)}, or all")
     if given.prompts % 2:
         raise UserError("--prompts is an even number")
+    check_folder(given.out)
     size = (given.seeds, given.steps, given.prompts)
     jobs = [(job,) for name in names for job in jobs_of(name, FAILURES[name], *size)]
     runs, diagnoses = parallel_map(run_arm, jobs, given.workers), {}

@@ -42,7 +42,7 @@ from minir1.config import (
     RLConfig,
 )
 from minir1.console.errors import guard, parse
-from minir1.console.files import write_text
+from minir1.console.files import check_folder, write_text
 from minir1.console.flags import Value, parts, real, seed, whole
 from minir1.experiments.hacking.plot import draw_figure
 from minir1.fast.device import make_learner, pick_device
@@ -371,6 +371,7 @@ def plan_of(given: argparse.Namespace) -> Plan:
 def main(arguments: list[str]) -> None:
     given = parse(build_parser(), arguments)
     plan = plan_of(given)
+    check_folder(given.out)
     torch.manual_seed(given.seed)
     rl = RLConfig(
         steps=plan.steps, prompts=plan.prompts, group_size=plan.group, lr=plan.lr, lr_end=1.0,

@@ -1,10 +1,10 @@
 """The figures of reward hacking: proxy against truth, over steps and over the KL distance."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 
+from minir1.console.files import read_object, reading
 from minir1.report.drawing import BLUE, GREY, RED, figure_of, save
 
 TITLES = {
@@ -17,8 +17,9 @@ def read_runs(kind: str, folder: Path) -> dict[str, list[dict]]:
     """The files of a kind by arm (hacked, control), seeds in order."""
     runs: dict[str, list[dict]] = {"hacked": [], "control": []}
     for path in sorted(folder.glob(f"{kind}-*.json")):
-        run = json.loads(path.read_text(encoding="utf-8"))
-        runs[run["arm"]].append(run)
+        run = read_object(path)
+        with reading(path):
+            runs[run["arm"]].append(run | {"rows": [dict(row) for row in run["rows"]]})
     return runs
 
 

@@ -24,7 +24,7 @@ import torch
 
 from minir1.config import UserError, between
 from minir1.console.errors import parse
-from minir1.console.files import write_text
+from minir1.console.files import check_folder, read_object, reading, write_text
 from minir1.console.flags import Value, parse_command_line, parts, real, seeds, whole
 from minir1.experiments.studies import figures
 from minir1.experiments.studies.plans import SCALES, STUDIES, Flags, Variant, flags_of
@@ -136,8 +136,10 @@ def outcome_of(job: Job) -> str:
         log = job.path / "log.txt"
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return f"failed after {seconds}: {lines[-1] if lines else 'no word'} (see {log})"
-    result = json.loads((job.path / "result.json").read_text(encoding="utf-8"))
-    words = [f"{s} {100 * result[s]['accuracy']:.1f}%" for s in ("base", "zero") if s in result]
+    path = job.path / "result.json"
+    result = read_object(path)
+    with reading(path):
+        words = [f"{s} {100 * result[s]['accuracy']:.1f}%" for s in ("base", "zero") if s in result]
     return ", ".join([*words, seconds])
 
 
@@ -194,6 +196,7 @@ def main(arguments: list[str]) -> int:
             print(f"{name:<12}{len(study.variants):>3} variants, seeds {seeds}: {study.about}")
         return 0
     complete(given)
+    check_folder(given.out)
     name, out, jobs = given.name, given.out, plan(given)
     if not given.only_draw:
         for job in jobs:
@@ -205,7 +208,7 @@ def main(arguments: list[str]) -> int:
     if not given.only_draw:
         failed = run(jobs, given.devices, given.workers, given.minutes)
     elif path.is_file():  # the command that ran them, not the one that draws them
-        command = json.loads(path.read_text(encoding="utf-8"))["command"]
+        command = str(read_object(path).get("command", command))
     summary = figures.gather(name, given.scale, command, jobs)
     write_text(path, json.dumps(summary, ensure_ascii=False) + "\n")
     for figure in figures.draw(summary, out):

@@ -1,6 +1,5 @@
 """What a study found: one JSON file, a table, and pictures with a band over the seeds."""
 
-import json
 import textwrap
 import time
 from pathlib import Path
@@ -8,6 +7,7 @@ from statistics import mean
 
 import numpy as np
 
+from minir1.console.files import read_object, reading
 from minir1.experiments.studies.plans import STUDIES
 from minir1.measure.diagnosis import column, phase
 from minir1.report import drawing
@@ -34,14 +34,15 @@ def gather(name: str, scale: str, command: str, jobs: list) -> dict:
     variants: dict[str, dict] = {}
     for job in [job for job in jobs if job.done]:
         files = [job.path / name for name in ("spec.json", "result.json")]
-        spec, result = (json.loads(file.read_text(encoding="utf-8")) for file in files)
+        spec, result = map(read_object, files)
         variant = variants.setdefault(job.variant.name, {"about": job.variant.about})
-        variant |= {"flags": spec["flags"], "hooks": spec["hooks"]}
-        seeds = variant.setdefault("seeds", {})
-        if spec["kind"] == "references":
-            variant["references"] = result
-        else:
-            seeds[str(job.seed)] = run_of(result) | {"curves": curves_of(job.path)}
+        with reading(job.path):
+            variant |= {"flags": spec["flags"], "hooks": spec["hooks"]}
+            seeds = variant.setdefault("seeds", {})
+            if spec["kind"] == "references":
+                variant["references"] = result
+            else:
+                seeds[str(job.seed)] = run_of(result) | {"curves": curves_of(job.path)}
     return summary | {"variants": variants}
 
 

@@ -17,7 +17,7 @@ import torch
 
 from minir1.config import PretrainConfig, replace
 from minir1.console.errors import guard
-from minir1.console.files import write_text
+from minir1.console.files import read_object, write_text
 from minir1.corpus.mixture import sample_text
 from minir1.experiments.studies import corpora
 from minir1.experiments.studies.hooks import parts_of
@@ -178,7 +178,7 @@ def work(session: Session, spec: dict) -> dict:
 
 def main(arguments: list[str]) -> None:
     run, writers = Path(arguments[0]), arguments[1]
-    spec = json.loads((run / "spec.json").read_text(encoding="utf-8"))
+    spec = read_object(run / "spec.json")
     if (run / "config.json").is_file():
         command = ["--resume", str(run)]
     else:

@@ -31,7 +31,7 @@ from minir1.config import (
     one_of,
 )
 from minir1.console.errors import parse
-from minir1.console.files import read_settings, write_text
+from minir1.console.files import check_folder, read_object, read_settings, reading, write_text
 from minir1.console.flags import Value, parts, whole
 from minir1.experiments.tables import page as tables_page
 from minir1.experiments.tables import problems
@@ -40,9 +40,11 @@ from minir1.fast.accelerate import make_sampler
 from minir1.fast.device import pick_device
 from minir1.fast.parallel import parallel_map
 from minir1.measure.baselines import blind, lookahead, perfect_writer
+from minir1.measure.diagnosis import column, phase
 from minir1.measure.evaluate import evaluate_model
 from minir1.measure.statistics import interval, majority, mean, pass_at_k, powers
 from minir1.report.command import read_metrics, read_summary
+from minir1.report.words import entry
 from minir1.run.costs import parameter_counts
 from minir1.sampler import Sampling
 from minir1.tasks import Problem
@@ -76,7 +78,8 @@ class AskedModel:
         config = path.resolve().parent.parent / "config.json"
         settings = read_settings(config) if config.is_file() else {}
         # of the thoughts that its base has read
-        self.writer = settings.get("corpus", {}).get("writer", CorpusConfig.writer)
+        with reading(config):
+            self.writer = str(settings.get("corpus", {}).get("writer", CorpusConfig.writer))
 
     def ask(
         self, asked: list[Problem], samples: int = 1, temperature: float = 0.6, top_p: float = 0.95,
@@ -278,16 +281,17 @@ def training_cost(checkpoint: Path, used: int) -> dict[str, dict]:
     """
     run = checkpoint.resolve().parent.parent
     summary, rows = read_summary(run), read_metrics(run)
-    seconds = summary.get("seconds", {})
+    seconds = entry(summary.get("seconds"))
     device = {"device": summary["device"]} if "device" in summary else {}
     costs = {}
-    read = max((row.get("tokens", 0) for row in rows if row["phase"] == "pretrain"), default=0)
+    read = int(max(column(phase(rows, "pretrain"), "tokens", "tokens")[1], default=0))
     if read:
         costs["pretraining"] = cost(read, seconds.get("pretrain", 0.0), 6 * used * read) | device
-    sampled = sum(row.get("tokens", 0) for row in rows if row["phase"] == "rl")
+    sampled = int(sum(column(phase(rows, "rl"), "tokens", "tokens")[1]))
     if sampled:
-        config = json.loads((run / "config.json").read_text(encoding="utf-8"))
-        flops = (8 + 2 * config["rl"]["recompute"]) * used * sampled
+        config = read_settings(run / "config.json")
+        with reading(run / "config.json"):
+            flops = (8 + 2 * config["rl"]["recompute"]) * used * sampled
         costs["reinforcement learning"] = cost(sampled, seconds.get("rl", 0.0), flops) | device
     return costs
 
@@ -348,6 +352,10 @@ def main(arguments: list[str]) -> None:
     """
     command = "python -m minir1 tables " + " ".join(arguments)
     arguments = parse(build_parser(), arguments)
+    path = check_folder(arguments.out) / "tables.json"
+    kept = read_object(path) if path.is_file() else {}
+    with reading(path):
+        kept = {name: dict(kept.get(name, {})) for name in ("sections", "asking")}
     sizes = dict(QUICK)
     if not arguments.quick:
         sizes = {name: min(size, arguments.problems) for name, size in SIZES.items()}
@@ -356,10 +364,8 @@ def main(arguments: list[str]) -> None:
     how = (arguments.device, arguments.budget)
     models = {side: AskedModel(path, *how) for side, path in paths.items() if path}
     where = {"device": str(models["zero"].device), "command": command}
-    path = arguments.out / "tables.json"
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     tables = where | heading(arguments, models["zero"])
-    tables |= {"sections": kept.get("sections", {}), "asking": kept.get("asking", {})}
+    tables |= kept
     for name in arguments.only:
         section, tokens, seconds = measure(SECTIONS[name], models, sizes, arguments.puzzles)
         tables["sections"][name] = section

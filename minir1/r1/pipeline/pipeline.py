@@ -8,20 +8,21 @@ RUN/scoreboard.json   and .md, .png; prompts.md: the same five prompts answered 
 
 import json
 import shutil
+from functools import reduce
 from pathlib import Path
 
 import torch
 
 from minir1.checkpoint import load_checkpoint, save_checkpoint
-from minir1.config import RLConfig, UserError, replace
-from minir1.console.files import read_settings, write_text
+from minir1.config import RLConfig, UserError, apply, replace
+from minir1.console.files import read_object, read_settings, write_text
 from minir1.data import find_checkpoint
 from minir1.fast.device import pick_device
 from minir1.model import Transformer
 from minir1.r1.pipeline.flags import TRAIN_R1, read, settle
-from minir1.r1.presets import STAGES, R1Config, from_dict_r1, parse_stages, to_text
+from minir1.r1.presets import STAGES, R1Config, check_r1, from_dict_r1, parse_stages, to_text
 from minir1.run.costs import add_costs, cost, spent
-from minir1.run.folder import Run
+from minir1.run.folder import MEMORY, Run, claim, refuse_leftovers
 from minir1.run.session import Session, resumable, set_up_torch
 from minir1.tasks import check_tasks
 from minir1.tokenizer import Tokenizer
@@ -60,19 +61,24 @@ class Pipeline:
         values = read(arguments)
         if "resume" in values:
             root, stages = Path(values.pop("resume")), values.pop("stages", None)
-            if values:
+            memory = tuple(name.split(".")[-1] for name in MEMORY)
+            if not all(name.endswith(memory) for name in values):
                 say = "--resume takes a run folder and perhaps --stages: the settings are there"
-                raise UserError(say)
-            config = _read_config(root)
+                may = ", ".join(f"--*.{name}" for name in memory)
+                raise UserError(f"{say}; only {may} may change")
+            config = check_r1(apply(_read_config(root), values))
             pipeline = cls(root, config, parse_stages(stages or config.stages))
+            pipeline.lock = claim(root)
+            if values:
+                write_text(root / "config.json", to_text(config))
         else:
             config = settle(values, "gpu" if torch.cuda.is_available() else "cpu")
             root = Path(config.out)
-            if (root / "config.json").exists():
-                how = f"go on with --resume {root}, or choose another --out"
-                raise UserError(f"{root} holds a run: {how}")
+            refuse_leftovers(root)
             pipeline = cls(root, config, parse_stages(config.stages))
             pipeline.check_source()
+            pipeline.lock = claim(root)
+            refuse_leftovers(root)
             write_text(root / "config.json", to_text(config))
         set_up_torch(config)
         where = f"{pipeline.device}; run folder {root}"
@@ -123,7 +129,8 @@ class Pipeline:
         if tokens:
             config = replace(config, pretrain=replace(config.pretrain, tokens=tokens))
         resumed = (path / "config.json").exists()
-        run = Run.resume(path) if resumed else Run.start(path, config)
+        given = {name: reduce(getattr, name.split("."), config) for name in MEMORY}
+        run = Run.resume(path, given) if resumed else Run.start(path, config)
         torch.manual_seed(self.config.seed)
         return Session(run, self.device, self._tokenizer)
 
@@ -211,7 +218,10 @@ class Pipeline:
 
     def costs(self, root: Path | None = None) -> dict[str, dict[str, float]]:
         path = (root or self.root) / "costs.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        costs = read_object(path) if path.is_file() else {}
+        if not all(isinstance(cost, dict) for cost in costs.values()):
+            raise UserError(f"{path} cannot be read (it does not hold the costs of checkpoints)")
+        return costs
 
     def line(self) -> dict[str, dict[str, float]]:
         """The checkpoints that belong together, with their costs: those made here, and of the run

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minir1.checkpoint import FORMAT, read, write_whole
+from minir1.checkpoint import FORMAT, compare, read, write_whole
 from minir1.config import ModelConfig, UserError, from_dict
 from minir1.fast.experts import batched_experts, set_expert_kernel
 from minir1.model import Transformer
@@ -106,10 +106,15 @@ class PreferenceModel(nn.Module):
         value = read(path)
         if value.get("kind") != "preference":
             raise UserError(f"{path} is no preference model")
-        trunk = Transformer(from_dict(ModelConfig, value["config"]))
-        model = cls(trunk, Tokenizer.from_text(value["tokenizer"]))
-        model.load_state_dict(value["weights"])
-        model.figures = value["figures"]
+        try:
+            config, weights = from_dict(ModelConfig, value["config"]), value["weights"]
+            trunk = {k[6:]: w for k, w in weights.items() if k.startswith("trunk.")}
+            compare(config, trunk)
+            model = cls(Transformer(config), Tokenizer.from_text(value["tokenizer"]))
+            model.load_state_dict(weights)
+            model.figures = value["figures"]
+        except Exception as fault:
+            raise UserError(f"{path} does not fit this version of minir1 ({fault})") from fault
         return model.on(device).eval()
 
 
