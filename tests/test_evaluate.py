@@ -10,6 +10,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -25,10 +26,11 @@ from minir1.console.files import write_lines
 from minir1.corpus.mixture import sample_text
 from minir1.measure import evaluate
 from minir1.measure.evaluate import evaluate_model, read_answers, read_problems, table
+from minir1.measure.evaluator import Evaluator
 from minir1.measure.statistics import interval, majority, pass_at_k
 from minir1.model import Transformer
 from minir1.presets import PRESETS
-from minir1.sampler import Samples, Sampling, pad
+from minir1.sampler import Samples, Sampling, pad, sample
 from minir1.tasks.arithmetic import Arithmetic
 from minir1.tasks.countdown import Countdown
 from minir1.tasks.lines import Line
@@ -236,6 +238,44 @@ def test_the_seed_decides(model, tokenizer):
         return evaluate_model(model, tokenizer, PROBLEMS, 2, settings, seed=seed)
 
     assert run(3) == run(3) != run(4)
+
+
+# ---------------------------------------------------------------- the evaluator
+
+
+def test_the_forced_base_may_not_end_its_thought_before_it_says_yes(model, tokenizer):
+    """An untrained model draws every token alike, so the banned ones must show where they may."""
+    rows = []
+
+    def spied(*how):
+        samples = sample(*how)
+        rows.extend(ids[:n] for ids, n in zip(samples.ids_BT.tolist(), samples.length_B))
+        return samples
+
+    settings = Sampling(100, (tokenizer.end,))
+    Evaluator(tokenizer, spied, settings, 64, "cpu").forced(model, [PUZZLE] * 256)
+    until = set(tokenizer.ids_holding(", yes") + tokenizer.ids_holding("，对"))
+    banned = {tokenizer.id(token) for token in ("</think>", "<answer>", "<think>", "<|end|>")}
+    said = [next((t for t, id in enumerate(row) if id in until), len(row)) for row in rows]
+    before = [id for row, t in zip(rows, said) for id in row[:t]]
+    after = [id for row, t in zip(rows, said) for id in row[t:]]
+    assert until and len(before) > 5000 and len(after) > 1000
+    # of 400 tokens; allowed, some 50 before and 10 after would be expected
+    assert not banned & set(before) and banned & set(after)
+
+
+def test_the_standard_error_is_over_problems_not_responses(tokenizer):
+    """Shares 1, 1, 0, 1/2: std sqrt(0.6875 / 3) = 0.4787, over sqrt(4). The 8 responses as if they
+    were independent would give 0.183.
+    """
+    right, wrong = answer("143"), answer("144")
+    texts = [right, right, right, right, wrong, wrong, right, wrong]
+    how = {"sampler": scripted(tokenizer, texts), "settings": Sampling(40, (tokenizer.end,))}
+    evaluator = Evaluator(tokenizer, batch=64, device="cpu", **how)
+    asked = SimpleNamespace(embed=None)
+    figures = evaluator.examine(asked, [SUM] * 4, 2)
+    assert figures["accuracy"] == pytest.approx(0.625) and figures["n"] == 4
+    assert figures["stderr"] == pytest.approx(0.2394, abs=1e-4)
 
 
 # ---------------------------------------------------------------- the command on a checkpoint
