@@ -10,7 +10,6 @@ import random
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -272,8 +271,7 @@ def test_the_standard_error_is_over_problems_not_responses(tokenizer):
     texts = [right, right, right, right, wrong, wrong, right, wrong]
     how = {"sampler": scripted(tokenizer, texts), "settings": Sampling(40, (tokenizer.end,))}
     evaluator = Evaluator(tokenizer, batch=64, device="cpu", **how)
-    asked = SimpleNamespace(embed=None)
-    figures = evaluator.examine(asked, [SUM] * 4, 2)
+    figures = evaluator.examine(None, [SUM] * 4, 2)
     assert figures["accuracy"] == pytest.approx(0.625) and figures["n"] == 4
     assert figures["stderr"] == pytest.approx(0.2394, abs=1e-4)
 

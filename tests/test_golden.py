@@ -200,7 +200,9 @@ def test_a_single_golden_run_has_a_wider_band():
     assert (one.high - one.low)[50] > (three.high - three.low)[50]
 
 
-@pytest.mark.parametrize("phase, name", [("rl", "accuracy"), ("rl", "length"), ("validate", "accuracy")])
+@pytest.mark.parametrize(
+    "phase, name", [("rl", "accuracy"), ("rl", "length"), ("validate", "accuracy")]
+)
 def test_a_band_is_as_wide_as_what_it_measures_is_noisy(phase, name):
     """Golden runs that do not differ at all: only the noise of one run can widen their band."""
     figure = next(f for f in FIGURES if (f.phase, f.name) == (phase, name))

@@ -802,7 +802,6 @@ def test_scoring_and_updating_compute_in_the_learners_number_format():
     own = len(formats)
     update(model, learner, random_batch(0), ADV, c, 0.01)
     assert 1 <= own < len(formats)
-    # random_batch asks a model of its own, in float32
     assert set(formats) == {torch.bfloat16}
 
 

@@ -246,13 +246,15 @@ def test_the_gradient_is_clipped_and_its_norm_before_that_is_reported(clip):
 # ---------------------------------------------------------------- the router's bias
 
 
-HALF = {name: Device("cpu", "CPU", getattr(torch, name), "plain") for name in ("float16", "bfloat16")}
+HALF = {
+    name: Device("cpu", "CPU", getattr(torch, name), "plain") for name in ("float16", "bfloat16")
+}
 
 
 @pytest.mark.parametrize("name", HALF)
 @pytest.mark.parametrize("clip", [1e9, 1e-3])
 def test_half_precision_clips_and_steps_on_the_true_gradient(name, clip):
-    """Float16's scaled gradients are scaled back before they are measured, clipped and stepped on."""
+    """Float16's scaled gradients are scaled back before they are measured, clipped and used."""
     learners = []
     for make in (lambda m: Learner(m, 0.1, clip), lambda m: make_learner(m, 0.1, clip, HALF[name])):
         model = tiny(DENSE)
