@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from dataclasses import replace
 from random import Random
 
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from minir1.config import apply
 from minir1.console.errors import guard
 from minir1.corpus.mixture import sample_text
-from minir1.fast.device import pick_device
+from minir1.fast.device import Device, HalfLearner, pick_device
 from minir1.model import Transformer
 from minir1.presets import PRESETS
 from minir1.r1.data.fine_tuning import fine_tune
@@ -35,6 +36,7 @@ from minir1.run.costs import costs_of, operations, parameter_counts
 from minir1.run.folder import Run
 from minir1.run.phases import MiniWeb, Parts, RLPhase, pretrain
 from minir1.run.session import Session
+from minir1.sampler import sample
 from minir1.supervised import Learner
 from minir1.tasks import countdown
 from minir1.tokenizer import Tokenizer
@@ -103,8 +105,10 @@ def test_operations_are_two_a_weight_read_and_six_a_weight_trained(student):
 
 
 def test_reverse_kl_by_hand():
-    p, q = torch.tensor([0.5, 0.25, 0.25]), torch.tensor([0.25, 0.5, 0.25])
-    by_hand = 0.5 * torch.tensor(2.0).log() + 0.25 * torch.tensor(0.5).log()
+    """Of distributions whose divergences differ: the forward one is 1.0021."""
+    p, q = torch.tensor([0.7, 0.2, 0.1]), torch.tensor([0.1, 0.3, 0.6])
+    by_hand = torch.tensor(0.7 * math.log(7) + 0.2 * math.log(2 / 3) + 0.1 * math.log(1 / 6))
+    assert by_hand.item() == pytest.approx(1.1019, abs=1e-4)
     p_11V, q_11V = p.log()[None, None], q.log()[None, None]
     assert torch.allclose(reverse_kl(p_11V, q_11V + 3.0), by_hand)  # logits may be shifted
     # torch's takes (target, input)
@@ -141,6 +145,19 @@ def test_only_sampled_tokens_are_pulled(student, tokenizer):
     assert whole == pytest.approx(expected.item(), rel=1e-5)
     assert parts == pytest.approx(whole, rel=1e-5)
     assert all(torch.allclose(a, p.grad, atol=1e-7) for a, p in zip(gradient, learner.parameters))
+
+
+def test_student_and_teacher_compute_in_the_learners_number_format(student):
+    teacher, formats = copy.deepcopy(student), []
+    for model in (student, teacher):
+        model.blocks[0].attention.q.register_forward_hook(
+            lambda layer, given, out: formats.append(out.dtype)
+        )
+    learner = HalfLearner(student, 0.0, 1.0, Device("cpu", "CPU", torch.bfloat16, "plain"))
+    ids_BT, mask_BT = torch.randint(7, 300, (2, 12)), torch.ones(2, 11, dtype=torch.bool)
+    batch = Batch(ids_BT, mask_BT, torch.zeros(2, 11), torch.tensor([12, 12]))
+    pull(student, teacher, learner, batch, 10_000)
+    assert formats == [torch.bfloat16] * 2
 
 
 # ---------------------------------------------------------------- the ways to teach
@@ -213,6 +230,24 @@ def test_rl_takes_steps_problems_and_rewards(session, student):
     assert all(row["reward"] == pytest.approx(0.5) for row in rows(session, "direct_rl"))
     pairs = zip(trained.state_dict().values(), student.state_dict().values())
     assert any(not torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("early, expected", [(6, [6, 6, 9, 9, 9]), (0, [9] * 5)])
+def test_responses_are_shorter_in_the_first_half_of_the_steps(session, student, early, expected):
+    asked, longest = [], []
+
+    def sampler(model):
+        def spied(model, prompts, group, settings, generator):
+            samples = sample(model, prompts, group, settings, generator)
+            asked.append(settings.max_tokens)
+            longest.append(int(samples.length_B.max()))
+            return samples
+
+        return spied
+
+    rl = replace(CONFIG.rl, steps=5, max_tokens=9, early_tokens=early)
+    reinforce(RLPhase(session, student, "early", rl, drawn(4), Parts(sampler=sampler)))
+    assert asked == expected == longest  # none of an untrained student's groups all end before
 
 
 def test_on_policy_distillation_brings_the_student_to_the_teacher(session, student):

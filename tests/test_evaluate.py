@@ -25,12 +25,14 @@ from minir1.console.files import write_lines
 from minir1.corpus.mixture import sample_text
 from minir1.measure import evaluate
 from minir1.measure.evaluate import evaluate_model, read_answers, read_problems, table
+from minir1.measure.evaluator import Evaluator
 from minir1.measure.statistics import interval, majority, pass_at_k
 from minir1.model import Transformer
 from minir1.presets import PRESETS
-from minir1.sampler import Samples, Sampling, pad
+from minir1.sampler import Samples, Sampling, pad, sample
 from minir1.tasks.arithmetic import Arithmetic
 from minir1.tasks.countdown import Countdown
+from minir1.tasks.lines import Line
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import prompt
 
@@ -237,6 +239,43 @@ def test_the_seed_decides(model, tokenizer):
     assert run(3) == run(3) != run(4)
 
 
+# ---------------------------------------------------------------- the evaluator
+
+
+def test_the_forced_base_may_not_end_its_thought_before_it_says_yes(model, tokenizer):
+    """An untrained model draws every token alike, so the banned ones must show where they may."""
+    rows = []
+
+    def spied(*how):
+        samples = sample(*how)
+        rows.extend(ids[:n] for ids, n in zip(samples.ids_BT.tolist(), samples.length_B))
+        return samples
+
+    settings = Sampling(100, (tokenizer.end,))
+    Evaluator(tokenizer, spied, settings, 64, "cpu").forced(model, [PUZZLE] * 256)
+    until = set(tokenizer.ids_holding(", yes") + tokenizer.ids_holding("，对"))
+    banned = {tokenizer.id(token) for token in ("</think>", "<answer>", "<think>", "<|end|>")}
+    said = [next((t for t, id in enumerate(row) if id in until), len(row)) for row in rows]
+    before = [id for row, t in zip(rows, said) for id in row[:t]]
+    after = [id for row, t in zip(rows, said) for id in row[t:]]
+    assert until and len(before) > 5000 and len(after) > 1000
+    # of 400 tokens; allowed, some 50 before and 10 after would be expected
+    assert not banned & set(before) and banned & set(after)
+
+
+def test_the_standard_error_is_over_problems_not_responses(tokenizer):
+    """Shares 1, 1, 0, 1/2: std sqrt(0.6875 / 3) = 0.4787, over sqrt(4). The 8 responses as if they
+    were independent would give 0.183.
+    """
+    right, wrong = answer("143"), answer("144")
+    texts = [right, right, right, right, wrong, wrong, right, wrong]
+    how = {"sampler": scripted(tokenizer, texts), "settings": Sampling(40, (tokenizer.end,))}
+    evaluator = Evaluator(tokenizer, batch=64, device="cpu", **how)
+    figures = evaluator.examine(None, [SUM] * 4, 2)
+    assert figures["accuracy"] == pytest.approx(0.625) and figures["n"] == 4
+    assert figures["stderr"] == pytest.approx(0.2394, abs=1e-4)
+
+
 # ---------------------------------------------------------------- the command on a checkpoint
 
 
@@ -252,10 +291,11 @@ def test_a_checkpoint_from_the_command_line(checkpoint, problems, tmp_path, caps
     for row in first:
         assert (
             row["correct"] in (True, False)
-            and {"id", "answer", "correct", "pass_at_1", "samples"} <= row.keys()
+            and {"id", "answer", "correct", "reason", "pass_at_1", "samples"} <= row.keys()
         )
         assert len(row["samples"]) == 3 and all(
-            {"answer", "correct", "tokens", "stopped", "text"} == s.keys() for s in row["samples"]
+            {"answer", "correct", "reason", "tokens", "stopped", "text"} == s.keys()
+            for s in row["samples"]
         )
         assert all(1 <= s["tokens"] <= 12 for s in row["samples"])
     assert "cons@3" in shown and "pass@3" in shown and "4 numbers" in shown
@@ -323,6 +363,57 @@ def test_answers(problems, tmp_path, capsys):
         and "unanswered" in shown.out
         and "tokens" not in shown.out
     )
+
+
+def cells(shown: str, *columns: str) -> list[str]:
+    """Of the table's line of all problems, what stands under these columns."""
+    head, row = (line for line in shown.splitlines()[:2])
+    return [row[: head.index(name) + len(name)].split()[-1] for name in columns]
+
+
+def test_unreadable_answers_are_told_from_wrong_ones(tmp_path, capsys):
+    """A reason a line, a column of the table; white space around an answer does not count."""
+    asked = [
+        (PUZZLE, "\t55 + 36 - 19 - 7\r\n", "right"), (PUZZLE, "55 + 36 - 19", "wrong"),
+        (PUZZLE, "65 = 55 + 36 - 19 - 7", "unreadable"), (PUZZLE, "", "unreadable"),
+        (PUZZLE, None, "unanswered"),
+        (SUM, "\n143\u3000", "right"), (SUM, "134", "wrong"), (SUM, "143.", "unreadable"),
+        (Line("2 halves?", "1"), " 1\n", "right"), (Line("2 halves?", "1"), "2", "wrong"),
+        (Line("2 halves?", "1"), "one", "unreadable"), (Line("Capital?", "Rome"), "1", "wrong"),
+    ]  # fmt: skip
+    rows = [problem.to_json() | {"id": str(i)} for i, (problem, *_) in enumerate(asked)]
+    # a task that says nothing about readable answers
+    rows.append({"id": "12", "task": str(SORTING), "numbers": [31, 4, 15, 9]})
+    asked.append((None, "nonsense", "wrong"))
+    problems = lines(tmp_path / "p.jsonl", rows)
+    given = [{"id": str(i), "answer": text} for i, (_, text, _) in enumerate(asked)]
+    path, out = lines(tmp_path / "a.jsonl", given), tmp_path / "r.jsonl"
+    assert main(["evaluate", "--problems", problems, "--answers", path, "--out", str(out)]) == 0
+    assert [r["reason"] for r in read(out)] == [why for *_, why in asked]
+    assert [r["correct"] for r in read(out)] == [why == "right" for *_, why in asked]
+    assert [r["answer"] for r in read(out)] == [text for _, text, _ in asked], "as it was given"
+    shown = capsys.readouterr().out
+    # 4 and 1 of 13; 3 right
+    assert cells(shown, "unreadable", "unanswered") == ["30.8%", "7.7%"] and "23.1%  (" in shown
+
+
+def test_unreadable_responses_are_told_from_wrong_and_cut_off_ones(model, tokenizer):
+    texts = [
+        answer("143"), answer("\n143 "), answer("144"), answer("many"), "143<|end|>", "143",
+        answer("143") + answer("143"), answer("143", ""),
+    ]  # fmt: skip
+    reasons = [
+        "right", "right", "wrong", "unreadable", "unreadable", "cut off", "unreadable", "cut off",
+    ]  # fmt: skip
+    how = {"sampler": scripted(tokenizer, texts + texts[5:6] * 8)}
+    settings = Sampling(40, (tokenizer.end,))
+    found = evaluate_model(model, tokenizer, [SUM, SUM], 8, settings, **how)
+    assert [s["reason"] for s in found[0]["samples"]] == reasons
+    assert [s["correct"] for s in found[0]["samples"]] == [why == "right" for why in reasons]
+    # of the answer given most often; without any, of the responses
+    assert [r["reason"] for r in found] == ["right", "cut off"]
+    # 3 and 10 of 16
+    assert cells(table([SUM, SUM], found, 8), "unreadable", "cut off") == ["18.8%", "62.5%"]
 
 
 def test_problems_of_a_task_in_a_file_of_the_users(model, tokenizer, tmp_path, capsys):

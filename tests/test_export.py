@@ -15,13 +15,18 @@ import pytest
 import torch
 
 from minir1.checkpoint import save_checkpoint
-from minir1.config import CorpusConfig, ModelConfig, UserError
+from minir1.config import CorpusConfig, ModelConfig, PretrainConfig, UserError
 from minir1.corpus.mixture import sample_text
 from minir1.hub.export import export, main
+from minir1.measure.evaluate import build_parser, evaluate_model
 from minir1.model import Cache, Transformer
 from minir1.presets import PRESETS
+from minir1.rewards import score
+from minir1.sampler import Sampling, pad
+from minir1.supervised import Learner, train_supervised
+from minir1.tasks.arithmetic import Arithmetic
 from minir1.tokenizer import Tokenizer
-from minir1.transcript import SPECIAL_TOKENS, prompt, render
+from minir1.transcript import END, SPECIAL_TOKENS, prompt, render
 
 transformers = pytest.importorskip("transformers")
 safetensors = pytest.importorskip("safetensors.torch")
@@ -268,6 +273,64 @@ def test_generation_stops_at_the_end_token(tokenizer, tmp_path):
     )
 
 
+FAMILIES = {"DeepseekV3": {}, "Llama": GQA, "Qwen3": GQA | {"qk_norm": True}}
+LEARNED = [  # questions of many lengths, answered after more than transformers' 20 tokens
+    Arithmetic(f"What is {a} plus {b}?", str(a + b)) for a in (3, 47, 518, 90217) for b in (6, 850)
+]
+
+
+def learned_model(settings: dict, tokenizer: Tokenizer) -> Transformer:
+    """Knows the sums of LEARNED by heart, with a thought, and nothing else."""
+    torch.manual_seed(0)
+    model = Transformer(replace(SMALL, vocab_size=len(tokenizer), **settings))
+    documents = []
+    for problem in LEARNED:
+        thought = f"{problem.text} is {problem.answer}, yes, {problem.text} is {problem.answer}"
+        documents.append(tokenizer.encode(render(problem.text, problem.answer, thought)))
+        assert len(documents[-1]) > len(tokenizer.encode(prompt(problem.text))) + 20
+    ids_BT = pad(documents, tokenizer.pad)
+    batches = [(ids_BT, ids_BT[:, 1:] != tokenizer.pad)] * 120
+    config = PretrainConfig(lr=4e-3, balance_rate=0.01)
+    train_supervised(model, Learner(model), batches, config, len(batches), lambda step: None)
+    return model.eval()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_bare_generate_on_a_padded_batch_answers_as_evaluate_does(family, tokenizer, tmp_path):
+    """As transformers' users ask: no argument but the tokenizer's own output."""
+    model = learned_model(FAMILIES[family], tokenizer)
+    asked, samples = build_parser().parse_args(["m.pt", "--problems", "p.jsonl"]), 8
+    settings = Sampling(100, tokenizer.end_ids, asked.temperature, asked.top_p)
+    results = evaluate_model(model, tokenizer, LEARNED, samples, settings)
+    ours = sum(result["pass_at_1"] for result in results) / len(LEARNED)
+    directory = write(model, tokenizer, tmp_path)
+    twin, hub_tokenizer = load(directory), transformers.AutoTokenizer.from_pretrained(directory)
+    assert type(twin).__name__ == f"{family}ForCausalLM"
+    inputs = hub_tokenizer(
+        [prompt(p.text) for p in LEARNED] * samples, padding=True, return_tensors="pt"
+    )
+    assert not inputs.attention_mask.all(), "the batch must hold padding, or the test is blind"
+    for given in (inputs, {"input_ids": inputs.input_ids}):  # padding is known by its id, too
+        torch.manual_seed(0)
+        texts = hub_tokenizer.batch_decode(twin.generate(**given)[:, inputs.input_ids.shape[1] :])
+        right = [score(p, t.partition(END)[0] + END) for p, t in zip(LEARNED * samples, texts)]
+        theirs = sum(reward.accuracy for reward in right) / len(right)
+        print(f"{family}: evaluate {ours:.1%}, generate {theirs:.1%}")
+        assert ours > 0.9 and abs(ours - theirs) < 0.05
+
+
+def test_generation_settings_are_those_of_evaluate(tokenizer, tmp_path):
+    """An id, a nucleus or a temperature of transformers' own would go unnoticed above."""
+    asked = build_parser().parse_args(["m.pt", "--problems", "p.jsonl"])
+    model = Transformer(replace(SMALL, vocab_size=len(tokenizer)))
+    settings = transformers.GenerationConfig.from_pretrained(write(model, tokenizer, tmp_path))
+    assert settings.do_sample and settings.top_k == 0
+    assert (settings.temperature, settings.top_p) == (asked.temperature, asked.top_p)
+    ids = (settings.bos_token_id, settings.eos_token_id, settings.pad_token_id)
+    assert ids == (tokenizer.begin, tokenizer.end, tokenizer.pad)
+    assert settings.max_new_tokens == SMALL.positions - 128  # a prompt of 128 fits, too
+
+
 # ---------------------------------------------------------------- tokenizer
 
 
@@ -382,7 +445,10 @@ def test_main_prints_one_line(tokenizer, tmp_path, capsys):
     )
     assert f"AutoModelForCausalLM.from_pretrained('{tmp_path / 'deep' / 'er'}')" in printed
     files = {path.name for path in (tmp_path / "deep" / "er").iterdir()}
-    assert files == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert files == {
+        "config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
+        "tokenizer_config.json",
+    }
 
 
 def test_faults_are_one_line(tokenizer, tmp_path, monkeypatch, capsys):

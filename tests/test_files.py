@@ -279,7 +279,8 @@ def test_sigterm_says_how_to_go_on(tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == (143 if sys.platform != "win32" else 1), err
     if sys.platform != "win32":
-        assert f"terminated; go on with: python train_zero.py --resume {run}" in err.splitlines()[-1]
+        how = f"terminated; go on with: python train_zero.py --resume {run}"
+        assert how in err.splitlines()[-1]
 
 
 WORK = """
@@ -370,7 +371,8 @@ def test_a_report_grows_linearly(tmp_path):
     run = finished(tmp_path / "run")
     names = ("accuracy", "reward", "length", "attempts", "checks", "entropy", "gap", "signal")
     rng = random.Random(0)
-    rows = [{"phase": "rl", "step": i} | {name: rng.random() for name in names} for i in range(20_000)]
+    steps = ({"phase": "rl", "step": i} for i in range(20_000))
+    rows = [step | {name: rng.random() for name in names} for step in steps]
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     began = time.process_time()
     assert main(["report", str(run)]) == 0

@@ -260,6 +260,15 @@ def test_other_thoughts_are_the_cores_and_so_are_puzzles_of_two_numbers():
     assert "keep" not in pair.thought
 
 
+@pytest.mark.parametrize("most", [1, 5])
+def test_a_writer_gives_up_after_as_many_attempts_as_he_may_make(most):
+    habits = Habits(systematic=1.0, backtracking=1.0, persistence=0.0, most_attempts=most)
+    rng, problems = drawn("sos4", 100)
+    made = [write_trace(rng, p.numbers, p.target, habits, "en", None) for p in problems]
+    assert all(t.solved or t.attempts == most for t in made)
+    assert max(t.attempts for t in made) == most and sum(t.solved for t in made) < 60
+
+
 def test_the_perfect_writer_beats_the_cores_with_the_same_tokens():
     _, problems = drawn("sos4", 150)
     tokenizer = Tokenizer.train(sample_text(PRESETS["best"].corpus, 0, 1500), 768)

@@ -216,6 +216,26 @@ def test_golden_runs_that_agree_leave_room_for_jitter(name, floor):
     assert (band.high + band.low)[50] / 2 == pytest.approx(0.5 + 0.1 / 9)
 
 
+@pytest.mark.parametrize(
+    "phase, name", [("rl", "accuracy"), ("rl", "length"), ("validate", "accuracy")]
+)
+def test_a_band_is_as_wide_as_what_it_measures_is_noisy(phase, name):
+    """Golden runs that do not differ at all: only the noise of one run can widen their band."""
+    figure = next(f for f in FIGURES if (f.phase, f.name) == (phase, name))
+
+    def width(jitter: float) -> float:
+        rows = [
+            {"phase": phase, "step": step, "stderr": jitter, name: 0.5 + jitter * (-1) ** step}
+            for step in range(40)
+        ]
+        band = compare(figure, [rows, rows], rows)
+        return float(band.high[20] - band.low[20])
+
+    quiet, noisy = width(0.0), width(0.05)
+    # three standard errors of a new run on either side, over what is forgiven in any case
+    assert noisy > quiet + 0.03
+
+
 def test_a_moving_mean_by_hand():
     assert moving(np.array([0.0, 3.0, 6.0, 3.0]), 3).tolist() == [1.5, 3.0, 4.0, 4.5]
 

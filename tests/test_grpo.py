@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from minir1 import grpo
 from minir1.config import ModelConfig, RLConfig
+from minir1.fast.device import Device, HalfLearner
 from minir1.grpo import (
     Total,
     advantages,
@@ -788,6 +789,20 @@ def test_only_minibatches_that_come_after_a_step_are_scored(minibatches, monkeyp
     c = RLConfig(group_size=4, minibatches=minibatches, recompute=True)
     update(model, Descent(model), batch, torch.where(ADV == 0, 0.3, ADV), c, 0.1)
     assert sum(scored) == 16 - 16 // minibatches
+
+
+def test_scoring_and_updating_compute_in_the_learners_number_format():
+    model, formats = tiny(), []
+    model.blocks[0].attention.out.register_forward_hook(
+        lambda layer, given, out: formats.append(out.dtype)
+    )
+    learner = HalfLearner(model, 0.0, 1.0, Device("cpu", "CPU", torch.bfloat16, "plain"))
+    c = RLConfig(group_size=4, minibatches=1, train_tokens=10_000)
+    score_tokens(model, learner, random_batch(0), c)
+    own = len(formats)
+    update(model, learner, random_batch(0), ADV, c, 0.01)
+    assert 1 <= own < len(formats)
+    assert set(formats) == {torch.bfloat16}
 
 
 def test_a_rollout_without_any_signal_leaves_the_model_alone():

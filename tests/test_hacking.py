@@ -10,6 +10,7 @@ import torch
 from minir1.checkpoint import save_checkpoint
 from minir1.config import ModelConfig, RLConfig, UserError
 from minir1.corpus.mixture import sample_text
+from minir1.experiments.hacking import command
 from minir1.experiments.hacking.command import (
     PLANS,
     Bench,
@@ -18,6 +19,7 @@ from minir1.experiments.hacking.command import (
     chase,
     main,
     preference_experiment,
+    reasoning_experiment,
     truth,
 )
 from minir1.experiments.hacking.plot import curve, draw_figure, read_runs
@@ -25,7 +27,7 @@ from minir1.fast.device import pick_device
 from minir1.grpo import advantages
 from minir1.model import Transformer
 from minir1.presets import PRESETS
-from minir1.r1.preference.model import PreferenceModel
+from minir1.r1.preference.model import POINTS_A_STEP, PreferenceModel
 from minir1.r1.preference.pairs import final_summary
 from minir1.r1.tasks import general
 from minir1.rewards import Reward
@@ -120,10 +122,10 @@ def test_one_command_writes_figures_and_a_figure(tokenizer, start, tmp_path, kin
     size = {"steps": 2, "prompts": 2, "group": 2, "every": 1, "problems": 8, "max_tokens": 8}
     monkeypatch.setitem(PLANS, kind, replace(PLANS[kind], judge_steps=2, **size))
     save_checkpoint(tmp_path / "m.pt", start, tokenizer)
-    command = [kind, str(tmp_path / "m.pt"), "--out", str(tmp_path / "out")]
-    command += ["--warm", "2" if kind == "preference" else "0"]
-    main([*command, "--seed", "0", "--device", "cpu"])
-    main([*command, "--seed", "1", "--device", "cpu", "--arm", "hacked"])
+    line = [kind, str(tmp_path / "m.pt"), "--out", str(tmp_path / "out")]
+    line += ["--warm", "2" if kind == "preference" else "0"]
+    main([*line, "--seed", "0", "--device", "cpu"])
+    main([*line, "--seed", "1", "--device", "cpu", "--arm", "hacked"])
     runs = read_runs(kind, tmp_path / "out")
     assert [len(runs["hacked"]), len(runs["control"])] == [2, 1]
     assert curve(runs["hacked"], "step").tolist() == [[0, 1, 2], [0, 1, 2]]
@@ -133,6 +135,35 @@ def test_one_command_writes_figures_and_a_figure(tokenizer, start, tmp_path, kin
     # the same start, the same judge
     assert whole["rows"][0]["proxy"] == runs["hacked"][0]["rows"][0]["proxy"]
     assert draw_figure(kind, tmp_path / "out").stat().st_size < 200_000
+
+
+def test_the_neural_judge_learns_from_training_problems_and_is_measured_on_others(
+    tokenizer, start, monkeypatch
+):
+    b, splits, taught, asked = bench(tokenizer, "reasoning", judge_steps=2), {}, [], []
+    draw = command.draw_problems
+
+    def spied_draw(*how):
+        problems = draw(*how)
+        splits.update((problem.question(), problem.split()) for problem in problems)
+        return problems
+
+    class Judge:
+        def harmless_score(self, questions, responses):
+            asked.extend(questions)
+            return torch.linspace(-1, 1, len(questions))
+
+    def train(start, tokenizer, points, *how):
+        taught.extend(question for question, *_ in points)
+        return Judge()
+
+    monkeypatch.setattr(command, "draw_problems", spied_draw)
+    monkeypatch.setattr(command, "train_points", train)
+    monkeypatch.setattr(command, "_arms", lambda *how: {})
+    found = reasoning_experiment(b, start)
+    assert len(taught) == found["judge"]["read"] == 2 * POINTS_A_STEP
+    assert {splits[question] for question in taught} == {"train"}
+    assert {splits[question] for question in asked} == {"validation"} and len(asked) == 1024
 
 
 def test_a_saved_preference_model_is_taken_as_it_is(tokenizer, start, tmp_path, monkeypatch):

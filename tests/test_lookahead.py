@@ -89,6 +89,23 @@ def test_the_chance_of_some_looks_is_what_drawing_gives(tokenizer):
     assert abs(found - exact) < 4 * (exact * (1 - exact) / 2000) ** 0.5
 
 
+@pytest.mark.parametrize("search", [blind, lookahead])
+def test_a_search_is_charged_for_every_word_that_the_corpus_writes(tokenizer, search):
+    """Two numbers: each attempt is one step, as long as any other. 1 and 1 never make 50."""
+    line = "\nwait, 1 + 1 = 2, not 50"
+    cost, first = len(tokenizer.encode(line)), 3
+    assert cost > len(tokenizer.encode("1 + 1 = 2")) + 2
+    wanted, hopeless = Countdown((1, 1), 2), Countdown((1, 1), 50)
+    if search is blind:
+        assert blind([hopeless], tokenizer, 10**9, {2: 5})["length"] == first + 5 * cost
+        budget = first + 5 * cost
+        fits, short = (blind([hopeless], tokenizer, b) for b in (budget, budget - 1))
+        assert fits["length"] == budget and short["length"] == budget - 1
+    hit = len(tokenizer.encode("\nwait, 1 + 1 = 2, not 2"))
+    enough, less = (search([wanted] * 200, tokenizer, first + hit - k)["accuracy"] for k in (0, 1))
+    assert enough > 0.2 and less == 0
+
+
 def test_a_state_comes_once_and_small_ones_first():
     problem = Countdown((2, 3, 40, 50), 65)
     order = [pair for pair, _ in in_order(Random(1), problem)]

@@ -97,6 +97,20 @@ def test_others_take_adamws_step():
     assert not torch.equal(*outs)
 
 
+def test_weight_decay_shrinks_every_matrix_by_the_same_factor_and_no_vector():
+    """With gradients of zero nothing else moves: 1 - 0.5 * 0.1 a step."""
+    torch.manual_seed(5)
+    model = Transformer(TINY)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    learner = make_learner(model, 0.1, 1.0, CPU, "muon")
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    learner.step(0.5)
+    for name, p in model.named_parameters():
+        expected = before[name] * (0.95 if p.ndim > 1 else 1.0)
+        torch.testing.assert_close(p.detach(), expected, rtol=1e-5, atol=1e-7, msg=name)
+
+
 def test_state_survives_saving():
     torch.manual_seed(2)
     one, two = Transformer(TINY), Transformer(TINY)

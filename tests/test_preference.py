@@ -144,6 +144,21 @@ def test_values_do_not_depend_on_company_or_order(base, tokenizer):
     assert torch.allclose(torch.tanh(chunked / 2), alone, atol=1e-5)
 
 
+def test_a_value_is_read_at_the_end_token_and_sees_the_whole_row(base, tokenizer):
+    torch.manual_seed(7)
+    model = PreferenceModel(base, tokenizer).eval()
+    torch.nn.init.normal_(model.heads.weight, std=0.1)
+    rows = model.rows_of(["Q", "Where is it?"], ["sun", "a longer answer, with words"])
+    assert [row[-1] for row in rows] == [tokenizer.end] * 2
+    with torch.no_grad():
+        together = model(rows)
+        for row, value_2 in zip(rows, together):  # one row alone, without padding
+            hidden_BTD, _ = base.trunk(torch.tensor([row]))
+            torch.testing.assert_close(value_2, model.heads(base.norm(hidden_BTD))[0, -1])
+        others = model([[*row[:-1], tokenizer.pad + 9] for row in rows])
+    assert ((together - others).abs() > 1e-3).all(), "the last token itself must count"
+
+
 def test_any_text_gets_a_number_in_reach(base, tokenizer):
     model = PreferenceModel(base, tokenizer).eval()
     torch.nn.init.normal_(model.heads.weight, std=0.1)

@@ -21,12 +21,14 @@ from minir1.r1.presets import PRESETS
 from minir1.r1.scoreboard import board as board_module
 from minir1.r1.scoreboard.board import Board, consensus, consensus_answer, puzzle_figures
 from minir1.r1.scoreboard.compare import shares
+from minir1.r1.scoreboard.page import NOTE
 from minir1.r1.tasks import general
 from minir1.r1.tasks.facts import Fact
 from minir1.rollout import Rollouts
 from minir1.run.costs import cost, costs_of, parameter_counts
 from minir1.run.folder import Run
 from minir1.run.session import Session
+from minir1.sampler import Samples, Sampling
 from minir1.tasks.countdown import Countdown, compose, solve
 from minir1.transcript import END, prompt
 
@@ -75,6 +77,37 @@ def test_figures_of_hand_made_responses():
     # not wait yes, not wait no, not 等 等 yes, not wait yes
     assert found["mixed"] == pytest.approx(2 / 13)
     assert found["switched"] == 0.25
+
+
+def test_standard_errors_are_over_problems_not_responses():
+    """Four equal responses to each of two problems say no more than one: shares 1 and 0, std
+    0.7071 over sqrt 2. Eight independent ones would give 0.189.
+    """
+    found = puzzle_figures(rollouts([EN, EN], [MIXED] * 4 + [WRONG] * 4))
+    assert found["countdown_stderr"] == pytest.approx(0.5)
+    assert found["switched_per_response_stderr"] == pytest.approx(0.5)
+    foreign = found["foreign_per_response"]  # a share in one problem, none in the other
+    assert foreign > 0.1 and found["foreign_per_response_stderr"] == pytest.approx(foreign)
+
+
+def test_the_board_asks_at_the_temperature_that_its_table_names():
+    config, asked = PRESETS["smoke"], []
+
+    def sampler(model, prompts, group, settings, generator):
+        asked.append(settings)
+        rows = len(prompts) * group
+        ids_BT, one_B = torch.full((rows, 1), 2), torch.ones(rows, dtype=torch.long)
+        return Samples(ids_BT, torch.zeros(rows, 1), one_B, one_B > 0)
+
+    texts = BilingualCorpus(config.corpus, config.reading, 0)
+    pipeline = SimpleNamespace(
+        config=config, tokenizer=texts.train_tokenizer(400), device=SimpleNamespace(name="cpu")
+    )
+    assert "T = 0.6, top-p 0.95" in NOTE
+    board = Board(pipeline)
+    board.ask(None, sampler, board.puzzles[:2], 2)
+    settings = Sampling(config.score.max_tokens, pipeline.tokenizer.end_ids, 0.6, 0.95)
+    assert asked == [settings]
 
 
 def test_the_board_asks_held_out_problems_only():
@@ -151,6 +184,18 @@ def test_general_prompts_are_rewarded_by_preference_and_form_not_by_being_right(
     assert judged[0].total(rl) == judged[1].total(rl) == 1.0 + rl.format_reward + rl.language_reward
     assert judged[2].preference == 0.0  # liked, but unsafe in its thought
     assert judged[3].preference == 0.0 and judged[3].total(rl) > judged[1].total(rl) - 1
+
+
+def test_the_preference_counts_as_much_as_its_weight():
+    fact = Fact(text="What is the capital of France?", answers=("Paris",), relation="capital")
+    texts = [f"<answer>Paris</answer>{END}", f"<think>hm</think><answer>Paris it is</answer>{END}"]
+    rl, plain_rewards = PRESETS["cpu"].scenarios, rollouts([fact, fact], texts)
+    for weight in (0.25, 0.0, 2.0):
+        config = replace(PRESETS["cpu"].preference, weight=weight)
+        judged = PreferenceJudge(Liking(), config)(0, plain_rewards)
+        assert [judgement.preference for judgement in judged] == [weight, -weight]
+        form = rl.format_reward + rl.language_reward
+        assert [j.total(rl) for j in judged] == pytest.approx([form + weight, form - weight])
 
 
 def test_general_prompts_come_in_the_last_part_only():

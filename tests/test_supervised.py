@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from minir1.config import ModelConfig, PretrainConfig
+from minir1.fast.device import Device, make_learner
 from minir1.fast.graphs import Replayed
 from minir1.model import Transformer, balance_loss, expert_load, move_router_bias
 from minir1.supervised import Learner, Step, cosine, language_loss, train_supervised
@@ -243,6 +244,54 @@ def test_the_gradient_is_clipped_and_its_norm_before_that_is_reported(clip):
 
 
 # ---------------------------------------------------------------- the router's bias
+
+
+HALF = {
+    name: Device("cpu", "CPU", getattr(torch, name), "plain") for name in ("float16", "bfloat16")
+}
+
+
+@pytest.mark.parametrize("name", HALF)
+@pytest.mark.parametrize("clip", [1e9, 1e-3])
+def test_half_precision_clips_and_steps_on_the_true_gradient(name, clip):
+    """Float16's scaled gradients are scaled back before they are measured, clipped and used."""
+    learners = []
+    for make in (lambda m: Learner(m, 0.1, clip), lambda m: make_learner(m, 0.1, clip, HALF[name])):
+        model = tiny(DENSE)
+        learner = make(model)
+        with torch.autocast("cpu", enabled=False):  # equal gradients: only their scale may differ
+            learner.backward(language_loss(model, random_ids(), None, PretrainConfig())[0])
+        learners.append((learner, learner.step(0.01)))
+    (plain, norm), (half, half_norm) = learners
+    torch.testing.assert_close(half_norm, norm, rtol=1e-5, atol=0)
+    assert 0.01 < norm < 100
+    for p, q in zip(plain.parameters, half.parameters):
+        moved, expected = half.optimizer.state[q]["exp_avg"], plain.optimizer.state[p]["exp_avg"]
+        torch.testing.assert_close(moved, expected, rtol=1e-4, atol=1e-9)
+        torch.testing.assert_close(q, p, rtol=1e-4, atol=1e-5)
+
+
+def test_a_resumed_half_precision_learner_keeps_its_scale():
+    """An overflow has halved it; begun anew, the same overflow would cost the same steps again."""
+    one, two = (make_learner(tiny(DENSE), 0.0, 1.0, HALF["float16"]) for _ in range(2))
+    first = one.scaler.get_scale()
+    for factor in (math.inf, 1.0):
+        one.backward(factor * sum(p.square().sum() for p in one.parameters))
+        one.step(0.01)
+    assert one.scaler.get_scale() == first / 2 != two.scaler.get_scale()
+    two.restore(one.state())
+    assert two.scaler.get_scale() == first / 2 and two.state()["scaler"] == one.state()["scaler"]
+
+
+@pytest.mark.parametrize("name", HALF)
+def test_half_precision_reads_in_half_precision_and_learns_in_float32(name):
+    model, formats = tiny(DENSE), []
+    model.head.register_forward_hook(lambda layer, given, out: formats.append(out.dtype))
+    learner = make_learner(model, 0.0, 1.0, HALF[name])
+    batches = [(random_ids(step), None) for step in range(2)]
+    train_supervised(model, learner, batches, PretrainConfig(), 2, lambda step: None)
+    assert formats == [getattr(torch, name)] * 2
+    assert {p.dtype for p in learner.parameters} == {torch.float32}
 
 
 def test_the_bias_moves_against_the_load_by_a_fixed_step():

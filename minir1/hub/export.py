@@ -1,8 +1,10 @@
-"""A checkpoint as a Hugging Face directory: config.json, model.safetensors, tokenizer.json,
-tokenizer_config.json.
+"""A checkpoint as a Hugging Face directory: config.json, generation_config.json, model.safetensors,
+tokenizer.json, tokenizer_config.json.
 
     python -m minir1 export runs/cpu-0/checkpoints/zero.pt my-model
     model = AutoModelForCausalLM.from_pretrained("my-model")
+    tokenizer = AutoTokenizer.from_pretrained("my-model")
+    model.generate(**tokenizer(prompts, padding=True, return_tensors="pt"))
 
 A latent-attention model becomes DeepseekV3ForCausalLM, a dense twin LlamaForCausalLM or (with
 qk_norm) Qwen3ForCausalLM. Nothing is approximated: tests/test_export.py holds the logits together
@@ -37,6 +39,8 @@ CHAT_TEMPLATE = (
     "{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
 )
+
+PROMPT = 128  # tokens left for a prompt
 
 # ---------------------------------------------------------------- configuration
 
@@ -84,6 +88,23 @@ def hub_config(c: ModelConfig, tokenizer: Tokenizer) -> dict:
         "bos_token_id": tokenizer.begin,
         "eos_token_id": tokenizer.end,
         "pad_token_id": tokenizer.pad,
+    }
+
+
+def generation_config(c: ModelConfig, tokenizer: Tokenizer) -> dict:
+    """generation_config.json: a bare generate() samples as `minir1 evaluate` does by default.
+
+    transformers would stop after 20 tokens, be greedy and, when sampling, keep 50 tokens.
+    """
+    return {
+        "bos_token_id": tokenizer.begin,
+        "eos_token_id": tokenizer.end,
+        "pad_token_id": tokenizer.pad,
+        "do_sample": True,
+        "temperature": 0.6,
+        "top_p": 0.95,
+        "top_k": 0,  # off
+        "max_new_tokens": max(1, min(1024, c.positions - PROMPT)),
     }
 
 
@@ -202,6 +223,8 @@ def tokenizer_files(tokenizer: Tokenizer) -> dict[str, dict]:
         "add_bos_token": False,  # the chat template writes it
         "add_eos_token": False,
         "clean_up_tokenization_spaces": False,
+        "padding_side": "left",  # generate() goes on behind the last column
+        "model_input_names": ["input_ids", "attention_mask"],
         "chat_template": CHAT_TEMPLATE,
     }
     return {"tokenizer.json": library, "tokenizer_config.json": settings}
@@ -211,7 +234,7 @@ def tokenizer_files(tokenizer: Tokenizer) -> dict[str, dict]:
 
 
 def export(checkpoint_path: str | Path, directory: str | Path) -> str:
-    """Write the four files and return one line about them.
+    """Write the five files and return one line about them.
 
     Raises UserError when the checkpoint cannot be read, the directory not written, safetensors is
     not installed, or transformers has no class for the model.
@@ -228,10 +251,15 @@ def export(checkpoint_path: str | Path, directory: str | Path) -> str:
     model, tokenizer = load_checkpoint(checkpoint_path)
     check(model.config)
     config = hub_config(model.config, tokenizer)
+    texts = {
+        "config.json": config,
+        "generation_config.json": generation_config(model.config, tokenizer),
+        **tokenizer_files(tokenizer),
+    }
     weights = hub_weights(model)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        for name, content in {"config.json": config, **tokenizer_files(tokenizer)}.items():
+        for name, content in texts.items():
             text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
             (directory / name).write_text(text, encoding="utf-8")
         save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})

@@ -5,8 +5,8 @@
 
 A problem is a line such as {"id": "a", "task": "countdown", "numbers": [19, 36, 55, 7], "target":
 65}; "task" may be the path of a task's file. An answer is a line such as {"id": "a", "answer":
-"55 + 36 - 19 - 7"}. Results are lines in the problems' order. A malformed line is named on stderr
-and the others are scored all the same; the exit status then is 2.
+"55 + 36 - 19 - 7"}. Results are lines in the problems' order, each with its "reason". A
+malformed line is named on stderr and the others are scored all the same; the exit status then is 2.
 """
 
 import argparse
@@ -51,11 +51,11 @@ def evaluate_model(
     prefix: str = "", progress: bool = False,
 ) -> list[dict]:
     """One result per problem, in order: id, task, answer (the majority of the well-formed ones),
-    correct, pass_at_1, samples.
+    correct, reason, pass_at_1, samples.
 
-    Each of `samples` holds answer, correct, tokens, stopped and text. About `batch` responses are
-    sampled at once. A prompt too long for the model is not asked: its result has no samples, and a
-    "fault".
+    Each of `samples` holds answer, correct, reason, tokens, stopped and text. About `batch`
+    responses are sampled at once. A prompt too long for the model is not asked: its result has no
+    samples, and a "fault".
     """
     room = model.config.positions - settings.max_tokens
     lengths = [len(tokenizer.encode(prompt(p.question()) + prefix)) for p in problems]
@@ -84,15 +84,19 @@ def sampled_results(batches: Iterable[Rollouts]) -> Iterator[dict]:
             answer = majority([s["answer"] for s in samples])
             right = sum(s["correct"] for s in samples)
             more = {"pass_at_1": right / len(samples), "samples": samples}
+            if answer is None:
+                more["reason"] = majority([s["reason"] for s in samples])
             yield score_answer(problem, answer) | more
 
 
 def _sample(rollouts: Rollouts, row: int) -> dict:
     text = rollouts.texts[row]
     _, answer, well_formed = parse(text)
+    why = "unreadable" if rollouts.stopped[row] else "cut off"
     return {
         "answer": answer if well_formed else None,
         "correct": bool(rollouts.rewards[row].accuracy),
+        "reason": reason(rollouts.problem(row), answer) if well_formed else why,
         "tokens": len(rollouts.response_ids[row]),
         "stopped": rollouts.stopped[row],
         "text": text,
@@ -101,8 +105,27 @@ def _sample(rollouts: Rollouts, row: int) -> dict:
 
 def score_answer(problem: Problem, answer: str | None) -> dict:
     """A result without samples: what an answer is worth. No answer is a wrong answer."""
-    correct = answer is not None and problem.verify(answer)
-    return {"id": problem.id, "task": problem.task, "answer": answer, "correct": correct}
+    why = reason(problem, answer)
+    known = {"id": problem.id, "task": problem.task, "answer": answer}
+    return known | {"correct": why == "right", "reason": why}
+
+
+def reason(problem: Problem, answer: str | None) -> str:
+    """right, wrong, unreadable (not of the form that was asked for) or unanswered.
+
+    White space around an answer does not count. Of a task without `readable` every answer that is
+    not right is wrong.
+
+    >>> [reason(Countdown((3, 5), 8), text) for text in ("5 + 3\\n", "5 - 3", "5 and 3", None)]
+    ['right', 'wrong', 'unreadable', 'unanswered']
+    """
+    if answer is None:
+        return "unanswered"
+    answer = answer.strip()
+    if problem.verify(answer):
+        return "right"
+    readable = getattr(problem, "readable", None)
+    return "wrong" if readable is None or readable(answer) else "unreadable"
 
 
 # ---------------------------------------------------------------- problems and answers of a file
@@ -181,7 +204,7 @@ def table(problems: list[Problem], results: list[dict], samples: int = 0) -> str
     columns = ["", "problems", "pass@1  (95% interval)"]
     if samples > 1:
         columns += [f"cons@{samples}", *(f"pass@{k}" for k in powers(samples)[1:])]
-    columns += ["tokens", "cut off"] if samples else ["unanswered"]
+    columns += ["unreadable", "tokens", "cut off"] if samples else ["unreadable", "unanswered"]
     lines = [columns]
     for label, rows in groups(problems):
         lines.append([label, *_cells([results[i] for i in rows], samples)])
@@ -198,7 +221,7 @@ def _cells(results: list[dict], samples: int) -> list[str]:
     low, high = interval(shares)
     cells = [f"{len(results):,}", f"{mean(shares):.1%}  ({low:.1%} to {high:.1%})"]
     if not samples:
-        return [*cells, f"{mean(r['answer'] is None for r in results):.1%}"]
+        return [*cells, share(results, "unreadable"), share(results, "unanswered")]
     if samples > 1:
         right = [sum(s["correct"] for s in r["samples"]) for r in results]
         cells.append(f"{mean(r['correct'] for r in results):.1%}")
@@ -206,7 +229,12 @@ def _cells(results: list[dict], samples: int) -> list[str]:
             cells.append(f"{mean(pass_at_k(samples, c, k) for c in right):.1%}")
     drawn = [s for r in results for s in r["samples"]]
     tokens, cut = mean(s["tokens"] for s in drawn), mean(not s["stopped"] for s in drawn)
-    return [*cells, f"{tokens:.1f}", f"{cut:.1%}"]
+    return [*cells, share(drawn, "unreadable"), f"{tokens:.1f}", f"{cut:.1%}"]
+
+
+def share(answers: list[dict], why: str) -> str:
+    """Of the answers (or samples) with this reason, for the table."""
+    return f"{mean(a['reason'] == why for a in answers):.1%}"
 
 
 # ---------------------------------------------------------------- the command

@@ -45,6 +45,10 @@ class Arithmetic:
             return False
         return _integer(answer.strip(" ")) == self.answer
 
+    def readable(self, answer: str) -> bool:
+        """Whether `answer` is an integer, be it a wrong one."""
+        return _integer(answer) is not None
+
     def split(self) -> str:
         return split_of("arithmetic " + (self.key or self.text))
 

@@ -146,6 +146,10 @@ class Countdown:
         value, numbers = result
         return value == self.target and Counter(numbers) == Counter(self.numbers)
 
+    def readable(self, answer: str) -> bool:
+        """Whether `answer` is an expression that has a value, be it a wrong one."""
+        return evaluate(answer) is not None
+
     def split(self) -> str:
         """By the sorted numbers alone: no target variant of a held-out puzzle leaks."""
         return split_of("countdown " + " ".join(map(str, sorted(self.numbers))))

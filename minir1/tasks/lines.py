@@ -53,6 +53,10 @@ class Line:
             return number(answer) == right
         return answer.strip().casefold() == self.answer.strip().casefold()
 
+    def readable(self, answer: str) -> bool:
+        """Whether `answer` is a number where one was asked for, be it a wrong one."""
+        return number(self.answer) is None or number(answer) is not None
+
     def split(self) -> str:
         return self.part or split_of(f"file {self.text}")
 
