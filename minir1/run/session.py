@@ -44,7 +44,8 @@ LOWER = {  # what takes the memory, and may change on resume
 @contextmanager
 def resumable(script: str, folder: Path):
     """Say how to go on when the user or a fault stops the work."""
-    how = f"go on with: python {script} --resume {folder}"
+    name = script if Path(script).is_file() else f"-m {Path(script).stem}"  # installed, no checkout
+    how = f"go on with: python {name} --resume {folder}"
     try:
         yield
     except KeyboardInterrupt as stop:
