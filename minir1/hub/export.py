@@ -40,8 +40,6 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
 )
 
-PROMPT = 128  # tokens left for a prompt
-
 # ---------------------------------------------------------------- configuration
 
 
@@ -91,21 +89,15 @@ def hub_config(c: ModelConfig, tokenizer: Tokenizer) -> dict:
     }
 
 
-def generation_config(c: ModelConfig, tokenizer: Tokenizer) -> dict:
-    """generation_config.json: a bare generate() samples as `minir1 evaluate` does by default.
+def generation_config(config: dict) -> dict:
+    """generation_config.json, from config.json: a bare generate() samples as `evaluate` does.
 
     transformers would stop after 20 tokens, be greedy and, when sampling, keep 50 tokens.
     """
-    return {
-        "bos_token_id": tokenizer.begin,
-        "eos_token_id": tokenizer.end,
-        "pad_token_id": tokenizer.pad,
-        "do_sample": True,
-        "temperature": 0.6,
-        "top_p": 0.95,
-        "top_k": 0,  # off
-        "max_new_tokens": max(1, min(1024, c.positions - PROMPT)),
-    }
+    ids = {name: config[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    room = config["max_position_embeddings"] - 128  # left for a prompt
+    how = {"do_sample": True, "temperature": 0.6, "top_p": 0.95, "top_k": 0}  # 0: off
+    return ids | how | {"max_new_tokens": max(1, min(1024, room))}
 
 
 def deepseek_config(c: ModelConfig) -> dict:
@@ -251,15 +243,11 @@ def export(checkpoint_path: str | Path, directory: str | Path) -> str:
     model, tokenizer = load_checkpoint(checkpoint_path)
     check(model.config)
     config = hub_config(model.config, tokenizer)
-    texts = {
-        "config.json": config,
-        "generation_config.json": generation_config(model.config, tokenizer),
-        **tokenizer_files(tokenizer),
-    }
+    texts = {"config.json": config, "generation_config.json": generation_config(config)}
     weights = hub_weights(model)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        for name, content in texts.items():
+        for name, content in (texts | tokenizer_files(tokenizer)).items():
             text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
             (directory / name).write_text(text, encoding="utf-8")
         save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})

@@ -124,8 +124,8 @@ def reason(problem: Problem, answer: str | None) -> str:
     answer = answer.strip()
     if problem.verify(answer):
         return "right"
-    readable = getattr(problem, "readable", None)
-    return "wrong" if readable is None or readable(answer) else "unreadable"
+    readable = getattr(problem, "readable", lambda text: True)
+    return "wrong" if readable(answer) else "unreadable"
 
 
 # ---------------------------------------------------------------- problems and answers of a file
@@ -228,8 +228,8 @@ def _cells(results: list[dict], samples: int) -> list[str]:
         for k in powers(samples)[1:]:
             cells.append(f"{mean(pass_at_k(samples, c, k) for c in right):.1%}")
     drawn = [s for r in results for s in r["samples"]]
-    tokens, cut = mean(s["tokens"] for s in drawn), mean(not s["stopped"] for s in drawn)
-    return [*cells, share(drawn, "unreadable"), f"{tokens:.1f}", f"{cut:.1%}"]
+    tokens = f"{mean(s['tokens'] for s in drawn):.1f}"
+    return [*cells, share(drawn, "unreadable"), tokens, share(drawn, "cut off")]
 
 
 def share(answers: list[dict], why: str) -> str:
