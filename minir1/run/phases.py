@@ -245,7 +245,8 @@ class RLPhase:
         self.stack.enter_context(self.progress)
         if self.validation and self.first == 0:
             self.validation(0, self.model)
-        self.stack.enter_context(accelerate(self.model, self.session.device))
+        for model in (self.model, self.held.held) if self.held else (self.model,):
+            self.stack.enter_context(accelerate(model, self.session.device))
         return self
 
     def __exit__(self, *fault) -> None:
