@@ -254,6 +254,11 @@ class MixtureOfExperts(nn.Module):
         return out_BTD, Routing(expert_BTK, score_BTE)
 
 
+def without_padding(routing: list[Routing], real_BT: Tensor) -> list[Routing]:
+    """What the router decided for real tokens, as one long row."""
+    return [Routing(*(part[real_BT][None] for part in layer)) for layer in routing]
+
+
 def expert_load(routing: list[Routing], experts: int) -> Tensor:
     """Share of the choices that fell on each expert, `[L, E]`; 1/E everywhere when balanced."""
     chosen = [F.one_hot(layer.expert_BTK, experts) for layer in routing]
@@ -349,18 +354,20 @@ class Transformer(nn.Module):
         future_BTS = torch.arange(cache.span, device=ids_BT.device) > position_BT[:, :, None]
         return Context(self.table[position_BT], position_BT, cache, future_BTS)
 
-    def mtp_logits(self, hidden_BTD: Tensor, next_ids_BT: Tensor) -> Tensor:
-        """Logits `[B, T, V]` of the token after the next (V3 Eq. 21-23); only with config.mtp.
-        Position t sees the trunk's hidden state t and token t+1."""
+    def mtp_logits(self, hidden_BTD: Tensor, next_ids_BT: Tensor) -> tuple[Tensor, list[Routing]]:
+        """Logits `[B, T, V]` of the token after the next (V3 Eq. 21-23), and the block's routing;
+        only with config.mtp. Position t sees the trunk's hidden state t and token t+1."""
         left = self.mtp_norms[0](hidden_BTD)
         right = self.mtp_norms[1](self.embed(next_ids_BT))
         merged_BTD = self.mtp_merge(torch.cat([left, right], dim=-1))
-        x_BTD, _ = self.mtp_block(merged_BTD, self._context(next_ids_BT, None))
-        return wide(self.head(self.mtp_norms[2](x_BTD)))
+        x_BTD, chosen = self.mtp_block(merged_BTD, self._context(next_ids_BT, None))
+        logits_BTV = wide(self.head(self.mtp_norms[2](x_BTD)))
+        return logits_BTV, [chosen] if chosen is not None else []
 
     def expert_layers(self) -> list[MixtureOfExperts]:
-        """The layers that have experts, in order."""
-        return [block.mixer for block in self.blocks if isinstance(block.mixer, MixtureOfExperts)]
+        """The layers that have experts, in order, that of multi-token prediction last."""
+        blocks = [*self.blocks, self.mtp_block] if self.config.mtp else self.blocks
+        return [block.mixer for block in blocks if isinstance(block.mixer, MixtureOfExperts)]
 
 
 @torch.no_grad()

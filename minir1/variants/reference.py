@@ -7,7 +7,8 @@ from minir1.model import Transformer
 class Reference:
     """First the base; then, every kl_refresh steps, the policy's weights as they are.
 
-    `base` is changed then. Without a KL term it only measures the distance from the base, at validation steps.
+    `base` is changed then. Without a KL term it only measures the distance from the base, at
+    validation steps.
     """
 
     def __init__(self, base: Transformer, model: Transformer, rl: RLConfig):
