@@ -180,7 +180,7 @@ def test_help_lists_about_25_flags_and_help_all_lists_every_one():
 
 
 def test_a_resumed_run_holds_on_to_the_refreshed_reference(tmp_path, monkeypatch):
-    """The reference computes as it did before the stop, also after a refresh: every figure equal."""
+    """The reference computes as before the stop, after a refresh, too: every figure equal."""
     flags = ["--preset", "smoke", "--base", "base-cpu.pt", "--eval.answer_only_steps", "0"]
     flags += ["--rl.steps", "9", "--rl.kl", "0.5", "--rl.kl_refresh", "4", "--rl.max_tokens", "64"]
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
