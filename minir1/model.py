@@ -23,6 +23,11 @@ from minir1.config import ModelConfig
 
 linear = partial(nn.Linear, bias=False)
 
+def wide(x: Tensor) -> Tensor:
+    """In float32, where half precision is not enough; float64 stays as it is."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 # ---------------------------------------------------------------- positions
 
 
@@ -37,7 +42,7 @@ def rotate(x_BTHJ: Tensor, turns_BT2A: Tensor, interleaved: bool) -> Tensor:
     """RoPE (arXiv 2104.09864): turn pair i of the J numbers by its position's angle i, in float32.
     Pairs are neighbours (0,1), (2,3).. when interleaved (DeepSeek), else halves (Llama)."""
     cos_BT1A, sin_BT1A = turns_BT2A[:, :, None].unbind(3)
-    x = x_BTHJ.float()
+    x = wide(x_BTHJ)
     a, b = x.unflatten(-1, (-1, 2)).unbind(-1) if interleaved else x.chunk(2, dim=-1)
     turned = [a * cos_BT1A - b * sin_BT1A, b * cos_BT1A + a * sin_BT1A]
     x = torch.stack(turned, dim=-1).flatten(-2) if interleaved else torch.cat(turned, dim=-1)
@@ -147,7 +152,7 @@ class LatentAttention(nn.Module):
         up_HCR, up_HUR = up.split([c.nope_width, c.value_width], dim=1)
         query_BTHR = torch.einsum("bthc,hcr->bthr", q_BTHC, up_HCR)
         query_BTHW = torch.cat([query_BTHR, qr_BTHJ], dim=-1)
-        score = (query_BTHW.flatten(1, 2) @ stored_BSW.mT).unflatten(1, (T, c.heads)).float()
+        score = wide(query_BTHW.flatten(1, 2) @ stored_BSW.mT).unflatten(1, (T, c.heads))
         score = (score * self.scale).masked_fill(context.future_BTS[:, :, None], -torch.inf)
         weight = score.softmax(-1).to(query_BTHW.dtype).flatten(1, 2)
         mixed_BTHR = (weight @ stored_BSW[..., : c.kv_rank]).unflatten(1, (T, c.heads))
@@ -238,7 +243,7 @@ class MixtureOfExperts(nn.Module):
     def forward(self, x_BTD: Tensor) -> tuple[Tensor, Routing]:
         c = self.c
         with torch.autocast(x_BTD.device.type, enabled=False):  # routing in float32
-            score_BTE = (x_BTD.float() @ self.router.float().T).sigmoid()
+            score_BTE = (wide(x_BTD) @ wide(self.router).T).sigmoid()
         expert_BTK = (score_BTE + self.bias_E).topk(c.top_k, dim=-1).indices
         weight_BTK = score_BTE.gather(-1, expert_BTK)
         weight_BTK = weight_BTK / (weight_BTK.sum(-1, keepdim=True) + 1e-20) * c.routed_scale
@@ -247,6 +252,11 @@ class MixtureOfExperts(nn.Module):
         if self.shared:
             out_BTD = out_BTD + self.shared(x_BTD)
         return out_BTD, Routing(expert_BTK, score_BTE)
+
+
+def without_padding(routing: list[Routing], real_BT: Tensor) -> list[Routing]:
+    """What the router decided for real tokens, as one long row."""
+    return [Routing(*(part[real_BT][None] for part in layer)) for layer in routing]
 
 
 def expert_load(routing: list[Routing], experts: int) -> Tensor:
@@ -321,7 +331,7 @@ class Transformer(nn.Module):
 
     def logits(self, hidden_BTD: Tensor) -> Tensor:
         """`[B, T, V]`, float32."""
-        return self.head(self.norm(hidden_BTD)).float()
+        return wide(self.head(self.norm(hidden_BTD)))
 
     def trunk(self, ids_BT: Tensor, cache: Cache | None = None) -> tuple[Tensor, list[Routing]]:
         """Hidden states `[B, T, D]` before the last norm, and the routing of each expert layer."""
@@ -344,18 +354,20 @@ class Transformer(nn.Module):
         future_BTS = torch.arange(cache.span, device=ids_BT.device) > position_BT[:, :, None]
         return Context(self.table[position_BT], position_BT, cache, future_BTS)
 
-    def mtp_logits(self, hidden_BTD: Tensor, next_ids_BT: Tensor) -> Tensor:
-        """Logits `[B, T, V]` of the token after the next (V3 Eq. 21-23); only with config.mtp.
-        Position t sees the trunk's hidden state t and token t+1."""
+    def mtp_logits(self, hidden_BTD: Tensor, next_ids_BT: Tensor) -> tuple[Tensor, list[Routing]]:
+        """Logits `[B, T, V]` of the token after the next (V3 Eq. 21-23), and the block's routing;
+        only with config.mtp. Position t sees the trunk's hidden state t and token t+1."""
         left = self.mtp_norms[0](hidden_BTD)
         right = self.mtp_norms[1](self.embed(next_ids_BT))
         merged_BTD = self.mtp_merge(torch.cat([left, right], dim=-1))
-        x_BTD, _ = self.mtp_block(merged_BTD, self._context(next_ids_BT, None))
-        return self.head(self.mtp_norms[2](x_BTD)).float()
+        x_BTD, chosen = self.mtp_block(merged_BTD, self._context(next_ids_BT, None))
+        logits_BTV = wide(self.head(self.mtp_norms[2](x_BTD)))
+        return logits_BTV, [chosen] if chosen is not None else []
 
     def expert_layers(self) -> list[MixtureOfExperts]:
-        """The layers that have experts, in order."""
-        return [block.mixer for block in self.blocks if isinstance(block.mixer, MixtureOfExperts)]
+        """The layers that have experts, in order, that of multi-token prediction last."""
+        blocks = [*self.blocks, self.mtp_block] if self.config.mtp else self.blocks
+        return [block.mixer for block in blocks if isinstance(block.mixer, MixtureOfExperts)]
 
 
 @torch.no_grad()

@@ -38,7 +38,7 @@ _GPU = Config(
         pairs=0.1, arithmetic_direct=0.5,
         habits=Habits(systematic=0.9, persistence=0.5, most_attempts=130),
     ),
-    pretrain=PretrainConfig(tokens=170_000_000, batch_tokens=65_536, row_tokens=1024),
+    pretrain=PretrainConfig(tokens=300_000_000, batch_tokens=65_536, row_tokens=1024),
     rl=RLConfig(
         steps=240, prompts=64, group_size=16, max_tokens=1024, early_tokens=512, recompute=True,
         train_tokens=262_144, format_reward=0.0,

@@ -9,11 +9,11 @@ from torch import Tensor
 from minir1 import transcript
 from minir1.model import Transformer
 from minir1.rewards import Reward, score
-from minir1.sampler import Samples, Sampling, pad, sample
+from minir1.sampler import UNNAMED, Samples, Sampling, Stream, pad, sample
 from minir1.tasks import Problem
 from minir1.tokenizer import TextCodec
 
-Sampler = Callable[[Transformer, list[list[int]], int, Sampling, torch.Generator | None], Samples]
+Sampler = Callable[[Transformer, list[list[int]], int, Sampling, Stream], Samples]
 
 
 @dataclass(frozen=True)
@@ -60,19 +60,19 @@ def sampling(
     codec: TextCodec, max_tokens: int, temperature: float = 1.0, top_p: float = 1.0
 ) -> Sampling:
     """A response ends at an end token of `codec`, or is cut off at `max_tokens`."""
-    return Sampling(max_tokens, codec.end_ids, temperature, top_p)
+    return Sampling(max_tokens, codec.end_ids, temperature, top_p, len(codec))
 
 
 def roll_out(
     model: Transformer, codec: TextCodec, problems: list[Problem], group: int, settings: Sampling,
-    generator: torch.Generator | None = None, sampler: Sampler = sample, prefix: str = "",
+    stream: Stream = UNNAMED, sampler: Sampler = sample, prefix: str = "",
     template: transcript.Template = transcript,
 ) -> Rollouts:
     """`group` scored responses to each problem. `prefix` is a forced beginning of every response,
     such as "<think>". `template` has prompt(question) and parse(response); by default the paper's.
     """
     prompt_ids = [codec.encode(template.prompt(p.question()) + prefix) for p in problems]
-    samples = sampler(model, prompt_ids, group, settings, generator)
+    samples = sampler(model, prompt_ids, group, settings, stream)
     lengths = samples.length_B.tolist()
     response_ids = [row[:n] for row, n in zip(samples.ids_BT.tolist(), lengths)]
     logp = [row[:n] for row, n in zip(samples.logp_BT.cpu(), lengths)]

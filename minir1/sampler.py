@@ -6,6 +6,7 @@ that stopping is learned like anything else; a response cut at the budget has no
 """
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import NamedTuple
 
 import torch
@@ -24,8 +25,47 @@ class Sampling:
     stop_ids: tuple[int, ...]
     temperature: float = 1.0  # 0: greedy
     top_p: float = 1.0
+    vocabulary: int | None = None  # ids from here on mean nothing and are never drawn
     ban_ids: tuple[int, ...] = ()  # never sampled ...
     until_ids: tuple[int, ...] = ()  # ... until one of these was
+
+
+class Stream(NamedTuple):
+    """Random numbers by place. Which one a draw takes is decided by the stream, the response and
+    the token, not by what was drawn before: neither the size of a batch nor its order matters."""
+
+    key: int = 0
+    first: int = 0  # the number of the first response among all that the stream serves
+
+    @classmethod
+    def of(cls, *name) -> "Stream":
+        """Stream.of("rl", seed, step): another one for each name."""
+        digest = blake2b(" ".join(map(str, name)).encode(), digest_size=8).digest()
+        return cls(int.from_bytes(digest, "big", signed=True))
+
+    def after(self, responses: int) -> "Stream":
+        return Stream(self.key, self.first + responses)
+
+
+UNNAMED = Stream()
+
+
+def mix(x: Tensor) -> Tensor:
+    """SplitMix64's output function (Steele, Lea and Flood 2014): every bit depends on all bits."""
+    x = x + -0x61C8864680B583EB
+    x = (x ^ (x >> 30 & 0x3FFFFFFFF)) * -0x40A7B892E31B1A47
+    x = (x ^ (x >> 27 & 0x1FFFFFFFFF)) * -0x6B2FB644ECCEEE15
+    return x ^ (x >> 31 & 0x1FFFFFFFF)
+
+
+def uniform(key: Tensor | int, response_B: Tensor, token_B: Tensor | int) -> Tensor:
+    """A number in [0, 1) for each place, `[B]`: the same on every device, a multiple of 2^-24.
+
+    >>> uniform(Stream.of("doc").key, torch.arange(3), 0)
+    tensor([0.0411, 0.6334, 0.7461])
+    """
+    bits_B = mix(mix(response_B + key) + token_B) >> 40 & 0xFFFFFF
+    return bits_B.float() * 2.0**-24
 
 
 class Samples(NamedTuple):
@@ -56,9 +96,11 @@ def restrict(logits_BV: Tensor, top_p: float) -> Tensor:
 
 
 def choose(
-    logits_BV: Tensor, settings: Sampling, free_B: Tensor, generator: torch.Generator | None
+    logits_BV: Tensor, settings: Sampling, free_B: Tensor, uniform_B: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Draw one token a row: (ids_B, logp_B). Rows that are not `free` cannot draw banned ones."""
+    """Draw one token a row, by inverting the cumulated distribution: (ids_B, logp_B). Rows that are
+    not `free` cannot draw banned ones."""
+    logits_BV = logits_BV[:, : settings.vocabulary]
     if settings.ban_ids:
         logits_BV = logits_BV.clone()
         for banned in settings.ban_ids:
@@ -68,8 +110,7 @@ def choose(
         ids_B = logp_BV.argmax(-1)
     else:
         cumulated_BV = restrict(logp_BV, settings.top_p).softmax(-1).cumsum(-1)
-        uniform_B1 = torch.empty_like(logp_BV[:, :1]).uniform_(generator=generator)
-        passed_BV = cumulated_BV <= uniform_B1 * cumulated_BV[:, -1:]
+        passed_BV = cumulated_BV <= uniform_B[:, None] * cumulated_BV[:, -1:]
         ids_B = passed_BV.sum(-1).clamp(max=logp_BV.shape[-1] - 1)
     return ids_B, logp_BV.gather(-1, ids_B[:, None])[:, 0]
 
@@ -92,22 +133,23 @@ def prefill(model: Transformer, prompts: list[list[int]], group: int, room: int)
 @torch.no_grad()
 def sample(
     model: Transformer, prompts: list[list[int]], group: int, settings: Sampling,
-    generator: torch.Generator | None = None,
+    stream: Stream = UNNAMED,
 ) -> Samples:
     """`group` responses to each prompt. Rows that have stopped are dropped once they are three in
-    ten. A prompt and max_tokens must fit in the model's positions."""
+    ten. A prompt and max_tokens must fit in the model's positions. Raises Diverged."""
     cache, logits_BV = prefill(model, prompts, group, settings.max_tokens)
     (B, _), T, device = logits_BV.shape, settings.max_tokens, logits_BV.device
     stop_ids = torch.tensor(settings.stop_ids, device=device)
     until_ids = torch.tensor(settings.until_ids, dtype=torch.long, device=device)
     ids_BT = torch.full((B, T), settings.stop_ids[0], device=device)
-    logp_BT = torch.zeros(B, T, device=device)
+    logp_BT = torch.zeros(B, T, dtype=logits_BV.dtype, device=device)
     length_B = torch.full((B,), T, device=device)
     stopped_B = torch.zeros(B, dtype=torch.bool, device=device)
     row_B = torch.arange(B, device=device)  # the rows kept
     free_B = torch.zeros_like(stopped_B)  # of the rows kept
     for t in range(T):
-        token_B, chosen_B = choose(logits_BV, settings, free_B, generator)
+        uniform_B = uniform(stream.key, stream.first + row_B, t)
+        token_B, chosen_B = choose(logits_BV, settings, free_B, uniform_B)
         running_B = ~stopped_B[row_B]
         ids_BT[row_B, t] = torch.where(running_B, token_B, ids_BT[row_B, t])
         logp_BT[row_B, t] = torch.where(running_B, chosen_B, 0.0)

@@ -14,7 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minir1.config import Diverged, PretrainConfig
-from minir1.model import Transformer, balance_loss, expert_load, move_router_bias
+from minir1.model import (
+    Transformer,
+    balance_loss,
+    expert_load,
+    move_router_bias,
+    without_padding,
+)
 
 BROKEN = (
     "nothing is learned since step {since}: the loss or its gradient was not a finite number, "
@@ -118,8 +124,9 @@ def language_loss(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """(total loss, cross entropy in nats per token, expert load `[L, E]`).
 
-    `ids_BT` is `[B, T + 1]`; `mask_BT` `[B, T]` marks what is to be predicted. The total adds
-    balance_loss and, with config.mtp, the loss of mtp_logits (V3 Eq. 24-25).
+    `ids_BT` is `[B, T + 1]`; `mask_BT` `[B, T]` marks what is to be predicted: behind its last mark
+    a row is padding, which does not count in the experts' load. The total adds balance_loss and,
+    with config.mtp, the loss of mtp_logits (V3 Eq. 24-25).
     """
     hidden_BTD, routing = model.trunk(ids_BT[:, :-1])
     target_BT = ids_BT[:, 1:]
@@ -128,13 +135,17 @@ def language_loss(
     logits_BTV = model.logits(hidden_BTD)
     cross_entropy = F.cross_entropy(logits_BTV.flatten(0, 1), target_BT.flatten())
     loss, load_LE = cross_entropy, None
+    if mask_BT is not None:
+        real_BT = mask_BT.flip(1).cumsum(1).flip(1) > 0
+        routing = without_padding(routing, real_BT)
+    if model.config.mtp:
+        ahead_BTV, chosen = model.mtp_logits(hidden_BTD[:, :-1], ids_BT[:, 1:-1])
+        ahead = F.cross_entropy(ahead_BTV.flatten(0, 1), target_BT[:, 1:].flatten())
+        loss = loss + config.mtp_weight * ahead
+        routing += chosen if mask_BT is None else without_padding(chosen, real_BT[:, 1:])
     if routing:
         loss = loss + config.balance_loss * balance_loss(routing)
         load_LE = expert_load(routing, model.config.experts)
-    if model.config.mtp:
-        ahead_BTV = model.mtp_logits(hidden_BTD[:, :-1], ids_BT[:, 1:-1])
-        ahead = F.cross_entropy(ahead_BTV.flatten(0, 1), target_BT[:, 1:].flatten())
-        loss = loss + config.mtp_weight * ahead
     return loss, cross_entropy.detach(), load_LE
 
 

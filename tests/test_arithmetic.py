@@ -80,10 +80,12 @@ def draws(
 @pytest.mark.parametrize("kind", KINDS)
 def test_answers_are_right_and_the_split_is_kept(kind, lang):
     for split in ("train", "validation", "test"):
-        for problem, _, text in draws(kind, lang, 150, split):
+        for problem, parts, text in draws(kind, lang, 150, split):
             assert problem.answer == str(value_of(text)), problem
             assert problem.verify(problem.answer) and not problem.verify(str(value_of(text) + 1))
-            assert problem.split() == split == split_of("arithmetic " + content_key(text))
+            nested = not all(isinstance(part, int | str) for part in parts)
+            key = arithmetic.canonical(parts) if nested else content_key(text)
+            assert problem.split() == split == split_of("arithmetic " + key)
             assert problem.lang == lang
 
 
@@ -166,14 +168,30 @@ def test_split_is_commutative_only_where_the_operation_is():
     for operator in "+*":
         for a, b in ((98, 45), (9, 10), (100, 99), (7, 7)):
             one, other = (
-                arithmetic.canonical(f"{x} {operator} {y}", [x, operator, y])
+                arithmetic.canonical([x, operator, y])
                 for x, y in ((a, b), (b, a))
             )
             assert one == other == content_key(f"{a} {operator} {b}")
-    assert arithmetic.canonical("98 - 45", [98, "-", 45]) == "98 - 45"
-    assert arithmetic.canonical("45 - 98", [45, "-", 98]) == "45 - 98"
-    longer = [[9, "+", 8], "+", 2]
-    assert arithmetic.canonical("9 + 8 + 2", longer) == "9 + 8 + 2"
+    assert arithmetic.canonical([98, "-", 45]) == "98 - 45"
+    assert arithmetic.canonical([45, "-", 98]) == "45 - 98"
+
+
+def turned(rng: Random, parts):
+    """The same sums and products, some of them written the other way round."""
+    if isinstance(parts, int):
+        return parts
+    a, operator, b = turned(rng, parts[0]), parts[1], turned(rng, parts[2])
+    return [b, operator, a] if operator in "+*" and rng.random() < 0.5 else [a, operator, b]
+
+
+@pytest.mark.parametrize("kind", ["1dc", "chain"])
+def test_a_question_and_its_twins_share_a_key_and_nothing_else_does(kind):
+    rng, values = Random(kind), {}
+    for _ in range(5000):
+        _, parts = arithmetic.expression(rng, kind)
+        key = arithmetic.canonical(parts)
+        assert arithmetic.canonical(turned(rng, parts)) == key
+        assert values.setdefault(key, arithmetic.value_of(parts)) == arithmetic.value_of(parts)
 
 
 def test_split_ignores_wording_and_language():

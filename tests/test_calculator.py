@@ -31,7 +31,7 @@ from minir1.grpo import advantages, grpo_loss, update
 from minir1.model import Transformer, token_logp
 from minir1.presets import PRESETS
 from minir1.rollout import roll_out, to_batch
-from minir1.sampler import Samples, Sampling, sample
+from minir1.sampler import UNNAMED, Samples, Sampling, Stream, sample
 from minir1.supervised import Learner
 from minir1.tasks.arithmetic import Arithmetic
 from minir1.tasks.countdown import evaluate
@@ -68,7 +68,7 @@ class Script:
         self.left = [tokenizer.encode(text) for text in texts]
         self.asked = []
 
-    def __call__(self, model, prompts, group, settings, generator=None) -> Samples:
+    def __call__(self, model, prompts, group, settings, stream=UNNAMED) -> Samples:
         rows = [p for p in prompts for _ in range(group)]
         self.asked.append([self.tokenizer.decode(p) for p in rows])
         if len(self.asked) == 1:
@@ -95,7 +95,7 @@ class Script:
 def run(tokenizer, model, *texts, problems=(PRODUCT,), group=1, most=200, **more):
     script = Script(tokenizer, *texts)
     settings = Sampling(most, (tokenizer.end,))
-    arguments = (list(problems), group, settings, None, script)
+    arguments = (list(problems), group, settings, UNNAMED, script)
     return roll_out_with_calculator(model, tokenizer, *arguments, **more), script
 
 
@@ -237,8 +237,7 @@ def test_without_pauses_it_is_the_cores_roll_out(tokenizer, model, fast, monkeyp
     sampler = Engine(model, torch.float32, 16, 40).sample if fast else sample
 
     def rolled(function):
-        generator = torch.Generator().manual_seed(3)
-        return function(model, tokenizer, [PRODUCT, ZH], 4, settings, generator, sampler)
+        return function(model, tokenizer, [PRODUCT, ZH], 4, settings, Stream.of(3), sampler)
 
     a, b = rolled(roll_out), rolled(roll_out_with_calculator)
     assert a.response_ids == b.response_ids and a.texts == b.texts and a.stopped == b.stopped
@@ -254,18 +253,17 @@ def test_the_sampled_log_probs_are_the_models_own_given_the_forced_tokens(tokeni
     prefix = "<think><tool>12 * 3"
     settings, slash = Sampling(60, (tokenizer.end,)), tokenizer.encode("</")
 
-    def pushed(model, prompts, group, settings, generator=None):
+    def pushed(model, prompts, group, settings, stream=UNNAMED):
         """The first round writes `</` at once; the log-probs of these two are not compared."""
         if pushed.first:
             pushed.first, B = False, len(prompts) * group
             ids_BT = torch.tensor([slash + [settings.stop_ids[0]] * (settings.max_tokens - 2)] * B)
             stopped_B = torch.ones(B, dtype=torch.bool)
             return Samples(ids_BT, torch.zeros(ids_BT.shape), torch.full((B,), 2), stopped_B)
-        return sample(model, prompts, group, settings, generator)
+        return sample(model, prompts, group, settings, stream)
 
     pushed.first = True
-    generator = torch.Generator().manual_seed(0)
-    arguments = ([PRODUCT], 4, settings, generator, pushed)
+    arguments = ([PRODUCT], 4, settings, UNNAMED, pushed)
     rollouts = roll_out_with_calculator(model, tokenizer, *arguments, prefix=prefix)
     assert all("</tool>36\n" in text for text in rollouts.texts)
     batch = to_batch(rollouts, tokenizer.pad, "cpu")

@@ -91,7 +91,7 @@ def scripted(tokenizer: Tokenizer, texts: list[str]):
     """A sampler that says these texts, whatever it is asked."""
     script = iter(texts)
 
-    def say(model, prompts, group, settings, generator):
+    def say(model, prompts, group, settings, stream):
         rows = [tokenizer.encode(next(script)) for _ in range(len(prompts) * group)]
         ids_BT = pad(rows, tokenizer.end)
         stopped = torch.tensor([row[-1] == tokenizer.end for row in rows])

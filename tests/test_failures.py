@@ -36,8 +36,7 @@ def base():
 def rollouts(base):
     model, tokenizer = base
     problems = draw_problems(("countdown:cpu=1",), ("en",), "train", "x", 6)
-    generator = torch.Generator().manual_seed(0)
-    return roll_out(model, tokenizer, problems, 4, sampling(tokenizer, 64), generator)
+    return roll_out(model, tokenizer, problems, 4, sampling(tokenizer, 64))
 
 
 # ---------------------------------------------------------------- the gallery
@@ -115,7 +114,7 @@ def test_top_p_draws_from_the_nucleus_and_reports_the_full_softmax(base):
     nucleus = set(order.indices[: int((order.values.cumsum(0) < 0.6).sum()) + 1].tolist())
     draws = {}
     for name, wrap in (("broken", gallery._nucleus), ("fixed", gallery._whole_distribution)):
-        samples = wrap(sample, model, prompts, 400, settings, torch.Generator().manual_seed(0))
+        samples = wrap(sample, model, prompts, 400, settings)
         draws[name] = samples.ids_BT[:, 0]
         expected = first_V[draws[name]]
         torch.testing.assert_close(samples.logp_BT[:, 0], expected, rtol=1e-4, atol=1e-5)
@@ -130,8 +129,7 @@ def test_the_cheated_verifier_pays_for_the_value_alone(base):
     problem = Countdown((3, 5, 8), 16)
     answers = ("16", "8 + 8", "3 + 5 + 8", "3 + 5", "x", "16 / 0")
     texts = [f"<answer>{answer}</answer><|end|>" for answer in answers]
-    generator = torch.Generator().manual_seed(0)
-    some = roll_out(model, tokenizer, [problem], len(texts), sampling(tokenizer, 2), generator)
+    some = roll_out(model, tokenizer, [problem], len(texts), sampling(tokenizer, 2))
     some = replace(some, texts=texts, rewards=[score(problem, text) for text in texts])
     failure = FAILURES["verifier"]
     fed = [arm.feed(model, tokenizer, some) for arm in (failure.broken, failure.fixed)]

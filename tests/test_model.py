@@ -279,7 +279,7 @@ def test_mtp_sees_one_token_more_and_no_further():
 
     def predict(ids_BT):
         hidden_BTD, _ = model.trunk(ids_BT[:, :-1])
-        return model.mtp_logits(hidden_BTD, ids_BT[:, 1:])
+        return model.mtp_logits(hidden_BTD, ids_BT[:, 1:])[0]
 
     with torch.no_grad():
         before = predict(ids)
@@ -310,7 +310,7 @@ def test_mtp_follows_the_paper():
         block.embed.weight = torch.nn.Parameter(x.flatten(0, 1))
         y, _ = block.trunk(torch.arange(16).view(2, 8))
         assert_close(
-            model.mtp_logits(hidden, ids[:, 1:]),
+            model.mtp_logits(hidden, ids[:, 1:])[0],
             last(y) @ model.head.weight.T,
             rtol=1e-5,
             atol=1e-5,

@@ -264,8 +264,9 @@ def test_cooling_the_nucleus_and_darts_are_the_package_s():
     from minir1.sampler import Sampling, choose, restrict
 
     def draws(logits_V, settings, count):
-        free_B, generator = torch.ones(count) > 0, torch.Generator().manual_seed(0)
-        return choose(logits_V.expand(count, -1), settings, free_B, generator)
+        free_B = torch.ones(count) > 0
+        uniform_B = torch.rand(count, generator=torch.Generator().manual_seed(0))
+        return choose(logits_V.expand(count, -1), settings, free_B, uniform_B)
 
     for logits_V, temperature in arguments("04.cooled", 20):
         expected_V = wanted("04.cooled", logits_V, temperature)

@@ -26,7 +26,7 @@ from minir1.play.command import Session
 from minir1.play.questions import Asked, Draw, Response, judge, open_voice, recognise, spell, stream
 from minir1.play.screen import Painter, tally, visible, why
 from minir1.presets import PRESETS
-from minir1.sampler import Sampling, sample
+from minir1.sampler import Sampling, Stream, sample
 from minir1.tasks.arithmetic import Arithmetic
 from minir1.tasks.countdown import Countdown
 from minir1.tokenizer import Tokenizer
@@ -221,8 +221,8 @@ def test_the_stream_is_the_samplers(tokenizer, temperature):
         torch.manual_seed(seed)
         model = Transformer(SMALL).eval()
         how = Sampling(25, (3, 4), temperature)
-        draws = list(stream(model, [7, 8, 9], how, torch.Generator().manual_seed(seed)))
-        drawn = sample(model, [[7, 8, 9]], 1, how, torch.Generator().manual_seed(seed))
+        draws = list(stream(model, [7, 8, 9], how, Stream.of(seed)))
+        drawn = sample(model, [[7, 8, 9]], 1, how, Stream.of(seed))
         assert [d.id for d in draws] == drawn.ids_BT[0, : drawn.length_B[0]].tolist()
         assert torch.allclose(
             torch.tensor([d.chance for d in draws]).log(), drawn.logp_BT[0, : len(draws)], atol=1e-5
@@ -239,10 +239,10 @@ def test_the_text_is_the_samplers(session):
     ids, how = voice.prepare(Asked("?", None), 500, 1.0)
     texts = set()
     for seed in range(5):
-        drawn = sample(voice.model, [ids], 1, how, torch.Generator().manual_seed(seed))
+        drawn = sample(voice.model, [ids], 1, how, Stream.of(seed))
         expected = voice.tokenizer.decode(drawn.ids_BT[0, : drawn.length_B[0]].tolist())
         streamed = (
-            draw.id for draw in stream(voice.model, ids, how, torch.Generator().manual_seed(seed))
+            draw.id for draw in stream(voice.model, ids, how, Stream.of(seed))
         )
         assert "".join(spell(voice.tokenizer, streamed)) == expected
         texts.add(expected)

@@ -235,7 +235,7 @@ def test_collecting_keeps_what_is_right_and_says_where_it_is_from(session, monke
     config = replace(config, reasoning=replace(config.reasoning, tasks=("countdown:cpu=1",)))
     asked = []
 
-    def roll_out(model, tokenizer, problems, group, settings, generator, sampler):
+    def roll_out(model, tokenizer, problems, group, settings, stream, sampler):
         texts = []
         for problem in problems:
             steps = solve(problem.numbers, problem.target)

@@ -43,7 +43,7 @@ from minir1.model import Cache, RMSNorm, Transformer, looped_experts, token_logp
 from minir1.presets import PRESETS
 from minir1.rollout import sampling
 from minir1.run import session as session
-from minir1.sampler import Sampling, choose, pad, prefill, restrict, sample
+from minir1.sampler import Sampling, Stream, choose, pad, prefill, restrict, sample
 from minir1.supervised import Learner, language_loss
 from minir1.tokenizer import Tokenizer
 
@@ -100,6 +100,10 @@ def tiny(
 
 def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def darts(seed: int, rows: int) -> torch.Tensor:
+    return torch.rand(rows, generator=generator(seed))
 
 
 def tail(statistic: float, freedom: int) -> float:
@@ -249,7 +253,7 @@ def test_frequencies_are_the_probabilities(temperature, top_p):
     truncated[kept] = torch.tensor(p[kept] / p[kept].sum())
     settings_ = Sampling(1, (0,), temperature=temperature, top_p=top_p)
     ids_B, logp_B = choose(
-        logits_V.expand(200_000, 8), settings_, torch.zeros(200_000, dtype=torch.bool), generator(0)
+        logits_V.expand(200_000, 8), settings_, torch.zeros(200_000) > 0, darts(0, 200_000)
     )
     assert fits(ids_B.bincount(minlength=8), truncated) > ALARM
     torch.testing.assert_close(
@@ -261,7 +265,10 @@ def test_the_chi_square_notices_a_wrong_temperature():
     """The tests above would not pass if the draws came from T = 0.62 instead of 0.6."""
     logits_V = torch.tensor([2.0, 1.5, 1.0, 0.3, 0.0, -0.4, -1.0, -2.5])
     ids_B, _ = choose(
-        logits_V.expand(200_000, 8), Sampling(1, (0,), 0.62), torch.zeros(200_000) > 0, generator(0)
+        logits_V.expand(200_000, 8),
+        Sampling(1, (0,), 0.62),
+        torch.zeros(200_000) > 0,
+        darts(0, 200_000),
     )
     assert fits(ids_B.bincount(minlength=8), (logits_V.double() / 0.6).softmax(-1)) < ALARM
 
@@ -270,7 +277,7 @@ def test_rows_are_drawn_independently_and_from_their_own_logits():
     """Pairs of neighbours in one call fit the product of their distributions; false alarm 1e-6."""
     left, right = torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.1, 0.1, 0.8])
     logits = torch.stack([left.log(), right.log()]).repeat(100_000, 1)
-    ids, _ = choose(logits, Sampling(1, (0,)), torch.zeros(200_000) > 0, generator(1))
+    ids, _ = choose(logits, Sampling(1, (0,)), torch.zeros(200_000) > 0, darts(1, 200_000))
     pair = ids[::2] * 3 + ids[1::2]
     assert fits(pair.bincount(minlength=9), torch.outer(left, right).flatten()) > ALARM
 
@@ -281,7 +288,7 @@ def test_first_and_second_tokens_follow_the_model(config, temperature, top_p):
     """20,000 responses of two tokens against exact probabilities of the pairs; false alarm 1e-6."""
     model, prompt = tiny(config, bias=MUTE), [5, 6, 7]
     samples = sample(
-        model, [[9], prompt], 20_000, Sampling(2, (NEVER,), temperature, top_p), generator(2)
+        model, [[9], prompt], 20_000, Sampling(2, (NEVER,), temperature, top_p), Stream.of(2)
     )
     pairs = samples.ids_BT[20_000:]
     with torch.no_grad():
@@ -299,7 +306,7 @@ def test_returned_log_probs_equal_recomputed_ones(config, temperature, top_p):
     """The update scores what was sampled under the very distribution it came from (before
     top_p)."""
     model = tiny(config)
-    samples = sample(model, PROMPTS, 4, Sampling(25, (1, 2), temperature, top_p), generator(0))
+    samples = sample(model, PROMPTS, 4, Sampling(25, (1, 2), temperature, top_p), Stream.of(0))
     assert len(set(samples.length_B.tolist())) > 3
     for row, ids in enumerate(rows(samples)):
         prompt = PROMPTS[row // 4]
@@ -319,7 +326,7 @@ def test_greedy_log_probs_are_those_at_temperature_one():
 
 def test_one_seed_gives_the_same_samples_and_another_seed_others():
     model, s = tiny(), Sampling(20, (1,))
-    first, again, other = (sample(model, PROMPTS, 3, s, generator(seed)) for seed in (5, 5, 6))
+    first, again, other = (sample(model, PROMPTS, 3, s, Stream.of(seed)) for seed in (5, 5, 6))
     assert all(torch.equal(a, b) for a, b in zip(first, again))
     assert not torch.equal(first.ids_BT, other.ids_BT)
     assert len({tuple(r) for r in rows(first)}) > 20  # and the members of a group differ
@@ -370,7 +377,7 @@ def check_padding(samples, stop_ids) -> None:
 def test_the_stop_token_is_an_action_and_stopped_is_not_cut_off():
     """The stop token is in the ids, counts in the length and has a log-prob, unlike in nanochat's
     engine."""
-    samples = sample(tiny(), PROMPTS, 8, Sampling(12, (7, 2)), generator(0))
+    samples = sample(tiny(), PROMPTS, 8, Sampling(12, (7, 2)), Stream.of(0))
     assert 0.2 < samples.stopped_B.float().mean() < 0.95
     assert (samples.length_B[~samples.stopped_B] == 12).all()
     assert (samples.length_B[samples.stopped_B] < 12).any()
@@ -381,7 +388,7 @@ def test_the_stop_token_is_an_action_and_stopped_is_not_cut_off():
 
 
 def test_a_model_that_always_stops_gives_one_token():
-    samples = sample(tiny(bias={2: 1000.0}), PROMPTS, 2, Sampling(9, (2,)), generator(0))
+    samples = sample(tiny(bias={2: 1000.0}), PROMPTS, 2, Sampling(9, (2,)), Stream.of(0))
     assert (
         samples.ids_BT[:, 0].eq(2).all()
         and samples.length_B.eq(1).all()
@@ -391,7 +398,7 @@ def test_a_model_that_always_stops_gives_one_token():
 
 
 def test_a_model_that_never_stops_is_cut_off():
-    samples = sample(tiny(bias={2: -1000.0}), PROMPTS, 2, Sampling(9, (2,)), generator(0))
+    samples = sample(tiny(bias={2: -1000.0}), PROMPTS, 2, Sampling(9, (2,)), Stream.of(0))
     assert (
         samples.length_B.eq(9).all()
         and not samples.stopped_B.any()
@@ -435,7 +442,6 @@ def test_banned_ids_appear_only_after_an_until_id():
         PROMPTS,
         16,
         Sampling(30, (2,), ban_ids=banned, until_ids=until),
-        generator(0),
     )
     check_bans(samples, banned, until)
     assert (
@@ -449,7 +455,7 @@ def test_the_log_prob_under_a_ban_is_that_of_the_remaining_tokens():
     free = torch.tensor([False, True])
     for seed in range(20):
         ids, logp = choose(
-            logits, Sampling(1, (0,), ban_ids=(3,), until_ids=(1,)), free, generator(seed)
+            logits, Sampling(1, (0,), ban_ids=(3,), until_ids=(1,)), free, darts(seed, 2)
         )
         assert ids[0] != 3
         assert logp[0].exp().item() == pytest.approx([0.1, 0.2, 0.3][int(ids[0])] / 0.6, rel=1e-5)
@@ -632,7 +638,7 @@ def test_engine_and_sampler_draw_from_one_distribution(temperature, top_p, bias)
     torch.manual_seed(11)
     fast, slow = (
         engine.sample(model, PROMPTS[:2], n, settings_),
-        sample(model, PROMPTS[:2], n, settings_, generator(12)),
+        sample(model, PROMPTS[:2], n, settings_, Stream.of(12)),
     )
     for own in (slice(n), slice(n, None)):
         count = [

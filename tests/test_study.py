@@ -37,7 +37,7 @@ from minir1.run.costs import parameter_counts
 from minir1.run.folder import Run
 from minir1.run.phases import MiniWeb, RLPhase
 from minir1.run.session import Session
-from minir1.sampler import Sampling, sample
+from minir1.sampler import Sampling, Stream, sample
 from minir1.tasks.countdown import Countdown
 from minir1.transcript import END, THINK
 
@@ -176,9 +176,8 @@ def base():
 def rolled(base, count: int = 6) -> Rollouts:
     model, tokenizer = base
     problems = [Countdown((3, 5, 7 + i), 15 + i) for i in range(count)]
-    generator = torch.Generator().manual_seed(1)
     settings = Sampling(48, (tokenizer.end,))
-    return roll_out(model, tokenizer, problems, 4, settings, generator, sample, "")
+    return roll_out(model, tokenizer, problems, 4, settings, Stream.of(1), sample, "")
 
 
 def judged(rollouts: Rollouts, hooks: dict) -> list:

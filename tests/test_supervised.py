@@ -136,7 +136,7 @@ def test_mtp_adds_its_weighted_loss_of_the_token_after_the_next(masked):
         ):  # position t has read ids up to t, gets token t + 1 beside it, predicts token t + 2
             if mask is None or mask[b, t + 1]:
                 hidden, _ = model.trunk(ids[b : b + 1, : t + 1])
-                logits = model.mtp_logits(hidden, ids[b : b + 1, 1 : t + 2])[0, -1]
+                logits = model.mtp_logits(hidden, ids[b : b + 1, 1 : t + 2])[0][0, -1]
                 terms.append(minus_log_softmax(logits.tolist(), int(ids[b, t + 2])))
     assert loss.item() == pytest.approx(plain.item() + 0.3 * sum(terms) / len(terms), rel=1e-5)
 
@@ -150,7 +150,7 @@ def test_mtp_trains_its_own_block_and_the_trunk():
         for n, p in model.named_parameters()
         if n.startswith("mtp")
     )
-    assert load.shape == (2, 4)  # the extra block is not among the layers that are kept
+    assert load.shape == (3, 4)  # the extra block is balanced, too
 
 
 # ---------------------------------------------------------------- the schedule
@@ -474,6 +474,30 @@ def test_expert_load_by_hand():
     one = routing[0]._replace(expert_BTK=torch.tensor([[[0, 1], [0, 2]]]))
     # four choices: expert 0 twice, 1 and 2 once
     assert expert_load([one], 4).tolist() == [[0.5, 0.25, 0.25, 0.0]]
+
+
+def test_padding_does_not_move_the_router():
+    model, ids = tiny(), random_ids(B=2, T=9)
+    mask = torch.ones(2, 8, dtype=torch.bool)
+    mask[1, 4:] = False
+    loads = []
+    for filler in range(4):
+        ids[1, 5:] = filler
+        loads.append(language_loss(model, ids, mask, PretrainConfig())[2])
+    assert all(torch.equal(load, loads[0]) for load in loads)
+    _, routing = model.trunk(ids[:, :-1])
+    chosen = torch.cat([routing[0].expert_BTK[0], routing[0].expert_BTK[1, :4]]).flatten()
+    assert torch.allclose(loads[0][0], chosen.bincount(minlength=4) / len(chosen))
+
+
+def test_the_experts_of_multi_token_prediction_are_balanced_like_the_others():
+    model = tiny(replace(TINY, mtp=True))
+    learner, config = Learner(model), PretrainConfig()
+    batches = [(random_ids(seed), None) for seed in range(4)]
+    train_supervised(model, learner, batches, config, 4, lambda step: None)
+    layers = model.expert_layers()
+    assert len(layers) == 3 and layers[-1] is model.mtp_block.mixer
+    assert all(layer.bias_E.abs().max() > 0 for layer in layers)
 
 
 # ---------------------------------------------------------------- gradients from a graph

@@ -293,7 +293,7 @@ def test_another_codec_and_another_template_go_through_the_core(tmp_path):
     written = [[*b"3 + 5", 257], [*b"5 + 3", 258], [*b"3 - 5", 257], [*b"3 + 5"]]
     asked = []
 
-    def sampler(model, prompts, group, settings, generator):
+    def sampler(model, prompts, group, settings, stream):
         asked.append((prompts, settings.stop_ids))
         length = torch.tensor([len(ids) for ids in written])
         ids_BT = pad(written, codec.pad)

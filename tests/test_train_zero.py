@@ -9,8 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 import train_zero
+from minir1.checkpoint import load_checkpoint
+from minir1.run.phases import RLPhase
 from minir1.run.progress import SupervisedProgress
 
 ROOT = Path(__file__).parent.parent
@@ -179,3 +182,25 @@ def test_help_lists_about_25_flags_and_help_all_lists_every_one():
     _, full, _ = finish("--help-all")
     flags = [sum(t.strip().startswith("--") for t in text.splitlines()) for text in (short, full)]
     assert 18 <= flags[0] <= 36 < 80 < flags[1]
+
+
+def test_a_resumed_run_holds_on_to_the_refreshed_reference(tmp_path, monkeypatch):
+    """The reference computes as before the stop, after a refresh, too: every figure equal."""
+    flags = ["--preset", "smoke", "--base", "base-cpu.pt", "--eval.answer_only_steps", "0"]
+    flags += ["--rl.steps", "9", "--rl.kl", "0.5", "--rl.kl_refresh", "4", "--rl.max_tokens", "64"]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert train_zero.guard(train_zero.main, [*flags, "--out", str(whole)]) == 0
+    finish_step = RLPhase.finish_step
+
+    def stop(self, step, *figures):
+        finish_step(self, step, *figures)
+        if step == 6:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RLPhase, "finish_step", stop)
+        assert train_zero.guard(train_zero.main, [*flags, "--out", str(stopped)]) == 130
+    assert train_zero.guard(train_zero.main, ["--resume", str(stopped)]) == 0
+    assert metrics(stopped) == metrics(whole)
+    a, b = (load_checkpoint(run / "checkpoints" / "zero.pt")[0] for run in (whole, stopped))
+    assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters()))

@@ -25,7 +25,7 @@ from minir1.report.page.marks import find_marks
 from minir1.rewards import Reward
 from minir1.rollout import Rollouts, roll_out
 from minir1.run import recorder
-from minir1.sampler import Sampling, sample
+from minir1.sampler import Sampling, Stream, sample
 from minir1.tasks.countdown import Countdown
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import prompt
@@ -60,7 +60,7 @@ def test_rows_hold_what_the_trainer_sees(tokenizer):
     cpu = Device("cpu", "cpu", torch.float32, "plain")
     settings = Sampling(20, (tokenizer.end,), 0.7)
     evaluator = Evaluator(tokenizer, sample, settings, 64, "cpu")
-    seen = roll_out(model, tokenizer, PUZZLES * 3, 1, settings, torch.Generator().manual_seed(1))
+    seen = roll_out(model, tokenizer, PUZZLES * 3, 1, settings, Stream.of(1))
     rows = recorder.Recorder(base, rl, cpu).rows(7, evaluator, model, seen, settings, "")
     assert [row["id"] for row in rows] == [i for i in "0125" for _ in range(3)] + list("34678")
     assert all(row["step"] == 7 and len(row["cuts"]) == row["tokens"] for row in rows[:12])

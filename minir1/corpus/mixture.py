@@ -97,8 +97,8 @@ def equations_document(rng: Random, config: CorpusConfig) -> str:
         x, y = 1 + int(rng.random() * reach), 1 + int(rng.random() * highest)
         options = countdown.steps_of(x, y)
         step = options[int(rng.random() * len(options))]
-        text, parts = f"{step.a} {step.operator} {step.b}", [step.a, step.operator, step.b]
-        if split_of("arithmetic " + arithmetic.canonical(text, parts)) == "train":
+        key = arithmetic.canonical([step.a, step.operator, step.b])
+        if split_of(f"arithmetic {key}") == "train":
             lines.append(str(step))
     return f"{BEGIN}{', '.join(lines)}{END}"
 

@@ -1,4 +1,4 @@
-"""One decoding step on CPU cores, in float32: twin of `Decoder.step` in fewer, cheaper operations.
+"""One decoding step on CPU cores, in the weights' type: a twin of `Decoder.step` that is cheaper.
 
 No kernel is launched here, but an operation on so few numbers costs microseconds of Python and
 dispatch before it computes. So everything stands where the next operation wants it: queries, new
@@ -23,7 +23,7 @@ from minir1.model import Transformer
 def on_cores(model: Transformer, dtype: torch.dtype, compiled: bool) -> bool:
     """Where this step serves; what is compiled is fused by the compiler."""
     on_cpu = model.embed.weight.device.type == "cpu"
-    return can_fuse(model) and on_cpu and dtype == torch.float32 and not compiled
+    return can_fuse(model) and on_cpu and dtype == model.embed.weight.dtype and not compiled
 
 
 class Plan(NamedTuple):
@@ -46,7 +46,7 @@ def plan(layer: Layer, c: ModelConfig) -> Plan:
     parts = [part.unflatten(0, (c.heads + 1, -1)) for part in (torch.cat([query, latent]), plain)]
     into_ID = torch.cat([torch.cat(parts, dim=1).flatten(0, 1), swapped])
     gate_up_GD = torch.cat([layer.gate_up_GD, layer.router_ED])
-    blank_E = torch.cat([torch.zeros_like(layer.bias_E), torch.ones(c.shared_experts)])
+    blank_E = torch.cat([torch.zeros_like(layer.bias_E), layer.bias_E.new_ones(c.shared_experts)])
     matrices = (into_ID, layer.out_DI, gate_up_GD, layer.down_DG)
     into, out, gate_up, down = (matrix.T.contiguous() for matrix in matrices)
     norm, bias_E = layer.kv_norm.clone(), layer.bias_E.clone()

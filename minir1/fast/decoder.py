@@ -19,7 +19,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minir1.config import ModelConfig
-from minir1.model import Block, FeedForward, LatentAttention, MixtureOfExperts, Transformer
+from minir1.model import (
+    Block,
+    FeedForward,
+    LatentAttention,
+    MixtureOfExperts,
+    Transformer,
+    wide,
+)
 
 
 def can_fuse(model: Transformer) -> bool:
@@ -163,7 +170,7 @@ class Decoder:
             mixed_BHW = self.attend(query_BHW, store_BSW, seen)
             x_BD = self.leave(*self._any_number(x_BD, mixed_BHW), layer, self.c)
         x_BD = F.rms_norm(x_BD, (self.c.width,), self.norm, self.c.norm_eps)
-        return F.linear(x_BD, self.head).float()
+        return wide(F.linear(x_BD, self.head))
 
     def _any_number(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Of rows, without a compilation for each."""
@@ -214,7 +221,7 @@ def attend_plain(query_BHW: Tensor, store_BSW: Tensor, mask_B1S: Tensor) -> Tens
 
 def row_scale(x_BD: Tensor, eps: float) -> Tensor:
     """What RMSNorm multiplies a row by, in float32: `[B, 1]`."""
-    return (x_BD.float().square().mean(-1, keepdim=True) + eps).rsqrt()
+    return (wide(x_BD).square().mean(-1, keepdim=True) + eps).rsqrt()
 
 
 def turn(projected_BI, turn_B2J, kv_norm, c: ModelConfig) -> tuple[Tensor, Tensor]:
@@ -238,7 +245,7 @@ def route(x_BD, scale_B1, router_ED, bias_E, c: ModelConfig) -> Tensor:
     An expert is chosen if fewer than K others stand before it: to compare all pairs fuses, a top-k
     would not. When compiled, so few outputs are cheaper as sums within the neighbouring kernel.
     """
-    x_BD = x_BD.float()
+    x_BD = wide(x_BD)
     narrow = torch.compiler.is_compiling()
     score_BE = (x_BD[:, None] * router_ED).sum(-1) if narrow else F.linear(x_BD, router_ED)
     score_BE = (score_BE * scale_B1).sigmoid()

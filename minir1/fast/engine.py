@@ -18,7 +18,17 @@ from minir1.fast.cpu_decoder import CoreDecoder, on_cores
 from minir1.fast.decoder import Decoder, can_fuse
 from minir1.fast.experts import batched_experts, set_expert_kernel
 from minir1.model import Cache, Transformer
-from minir1.sampler import Samples, Sampling, choose, finite, prefill, sample
+from minir1.sampler import (
+    UNNAMED,
+    Samples,
+    Sampling,
+    Stream,
+    choose,
+    finite,
+    prefill,
+    sample,
+    uniform,
+)
 
 ROWS = (16, 32, 64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 PREFILL = 65_536  # prompt tokens read at once
@@ -47,6 +57,7 @@ class Queue:
     logits_PV: Tensor
     group: int
     finished: Samples
+    first: int  # the stream's number of the first response
     next: int = 0
 
     @property
@@ -68,8 +79,9 @@ class Engine:
         self.device, self.room = model.embed.weight.device, room
         self.zeros = partial(torch.zeros, device=self.device)
         self.policy = copy.deepcopy(model).requires_grad_(False).eval()
+        self.exact = torch.promote_types(dtype, torch.float32)  # of routers and log-probs
         for name, weight in self.policy.named_parameters():
-            weight.data = weight.data.to(torch.float32 if name.endswith("router") else dtype)
+            weight.data = weight.data.to(self.exact if name.endswith("router") else dtype)
         set_expert_kernel(self.policy, batched_experts)
         cores = on_cores(model, dtype, compiled)
         if cores:
@@ -87,7 +99,7 @@ class Engine:
             if self.device.type == "cpu":
                 rows = min(rows, max(8, CPU_BYTES // row))
             self.grain, self.look, self.sizes = 8, 4, range(8, rows, 8)
-        self.rows, self.generator = rows, None
+        self.rows = rows
         self.slot_steps = self.useful = 0
         self._allocate(c, dtype, keys=cores)
 
@@ -97,10 +109,12 @@ class Engine:
         self.store = zeros(c.layers, rows, self.size, c.cache_width, dtype=dtype)
         self.keys = zeros(self.store.numel() if keys else 0, dtype=dtype)
         self.stores = (self.store,)
-        self.length, self.count, self.token = (zeros(rows, dtype=torch.long) for _ in range(3))
+        whole = partial(zeros, dtype=torch.long)
+        self.length, self.count, self.token, self.response = (whole(rows) for _ in range(4))
+        self.key = whole(())  # of the stream; `response` is its number in the stream
         self.done, self.free = (zeros(rows, dtype=torch.bool) for _ in range(2))
         self.out_ids = zeros(rows, self.room + 1, dtype=torch.long)
-        self.out_logp = zeros(rows, self.room + 1)
+        self.out_logp = zeros(rows, self.room + 1, dtype=self.exact)
 
     @torch.no_grad()
     def refresh(self, model: Transformer) -> None:
@@ -112,32 +126,24 @@ class Engine:
 
     @torch.no_grad()
     def sample(
-        self, model: Transformer, prompts, group: int, settings: Sampling, generator=None
+        self, model: Transformer, prompts, group: int, settings: Sampling,
+        stream: Stream = UNNAMED,
     ) -> Samples:
         self.refresh(model)
         longest = max(map(len, prompts)) + settings.max_tokens
         if settings.max_tokens > self.room or longest > self.size:  # rare: the plain loop
-            return sample(self.policy, prompts, group, settings, generator)
-        self._seed(generator)
+            return sample(self.policy, prompts, group, settings, stream)
+        self.key.fill_(stream.key)
         if len(self.keys):  # number after number, which lie no further apart than needed
             L, R, _, W = self.store.shape
             keys_LRWS = self.keys[: L * R * W * longest].view(L, R, W, longest)
             self.stores = self.store, keys_LRWS.mT
-        queue = self._prefill(prompts, group, settings)
+        queue = self._prefill(prompts, group, settings, stream.first)
         self._run(queue, settings)
         self.useful += int(queue.finished.length_B.sum())
         return finite(queue.finished)
 
-    def _seed(self, generator) -> None:
-        if not self.cuda:
-            self.generator = generator
-        elif generator:  # a graph draws from the device's own one
-            seed = torch.randint(2**62, (), generator=generator, device=generator.device).item()
-            torch.cuda.manual_seed(seed)
-        else:
-            torch.cuda.manual_seed(0)
-
-    def _prefill(self, prompts, group: int, settings: Sampling) -> Queue:
+    def _prefill(self, prompts, group: int, settings: Sampling, first: int) -> Queue:
         """Read each prompt once, some at a time."""
         P, longest, c = len(prompts), max(map(len, prompts)), self.policy.config
         store_LPSW = self.zeros(c.layers, P, longest, c.cache_width, dtype=self.store.dtype)
@@ -149,9 +155,10 @@ class Engine:
         B, T = P * group, settings.max_tokens
         ids_BT = torch.full((B, T), settings.stop_ids[0], device=self.device)
         length_B, stopped_B = self.zeros(B, dtype=torch.long), self.zeros(B, dtype=torch.bool)
-        finished = Samples(ids_BT, self.zeros(B, T), length_B, stopped_B)
+        logp_BT = self.zeros(B, T, dtype=self.exact)
+        finished = Samples(ids_BT, logp_BT, length_B, stopped_B)
         length_P = torch.tensor([len(p) for p in prompts], device=self.device)
-        return Queue(store_LPSW, length_P, torch.cat(logits), group, finished)
+        return Queue(store_LPSW, length_P, torch.cat(logits), group, finished, first)
 
     # ------------------------------------------------------------ scheduling
     # `held` says for each slot which response it holds.
@@ -188,6 +195,7 @@ class Engine:
         for store in self.stores:
             store[:, slot_N, :span] = queue.store_LPSW[:, prompt_N]
         self.length[slot_N] = queue.length_P[prompt_N]
+        self.response[slot_N] = queue.first + response_N
         self.count[slot_N] = 0
         self.done[slot_N] = self.free[slot_N] = False
         self.out_ids[slot_N] = settings.stop_ids[0]
@@ -222,7 +230,7 @@ class Engine:
         span = min(self.size, int(self.length[kept].max()) + 1)
         for store in self.stores:
             store[:, :rows, :span] = store[:, kept, :span]
-        slots = (self.length, self.count, self.token, self.done, self.free)
+        slots = (self.length, self.count, self.token, self.response, self.done, self.free)
         for state in (*slots, self.out_ids, self.out_logp):
             state[:rows] = state[kept]
         return held[kept]
@@ -269,7 +277,8 @@ class Engine:
         last = count + 1 >= settings.max_tokens
         any_budget = replace(settings, max_tokens=0)  # `draw` is not compiled for each budget
         state = (self.done[slots], self.free[slots], last)
-        token, logp, kept, done, free = draw(logits_BV, any_budget, *state, self.generator)
+        place = (self.key, self.response[slots], count)
+        token, logp, kept, done, free = draw(logits_BV, any_budget, *state, *place)
         row = torch.arange(self.rows, device=self.device)[slots]
         place = torch.where(kept, count, self.room)  # an ended row's draws go to the spare column
         self.out_ids[row, place] = token
@@ -280,10 +289,12 @@ class Engine:
         self.free[slots] = free
 
 
-def draw(logits_BV, settings: Sampling, done_B, free_B, last_B, generator) -> tuple[Tensor, ...]:
-    """One token a row, the `last` of its budget or not: (tokens, log-probs, whether they count,
-    rows then done, rows then free)."""
-    token_B, logp_B = choose(logits_BV, settings, free_B, generator)
+def draw(
+    logits_BV, settings: Sampling, done_B, free_B, last_B, key, response_B, count_B
+) -> tuple[Tensor, ...]:
+    """One token a row, the `last` of its budget or not, by the number of its place: (tokens,
+    log-probs, whether they count, rows then done, rows then free)."""
+    token_B, logp_B = choose(logits_BV, settings, free_B, uniform(key, response_B, count_B))
     token_B = torch.where(done_B, settings.stop_ids[0], token_B)
     done_after_B = done_B | (last_B | among(token_B, settings.stop_ids))
     return token_B, logp_B, ~done_B, done_after_B, free_B | among(token_B, settings.until_ids)

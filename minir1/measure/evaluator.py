@@ -1,6 +1,7 @@
 """Measuring a policy on held-out problems."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 
@@ -9,7 +10,7 @@ from minir1.fast.parallel import parallel_map
 from minir1.measure import baselines  # noqa: F401 - completes the registry
 from minir1.measure.behaviours import summarise
 from minir1.rollout import Rollouts, roll_out
-from minir1.sampler import Sampling
+from minir1.sampler import Sampling, Stream
 from minir1.tasks import Problem, draw_problems, find_task, parse_tasks
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import ANSWER, THINK
@@ -54,11 +55,11 @@ class Evaluator:
         self, model, problems, samples: int = 1, seed: int = 0, settings=None, prefix: str = ""
     ) -> Iterator[Rollouts]:
         """`samples` scored responses to each problem, about `batch` responses at once."""
-        generator = torch.Generator(self.device).manual_seed(seed)
-        how = (samples, settings or self.settings, generator, self.sampler, prefix)
-        step = max(1, self.batch // samples)
+        step, stream = max(1, self.batch // samples), Stream.of("evaluate", seed)
         for i in range(0, len(problems), step):
-            yield roll_out(model, self.tokenizer, problems[i : i + step], *how)
+            part, place = problems[i : i + step], stream.after(i * samples)
+            how = (samples, settings or self.settings, place, self.sampler, prefix)
+            yield roll_out(model, self.tokenizer, part, *how)
 
     def roll(self, model, problems, samples: int = 1, *how, **more) -> Rollouts:
         """All batches as one."""
@@ -78,7 +79,7 @@ class Evaluator:
         t, s = self.tokenizer, self.settings
         banned = tuple(t.id(x) for x in ("</think>", "<answer>", "<think>", "<|end|>"))
         until = t.ids_holding(", yes") + t.ids_holding("，对")
-        settings = Sampling(s.max_tokens, s.stop_ids, s.temperature, s.top_p, banned, until)
+        settings = replace(s, ban_ids=banned, until_ids=until)
         return self.examine(model, problems, 1, seed, settings, THINK)
 
     def answer_only(self, model, problems, seed: int = 0) -> dict[str, float]:

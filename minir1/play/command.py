@@ -8,6 +8,7 @@ import contextlib
 import os
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from minir1.config import Config, UserError
@@ -116,7 +117,7 @@ class Session:
         ids, settings = self.voice.prepare(asked, self.budget, self.temperature)
         painter = Painter(self.painter.colour)  # of this response
         self.draws = []
-        drawn = map(self.note, stream(model, ids, settings, self.voice.generator))
+        drawn = map(self.note, stream(model, ids, settings, self.voice.draws()))
         text = ""
         for piece in spell(tokenizer, drawn):
             text += piece
@@ -165,14 +166,14 @@ class Session:
         if path.exists() and path.samefile(self.voice.path):
             other = "/base CHECKPOINT shows another beside it"
             raise UserError(f"that is the model you are talking to; {other}")
-        base = open_voice(path, self.voice.generator.device.type, self.seed)
-        self.base = base._replace(name=str(path)) if base.name == self.voice.name else base
+        base = open_voice(path, self.voice.model.embed.weight.device.type, self.seed)
+        self.base = replace(base, name=str(path)) if base.name == self.voice.name else base
         print(f"{path} is shown, too")
 
     def set_seed(self, text: str) -> None:
         self.seed = whole(text, 0, 2**53, "/seed")
         for voice in self.voices():
-            voice.generator.manual_seed(self.seed)
+            voice.seed, voice.asked = self.seed, 0
         print(f"seed {self.seed}")
 
     def show_why(self, text: str) -> None:

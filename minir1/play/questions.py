@@ -7,6 +7,7 @@ Problems are asked in the corpus' own wordings: a small model has read no others
 import json
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,8 @@ from minir1.checkpoint import load_checkpoint
 from minir1.config import UserError
 from minir1.model import Transformer
 from minir1.rewards import score
-from minir1.sampler import Sampling, choose, prefill, sample
+from minir1.rollout import sampling
+from minir1.sampler import Sampling, Stream, choose, prefill, sample, uniform
 from minir1.tasks import Problem, arithmetic, countdown, problem_from_json
 from minir1.tasks.arithmetic import Arithmetic
 from minir1.tasks.countdown import Countdown, evaluate
@@ -175,7 +177,7 @@ class Draw(NamedTuple):
 
 @torch.no_grad()
 def stream(
-    model: Transformer, ids: list[int], settings: Sampling, generator: torch.Generator | None
+    model: Transformer, ids: list[int], settings: Sampling, places: Stream
 ) -> Iterator[Draw]:
     """One response as it is drawn: the very tokens of sampler.sample(model, [ids], 1, ...).
 
@@ -183,8 +185,10 @@ def stream(
     """
     cache, logits_BV = prefill(model, [ids], 1, settings.max_tokens)
     free_B = torch.ones(1, dtype=torch.bool, device=logits_BV.device)
+    response_B = torch.tensor([places.first], device=logits_BV.device)
     for t in range(settings.max_tokens):
-        token_B, _ = choose(logits_BV, settings, free_B, generator)
+        uniform_B = uniform(places.key, response_B, t)
+        token_B, _ = choose(logits_BV, settings, free_B, uniform_B)
         id = int(token_B)
         p_V = (logits_BV[0] / (settings.temperature or 1.0)).softmax(-1)
         top = p_V.topk(min(5, len(p_V)))
@@ -207,14 +211,21 @@ def spell(tokenizer: Tokenizer, ids: Iterable[int]) -> Iterator[str]:
         yield tokenizer.decode(held)[shown:]
 
 
-class Voice(NamedTuple):
+@dataclass
+class Voice:
     """A model that is asked, with random numbers of its own."""
 
     name: str
     path: Path
     model: Transformer
     tokenizer: Tokenizer
-    generator: torch.Generator
+    seed: int = 0
+    asked: int = 0  # questions so far
+
+    def draws(self) -> Stream:
+        """Random numbers for the next question."""
+        self.asked += 1
+        return Stream.of("play", self.seed, self.asked)
 
     def prepare(self, asked: Asked, budget: int, temperature: float) -> tuple[list[int], Sampling]:
         """Prompt and settings, the budget cut to the room there is.
@@ -226,12 +237,12 @@ class Voice(NamedTuple):
         if len(ids) >= positions:
             fault = f"a prompt of {len(ids)} tokens is too long"
             raise UserError(f"{fault}: {self.name} has {positions} positions")
-        return ids, Sampling(min(budget, positions - len(ids)), self.tokenizer.end_ids, temperature)
+        return ids, sampling(self.tokenizer, min(budget, positions - len(ids)), temperature)
 
     def answers(self, asked: Asked, count: int, budget: int, temperature: float) -> list[Response]:
         """`count` responses, sampled at once."""
         ids, settings = self.prepare(asked, budget, temperature)
-        drawn = sample(self.model, [ids], count, settings, self.generator)
+        drawn = sample(self.model, [ids], count, settings, self.draws())
         lengths = drawn.length_B.tolist()
         rows = [row[:length] for row, length in zip(drawn.ids_BT.tolist(), lengths)]
         texts = self.tokenizer.decode_batch(rows)
@@ -240,4 +251,4 @@ class Voice(NamedTuple):
 
 def open_voice(path: Path, device: str, seed: int = 0) -> Voice:
     model, tokenizer = load_checkpoint(path, device)
-    return Voice(path.stem, path, model, tokenizer, torch.Generator(device).manual_seed(seed))
+    return Voice(path.stem, path, model, tokenizer, seed)

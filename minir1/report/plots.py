@@ -17,6 +17,7 @@ LOOKS = {
     "blind_tokens": (GREY, (1, 1.5)),
     "blind_attempts": (GREY, (4, 2)),
     "blind_budget": (GREY, (6, 2, 1, 2)),
+    "blind_pairs": (GREY, (2, 1)),
     "forced_base": (ORANGE, (4, 2)),
     "answer_only": (PURPLE, (4, 2)),
     "pass64_base": (GREEN, (1, 1.5)),
@@ -30,7 +31,7 @@ def reference_lines(summary: dict) -> list[tuple[float, str, str, tuple]]:
     """(accuracy, name, colour, dashes) of the reference lines and of the base."""
     lines = []
     for key, line in references_of(summary).items():
-        if "accuracy" in line:
+        if key in LOOKS and "accuracy" in line:
             lines.append((line["accuracy"], REFERENCES[key], *LOOKS[key]))
     base = entry(summary.get("base"))
     if "accuracy" in base:

@@ -9,10 +9,16 @@ REFERENCES = {
     "blind_tokens": "blind search, same token limit",
     "blind_attempts": "blind search, as many attempts",
     "blind_budget": "blind search, same token budget",
+    "blind_pairs": "blind pairs, all last steps at once",
     "forced_base": "base, forced to go on",
     "answer_only": "answer only, RL too",
     "pass64_base": "base, any of 64 (pass@64)",
+    "lookahead": "program: look-ahead search",
+    "plain_writer": "program: plain writer, no slips",
+    "goal_directed_writer": "program: goal-directed writer",
 }
+PROGRAMS = ("lookahead", "plain_writer", "goal_directed_writer")
+MANY_TRIES = ("pass64_base",)  # not to be compared with one
 
 # metric -> (what it is, in percent)
 BEFORE_AND_AFTER = {
@@ -190,18 +196,21 @@ def _before_and_after(
 
 def _beside(summary: dict, zero: dict[str, float]) -> list:
     """Every reference line in a table, and in words whether R1-Zero beats it."""
-    rows, words = [], []
+    rows, words, programs = [], [], []
     for key, line in references_of(summary).items():
         if "accuracy" not in line:
             continue
-        if "accuracy" not in zero:
+        if "accuracy" not in zero or key in MANY_TRIES:
             rows.append((REFERENCES[key], *_accuracies(line), ""))
             continue
         lead, sure = difference(zero, line)
         side = "above" if lead > 0 else "below"
         rank = f"{100 * abs(lead):.1f} points {side}" if sure else "even"
         rows.append((REFERENCES[key], *_accuracies(line), rank))
-        if not sure or lead < 0:
+        if key in PROGRAMS and lead < 0:
+            name = REFERENCES[key].removeprefix("program: ")
+            programs.append(f"{name} {100 * line['accuracy']:.1f}%")
+        elif key not in PROGRAMS and (not sure or lead < 0):
             beyond = " by more than chance" if lead > 0 else ""
             pair = f"{100 * zero['accuracy']:.1f}% against {100 * line['accuracy']:.1f}%"
             words.append(f'R1-Zero does not beat "{REFERENCES[key]}"{beyond}: {pair}.')
@@ -210,7 +219,9 @@ def _beside(summary: dict, zero: dict[str, float]) -> list:
     if zero:
         rows.append(("R1-Zero", *_accuracies(zero), ""))
     if "accuracy" in zero and not words:
-        words.append("R1-Zero beats every line here by more than two standard errors.")
+        words.append("R1-Zero beats every baseline here by more than two standard errors.")
+    if programs:
+        words.append(f"A short program still solves more: {', '.join(programs)}.")
     head = ("accuracy beside it", "all", "3 numbers", "4 numbers", "tokens", "R1-Zero is")
     return [(head, rows), "\n".join(words)]
 

@@ -34,6 +34,7 @@ from minir1.run.progress import (
     left_out,
 )
 from minir1.run.session import Session
+from minir1.sampler import Stream
 from minir1.supervised import Step, train_supervised
 from minir1.tasks import draw_problems
 from minir1.tokenizer import Tokenizer
@@ -244,7 +245,8 @@ class RLPhase:
         self.stack.enter_context(self.progress)
         if self.validation and self.first == 0:
             self.validation(0, self.model)
-        self.stack.enter_context(accelerate(self.model, self.session.device))
+        for model in (self.model, self.held.held) if self.held else (self.model,):
+            self.stack.enter_context(accelerate(model, self.session.device))
         return self
 
     def __exit__(self, *fault) -> None:
@@ -266,16 +268,15 @@ class RLPhase:
 
     def roll_out(self, step: int) -> Rollouts:
         """rl.group_size judged responses to each of the step's problems."""
-        rl, config, device = self.rl, self.session.config, self.session.device.name
+        rl = self.rl
         self.progress.begin()
-        generator = torch.Generator(device).manual_seed(config.seed * 1_000_003 + step)
         early = rl.early_tokens and step < rl.steps // 2
         settings = self.settings
         if early:
             settings = replace(settings, max_tokens=rl.early_tokens)
         rollouts = roll_out(
             self.model, self.session.tokenizer, next(self.problems), rl.group_size, settings,
-            generator, self.sampler, self.parts.prefix,
+            Stream.of(self.name, self.session.config.seed, step), self.sampler, self.parts.prefix,
         )
         rollouts = replace(rollouts, rewards=self.parts.judge(step, rollouts))
         self.progress.rolled_out()

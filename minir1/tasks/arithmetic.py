@@ -1,6 +1,6 @@
 """Arithmetic: GPT-3's ten tasks, 6-digit sums, chain sums, products; with written working.
 
->>> problem = Arithmetic("What is 98 plus 45?", "143", key="98 + 45")
+>>> problem = Arithmetic("What is 98 plus 45?", "143", key="45 + 98")
 >>> problem.verify(" 143 "), problem.verify("0143"), problem.verify("142")
 (True, False, False)
 """
@@ -117,7 +117,7 @@ def sample_with_parts(rng: Random, kind: str, split: str, lang: str) -> tuple[Ar
         raise ValueError(f"unknown arithmetic kind {kind!r}; choose from {', '.join(KINDS)}")
     while True:
         text, parts = expression(rng, kind)
-        key = canonical(text, parts)
+        key = canonical(parts)
         if split_of("arithmetic " + key) == split:
             forms = QUESTIONS[lang]
             spoken = text
@@ -128,12 +128,38 @@ def sample_with_parts(rng: Random, kind: str, split: str, lang: str) -> tuple[Ar
             return Arithmetic(question, str(value_of(parts)), lang, key=key), parts
 
 
-def canonical(text: str, parts) -> str:
-    """3 + 5 and 5 + 3 are one question."""
+def canonical(parts) -> str:
+    """One key for all orders of writing the same sums and products, at every depth.
+
+    >>> canonical([5, "+", 3]), canonical([[2, "*", [9, "+", 8]], "-", 1])
+    ('3 + 5', '+ (8 + 9) * 2 - 1')
+    """
+    if isinstance(parts, int):
+        return str(parts)
     a, operator, b = parts
-    if isinstance(a, int) and isinstance(b, int) and operator in "+*" and a > b:
-        return f"{b} {operator} {a}"
-    return text
+    if isinstance(a, int) and isinstance(b, int):
+        return f"{b} {operator} {a}" if operator in "+*" and a > b else f"{a} {operator} {b}"
+    if operator in "+-":
+        return " ".join(sorted(_terms(parts, "+")))
+    factors = [f"({f})" if " " in f else f for f in map(canonical, _factors(parts, operator))]
+    return f" {operator} ".join(sorted(factors) if operator == "*" else factors)
+
+
+def _terms(parts, sign: str) -> list[str]:
+    """Signed, with every bracket of sums and differences resolved."""
+    if isinstance(parts, int) or parts[1] not in "+-":
+        return [f"{sign} {canonical(parts)}"]
+    a, operator, b = parts
+    return _terms(a, sign) + _terms(b, sign if operator == "+" else "-+"[sign == "-"])
+
+
+def _factors(parts, operator: str) -> list:
+    """Of a product all factors, however they are bracketed; of a quotient its two parts."""
+    if operator == "/":
+        return [parts[0], parts[2]]
+    if isinstance(parts, int) or parts[1] != "*":
+        return [parts]
+    return _factors(parts[0], "*") + _factors(parts[2], "*")
 
 
 TASKS = (Task("arithmetic", KINDS, sample, Arithmetic.from_json),)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from minir1.model import LatentAttention
-from minir1.sampler import Samples, prefill
+from minir1.sampler import UNNAMED, Samples, prefill, uniform
 from minir1.tasks.countdown import Countdown
 
 FOLDER = Path(__file__).parent / os.environ.get("MINIR1_HOMEWORK", ".")
@@ -86,10 +86,11 @@ def plug_attention(model):
 
 
 @torch.no_grad()
-def sample(model, prompts, group, settings, generator=None):
+def sample(model, prompts, group, settings, stream=UNNAMED):
     """With the signature of minir1.sampler.sample: your loop, your draws (at temperature 1)."""
     cache, logits_BV = prefill(model, prompts, group, settings.max_tokens)
-    dart_BT = torch.rand(len(logits_BV), settings.max_tokens, generator=generator)
+    response_B1 = stream.first + torch.arange(len(logits_BV))[:, None]
+    dart_BT = uniform(stream.key, response_B1, torch.arange(settings.max_tokens))
 
     def step(ids_B):
         return model(ids_B[:, None], cache)[:, -1]

@@ -54,7 +54,7 @@ class Table(Bench):
     def rate(self, sampler, tokens: int) -> dict[str, float]:
         P, G, *_ = self.shape
         case = (self.model, self.ids[:P], G, self.fixed(tokens))
-        return {"tokens_s": P * G * tokens / self.clock(lambda: sampler(*case, self.generator()))}
+        return {"tokens_s": P * G * tokens / self.clock(lambda: sampler(*case))}
 
     def generate(self) -> dict[str, dict]:
         """Tokens a second of B responses of exactly T tokens."""
@@ -89,7 +89,7 @@ class Table(Bench):
         case, lengths = (self.model, ids, self.shape.group, settings), []
 
         def work() -> None:
-            lengths.append(engine.sample(*case, self.generator()).length_B.float())
+            lengths.append(engine.sample(*case).length_B.float())
 
         seconds = self.clock(work, 1)
         row = {"tokens_s": lengths[-1].sum().item() / seconds, "mean": lengths[-1].mean().item()}
@@ -108,7 +108,7 @@ class Table(Bench):
 
         def rollout() -> None:
             nonlocal batch, reward_B
-            rollouts = roll_out(*case, self.generator(), sampler)
+            rollouts = roll_out(*case, sampler=sampler)
             reward_B = torch.tensor(others.share_of_digits(rollouts.texts))
             batch = to_batch(rollouts, pad, self.device.name)
 

@@ -156,7 +156,7 @@ class Curves(Bench):
         config = apply(self.config, sizes | {"eval.batch": rows})
         sampler = make_sampler(self.model, self.device, config)
         case = (self.model, ids, group, self.fixed(tokens))
-        seconds = self.clock(lambda: sampler(*case, self.generator()), 1)
+        seconds = self.clock(lambda: sampler(*case), 1)
         context, width = sum(map(len, ids)) / len(ids) + tokens / 2, self.device.dtype.itemsize
         limit = decode_limit(self.model.config, counts, rows, context, width, self.limits)
         return {"tokens_s": rows * tokens / seconds, "limit_tokens_s": limit}

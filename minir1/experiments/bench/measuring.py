@@ -139,9 +139,6 @@ class Bench:
         end, pad = self.tokenizer.end, self.tokenizer.pad
         return Sampling(tokens, (pad,), ban_ids=(end, pad))
 
-    def generator(self) -> torch.Generator:
-        return torch.Generator(self.device.name).manual_seed(0)
-
     def train(
         self, model: Transformer, optimizer: str, steps: int,
         compiled: bool = False, cudnn: bool = False, graph: bool = False,

@@ -13,8 +13,6 @@ import time
 from pathlib import Path
 from random import Random
 
-import torch
-
 from minir1.checkpoint import load_checkpoint, save_checkpoint
 from minir1.config import COUNT, LANGUAGES, LENGTH, Config, PretrainConfig
 from minir1.console.errors import parse
@@ -27,6 +25,7 @@ from minir1.fast.device import Device, make_learner, pick_device
 from minir1.fast.engine import Engine
 from minir1.model import Transformer
 from minir1.rollout import Rollouts, Sampler, sampling
+from minir1.sampler import Stream
 from minir1.supervised import Step, train_supervised
 from minir1.tasks import arithmetic
 from minir1.tasks.arithmetic import Arithmetic
@@ -70,11 +69,11 @@ def examine(
 ) -> dict[str, float]:
     """How a model does with the calculator, at T = 0.6 and top-p 0.95; see `outcome`."""
     roll_out = calculator.roll_out_with_calculator
-    generator = torch.Generator(model.embed.weight.device).manual_seed(0)
     settings = sampling(tokenizer, max_tokens, 0.6, 0.95)
     rollouts = []
     for i in range(0, len(problems), batch):
-        some = (problems[i : i + batch], 1, settings, generator, sampler)
+        place = Stream.of("calculator").after(i)
+        some = (problems[i : i + batch], 1, settings, place, sampler)
         rollouts.append(roll_out(model, tokenizer, *some, prefix=prefix))
     return outcome(rollouts)
 

@@ -24,7 +24,7 @@ from minir1.model import Transformer
 from minir1.r1.data.curation import without_summary
 from minir1.rewards import Reward, score
 from minir1.rollout import Rollouts, Sampler
-from minir1.sampler import Samples, Sampling, sample
+from minir1.sampler import UNNAMED, Samples, Sampling, Stream, sample
 from minir1.tasks import Problem
 from minir1.tasks.countdown import evaluate
 from minir1.tokenizer import Tokenizer
@@ -109,7 +109,7 @@ class _Row:
 
 def roll_out_with_calculator(
     model: Transformer, tokenizer: Tokenizer, problems: list[Problem], group: int,
-    settings: Sampling, generator: torch.Generator | None = None, sampler: Sampler = sample,
+    settings: Sampling, stream: Stream = UNNAMED, sampler: Sampler = sample,
     most_calls: int = 6, prefix: str = "",
 ) -> Rollouts:
     """rollout.roll_out with a calculator: forced tokens are marked in `actions`.
@@ -122,7 +122,7 @@ def roll_out_with_calculator(
     prompt_ids = [tokenizer.encode(prompt(problem.question()) + prefix) for problem in problems]
     rows = [_Row(p, ids) for p, ids in zip(problems, prompt_ids) for _ in range(group)]
     paused = replace(settings, stop_ids=settings.stop_ids + pause_ids(tokenizer))
-    _take_samples(rows, sampler(model, prompt_ids, group, paused, generator), settings)
+    _take_samples(rows, sampler(model, prompt_ids, group, paused, stream), settings)
     while True:
         for row in rows:
             if row.running:
@@ -133,7 +133,8 @@ def roll_out_with_calculator(
         again = [row.prompt_ids + row.ids for row in running]
         budget = _budget(running, again, settings.max_tokens, model.config.positions)
         some = replace(paused, max_tokens=budget)
-        _take_samples(running, sampler(model, again, 1, some, generator), settings)
+        stream = Stream.of("after a call", *stream)  # tokens are counted afresh
+        _take_samples(running, sampler(model, again, 1, some, stream), settings)
     response_ids = [row.ids for row in rows]
     texts = [prefix + text for text in tokenizer.decode_batch(response_ids)]
     rewards = [judge_by_rule(row.problem, text) for row, text in zip(rows, texts)]

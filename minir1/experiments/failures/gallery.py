@@ -72,12 +72,12 @@ def _unchanged(model: Transformer, tokenizer: Tokenizer, rollouts: Rollouts) -> 
     return rollouts
 
 
-def _nucleus(sample: Callable, model, prompts, group, settings, generator=None):
-    return sample(model, prompts, group, replace(settings, top_p=0.6), generator)
+def _nucleus(sample: Callable, model, prompts, group, settings, *stream):
+    return sample(model, prompts, group, replace(settings, top_p=0.6), *stream)
 
 
-def _whole_distribution(sample: Callable, model, prompts, group, settings, generator=None):
-    return sample(model, prompts, group, replace(settings, top_p=1.0), generator)
+def _whole_distribution(sample: Callable, model, prompts, group, settings, *stream):
+    return sample(model, prompts, group, replace(settings, top_p=1.0), *stream)
 
 
 def _value_only(model: Transformer, tokenizer: Tokenizer, rollouts: Rollouts) -> Rollouts:

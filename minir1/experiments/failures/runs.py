@@ -37,7 +37,7 @@ class Arm:
     settings: dict[str, object] = field(default_factory=dict)  # dotted names: {"rl.kl": 1.0}
     # changes the base before RL
     base: Callable[[Transformer, Tokenizer, Config], None] | None = None
-    # (sample, model, prompts, group, settings, generator) -> Samples
+    # (sample, model, prompts, group, settings, stream) -> Samples
     sampler: Callable | None = None
     # what the update is given
     feed: Callable[[Transformer, Tokenizer, Rollouts], Rollouts] | None = None

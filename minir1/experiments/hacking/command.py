@@ -62,6 +62,7 @@ from minir1.rewards import score
 from minir1.rollout import Rollouts, roll_out, sampling, to_batch
 from minir1.run.phases import Parts, RLPhase, supervised_phase
 from minir1.run.session import Session
+from minir1.sampler import Stream
 from minir1.tasks import Problem, countdown
 from minir1.tasks.countdown import DISTRIBUTIONS
 from train_zero import reinforce
@@ -127,10 +128,9 @@ class Bench:
         return [score(rollouts.problem(i), curation.without_summary(text)) for i, text in texts]
 
     def roll(self, model, sampler, problems: list[Problem], group: int, seed: int) -> Rollouts:
-        tokenizer, device = self.session.tokenizer, self.session.device.name
+        tokenizer, stream = self.session.tokenizer, Stream.of("hacking", seed)
         settings = sampling(tokenizer, self.plan.max_tokens)
-        generator = torch.Generator(device).manual_seed(seed)
-        rollouts = roll_out(model, tokenizer, problems, group, settings, generator, sampler)
+        rollouts = roll_out(model, tokenizer, problems, group, settings, stream, sampler)
         return replace(rollouts, rewards=self.judge(0, rollouts))
 
 

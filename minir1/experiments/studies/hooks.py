@@ -15,7 +15,7 @@ import torch
 
 from minir1 import grpo
 from minir1.config import RLConfig
-from minir1.model import Transformer, expert_load, move_router_bias
+from minir1.model import Transformer, expert_load, move_router_bias, without_padding
 from minir1.rewards import Reward
 from minir1.rollout import Rollouts, to_batch
 from minir1.run.phases import Parts, RLPhase
@@ -89,7 +89,7 @@ def router_load(
         _, routing = model.trunk(part.ids_BT)
         position_T = torch.arange(part.ids_BT.shape[1], device=part.ids_BT.device)
         real_BT = position_T < part.length_B[:, None]
-        kept = [r._replace(expert_BTK=r.expert_BTK[real_BT][None]) for r in routing]
+        kept = without_padding(routing, real_BT)
         counts = counts + expert_load(kept, model.config.experts) * int(real_BT.sum())
     return counts / counts.sum(-1, keepdim=True)
 

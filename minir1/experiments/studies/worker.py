@@ -30,6 +30,7 @@ from minir1.model import Transformer
 from minir1.rollout import Rollouts, roll_out, sampling, to_batch
 from minir1.run.phases import MiniWeb, supervised_phase, training_problems
 from minir1.run.session import Session
+from minir1.sampler import Stream
 from minir1.transcript import ANSWER
 from train_zero import answer_only, base_model, r1_zero
 
@@ -48,9 +49,7 @@ def right_answers(session: Session, base: Transformer) -> list[Example]:
     draw = training_problems(config, rl, "rl")
     for step in range(rl.steps):
         function, arguments = draw(step)
-        seed = config.seed * 1_000_003 + step
-        generator = torch.Generator(session.device.name).manual_seed(seed)
-        how = (rl.group_size, settings, generator, sampler)
+        how = (rl.group_size, settings, Stream.of("rl", config.seed, step), sampler)
         rollouts = roll_out(base, session.tokenizer, function(*arguments), *how)
         rows = [row for row, reward in enumerate(rollouts.rewards) if reward.accuracy]
         for row in rows:

@@ -10,8 +10,6 @@ from collections import Counter
 from dataclasses import replace
 from random import Random
 
-import torch
-
 from minir1.config import RLConfig
 from minir1.console.files import write_lines, write_text
 from minir1.fast.accelerate import make_sampler
@@ -27,6 +25,7 @@ from minir1.rollout import roll_out, sampling
 from minir1.run.phases import Draw, Judge, Parts, RLPhase
 from minir1.run.progress import Progress
 from minir1.run.session import Session
+from minir1.sampler import Stream
 from minir1.tasks import parse_tasks
 from train_zero import reinforce
 
@@ -61,18 +60,18 @@ def collect(
     Kept in data/kept.jsonl, counted in data/counts.json. `source` names the checkpoint in every
     line. Problems are of the training split, both languages, the kinds of stage 2's RL.
     """
-    collection, device = curation.Collection(source), session.device.name
+    collection = curation.Collection(source)
     tasks, key = remix(config.reasoning.tasks, how.sums), f"collect {source} {config.seed}"
     problems = many_problems(tasks, config.corpus.languages, "train", key, how.prompts)
     sampler = sampler_for(model, session, config, max_tokens)
-    generator = torch.Generator(device).manual_seed(config.seed * 7_919 + len(source))
+    stream = Stream.of("collect", source, config.seed)
     settings = sampling(session.tokenizer, max_tokens)
     at_once = max(1, config.score.batch // how.samples)
     with Progress(session, "collect", -(-len(problems) // at_once)) as progress:
         for i in range(0, len(problems), at_once):
-            part = problems[i : i + at_once]
+            part, place = problems[i : i + at_once], stream.after(i * how.samples)
             rollouts = roll_out(
-                model, session.tokenizer, part, how.samples, settings, generator, sampler
+                model, session.tokenizer, part, how.samples, settings, place, sampler
             )
             collection.add(rollouts, how.most)
             figures = {"kept": len(collection.lines), "dropped": sum(collection.dropped.values())}

@@ -26,6 +26,7 @@ from minir1.r1.preference.rewards import plain
 from minir1.r1.scoreboard.page import draw_scoreboard, prompts_page, table_text
 from minir1.r1.tasks import general
 from minir1.rollout import Rollouts, roll_out, sampling
+from minir1.sampler import Stream
 from minir1.tasks import draw_problems
 from minir1.tasks.countdown import Countdown, evaluate
 from minir1.transcript import parse
@@ -132,9 +133,9 @@ class Board:
 
         All go through the sampler's queue, so that no batch waits for its longest member.
         """
-        tokenizer, generator = self.pipeline.tokenizer, torch.Generator(self.pipeline.device.name)
+        tokenizer = self.pipeline.tokenizer
         settings = sampling(tokenizer, self.pipeline.config.score.max_tokens, 0.6, 0.95)
-        how = (samples, settings, generator.manual_seed(0), sampler)
+        how = (samples, settings, Stream.of("scoreboard"), sampler)
         rollouts = roll_out(model, tokenizer, problems, *how)
         rows = enumerate(rollouts.texts)
         return replace(rollouts, rewards=[plain(rollouts.problem(row), text) for row, text in rows])
