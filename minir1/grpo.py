@@ -113,10 +113,12 @@ def update(
     loss: Loss = grpo_loss, reference: Transformer | None = None,
 ) -> dict[str, float]:
     """`minibatches` optimizer steps on one rollout, each on every `minibatches`-th group. Rows
-    without advantage only count in the averages, unless there is a KL term. See statistics()."""
+    without advantage only count in the averages, unless there is a KL term. See statistics();
+    beside it stand the tokens trained on, and those that were only read once more."""
     signal_B = torch.where((adv_B != 0) | (config.kl > 0))[0]
     if len(signal_B) == 0:
-        return {"loss": 0.0, "grad_norm": 0.0, "clip_fraction": 0.0, "signal": 0.0}
+        nothing = dict.fromkeys(("loss", "grad_norm", "clip_fraction", "signal"), 0.0)
+        return nothing | {"tokens_trained": 0, "tokens_scored": 0}
     model.train()
     group_B = torch.arange(len(adv_B), device=adv_B.device) // config.group_size
     minibatch_B = group_B % config.minibatches
@@ -141,7 +143,10 @@ def update(
             case = (part, adv_B[row_B], old_BT, total, config)
             sums.update(_backward(model, learner, *case, loss, reference, minibatch == 0))
         sums["grad_norm"] += learner.step(lr)
-    return statistics(sums, config.minibatches, len(signal_B) / len(adv_B))
+    trained = int(batch.length_B[signal_B].sum())
+    scored = int(batch.length_B[later_B].sum()) if config.recompute else 0
+    counts = {"tokens_trained": trained, "tokens_scored": scored + trained * bool(reference)}
+    return statistics(sums, config.minibatches, len(signal_B) / len(adv_B)) | counts
 
 
 def _backward(model, learner, part, adv_B, old_BT, total, config, loss, reference, fresh) -> dict:

@@ -208,7 +208,7 @@ def test_direct_rl_spends_the_budget_of_the_other_way(session, student):
     largest = max(b - a for a, b in zip([0, *steps], steps))
     assert cost["steps"] >= 2 and abs(cost["flops"] - budget) <= 0.6 * largest
     one = operations(student, cost["tokens_sampled"], cost["tokens_trained"])
-    assert cost["flops"] == one and cost["tokens_trained"] > cost["tokens_sampled"] > 0
+    assert one < cost["flops"] < 1.5 * one  # beside it each prompt is read once
 
 
 def drawn(count: int):

@@ -176,3 +176,19 @@ def test_a_run_that_has_lost_its_numbers_stops_with_one_line(tmp_path, monkeypat
     assert "since step 3" in said and "--dtype float32" in said and str(run) in said
     state = torch.load(run / "checkpoints" / "state.pt")
     assert all(weight.isfinite().all() for weight in state["model"].values())
+
+
+def test_an_update_counts_the_tokens_it_trains_on():
+    """Rows without an advantage are not trained on; with a reference all those are read again."""
+    model = tiny()
+    ids_BT = torch.randint(0, 24, (4, 9), generator=torch.Generator().manual_seed(0))
+    mask_BT, logp_BT = torch.ones(4, 8, dtype=torch.bool), torch.full((4, 8), -1.0)
+    batch = Batch(ids_BT, mask_BT, logp_BT, torch.tensor([9, 7, 8, 9]))
+    adv_B = torch.tensor([1.0, -1.0, 0.0, 0.0])
+    config = RLConfig(group_size=2, minibatches=1)
+    stats = update(model, Learner(model), batch, adv_B, config, 1e-3)
+    assert (stats["tokens_trained"], stats["tokens_scored"]) == (16, 0)
+    stats = update(model, Learner(model), batch, adv_B, config, 1e-3, reference=tiny())
+    assert (stats["tokens_trained"], stats["tokens_scored"]) == (16, 16)
+    stats = update(model, Learner(model), batch, 0 * adv_B, config, 1e-3)
+    assert (stats["tokens_trained"], stats["tokens_scored"]) == (0, 0)

@@ -140,14 +140,14 @@ class RLProgress(Progress):
         self.sampled = time.time()
 
     def step(self, step: int, model: Transformer, rollouts: Rollouts, stats: dict) -> None:
-        """Log a step. `stats` may hold `lr`, `skipped`, `tokens_trained` and `flops_more` (a
-        teacher's)."""
+        """Log a step. `stats` holds tokens_trained, and may hold tokens_scored (read once more),
+        lr, skipped, and flops_more (a teacher's)."""
         now, sampled = time.time(), sum(rollouts.lengths())
-        prompts = rollouts.group * sum(map(len, rollouts.prompt_ids))
-        row = self.describe(rollouts, self.rl)
-        row |= {"tokens_sampled": sampled, "tokens_trained": sampled + prompts}
-        row |= {name: value for name, value in stats.items() if name != "flops_more"}
-        self.flops += operations(model, row["tokens_sampled"], row["tokens_trained"])
+        row = self.describe(rollouts, self.rl) | {"tokens_sampled": sampled}
+        unlogged = ("flops_more", "tokens_scored")
+        row |= {name: value for name, value in stats.items() if name not in unlogged}
+        read = sampled + sum(map(len, rollouts.prompt_ids)) + stats.get("tokens_scored", 0)
+        self.flops += operations(model, read, stats["tokens_trained"])
         self.flops += stats.get("flops_more", 0)
         row |= {
             "flops": self.flops, "tokens_s": sampled / (now - self.begun),
