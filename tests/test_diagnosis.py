@@ -115,7 +115,8 @@ def test_what_is_no_trouble():
     tiny = rows_of(21, grad_norm=turns(0.001, 0.1))
     whole = [row | {"clip_fraction": 0.3} for row in risen(lambda i: 0.3 + i / 200)]
     ending = rows_of(21, 0.5, truncated=turns(0.02, 0.95))  # and right all the same
-    assert [trouble(rows) for rows in (noisy, tiny, whole)] == [""] * 3
+    sure = rows_of(21, 0.95, entropy=turns(0.3, 0.005))
+    assert [trouble(rows) for rows in (noisy, tiny, whole, sure)] == [""] * 4
     assert "falls apart" not in trouble(ending)
 
 
