@@ -67,9 +67,18 @@ CAUSES = {  # name -> (rows, words of the sentence)
         rows_of(4, accuracy=turns(0.4, 0.0, 3), truncated=turns(0.02, 1.0, 3),
                 format=turns(0.95, 0.0, 3), signal=turns(0.6, 0.0, 3)),
         "falls apart 40% -> 0% lower --rl.lr"),
+    "responses that end no longer": (
+        rows_of(21, accuracy=0.005, truncated=turns(0.02, 1.0)),
+        "falls apart cut off 2% -> 100% lower --rl.lr"),
+    "responses without form": (
+        rows_of(21, accuracy=0.005, format=turns(0.95, 0.2)),
+        "falls apart well formed 95% -> 20% lower --rl.lr"),
     "gradient": (rows_of(21, grad_norm=turns(0.3, 60.0)), "gradient 0.3 -> 60 lower --rl.lr"),
     "clipping": (rows_of(21, clip_fraction=turns(1e-4, 0.5)), "50% clipped --rl.lr"),
     "clipping from the start": (rows_of(1, clip_fraction=0.5), "50% clipped --rl.lr"),
+    "clipping of whole responses, which do not learn": (
+        rows_of(21, clip_fraction=0.3), "30% clipped --rl.lr"),
+    "KL, long after": (rows_of(60, kl=turns(0.002, 4.0)), "KL -> 4 lower --rl.lr"),
     "KL": (rows_of(21, kl=turns(0.002, 4.0)), "KL 0.002 -> 4 lower --rl.lr"),
     "KL from little": (rows_of(21, kl=turns(2e-5, 0.04)), "KL 2e-05 -> 0.04 lower --rl.lr"),
     "thinking": (
@@ -99,6 +108,16 @@ def test_a_single_spike_is_nothing(name, value):
     rows = rows_of(30)
     rows[25][name] = value
     assert not any(trouble(rows[:n]) for n in range(1, 31))
+
+
+def test_what_is_no_trouble():
+    noisy = rows_of(12, accuracy=turns(0.4, 0.15, 10), stderr=0.1)
+    tiny = rows_of(21, grad_norm=turns(0.001, 0.1))
+    whole = [row | {"clip_fraction": 0.3} for row in risen(lambda i: 0.3 + i / 200)]
+    ending = rows_of(21, 0.5, truncated=turns(0.02, 0.95))  # and right all the same
+    sure = rows_of(21, 0.95, entropy=turns(0.3, 0.005))
+    assert [trouble(rows) for rows in (noisy, tiny, whole, sure)] == [""] * 4
+    assert "falls apart" not in trouble(ending)
 
 
 @pytest.mark.parametrize("path", GOOD, ids=lambda path: path.parent.name)

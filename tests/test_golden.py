@@ -236,6 +236,16 @@ def test_a_band_is_as_wide_as_what_it_measures_is_noisy(phase, name):
     assert noisy > quiet + 0.03
 
 
+def test_the_band_of_one_run_and_of_a_slope_by_hand():
+    rows = [{"phase": "rl", "step": i, "accuracy": 0.4, "length": 40} for i in range(100)]
+    cases = {("accuracy", False): (0.04, 0.4, 0.03), ("length", False): (0.1, math.log(40), 0.1),
+             ("accuracy", True): (0.0, 0.0, 0.03)}
+    for (name, early), (apart, middle, floor) in cases.items():
+        figure = next(f for f in FIGURES if (f.name, f.phase, f.early) == (name, "rl", early))
+        band, half = compare(figure, [rows], rows), 3 * apart * 2**0.5 + floor
+        assert (band.low[0], band.high[0]) == pytest.approx((middle - half, middle + half))
+
+
 def test_a_moving_mean_by_hand():
     assert moving(np.array([0.0, 3.0, 6.0, 3.0]), 3).tolist() == [1.5, 3.0, 4.0, 4.5]
 
