@@ -370,7 +370,9 @@ def test_a_report_grows_linearly(tmp_path):
     run = finished(tmp_path / "run")
     names = ("accuracy", "reward", "length", "attempts", "checks", "entropy", "gap", "signal")
     rng = random.Random(0)
-    rows = [{"phase": "rl", "step": i} | {name: rng.random() for name in names} for i in range(20_000)]
+    rows = []
+    for step in range(20_000):
+        rows.append({"phase": "rl", "step": step} | {name: rng.random() for name in names})
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     began = time.process_time()
     assert main(["report", str(run)]) == 0
