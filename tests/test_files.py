@@ -17,9 +17,12 @@ from minir1.__main__ import main
 from minir1.checkpoint import load_checkpoint, read, save_checkpoint, write_whole
 from minir1.config import UserError
 from minir1.console.errors import guard
+from minir1.console.files import read_object
 from minir1.data import FOLDER, find_checkpoint
 from minir1.hub.pack import pack
 from minir1.presets import PRESETS
+from minir1.r1.data.fine_tuning import read_lines as read_curated
+from minir1.r1.pipeline.pipeline import Pipeline
 from minir1.report.command import read_metrics
 from minir1.run.folder import Run
 from minir1.run.session import Session, resumable
@@ -251,6 +254,26 @@ def test_json_of_the_wrong_shape_is_one_line(tmp_path, command, name, capsys):
         (run / name).write_bytes(whole)
 
 
+@pytest.mark.parametrize("line", ["[]", "3", '{"a": ', "null"])
+def test_curated_lines_of_the_wrong_shape_are_one_line(tmp_path, line):
+    path = tmp_path / "kept.jsonl"
+    path.write_text('{"problem": {}}\n' + line + "\n")
+    with pytest.raises(UserError, match="line 2"):
+        read_curated(path)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", '{"dev1": 3}'])
+def test_costs_of_the_wrong_shape_are_one_line(tmp_path, text, capsys):
+    arguments = ["--preset", "smoke", "--stages", "1", "--out", str(tmp_path / "r1")]
+    Pipeline.open(arguments)
+    (tmp_path / "r1" / "costs.json").write_text(text)
+    resumed = ["--resume", str(tmp_path / "r1"), "--reasoning.train_tokens", "700"]
+    assert guard(lambda given: len(Pipeline.open(given).missing()), resumed) == 2
+    said = capsys.readouterr().err
+    assert "costs.json cannot be read" in said and said.count("\n") == 1
+    assert read_object(tmp_path / "r1" / "config.json")["reasoning"]["train_tokens"] == 700
+
+
 # ---------------------------------------------------------------- streams and signals
 
 
@@ -370,8 +393,9 @@ def test_a_report_grows_linearly(tmp_path):
     run = finished(tmp_path / "run")
     names = ("accuracy", "reward", "length", "attempts", "checks", "entropy", "gap", "signal")
     rng = random.Random(0)
-    steps = ({"phase": "rl", "step": i} for i in range(20_000))
-    rows = [step | {name: rng.random() for name in names} for step in steps]
+    rows = []
+    for step in range(20_000):
+        rows.append({"phase": "rl", "step": step} | {name: rng.random() for name in names})
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     began = time.process_time()
     assert main(["report", str(run)]) == 0

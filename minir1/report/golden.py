@@ -207,8 +207,8 @@ def golden_runs(preset: str, run: Path) -> list[Path]:
         if others:
             return others
     raise UserError(
-        f"no golden runs of preset {preset} to compare it with: name one with --against, or work "
-        "in a clone of the repository, which holds some in results/zero"
+        f"no golden runs of preset {preset} to compare it with: name one with --against; "
+        "a clone of the repository holds some in results/zero"
     )
 
 

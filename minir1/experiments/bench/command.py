@@ -192,6 +192,7 @@ def main(arguments: list[str]) -> None:
     flag("--curves", action="store_true", help="against batch, length and model size instead")
     options = parse(parser, arguments)
     if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
         check_writable(options.out)
     if options.threads:
         torch.set_num_threads(options.threads)

@@ -1,14 +1,14 @@
 """Supervised fine-tuning on curated lines: stages 1, 3 and 5 (R1 report, 2.3 and 2.4)."""
 
 import copy
-import json
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 from torch import Tensor
 
-from minir1.config import PretrainConfig
+from minir1.config import PretrainConfig, UserError
+from minir1.console.files import read_objects
 from minir1.model import Transformer
 from minir1.r1.data import curation
 from minir1.run.phases import supervised_phase
@@ -16,7 +16,11 @@ from minir1.run.session import Session
 
 
 def read_lines(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    """The JSON objects of a file. Raises UserError for the first line that is none."""
+    rows, faults = read_objects(path, lambda row, number: row)
+    if faults:
+        raise UserError(faults[0])
+    return [row for _, row in rows]
 
 
 def fine_tune(
