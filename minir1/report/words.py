@@ -9,6 +9,9 @@ REFERENCES = {
     "blind_tokens": "blind search, same token limit",
     "blind_attempts": "blind search, as many attempts",
     "blind_budget": "blind search, same token budget",
+    "blind_pairs": "random pairs, all last steps at once",
+    "lookahead_pairs": "a program that looks ahead",
+    "perfect_writer": "corpus's writer without mistakes",
     "forced_base": "base, forced to go on",
     "answer_only": "answer only, RL too",
     "pass64_base": "base, any of 64 (pass@64)",
@@ -62,9 +65,13 @@ def part(summary: dict, name: str) -> dict:
 
 
 def references_of(summary: dict) -> dict[str, dict[str, float]]:
-    """The reference lines that the summary holds, each as a flat dictionary."""
+    """The reference lines that the summary holds, each as a flat dictionary.
+
+    One that was measured on no problem does not apply and is left out.
+    """
     lines = part(summary, "references")
-    return {key: entry(lines[key]) for key in REFERENCES if key in lines}
+    known = {key: entry(lines[key]) for key in REFERENCES if key in lines}
+    return {key: line for key, line in known.items() if line.get("n") != 0}
 
 
 def blind_hit_rates(summary: dict) -> dict[str, float]:
