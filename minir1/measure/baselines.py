@@ -214,7 +214,7 @@ def lookahead(
 def pair_line(
     rng: Random, problem: Countdown, way: Sequence[Step], pair: tuple[int, ...]
 ) -> tuple[str, bool]:
-    """A look at two numbers as plain writers write it, opener and verdict included; whether it hits.
+    """A look at two numbers as plain writers write it, opener and verdict too; whether it hits.
 
     >>> pair_line(Random(1), Countdown((3, 5, 2), 16), [Step(3, "+", 5, 8)], (2, 8))
     ('\\nwait, 3 + 5 = 8, with 2: 10, 6, 16, yes', True)
