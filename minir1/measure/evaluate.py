@@ -60,7 +60,7 @@ def evaluate_model(
     settings: Sampling, *, sampler: Sampler = sample, seed: int = 0, batch: int = 256,
     prefix: str = "", progress: bool = False,
 ) -> list[dict]:
-    """One result per problem, in order: id, task, answer (the majority of the well-formed ones),
+    """One result per problem, in order: id, task, answer (majority by value of the well-formed),
     correct, reason, pass_at_1, samples.
 
     Each of `samples` holds answer, correct, reason, tokens, stopped and text. About `batch`
@@ -364,13 +364,13 @@ def check(arguments: argparse.Namespace) -> None:
     """Raises UserError for arguments that do not go together."""
     if 0 < arguments.temperature < TEMPERATURE.low:
         raise UserError(f"--temperature is 0 (greedy) or {TEMPERATURE}: below, logits overflow")
-    if bool(arguments.checkpoint) == bool(arguments.answers):
-        raise UserError("give either a CHECKPOINT or --answers")
     folder = arguments.checkpoint is not None and arguments.checkpoint.is_dir()
     if folder != bool(arguments.k):
         raise UserError("a run folder and --k go together, such as RUN --k 256")
     if not folder and not arguments.problems:
         raise UserError("--problems FILE.jsonl is missing")
+    if bool(arguments.checkpoint) == bool(arguments.answers):
+        raise UserError("give either a CHECKPOINT or --answers")
     if arguments.out:
         check_writable(arguments.out)
 

@@ -23,7 +23,13 @@ from minir1.experiments.studies import corpora
 from minir1.experiments.studies.hooks import parts_of
 from minir1.experiments.tables.problems import one_number_more
 from minir1.fast.accelerate import make_sampler
-from minir1.measure.baselines import blind, blind_hit_rates, lookahead
+from minir1.measure.baselines import (
+    blind,
+    blind_hit_rates,
+    blind_pairs,
+    lookahead,
+    lookahead_pairs,
+)
 from minir1.measure.behaviours import corpus_rates
 from minir1.measure.evaluator import outcome
 from minir1.model import Transformer
@@ -107,14 +113,17 @@ def references(session: Session, base: Transformer) -> dict:
     problems = session.problems("test", config.eval.problems)
     evaluator = session.evaluator(make_sampler(base, session.device, config))
     some, budget = problems[: config.eval.many], config.rl.max_tokens
-    return {
+    lines = {
         "base": evaluator.examine(base, problems),
         "blind_tokens": blind(problems, tokenizer, budget),
         "blind_hit_rates": blind_hit_rates(problems),
+        "blind_pairs": blind_pairs(problems, tokenizer, budget),
         "lookahead": lookahead(problems, tokenizer, budget),
+        "lookahead_pairs": lookahead_pairs(problems, tokenizer, budget),
         "forced_base": evaluator.forced(base, some),
         "pass64_base": evaluator.pass_at_any(base, some[: max(1, len(some) // 4)]),
     }
+    return {name: line for name, line in lines.items() if line != {}}  # {}: it does not apply
 
 
 def figures(session: Session, base: Transformer, model: Transformer, spec: dict) -> dict:
@@ -131,7 +140,9 @@ def figures(session: Session, base: Transformer, model: Transformer, spec: dict)
 
     budget = config.rl.max_tokens
     result = measured(problems)
-    result["more_numbers"] = measured(more) | {"blind": blind(more, session.tokenizer, budget)}
+    result["more_numbers"] = measured(more)
+    if lines := blind(more, session.tokenizer, budget):
+        result["more_numbers"]["blind"] = lines
     return result | {"corpus": measured_corpus(session, spec)}
 
 
