@@ -230,12 +230,6 @@ def pair_line(
     return f"{opener}{head}{seen}{words['yes' if hit else 'none']}", hit
 
 
-def random_pairs(rng: Random, problem: Countdown) -> Iterator[tuple[Pair, Way]]:
-    """Random steps until two numbers are left, again and again: nothing is remembered."""
-    while True:
-        yield plain.random_pair(rng, problem.numbers)
-
-
 def search_pairs(
     problems: list[Problem], tokenizer: Tokenizer, budget: int,
     order: Callable[[Random, Countdown], Iterator[tuple[Pair, Way]]], name: str,
@@ -264,7 +258,8 @@ def search_pairs(
 
 def blind_pairs(problems: list[Problem], tokenizer: Tokenizer, budget: int) -> dict[str, float]:
     """Blind search that looks at all last steps at once, as half of the corpus's thoughts do."""
-    return search_pairs(problems, tokenizer, budget, random_pairs, "blind pairs")
+    order = lambda rng, p: iter(lambda: plain.random_pair(rng, p.numbers), None)  # noqa: E731
+    return search_pairs(problems, tokenizer, budget, order, "blind pairs")
 
 
 def lookahead_pairs(problems: list[Problem], tokenizer: Tokenizer, budget: int) -> dict[str, float]:

@@ -218,11 +218,16 @@ def table(problems: list[Problem], results: list[dict], samples: int = 0) -> str
     lines = [columns]
     for label, rows in groups(problems):
         lines.append([label, *_cells([results[i] for i in rows], samples)])
+    return aligned(lines)
+
+
+def aligned(lines: list[list[str]]) -> str:
+    """Columns under each other, the first flush left."""
     widths = [max(map(len, column)) for column in zip(*lines)]
     text = []
     for label, *cells in lines:
-        aligned = (cell.rjust(width) for cell, width in zip(cells, widths[1:]))
-        text.append("  ".join([label.ljust(widths[0]), *aligned]))
+        right = (cell.rjust(width) for cell, width in zip(cells, widths[1:]))
+        text.append("  ".join([label.ljust(widths[0]), *right]))
     return "\n".join(text)
 
 
@@ -251,21 +256,14 @@ def pass_table(sides: dict[str, list[dict]], ks: list[int]) -> str:
     """pass@k of each side's results at every k, unbiased, ± one standard error over problems."""
     columns = [["k", *map(str, ks)]]
     for name, results in sides.items():
-        right = []
-        for result in results:
-            if result["samples"]:  # else it was not asked
-                hits = sum(s["correct"] for s in result["samples"])
-                right.append((len(result["samples"]), hits))
+        drawn = [r["samples"] for r in results if r["samples"]]  # none: it was not asked
+        right = [sum(s["correct"] for s in samples) for samples in drawn]
         cells = [f"{name} pass@k"]
         for k in ks:
-            middle, error = mean_and_error([pass_at_k(n, c, k) for n, c in right])
+            middle, error = mean_and_error([pass_at_k(len(drawn[0]), c, k) for c in right])
             cells.append(f"{middle:.1%} ± {100 * error:.1f}")
         columns.append(cells)
-    widths = [max(map(len, cells)) for cells in columns]
-    lines = []
-    for cells in zip(*columns):
-        lines.append("  ".join(cell.rjust(width) for cell, width in zip(cells, widths)))
-    return "\n".join(lines)
+    return aligned([list(cells) for cells in zip(*columns)])
 
 
 # ---------------------------------------------------------------- the command

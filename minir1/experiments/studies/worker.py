@@ -23,13 +23,7 @@ from minir1.experiments.studies import corpora
 from minir1.experiments.studies.hooks import parts_of
 from minir1.experiments.tables.problems import one_number_more
 from minir1.fast.accelerate import make_sampler
-from minir1.measure.baselines import (
-    blind,
-    blind_hit_rates,
-    blind_pairs,
-    lookahead,
-    lookahead_pairs,
-)
+from minir1.measure.baselines import blind, blind_hit_rates, lookahead
 from minir1.measure.behaviours import corpus_rates
 from minir1.measure.evaluator import outcome
 from minir1.model import Transformer
@@ -117,9 +111,7 @@ def references(session: Session, base: Transformer) -> dict:
         "base": evaluator.examine(base, problems),
         "blind_tokens": blind(problems, tokenizer, budget),
         "blind_hit_rates": blind_hit_rates(problems),
-        "blind_pairs": blind_pairs(problems, tokenizer, budget),
         "lookahead": lookahead(problems, tokenizer, budget),
-        "lookahead_pairs": lookahead_pairs(problems, tokenizer, budget),
         "forced_base": evaluator.forced(base, some),
         "pass64_base": evaluator.pass_at_any(base, some[: max(1, len(some) // 4)]),
     }
