@@ -197,7 +197,8 @@ class RLConfig:
     max_tokens: int = knob(256, "longest response, in tokens", LENGTH, True)
     early_tokens: int = knob(
         0, "longest response in the first half; 0: max_tokens", between(0, 2**20))
-    loss: str = knob("grpo", "which loss", one_of("grpo", "dr_grpo", "dapo", "gspo", "cispo"), True)
+    loss: str = knob("grpo", "which loss", one_of(
+        "grpo", "dr_grpo", "dapo", "gspo", "cispo", "grpo_reverse_kl"), True)
     clip_low: float = knob(0.2, "the ratio is clipped below 1 - this", SHARE)
     clip_high: float = knob(0.28, "the ratio is clipped above 1 + this", between(0, 1e9))
     average: str = knob(

@@ -47,7 +47,9 @@ def advantages(reward_PG: Tensor, scale: str = "group") -> Tensor:
 
 
 def k3(logp_BT: Tensor, ref_logp_BT: Tensor) -> Tensor:
-    """Schulman's unbiased, non-negative estimate of KL(policy | reference), R1 Eq. 2, `[B, T]`."""
+    """Schulman's unbiased, non-negative estimate of KL(policy | reference), R1 Eq. 2, `[B, T]`.
+    Unbiased is its value: on the policy's own samples its mean gradient is KL(reference | policy)'s
+    (the forward KL's). --rl.loss grpo_reverse_kl has the other."""
     log_ratio_BT = ref_logp_BT - logp_BT
     return log_ratio_BT.exp() - log_ratio_BT - 1
 

@@ -145,6 +145,25 @@ def test_interval_covers_the_truth_about_95_times_in_100():
     assert narrow[1] - narrow[0] < 0.6 * (wide[1] - wide[0])
 
 
+def test_one_wrong_of_many_samples_does_not_narrow_the_interval():
+    """100 of 100 right: at least 96.3%. One wrong of 1,600 samples is no stronger evidence."""
+    sure, less = interval([1.0] * 100), interval([1.0] * 99 + [15 / 16])
+    assert sure[0] == pytest.approx(0.963, abs=5e-4) and less[0] <= sure[0]
+    assert less[0] == pytest.approx(0.963, abs=1e-3)
+    # single samples: Wilson's own, by hand for 9 of 10
+    assert interval([1.0] * 9 + [0.0]) == pytest.approx((0.5958, 0.9821), abs=1e-4)
+
+
+def test_the_majority_is_by_value(model, tokenizer):
+    """Three right answers in three ways outvote two equal wrong ones."""
+    texts = [answer(a) for a in ("3 * 5", "3 * 5", "(3 + 5) * 2", "2 * (5 + 3)", "(5 + 3) * 2")]
+    (found,) = evaluate_model(
+        model, tokenizer, [Countdown((3, 5, 2), 16)], 5, Sampling(40, (tokenizer.end,)),
+        sampler=scripted(tokenizer, texts),
+    )
+    assert found["correct"] and found["answer"] == "(3 + 5) * 2"
+
+
 def test_majority():
     assert majority(["2", "1", "1"]) == "1" and majority(["2", "1", "1", "2"]) == "2"
     assert majority([None, None, "3"]) == "3" and majority([None]) is None and majority([]) is None
@@ -171,7 +190,8 @@ def test_evaluate_model_scores_each_sample(model, tokenizer):
     assert [r["id"] for r in found] == ["a", "b", "c"] and [r["task"] for r in found] == [
         "countdown", "countdown", "arithmetic",
     ]
-    assert [r["answer"] for r in found] == [right, "5 * 2", "143"]
+    # all right ones are one answer, by its value: the one written first stands for them
+    assert [r["answer"] for r in found] == [other, "5 * 2", "143"]
     assert [r["correct"] for r in found] == [True, False, True] and [
         r["pass_at_1"] for r in found
     ] == [0.75, 0, 0.25]

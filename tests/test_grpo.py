@@ -210,6 +210,26 @@ def test_k3_is_an_unbiased_estimate_of_the_kl_divergence_from_policy_to_referenc
     assert (estimate.mean() - reverse).abs() > 20 * error  # the test tells the two directions apart
 
 
+@pytest.mark.parametrize(("name", "direction"), [("grpo", 0), ("grpo_reverse_kl", 1)])
+def test_which_kl_a_loss_follows(name, direction):
+    """The mean gradient on the policy's own samples, against both KLs' exact gradients."""
+    g = torch.Generator().manual_seed(3)
+    logits = torch.randn(6, generator=g, dtype=torch.float64).mul(1.5).requires_grad_()
+    ref = torch.randn(6, generator=g, dtype=torch.float64).mul(1.5).log_softmax(0)
+    logp, policy = logits.log_softmax(0), logits.softmax(0).detach()
+    forward = (ref.exp() * (ref - logp)).sum()  # KL(reference | policy)
+    reverse = (logp.exp() * (logp - ref)).sum()  # KL(policy | reference)
+    exact = [torch.autograd.grad(kl, logits, retain_graph=True)[0] for kl in (forward, reverse)]
+    config, mean = RLConfig(kl=1.0), 0.0
+    for i in range(6):  # each token alone, weighted by its probability: the exact mean
+        row, other = logp[None, i : i + 1], ref[None, i : i + 1]
+        case = (row, row.detach(), torch.zeros(1), torch.ones(1, 1) > 0, Total(1, 1), config)
+        mean = mean + policy[i] * LOSSES[name](*case, other)[0]
+    (found,) = torch.autograd.grad(mean, logits)
+    torch.testing.assert_close(found, exact[direction])
+    assert torch.cosine_similarity(exact[0], exact[1], dim=0) < 0.99
+
+
 # ---------------------------------------------------------------- the losses
 
 
@@ -225,7 +245,7 @@ def specification(name, logp, old, adv, mask, total, c, ref=None):
             "dr_grpo": 1 / (total.responses * c.max_tokens),
             "gspo": 1 / (len(own) * total.responses),
             "cispo": 1 / total.tokens,
-        }[name]
+        }[name.removesuffix("_reverse_kl")]
         for t in own:
             r = sequence if name == "gspo" else math.exp(logp[b][t] - old[b][t])
             if name == "cispo":
@@ -241,10 +261,11 @@ def specification(name, logp, old, adv, mask, total, c, ref=None):
                 )  # gspo: len(own) equal terms, each with d sequence / d logp = r / len(own)
             if ref is not None:
                 d = ref[b][t] - logp[b][t]
-                value, slope = (
-                    value + c.kl * (math.exp(d) - d - 1),
-                    slope + c.kl * (1 - math.exp(d)),
-                )
+                if name == "grpo_reverse_kl":
+                    value, slope = value + c.kl * d * d / 2, slope - c.kl * d
+                else:
+                    value += c.kl * (math.exp(d) - d - 1)
+                    slope += c.kl * (1 - math.exp(d))
             loss, gradient[b][t] = loss + weight * value, weight * slope
             cut += clipped / (len(own) * total.responses if name == "gspo" else total.tokens)
     return loss, gradient, cut

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from minir1.fast.device import pick_device
+from minir1.measure.statistics import consensus_answer
 from minir1.model import Transformer
 from minir1.r1.data.bilingual_corpus import BilingualCorpus, ReadingConfig, page
 from minir1.r1.data.curation import readable
@@ -19,7 +20,7 @@ from minir1.r1.pipeline.prompts import begins, draw_both, general_lines, mixed
 from minir1.r1.preference.rewards import PreferenceJudge, judge, plain
 from minir1.r1.presets import PRESETS
 from minir1.r1.scoreboard import board as board_module
-from minir1.r1.scoreboard.board import Board, consensus, consensus_answer, puzzle_figures
+from minir1.r1.scoreboard.board import Board, consensus, puzzle_figures
 from minir1.r1.scoreboard.compare import shares
 from minir1.r1.scoreboard.page import NOTE
 from minir1.r1.tasks import general

@@ -493,7 +493,7 @@ def test_summary_when_every_line_is_beaten_or_nothing_was_gained():
     assert "R1-Zero beats every baseline here" in report.summary_text(
         summary(references={"blind_tokens": 0.5})
     )
-    programs = {"blind_pairs": 0.5, "lookahead": 0.92, "plain_writer": 0.6}
+    programs = {"blind_pairs": 0.5, "lookahead_pairs": 0.92, "plain_writer": 0.6}
     text = report.summary_text(summary(references=programs))
     assert "beats every baseline" in text and "solves more: look-ahead search 92.0%." in text
     within = report.summary_text(summary(references={"blind_tokens": 0.66}))

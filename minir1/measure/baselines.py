@@ -3,16 +3,16 @@
 An accuracy is shown beside them. A task names its own in `Task.references`; one without shows none.
 
     blind            random attempts, written and checked as the corpus writes them, until one hits
-    blind_pairs      random steps down to two numbers, then all last steps at once, as the corpus
-                     looks round
+    blind_pairs      random steps to two numbers, then all last steps at once, as half the corpus
     lookahead        distinct two-number states, each with a look at the last step
+    lookahead_pairs  the same states in the notation of blind_pairs
     perfect_writer   the writer of the training text, without mistakes and without giving up
 
 >>> sorted(states((3, 5, 2)))[:3]
 [(1, 5), (2, 2), (2, 8)]
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from importlib import import_module
 from itertools import islice
@@ -49,6 +49,9 @@ class Tally:
         self.hits += solved
 
     def figures(self) -> dict[str, float]:
+        """{} without puzzles: a baseline that does not apply is absent, not 0%."""
+        if not self.solved:
+            return {}
         figures = {
             "accuracy": mean(solved for _, solved in self.solved),
             "n": len(self.solved),
@@ -82,6 +85,8 @@ def blind(
     rng, tally = Random("blind"), Tally(budget)
     for problem in puzzles_of(problems):
         limit = (attempts or {}).get(len(problem.numbers), float("inf"))
+        if not limit:
+            continue  # a policy without attempts gives nothing to compare with
         used, solved, n = 3, False, 0
         while not solved and n < limit:
             steps = plain.random_attempt(rng, problem.numbers)
@@ -91,24 +96,6 @@ def blind(
             solved = steps[-1].value == problem.target
             n += 1
         tally.add(problem, solved, used, n)
-    return tally.figures()
-
-
-def blind_pairs(problems: list[Problem], tokenizer: Tokenizer, budget: int) -> dict[str, float]:
-    """Blind search that looks round before the last step, as half of the corpus's thoughts do:
-    "36 + 55 = 91, with 19: 110, 72, no". Within `budget` tokens, each attempt written so."""
-    rng, tally = Random("blind pairs"), Tally(budget)
-    for problem in puzzles_of(problems):
-        used, solved, n = 3, False, 0
-        while not solved and used <= budget:
-            *steps, end = plain.random_attempt(rng, problem.numbers)
-            last = plain.up_to(steps_of(end.a, end.b), (problem.target,))
-            solved = last[-1].value == problem.target
-            beside = end.b if steps and end.a == steps[-1].value else end.a
-            line = f"{plain.listed(steps)}, with {beside}: {plain.values_of(last)}"
-            used += len(tokenizer.encode(f"\nwait, {line}, {'yes' if solved else 'no'}"))
-            n += 1
-        tally.add(problem, solved and used <= budget, used, n)
     return tally.figures()
 
 
@@ -221,6 +208,65 @@ def lookahead(
     return tally.figures()
 
 
+# ---------------------------------------------------------------- all last steps at once
+
+
+def pair_line(
+    rng: Random, problem: Countdown, way: Sequence[Step], pair: tuple[int, ...]
+) -> tuple[str, bool]:
+    """A look at two numbers as plain writers write it, opener and verdict too; whether it hits.
+
+    >>> pair_line(Random(1), Countdown((3, 5, 2), 16), [Step(3, "+", 5, 8)], (2, 8))
+    ('\\nwait, 3 + 5 = 8, with 2: 10, 6, 16, yes', True)
+    """
+    target, words = problem.target, plain.WORDS[problem.lang]
+    useful = range(1, max(300, 3 * target))
+    last = plain.up_to([step for step in steps_of(*pair) if step.value in useful], (target,))
+    hit = bool(last) and last[-1].value == target
+    opener, _ = plain.open_line(rng, Habits(), problem.lang)
+    # with more than three numbers the first step stands before a colon
+    head = f"{way[0]}: {plain.listed(way[1:])}" if len(way) > 1 else plain.listed(way)
+    seen = f"{words['with']}{pair[0]}{words['colon']}{plain.values_of(last)}"
+    return f"{opener}{head}{seen}{words['yes' if hit else 'none']}", hit
+
+
+def search_pairs(
+    problems: list[Problem], tokenizer: Tokenizer, budget: int,
+    order: Callable[[Random, Countdown], Iterator[tuple[Pair, Way]]], name: str,
+) -> dict[str, float]:
+    """Writes what `order` yields by pair_line, until one hits or `budget` tokens are used.
+
+    As for `blind`, the tokens of the answer are not counted. Two numbers leave nothing to search.
+    """
+    rng, words, tally = Random(name), Random(f"{name} words"), Tally(budget)
+    for problem in puzzles_of(problems):
+        if len(problem.numbers) < 3:
+            continue
+        used, n, hit = 3, 0, False
+        for pair, way in order(rng, problem):
+            line, hit = pair_line(words, problem, way, pair)
+            used += len(tokenizer.encode(line))
+            if used > budget:
+                hit = False
+                break
+            n += 1
+            if hit:
+                break
+        tally.add(problem, hit, used, n)
+    return tally.figures()
+
+
+def blind_pairs(problems: list[Problem], tokenizer: Tokenizer, budget: int) -> dict[str, float]:
+    """Blind search that looks at all last steps at once, as half of the corpus's thoughts do."""
+    order = lambda rng, p: iter(lambda: plain.random_pair(rng, p.numbers), None)  # noqa: E731
+    return search_pairs(problems, tokenizer, budget, order, "blind pairs")
+
+
+def lookahead_pairs(problems: list[Problem], tokenizer: Tokenizer, budget: int) -> dict[str, float]:
+    """The same without blindness: no pair of numbers twice, small ones first."""
+    return search_pairs(problems, tokenizer, budget, in_order, "lookahead pairs")
+
+
 # ---------------------------------------------------------------- the perfect writer
 
 TIRELESS = Habits(
@@ -249,7 +295,7 @@ def perfect_writer(
             used = len(tokenizer.encode(document)) - len(asked)
             tally.add(problem, trace.solved and used <= budget, used)
     figures = tally.figures()
-    figures.pop("hit_rate")  # it does not make attempts of one kind
+    figures.pop("hit_rate", None)  # it does not make attempts of one kind
     return figures
 
 
@@ -261,10 +307,10 @@ REFERENCES = {
     "blind_attempts": lambda asked, tokenizer, budget, attempts: blind(
         asked, tokenizer, UNLIMITED, attempts
     ),
-    "blind_pairs": lambda asked, tokenizer, budget, attempts: blind_pairs(
+    "blind_pairs": lambda asked, tokenizer, budget, attempts: blind_pairs(asked, tokenizer, budget),
+    "lookahead_pairs": lambda asked, tokenizer, budget, attempts: lookahead_pairs(
         asked, tokenizer, budget
     ),
-    "lookahead": lambda asked, tokenizer, budget, attempts: lookahead(asked, tokenizer, budget),
     "plain_writer": lambda asked, tokenizer, budget, attempts: perfect_writer(
         asked, tokenizer, budget, "plain"
     ),

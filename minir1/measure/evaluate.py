@@ -1,6 +1,7 @@
 """Score a checkpoint on any problem file, or the answers that any other model gave.
 
     python -m minir1 evaluate CHECKPOINT --problems FILE.jsonl --samples 16 --out results.jsonl
+    python -m minir1 evaluate RUN --k 256
     python -m minir1 evaluate --problems FILE.jsonl --answers ANSWERS.jsonl --out results.jsonl
 
 A problem is a line such as {"id": "a", "task": "countdown", "numbers": [19, 36, 55, 7], "target":
@@ -26,14 +27,23 @@ from minir1.config import (
     RLConfig,
     UserError,
     between,
+    from_dict,
 )
 from minir1.console.errors import parse as parse_arguments
-from minir1.console.files import check_writable, read_objects, write_lines
+from minir1.console.files import check_writable, read_objects, read_settings, reading, write_lines
 from minir1.console.flags import Value, real, seed, whole
 from minir1.fast.accelerate import make_sampler
 from minir1.fast.device import pick_device
-from minir1.measure.evaluator import Evaluator
-from minir1.measure.statistics import interval, majority, mean, pass_at_k, powers
+from minir1.measure.evaluator import Evaluator, many_problems
+from minir1.measure.statistics import (
+    consensus_answer,
+    interval,
+    majority,
+    mean,
+    mean_and_error,
+    pass_at_k,
+    powers,
+)
 from minir1.model import Transformer
 from minir1.rollout import Rollouts, Sampler
 from minir1.sampler import Sampling, sample
@@ -50,7 +60,7 @@ def evaluate_model(
     settings: Sampling, *, sampler: Sampler = sample, seed: int = 0, batch: int = 256,
     prefix: str = "", progress: bool = False,
 ) -> list[dict]:
-    """One result per problem, in order: id, task, answer (the majority of the well-formed ones),
+    """One result per problem, in order: id, task, answer (majority by value of the well-formed),
     correct, reason, pass_at_1, samples.
 
     Each of `samples` holds answer, correct, reason, tokens, stopped and text. About `batch`
@@ -81,7 +91,7 @@ def sampled_results(batches: Iterable[Rollouts]) -> Iterator[dict]:
         for place, problem in enumerate(rollouts.problems):
             rows = range(place * rollouts.group, (place + 1) * rollouts.group)
             samples = [_sample(rollouts, row) for row in rows]
-            answer = majority([s["answer"] for s in samples])
+            answer = consensus_answer(problem, [s["answer"] for s in samples])
             right = sum(s["correct"] for s in samples)
             more = {"pass_at_1": right / len(samples), "samples": samples}
             if answer is None:
@@ -208,11 +218,16 @@ def table(problems: list[Problem], results: list[dict], samples: int = 0) -> str
     lines = [columns]
     for label, rows in groups(problems):
         lines.append([label, *_cells([results[i] for i in rows], samples)])
+    return aligned(lines)
+
+
+def aligned(lines: list[list[str]]) -> str:
+    """Columns under each other, the first flush left."""
     widths = [max(map(len, column)) for column in zip(*lines)]
     text = []
     for label, *cells in lines:
-        aligned = (cell.rjust(width) for cell, width in zip(cells, widths[1:]))
-        text.append("  ".join([label.ljust(widths[0]), *aligned]))
+        right = (cell.rjust(width) for cell, width in zip(cells, widths[1:]))
+        text.append("  ".join([label.ljust(widths[0]), *right]))
     return "\n".join(text)
 
 
@@ -237,23 +252,51 @@ def share(answers: list[dict], why: str) -> str:
     return f"{mean(a['reason'] == why for a in answers):.1%}"
 
 
+def pass_table(sides: dict[str, list[dict]], ks: list[int]) -> str:
+    """pass@k of each side's results at every k, unbiased, ± one standard error over problems."""
+    columns = [["k", *map(str, ks)]]
+    for name, results in sides.items():
+        drawn = [r["samples"] for r in results if r["samples"]]  # none: it was not asked
+        right = [sum(s["correct"] for s in samples) for samples in drawn]
+        cells = [f"{name} pass@k"]
+        for k in ks:
+            middle, error = mean_and_error([pass_at_k(len(drawn[0]), c, k) for c in right])
+            cells.append(f"{middle:.1%} ± {100 * error:.1f}")
+        columns.append(cells)
+    return aligned([list(cells) for cells in zip(*columns)])
+
+
 # ---------------------------------------------------------------- the command
+
+
+def several(text: str) -> list[int]:
+    """
+    >>> several("8"), several("1,5")
+    ([1, 2, 4, 8], [1, 5])
+    """
+    numbers = sorted({int(part) for part in text.split(",")})
+    if numbers[0] < 1 or numbers[-1] > COUNT.high:
+        raise ValueError(text)
+    return numbers if "," in text else powers(numbers[0])
 
 
 def build_parser() -> argparse.ArgumentParser:
     about = "Score a checkpoint, or answers from elsewhere, on a problem file."
     parser = argparse.ArgumentParser("minir1 evaluate", description=about, allow_abbrev=False)
     add = parser.add_argument
-    checkpoint = "a file such as runs/cpu-0/checkpoints/zero.pt"
+    checkpoint = "a file such as runs/cpu-0/checkpoints/zero.pt, or a run folder with --k"
     answers = 'score these instead: {"id": ..., "answer": "..."} a line'
     longest = "longest response (default: 1024, or what the model has room for)"
     file = {"metavar": "FILE.jsonl", "type": Path}
     add("checkpoint", metavar="CHECKPOINT", nargs="?", type=Path, help=checkpoint)
-    add("--problems", **file, required=True, help="problems, one JSON object a line")
+    add("--problems", **file, help="problems, one JSON object a line (of a run: its test set)")
     add("--answers", **file, help=answers)
     add("--out", **file, help="where to write the results, one line a problem")
     count = Value(whole, COUNT)
     add("--samples", type=count, default=1, help="responses to each problem (default: 1)")
+    side_by_side = "of a run: pass@k of base and R1-Zero at each k, such as 1,8,64; 256: all powers"
+    add("--k", type=several, help=side_by_side)
+    add("--count", type=count, default=512, help="test problems of a run for --k (default: 512)")
     greedy = "0 is greedy (default: 0.6)"
     add("--temperature", type=Value(real, between(0, TEMPERATURE.high)), default=0.6, help=greedy)
     add("--top-p", type=Value(real, between(1e-6, 1)), default=0.95, help="nucleus (default: 0.95)")
@@ -288,18 +331,57 @@ def ask(arguments: argparse.Namespace, problems: list[Problem]) -> list[dict]:
     return evaluate_model(model, tokenizer, problems, samples, settings, **how)
 
 
-def main(arguments: list[str]) -> int:
-    """`CHECKPOINT --problems FILE` or `--problems FILE --answers FILE`.
+def evaluate_run(arguments: argparse.Namespace) -> int:
+    """`RUN --k N`: pass@k of the base and of R1-Zero side by side, on the same problems."""
+    run, faults = arguments.checkpoint, []
+    if not (run / "config.json").is_file():
+        raise UserError(f"{run} holds no run")
+    if arguments.problems:
+        problems, faults, notes = read_problems(arguments.problems)
+        for message in faults + notes:
+            print(f"minir1: {message}", file=sys.stderr)
+    else:
+        with reading(run / "config.json"):
+            config = from_dict(Config, read_settings(run / "config.json"))
+        how = (config.rl.tasks[:1], config.corpus.languages)
+        problems = many_problems(*how, "test", "test", arguments.count)
+    if not problems:
+        raise UserError(f"{arguments.problems} holds no problem")
+    sides = {}
+    for name, file in (("base", "base.pt"), ("R1-Zero", "zero.pt")):
+        changes = {"checkpoint": run / "checkpoints" / file, "samples": arguments.k[-1]}
+        sides[name] = ask(argparse.Namespace(**vars(arguments) | changes), problems)
+    if arguments.out:
+        rows = [{"model": name} | row for name, results in sides.items() for row in results]
+        write_lines(arguments.out, rows)
+    print(pass_table(sides, arguments.k))
+    return 2 if faults else 0
 
-    Returns 2 if a line was malformed, else 0.
-    """
-    arguments = parse_arguments(build_parser(), arguments)
+
+def check(arguments: argparse.Namespace) -> None:
+    """Raises UserError for arguments that do not go together."""
     if 0 < arguments.temperature < TEMPERATURE.low:
         raise UserError(f"--temperature is 0 (greedy) or {TEMPERATURE}: below, logits overflow")
+    folder = arguments.checkpoint is not None and arguments.checkpoint.is_dir()
+    if folder != bool(arguments.k):
+        raise UserError("a run folder and --k go together, such as RUN --k 256")
+    if not folder and not arguments.problems:
+        raise UserError("--problems FILE.jsonl is missing")
     if bool(arguments.checkpoint) == bool(arguments.answers):
         raise UserError("give either a CHECKPOINT or --answers")
     if arguments.out:
         check_writable(arguments.out)
+
+
+def main(arguments: list[str]) -> int:
+    """`CHECKPOINT --problems FILE`, `RUN --k N` or `--problems FILE --answers FILE`.
+
+    Returns 2 if a line was malformed, else 0.
+    """
+    arguments = parse_arguments(build_parser(), arguments)
+    check(arguments)
+    if arguments.k:
+        return evaluate_run(arguments)
     problems, faults, notes = read_problems(arguments.problems)
     answers: dict[str, str | None] = {}
     if arguments.answers:

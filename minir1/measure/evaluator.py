@@ -75,12 +75,18 @@ class Evaluator:
         return outcome(self.roll(model, problems, *how, **more))
 
     def forced(self, model, problems, seed: int = 0) -> dict[str, float]:
-        """The base made to think and not allowed to end its thought before it says yes."""
+        """The base made to think and not allowed to end its thought before it says yes.
+
+        {} for a base that never says yes: it could never end, which is no baseline.
+        """
         t, s = self.tokenizer, self.settings
         banned = tuple(t.id(x) for x in ("</think>", "<answer>", "<think>", "<|end|>"))
         until = t.ids_holding(", yes") + t.ids_holding("，对")
         settings = replace(s, ban_ids=banned, until_ids=until)
-        return self.examine(model, problems, 1, seed, settings, THINK)
+        rollouts = self.roll(model, problems, 1, seed, settings, THINK)
+        ends = set(until)
+        said = any(not ends.isdisjoint(ids) for ids in rollouts.response_ids)
+        return outcome(rollouts) if said else {}
 
     def answer_only(self, model, problems, seed: int = 0) -> dict[str, float]:
         return self.examine(model, problems, 1, seed, None, ANSWER)
@@ -106,8 +112,9 @@ class Evaluator:
                 how = (problems, self.tokenizer, config.rl.max_tokens, tries)
                 references[key] = reference(*how)
         some, base = problems[: config.eval.many], models["base"]
-        if references:  # a task without baselines never writes "yes", either
+        if any(line != {} for line in references.values()):  # other tasks never write "yes", either
             references["forced_base"] = self.forced(base, some)
+        references = {key: line for key, line in references.items() if line != {}}
         few = some[: max(1, len(some) // 4)]
         references["pass64_base"] = self.pass_at_any(base, few)
         if "answer_only" in models:

@@ -13,11 +13,11 @@ REFERENCES = {
     "forced_base": "base, forced to go on",
     "answer_only": "answer only, RL too",
     "pass64_base": "base, any of 64 (pass@64)",
-    "lookahead": "program: look-ahead search",
+    "lookahead_pairs": "program: look-ahead search",
     "plain_writer": "program: plain writer, no slips",
     "goal_directed_writer": "program: goal-directed writer",
 }
-PROGRAMS = ("lookahead", "plain_writer", "goal_directed_writer")
+PROGRAMS = ("lookahead_pairs", "plain_writer", "goal_directed_writer")
 MANY_TRIES = ("pass64_base",)  # not to be compared with one
 
 # metric -> (what it is, in percent)
@@ -68,9 +68,13 @@ def part(summary: dict, name: str) -> dict:
 
 
 def references_of(summary: dict) -> dict[str, dict[str, float]]:
-    """The reference lines that the summary holds, each as a flat dictionary."""
+    """The reference lines that the summary holds, each as a flat dictionary.
+
+    One that was measured on no problem does not apply and is left out.
+    """
     lines = part(summary, "references")
-    return {key: entry(lines[key]) for key in REFERENCES if key in lines}
+    known = {key: entry(lines[key]) for key in REFERENCES if key in lines}
+    return {key: line for key, line in known.items() if line.get("n") != 0}
 
 
 def blind_hit_rates(summary: dict) -> dict[str, float]:

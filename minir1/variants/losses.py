@@ -9,6 +9,8 @@ r = exp(logp - old):
     gspo      r of the whole response              mean over responses
     cispo     stopgrad(min(r, cap)) A logp         sum / tokens
 
+and grpo_reverse_kl is grpo with another KL term.
+
 They are TRL 1.16's loss types of the same names (gspo: "grpo" with importance_sampling_level
 "sequence"), with two deviations: (1) the KL term is plain k3, as in the paper; TRL multiplies it by
 r unless use_bias_correction_kl=False; (2) the numbers to clip at are the configuration's.
@@ -86,12 +88,27 @@ def cispo_loss(logp_BT, old_logp_BT, adv_B, mask_BT, total, config, ref_logp_BT=
     return loss, {"clip_fraction": cut_BT.sum() / total.tokens}
 
 
+def reverse_kl_loss(
+    logp_BT, old_logp_BT, adv_B, mask_BT, total, config, ref_logp_BT=None
+) -> Figures:
+    """grpo with the KL term (logp - ref)² / 2 in place of k3 (Schulman's k2).
+
+    On the policy's own samples its mean gradient is KL(policy | reference)'s, the reverse KL's.
+    """
+    loss, stats = grpo_loss(logp_BT, old_logp_BT, adv_B, mask_BT, total, config)
+    if ref_logp_BT is not None:
+        k2_BT = (logp_BT - ref_logp_BT).square() / 2
+        loss = loss + average(config.kl * k2_BT, mask_BT, total, config)
+    return loss, stats
+
+
 LOSSES: dict[str, Loss] = {
     "grpo": grpo_loss,
     "dr_grpo": dr_grpo_loss,
     "dapo": dapo_loss,
     "gspo": gspo_loss,
     "cispo": cispo_loss,
+    "grpo_reverse_kl": reverse_kl_loss,
 }
 
 

@@ -70,6 +70,19 @@ def random_attempt(rng: Random, numbers: tuple[int, ...], target: int | None = N
     return steps
 
 
+def random_pair(
+    rng: Random, numbers: tuple[int, ...]
+) -> tuple[tuple[int, int], tuple[Step, ...]]:
+    """The two numbers that random steps leave, and these steps; drawn as in random_attempt."""
+    left, steps = list(numbers), []
+    while len(left) > 2:
+        x = left.pop(int(rng.random() * len(left)))
+        y = left.pop(int(rng.random() * len(left)))
+        steps.append(_random_step(rng, x, y))
+        left.append(steps[-1].value)
+    return (left[0], left[1]), tuple(steps)
+
+
 def _random_step(rng: Random, x: int, y: int) -> Step:
     """Sums and differences twice as often as products and quotients, which seldom lead anywhere."""
     operator = "++--*/"[int(rng.random() * 6)]

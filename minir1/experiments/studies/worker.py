@@ -106,7 +106,7 @@ def references(session: Session, base: Transformer) -> dict:
     problems = session.problems("test", config.eval.problems)
     evaluator = session.evaluator(make_sampler(base, session.device, config))
     some, budget = problems[: config.eval.many], config.rl.max_tokens
-    return {
+    lines = {
         "base": evaluator.examine(base, problems),
         "blind_tokens": blind(problems, tokenizer, budget),
         "blind_hit_rates": blind_hit_rates(problems),
@@ -114,6 +114,7 @@ def references(session: Session, base: Transformer) -> dict:
         "forced_base": evaluator.forced(base, some),
         "pass64_base": evaluator.pass_at_any(base, some[: max(1, len(some) // 4)]),
     }
+    return {name: line for name, line in lines.items() if line != {}}  # {}: it does not apply
 
 
 def figures(session: Session, base: Transformer, model: Transformer, spec: dict) -> dict:
@@ -130,7 +131,9 @@ def figures(session: Session, base: Transformer, model: Transformer, spec: dict)
 
     budget = config.rl.max_tokens
     result = measured(problems)
-    result["more_numbers"] = measured(more) | {"blind": blind(more, session.tokenizer, budget)}
+    result["more_numbers"] = measured(more)
+    if lines := blind(more, session.tokenizer, budget):
+        result["more_numbers"]["blind"] = lines
     return result | {"corpus": measured_corpus(session, spec)}
 
 

@@ -42,7 +42,7 @@ from minir1.fast.parallel import parallel_map
 from minir1.measure.baselines import blind, lookahead, perfect_writer
 from minir1.measure.diagnosis import column, phase
 from minir1.measure.evaluate import evaluate_model
-from minir1.measure.statistics import interval, majority, mean, pass_at_k, powers
+from minir1.measure.statistics import consensus_answer, interval, mean, pass_at_k, powers
 from minir1.report.command import read_metrics, read_summary
 from minir1.report.words import entry
 from minir1.run.costs import parameter_counts
@@ -213,7 +213,8 @@ def consensus(asked: list[Problem], results: list[dict], k: int) -> float:
     shares = []
     for problem, result in zip(asked, results):
         answers = [s["answer"] for s in result["samples"]]
-        votes = [majority(answers[i : i + k]) for i in range(0, len(answers) - k + 1, k)]
+        sets = [answers[i : i + k] for i in range(0, len(answers) - k + 1, k)]
+        votes = [consensus_answer(problem, some) for some in sets]
         shares.append(mean(vote is not None and problem.verify(vote) for vote in votes))
     return mean(shares)
 

@@ -8,7 +8,6 @@ most frequent answer is right. An expression votes by its value: all right ones 
 """
 
 import json
-from collections import Counter
 from dataclasses import replace
 from hashlib import blake2b
 from random import Random
@@ -17,7 +16,7 @@ import torch
 
 from minir1.console.files import write_text
 from minir1.measure.evaluator import many_problems
-from minir1.measure.statistics import majority
+from minir1.measure.statistics import consensus_answer
 from minir1.r1.data.curation import readable, without_summary
 from minir1.r1.data.language import foreign_share, mixing
 from minir1.r1.pipeline.pipeline import Pipeline
@@ -28,7 +27,6 @@ from minir1.r1.tasks import general
 from minir1.rollout import Rollouts, roll_out, sampling
 from minir1.sampler import Stream
 from minir1.tasks import draw_problems
-from minir1.tasks.countdown import Countdown, evaluate
 from minir1.transcript import parse
 
 ROWS = {  # checkpoint: heading
@@ -40,25 +38,6 @@ ROWS = {  # checkpoint: heading
 }
 
 # ---------------------------------------------------------------- arithmetic on responses
-
-
-def vote(problem, answer: str | None) -> str | None:
-    """What an answer counts as: an expression of the right numbers by its value, others as text.
-
-    >>> [vote(Countdown((3, 5), 8), answer) for answer in ("5 + 3", "3 + 3", None)]
-    ['= 8', '3 + 3', None]
-    """
-    value = evaluate(answer) if isinstance(problem, Countdown) else None
-    if value is None or Counter(value[1]) != Counter(problem.numbers):
-        return answer
-    return f"= {value[0]}"
-
-
-def consensus_answer(problem, answers: list[str | None]) -> str | None:
-    """The answer given most often, the first one of equals; None if there is none at all."""
-    votes = [vote(problem, answer) for answer in answers]
-    winner = majority(votes)
-    return None if winner is None else answers[votes.index(winner)]
 
 
 def consensus(rollouts: Rollouts) -> float:
