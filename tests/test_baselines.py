@@ -118,7 +118,7 @@ def test_the_forced_base_that_never_says_yes_is_absent(base, says):
         return draw_problems(("countdown:cpu",), ("en",), split, split, count)
 
     found = evaluator.compare({"base": model, "zero": model}, draw, config)["references"]
-    searches = {"blind_tokens", "blind_pairs", "lookahead_pairs", "perfect_writer", "pass64_base"}
+    searches = {"blind_tokens", "blind_pairs", "lookahead_pairs", "plain_writer", "pass64_base"}
     assert searches <= set(found) and ("forced_base" in found) == says
     assert found["lookahead_pairs"]["n"] == 8
 

@@ -25,11 +25,11 @@ from minir1.r1.scoreboard.compare import shares
 from minir1.r1.scoreboard.page import NOTE
 from minir1.r1.tasks import general
 from minir1.r1.tasks.facts import Fact
-from minir1.rollout import Rollouts
+from minir1.rollout import Rollouts, sampling
 from minir1.run.costs import cost, costs_of, parameter_counts
 from minir1.run.folder import Run
 from minir1.run.session import Session
-from minir1.sampler import Samples, Sampling
+from minir1.sampler import Samples
 from minir1.tasks.countdown import Countdown, compose, solve
 from minir1.transcript import END, prompt
 
@@ -107,7 +107,7 @@ def test_the_board_asks_at_the_temperature_that_its_table_names():
     assert "T = 0.6, top-p 0.95" in NOTE
     board = Board(pipeline)
     board.ask(None, sampler, board.puzzles[:2], 2)
-    settings = Sampling(config.score.max_tokens, pipeline.tokenizer.end_ids, 0.6, 0.95)
+    settings = sampling(pipeline.tokenizer, config.score.max_tokens, 0.6, 0.95)
     assert asked == [settings]
 
 

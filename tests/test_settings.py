@@ -203,7 +203,8 @@ def test_a_task_that_cannot_draw_for_the_test_is_told_at_the_start(tmp_path, mon
     text = (ROOT / "notebooks" / "own_tasks" / "sorting.py").read_text(encoding="utf-8")
     broken = "\n\ndef sample(rng, kind, split, lang):\n    return {}['train'][split]\n\n\nTASK = "
     mine = tmp_path / "mine.py"
-    mine.write_text(text.replace("\nTASK = ", broken), encoding="utf-8")
+    text = text.replace("\nTASK = ", broken).replace('"sorting"', '"broken"')
+    mine.write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     assert guard(train_zero.main, ["--preset", "smoke", "--rl.tasks", "mine.py"]) == 2
     told = capsys.readouterr().err

@@ -45,7 +45,7 @@ from minir1.measure.statistics import (
     powers,
 )
 from minir1.model import Transformer
-from minir1.rollout import Rollouts, Sampler
+from minir1.rollout import Rollouts, Sampler, sampling
 from minir1.sampler import Sampling, sample
 from minir1.tasks import Problem, problem_from_json
 from minir1.tasks.countdown import Countdown
@@ -326,7 +326,7 @@ def ask(arguments: argparse.Namespace, problems: list[Problem]) -> list[dict]:
     room = tokens + max(0, min(longest, positions - tokens) - 128)
     rl = RLConfig(max_tokens=room, prompts=1, group_size=batch)
     sampler = make_sampler(model, device, Config(rl=rl, eval=EvalConfig(batch=batch)))
-    settings = Sampling(tokens, tokenizer.end_ids, arguments.temperature, arguments.top_p)
+    settings = sampling(tokenizer, tokens, arguments.temperature, arguments.top_p)
     how = {"sampler": sampler, "seed": arguments.seed, "batch": batch, "progress": True}
     return evaluate_model(model, tokenizer, problems, samples, settings, **how)
 

@@ -45,8 +45,8 @@ from minir1.measure.evaluate import evaluate_model
 from minir1.measure.statistics import consensus_answer, interval, mean, pass_at_k, powers
 from minir1.report.command import read_metrics, read_summary
 from minir1.report.words import entry
+from minir1.rollout import sampling
 from minir1.run.costs import parameter_counts
-from minir1.sampler import Sampling
 from minir1.tasks import Problem
 from minir1.tasks.countdown import DISTRIBUTIONS, Countdown
 from minir1.tokenizer import Tokenizer
@@ -88,7 +88,7 @@ class AskedModel:
         """evaluate_model's results, one a problem. Each call has random numbers of its own."""
         began = time.time()
         self.seed += 1
-        settings = Sampling(self.budget, self.tokenizer.end_ids, temperature, top_p)
+        settings = sampling(self.tokenizer, self.budget, temperature, top_p)
         how = {"sampler": self.sampler, "seed": self.seed, "batch": self.batch}
         how |= {"prefix": prefix, "progress": True}
         results = evaluate_model(self.model, self.tokenizer, asked, samples, settings, **how)
