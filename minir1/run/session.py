@@ -50,15 +50,15 @@ def resumable(script: str, folder: Path):
         yield
     except KeyboardInterrupt as stop:
         raise type(stop)(f"{describe(stop)}; {how}") from None
+    except Diverged as fault:
+        how = f"begin again with other settings: {folder} keeps the last good state"
+        raise Diverged(f"{fault}. {how}") from fault
     except (MemoryError, RuntimeError) as fault:
         if out_of_memory(fault):
             raise RuntimeError(f"no memory left; {how}, and lower {LOWER[script]}") from fault
         raise RuntimeError(f"{describe(fault)}; {how}") from fault
     except OSError as fault:
         raise OSError(f"{fault}; then {how}") from fault
-    except Diverged as fault:
-        how = f"begin again with other settings: {folder} keeps the last good state"
-        raise Diverged(f"{fault}. {how}") from fault
 
 
 def set_up_torch(config) -> None:
