@@ -264,7 +264,7 @@ def test_curated_lines_of_the_wrong_shape_are_one_line(tmp_path, line):
 
 @pytest.mark.parametrize("text", ["[]", "3", '{"dev1": 3}'])
 def test_costs_of_the_wrong_shape_are_one_line(tmp_path, text, capsys):
-    arguments = ["--preset", "smoke", "--stages", "1", "--out", str(tmp_path / "r1")]
+    arguments = ["--preset", "smoke", "--stages", "0,1", "--out", str(tmp_path / "r1")]
     Pipeline.open(arguments)
     (tmp_path / "r1" / "costs.json").write_text(text)
     resumed = ["--resume", str(tmp_path / "r1"), "--reasoning.train_tokens", "700"]
