@@ -23,6 +23,8 @@ from test_countdown import check_attempt, check_systematic, read_equation, read_
 from minir1.config import CorpusConfig, Habits
 from minir1.corpus.mixture import batches, sample_text, shard
 from minir1.fast.parallel import parallel_map, script_hidden
+from minir1.measure.corpus import worked_in
+from minir1.tasks import draw_problems
 from minir1.tasks.countdown import Countdown
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import parse
@@ -613,3 +615,15 @@ def test_speed(tokenizer):
     speed = config.shard_tokens / (time.process_time() - start)
     print(f"corpus: {speed / 1e6:.2f} M tokens/s of CPU time, generation and tokenisation")
     assert speed > 0.1e6
+
+
+def test_the_share_of_test_questions_that_are_worked_somewhere():
+    """Of 512 questions those count whose operands meet in a step, in either order."""
+    asked = draw_problems(("arithmetic:2d+=1",), ("en",), "test", "test 2d+", 512)
+    keys = sorted({problem.key for problem in asked})
+    half = keys[: len(keys) // 2]
+    turned = [" + ".join(reversed(key.split(" + "))) for key in half]
+    texts = [f"<think>{key} = {sum(map(int, key.split(' + ')))}, no</think>" for key in turned]
+    expected = sum(problem.key in half for problem in asked) / 512
+    assert worked_in(texts, ["2d+"]) == {"2d+": expected} and 0.3 < expected < 0.7
+    assert worked_in(["1" + texts[0][7:]], ["2d+"]) == {"2d+": 0.0}  # another number

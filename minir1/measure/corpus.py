@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import re
+from collections.abc import Iterable
 
 from minir1.config import COUNT, LANGUAGES, apply
 from minir1.console.errors import parse
@@ -9,6 +11,8 @@ from minir1.console.flags import Value, parts, seed, whole
 from minir1.corpus.mixture import sample_text
 from minir1.measure.behaviours import corpus_rates, table
 from minir1.presets import PRESETS
+from minir1.tasks import draw_problems, parse_tasks
+from minir1.tasks.arithmetic import canonical
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -25,6 +29,26 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+_STEP = re.compile(r"(?<![0-9])([0-9]+) ([-+*]) ([0-9]+) = ")
+
+
+def worked_in(texts: Iterable[str], kinds: Iterable[str], count: int = 512) -> dict[str, float]:
+    """Of each kind of sum the share of its test questions that stand in the texts as a worked step.
+
+    Held out are questions. Their operands may still meet in a thought, in either order.
+
+    >>> worked_in(["<think>7 + 5 = 12, no</think>"], ["2d+"])
+    {'2d+': 0.0}
+    """
+    steps = {match for text in texts for match in _STEP.findall(text)}
+    keys = {canonical([int(a), operator, int(b)]) for a, operator, b in steps}
+    shares = {}
+    for kind in kinds:
+        asked = draw_problems((f"arithmetic:{kind}=1",), ("en",), "test", f"test {kind}", count)
+        shares[kind] = sum(problem.key in keys for problem in asked) / count
+    return shares
+
+
 def main(arguments: list[str]) -> None:
     """The rates of a preset's corpus, and some of its documents. Raises UserError."""
     arguments = parse(build_parser(), arguments)
@@ -33,10 +57,18 @@ def main(arguments: list[str]) -> None:
         config = apply(config, {"corpus.languages": arguments.languages})
     texts = sample_text(config.corpus, arguments.seed, arguments.documents)
     rates = corpus_rates(texts)
+    practised = parse_tasks(config.rl.tasks)
+    kinds = [kind for task, kind, _ in practised if task == "arithmetic"]
+    if kinds:
+        rates["test_questions_worked"] = worked_in(texts, kinds)
     if arguments.json:
         print(json.dumps(rates, indent=2, ensure_ascii=False))
         return
     of_what = f"the {arguments.preset} corpus, seed {arguments.seed}"
+    worked = rates.pop("test_questions_worked", {})
     print(f"{arguments.documents:,} documents of {of_what}\n\n{table(rates)}\n")
+    if worked:
+        shares = ", ".join(f"{kind} {share:.0%}" for kind, share in worked.items())
+        print(f"test questions that stand somewhere as a worked step: {shares}\n")
     for text in texts[:3]:
         print(f"{text}\n")
