@@ -1,6 +1,6 @@
 """Slow campaigns, outside CI: what breaks when a run is killed, and when its files are spoilt.
 
-    python tests/campaign.py kills 100 --seed 0          of train_zero, every second one with a KL term
+    python tests/campaign.py kills 100 --seed 0          of train_zero, half of them with a KL term
     python tests/campaign.py kills 20 --seed 0 --r1      of train_r1
     python tests/campaign.py bits 64 --seed 0            one flipped bit in a checkpoint each
 
@@ -34,7 +34,8 @@ KL = ["--rl.kl", "0.1", "--rl.kl_refresh", "3"]
 
 def start(script: str, arguments: list[str]) -> subprocess.Popen:
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen([sys.executable, script, *arguments], env=ENVIRONMENT, cwd=ROOT, **quiet)
+    command = [sys.executable, script, *arguments]
+    return subprocess.Popen(command, env=ENVIRONMENT, cwd=ROOT, **quiet)
 
 
 def outcome(run: Path) -> dict:
@@ -73,7 +74,8 @@ def kills(count: int, rng: random.Random, r1: bool) -> int:
         status = start(script, again).wait()
         equal = status == 0 and outcome(run) == expected
         wrong += not equal
-        print(f"{i + 1}: killed after {after:.1f} s, {'equal' if equal else 'DIFFERENT'}", flush=True)
+        said = "equal" if equal else "DIFFERENT"
+        print(f"{i + 1}: killed after {after:.1f} s, {said}", flush=True)
     shutil.rmtree(folder)
     return wrong
 

@@ -54,7 +54,8 @@ def whole(tmp_path_factory) -> Path:
     words = ("minir1 play", "checkpoints/zero.pt", "minir1 report", "open ", "report.html")
     assert all(word in last for word in words), last
     start = next(line for line in out.splitlines() if "rl step    0: validation" in line)
-    assert "(the base); nearly all responses are cut off (100%)" in start  # it has read 40,000 tokens
+    said = "(the base); nearly all responses are cut off (100%)"  # it has read 40,000 tokens
+    assert said in start
     return run
 
 

@@ -165,7 +165,7 @@ def read_object(path: Path) -> dict:
 
 
 @contextmanager
-def reading(path: Path):
+def checked_read(path: Path):
     """What a file holds is taken apart in here: UserError if it is not of the shape for that."""
     try:
         yield

@@ -30,7 +30,13 @@ from minir1.config import (
     from_dict,
 )
 from minir1.console.errors import parse as parse_arguments
-from minir1.console.files import check_writable, read_objects, read_settings, reading, write_lines
+from minir1.console.files import (
+    check_writable,
+    checked_read,
+    read_objects,
+    read_settings,
+    write_lines,
+)
 from minir1.console.flags import Value, real, seed, whole
 from minir1.fast.accelerate import make_sampler
 from minir1.fast.device import pick_device
@@ -236,7 +242,7 @@ def _cells(results: list[dict], samples: int) -> list[str]:
     low, high = interval(shares)
     cells = [f"{len(results):,}", f"{mean(shares):.1%}  ({low:.1%} to {high:.1%})"]
     if not samples:
-        return [*cells, share(results, "unreadable"), share(results, "unanswered")]
+        return [*cells, share_of(results, "unreadable"), share_of(results, "unanswered")]
     if samples > 1:
         right = [sum(s["correct"] for s in r["samples"]) for r in results]
         cells.append(f"{mean(r['correct'] for r in results):.1%}")
@@ -244,10 +250,10 @@ def _cells(results: list[dict], samples: int) -> list[str]:
             cells.append(f"{mean(pass_at_k(samples, c, k) for c in right):.1%}")
     drawn = [s for r in results for s in r["samples"]]
     tokens = f"{mean(s['tokens'] for s in drawn):.1f}"
-    return [*cells, share(drawn, "unreadable"), tokens, share(drawn, "cut off")]
+    return [*cells, share_of(drawn, "unreadable"), tokens, share_of(drawn, "cut off")]
 
 
-def share(answers: list[dict], why: str) -> str:
+def share_of(answers: list[dict], why: str) -> str:
     """Of the answers (or samples) with this reason, for the table."""
     return f"{mean(a['reason'] == why for a in answers):.1%}"
 
@@ -341,7 +347,7 @@ def evaluate_run(arguments: argparse.Namespace) -> int:
         for message in faults + notes:
             print(f"minir1: {message}", file=sys.stderr)
     else:
-        with reading(run / "config.json"):
+        with checked_read(run / "config.json"):
             config = from_dict(Config, read_settings(run / "config.json"))
         how = (config.rl.tasks[:1], config.corpus.languages)
         problems = many_problems(*how, "test", "test", arguments.count)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minir1.console.files import read_object, reading
+from minir1.console.files import checked_read, read_object
 from minir1.report.drawing import BLUE, GREY, RED, figure_of, save
 
 TITLES = {
@@ -18,7 +18,7 @@ def read_runs(kind: str, folder: Path) -> dict[str, list[dict]]:
     runs: dict[str, list[dict]] = {"hacked": [], "control": []}
     for path in sorted(folder.glob(f"{kind}-*.json")):
         run = read_object(path)
-        with reading(path):
+        with checked_read(path):
             runs[run["arm"]].append(run | {"rows": [dict(row) for row in run["rows"]]})
     return runs
 

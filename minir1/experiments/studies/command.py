@@ -24,7 +24,7 @@ import torch
 
 from minir1.config import UserError, between
 from minir1.console.errors import parse
-from minir1.console.files import check_folder, read_object, reading, write_text
+from minir1.console.files import check_folder, checked_read, read_object, write_text
 from minir1.console.flags import Value, parse_command_line, parts, real, seeds, whole
 from minir1.experiments.studies import figures
 from minir1.experiments.studies.plans import SCALES, STUDIES, Flags, Variant, flags_of
@@ -138,7 +138,7 @@ def outcome_of(job: Job) -> str:
         return f"failed after {seconds}: {lines[-1] if lines else 'no word'} (see {log})"
     path = job.path / "result.json"
     result = read_object(path)
-    with reading(path):
+    with checked_read(path):
         words = [f"{s} {100 * result[s]['accuracy']:.1f}%" for s in ("base", "zero") if s in result]
     return ", ".join([*words, seconds])
 

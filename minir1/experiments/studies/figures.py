@@ -7,7 +7,7 @@ from statistics import mean
 
 import numpy as np
 
-from minir1.console.files import read_object, reading
+from minir1.console.files import checked_read, read_object
 from minir1.experiments.studies.plans import STUDIES
 from minir1.measure.diagnosis import column, phase
 from minir1.report import drawing
@@ -36,7 +36,7 @@ def gather(name: str, scale: str, command: str, jobs: list) -> dict:
         files = [job.path / name for name in ("spec.json", "result.json")]
         spec, result = map(read_object, files)
         variant = variants.setdefault(job.variant.name, {"about": job.variant.about})
-        with reading(job.path):
+        with checked_read(job.path):
             variant |= {"flags": spec["flags"], "hooks": spec["hooks"]}
             seeds = variant.setdefault("seeds", {})
             if spec["kind"] == "references":

@@ -31,7 +31,7 @@ from minir1.config import (
     one_of,
 )
 from minir1.console.errors import parse
-from minir1.console.files import check_folder, read_object, read_settings, reading, write_text
+from minir1.console.files import check_folder, checked_read, read_object, read_settings, write_text
 from minir1.console.flags import Value, parts, whole
 from minir1.experiments.tables import page as tables_page
 from minir1.experiments.tables import problems
@@ -78,7 +78,7 @@ class AskedModel:
         config = path.resolve().parent.parent / "config.json"
         settings = read_settings(config) if config.is_file() else {}
         # of the thoughts that its base has read
-        with reading(config):
+        with checked_read(config):
             self.writer = str(settings.get("corpus", {}).get("writer", CorpusConfig.writer))
 
     def ask(
@@ -291,7 +291,7 @@ def training_cost(checkpoint: Path, used: int) -> dict[str, dict]:
     sampled = int(sum(column(phase(rows, "rl"), "tokens", "tokens")[1]))
     if sampled:
         config = read_settings(run / "config.json")
-        with reading(run / "config.json"):
+        with checked_read(run / "config.json"):
             flops = (8 + 2 * config["rl"]["recompute"]) * used * sampled
         costs["reinforcement learning"] = cost(sampled, seconds.get("rl", 0.0), flops) | device
     return costs
@@ -355,7 +355,7 @@ def main(arguments: list[str]) -> None:
     arguments = parse(build_parser(), arguments)
     path = check_folder(arguments.out) / "tables.json"
     kept = read_object(path) if path.is_file() else {}
-    with reading(path):
+    with checked_read(path):
         kept = {name: dict(kept.get(name, {})) for name in ("sections", "asking")}
     sizes = dict(QUICK)
     if not arguments.quick:
