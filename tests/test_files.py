@@ -16,7 +16,7 @@ import torch
 from minir1.__main__ import main
 from minir1.checkpoint import load_checkpoint, read, save_checkpoint, write_whole
 from minir1.config import UserError
-from minir1.console.errors import guard
+from minir1.console.errors import Terminated, guard
 from minir1.console.files import read_object
 from minir1.data import FOLDER, find_checkpoint
 from minir1.hub.pack import pack
@@ -290,6 +290,22 @@ def test_any_stream_will_do(tmp_path):
         command = f'exec "{sys.executable}" -m minir1 report "{run}" >&- 2>&-'
         assert subprocess.run(["sh", "-c", command], env=ENVIRONMENT).returncode == 0
         assert (run / "report.html").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("stop, status", [(KeyboardInterrupt, 130), (Terminated, 143)])
+def test_a_stop_that_a_destructor_swallows_comes_again(stop, status, capsys):
+    class Closing:
+        def __del__(self):
+            raise stop
+
+    def work(arguments):
+        closing = Closing()
+        del closing  # Python ignores what is raised here
+        for _ in range(300):
+            time.sleep(0.01)
+
+    assert guard(work, []) == status
+    assert "interrupted" in capsys.readouterr().err or stop is Terminated
 
 
 def test_sigterm_says_how_to_go_on(tmp_path):

@@ -1,5 +1,6 @@
 """What every command shares: one clear line for each fault, and its exit status."""
 
+import _thread
 import argparse
 import os
 import signal
@@ -64,11 +65,21 @@ def use_streams() -> None:
 
 @contextmanager
 def terminable():
-    """SIGTERM raises Terminated here, unless somebody handles it already."""
+    """SIGTERM raises Terminated here, unless somebody handles it already. And neither it nor Ctrl-C
+    is lost where Python swallows exceptions, as in a destructor: it comes again at once."""
 
     def stop(*_):
         raise Terminated
 
+    def again(swallowed):
+        if not issubclass(swallowed.exc_type, KeyboardInterrupt):
+            sys.__unraisablehook__(swallowed)
+            return
+        terminated = issubclass(swallowed.exc_type, Terminated)
+        number = signal.SIGTERM if terminated else signal.SIGINT
+        threading.Timer(0.05, _thread.interrupt_main, [number]).start()
+
+    before, sys.unraisablehook = sys.unraisablehook, again
     usual = threading.current_thread() is threading.main_thread()
     usual = usual and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     if usual:
@@ -76,6 +87,7 @@ def terminable():
     try:
         yield
     finally:
+        sys.unraisablehook = before
         if usual:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
