@@ -111,7 +111,7 @@ def test_the_forced_base_that_never_says_yes_is_absent(base, says):
     model, tokenizer = base
     text = "3 + 5 = 8, yes" if says else "3 + 5 = 8, 8"
     config = replace(Config(), eval=replace(Config().eval, problems=8, many=8, arithmetic=0))
-    how = (saying(tokenizer, text), sampling(tokenizer, 8), 64, "cpu")
+    how = (saying(tokenizer, text), sampling(tokenizer, 8), 64)
     evaluator = Evaluator(tokenizer, *how)
 
     def draw(split, count):

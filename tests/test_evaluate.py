@@ -272,7 +272,7 @@ def test_the_forced_base_may_not_end_its_thought_before_it_says_yes(model, token
         return samples
 
     settings = Sampling(100, (tokenizer.end,))
-    Evaluator(tokenizer, spied, settings, 64, "cpu").forced(model, [PUZZLE] * 256)
+    Evaluator(tokenizer, spied, settings, 64).forced(model, [PUZZLE] * 256)
     until = set(tokenizer.ids_holding(", yes") + tokenizer.ids_holding("，对"))
     banned = {tokenizer.id(token) for token in ("</think>", "<answer>", "<think>", "<|end|>")}
     said = [next((t for t, id in enumerate(row) if id in until), len(row)) for row in rows]
@@ -290,7 +290,7 @@ def test_the_standard_error_is_over_problems_not_responses(tokenizer):
     right, wrong = answer("143"), answer("144")
     texts = [right, right, right, right, wrong, wrong, right, wrong]
     how = {"sampler": scripted(tokenizer, texts), "settings": Sampling(40, (tokenizer.end,))}
-    evaluator = Evaluator(tokenizer, batch=64, device="cpu", **how)
+    evaluator = Evaluator(tokenizer, batch=64, **how)
     figures = evaluator.examine(None, [SUM] * 4, 2)
     assert figures["accuracy"] == pytest.approx(0.625) and figures["n"] == 4
     assert figures["stderr"] == pytest.approx(0.2394, abs=1e-4)

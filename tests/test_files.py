@@ -87,7 +87,10 @@ def test_a_damaged_checkpoint_is_one_line(shipped, tmp_path, capsys):
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.pt")), ids=lambda path: path.name)
 def test_what_is_shipped_loads(path):
-    load_checkpoint(path)
+    model, codec = load_checkpoint(path)
+    text = "Use 3, 5, 8 to make 16."
+    assert codec.decode(codec.encode(text)) == text
+    assert model(torch.tensor([codec.encode(text)])).isfinite().all()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import ast
 from functools import cache
-from graphlib import CycleError, TopologicalSorter
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,10 +85,8 @@ def test_imports_between_rooms_run_downwards():
 
 
 def test_no_files_import_one_another_in_a_circle():
-    try:
-        TopologicalSorter({name: imports(name) for name in FILES}).prepare()
-    except CycleError as fault:
-        pytest.fail(" <- ".join(fault.args[1]))
+    order = list(TopologicalSorter({name: imports(name) for name in FILES}).static_order())
+    assert order.index("minir1.config") < order.index("minir1.grpo") < order.index("train_zero")
 
 
 def test_a_room_has_at_most_twelve_files():

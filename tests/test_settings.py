@@ -215,7 +215,8 @@ def test_a_task_that_cannot_draw_for_the_test_is_told_at_the_start(tmp_path, mon
 def test_controls_with_strange_rewards_stay_possible():
     """The study's: form alone is paid, or a right answer costs a point."""
     for flags in (["--rl.accuracy_reward=0", "--rl.format_reward=1"], ["--rl.accuracy_reward=-1"]):
-        parse_command_line(flags)
+        rl = parse_command_line(flags).rl
+        assert rl.accuracy_reward <= 0 and rl.language_reward == 0
 
 
 @pytest.mark.parametrize("tasks", ["countdown:cpu=0.8,arithmetic:2d+=0.2", "arithmetic:5d+=1"])

@@ -116,7 +116,7 @@ def test_the_batch_of_an_evaluation_changes_nothing(monkeypatch):
     problems = [Countdown((3, n), 3 + n) for n in range(5, 18)]
 
     def texts(batch: int) -> list[str]:
-        return Evaluator(Codec(), sample, HOW, batch, "cpu").roll(model, problems, 4, 9).texts
+        return Evaluator(Codec(), sample, HOW, batch).roll(model, problems, 4, 9).texts
 
     assert texts(4) == texts(12) == texts(1000)
-    assert texts(4) != Evaluator(Codec(), sample, HOW, 64, "cpu").roll(model, problems, 4, 8).texts
+    assert texts(4) != Evaluator(Codec(), sample, HOW, 64).roll(model, problems, 4, 8).texts

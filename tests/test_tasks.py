@@ -422,7 +422,7 @@ def test_a_task_without_baselines_shows_none():
         rl=replace(config.rl, tasks=(f"{SORTING}:easy=1",), max_tokens=8),
         eval=replace(config.eval, problems=8, many=8),
     )
-    evaluator = Evaluator(tokenizer, sampler, sampling(tokenizer, 8), 64, "cpu")
+    evaluator = Evaluator(tokenizer, sampler, sampling(tokenizer, 8), 64)
 
     def draw(split, count):
         return draw_problems(config.rl.tasks, ("en",), split, split, count)

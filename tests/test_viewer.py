@@ -59,7 +59,7 @@ def test_rows_hold_what_the_trainer_sees(tokenizer):
     rl = RLConfig(group_size=3, temperature=0.7)
     cpu = Device("cpu", "cpu", torch.float32, "plain")
     settings = Sampling(20, (tokenizer.end,), 0.7)
-    evaluator = Evaluator(tokenizer, sample, settings, 64, "cpu")
+    evaluator = Evaluator(tokenizer, sample, settings, 64)
     seen = roll_out(model, tokenizer, PUZZLES * 3, 1, settings, Stream.of(1))
     rows = recorder.Recorder(base, rl, cpu).rows(7, evaluator, model, seen, settings, "")
     assert [row["id"] for row in rows] == [i for i in "0125" for _ in range(3)] + list("34678")

@@ -76,7 +76,7 @@ def evaluate_model(
     room = model.config.positions - settings.max_tokens
     lengths = [len(tokenizer.encode(prompt(p.question()) + prefix)) for p in problems]
     asked = [p for p, length in zip(problems, lengths) if length <= room]
-    evaluator = Evaluator(tokenizer, sampler, settings, batch, model.embed.weight.device)
+    evaluator = Evaluator(tokenizer, sampler, settings, batch)
     sampled = sampled_results(evaluator.batches(model, asked, samples, seed, prefix=prefix))
     hidden = None if progress else True  # None: only where there is no terminal
     bar = tqdm(problems, "evaluate", unit="problem", dynamic_ncols=True, disable=hidden)

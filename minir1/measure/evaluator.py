@@ -44,12 +44,11 @@ def outcome(rollouts: Rollouts) -> dict[str, float]:
 class Evaluator:
     """Measures policies on fixed problems, in batches that fit, with one sampler."""
 
-    def __init__(self, tokenizer: Tokenizer, sampler, settings: Sampling, batch: int, device):
+    def __init__(self, tokenizer: Tokenizer, sampler, settings: Sampling, batch: int):
         self.tokenizer = tokenizer
         self.sampler = sampler
         self.settings = settings
         self.batch = batch
-        self.device = device
 
     def batches(
         self, model, problems, samples: int = 1, seed: int = 0, settings=None, prefix: str = ""

@@ -148,7 +148,8 @@ class Run:
         self.lines = len(kept)
         if self.lines < lines:
             print(f"minir1: {metrics} has lost {lines - self.lines} rows", file=sys.stderr)
-        write_text(metrics, "".join(line + "\n" for line in kept))
+        if text:
+            write_text(metrics, "".join(line + "\n" for line in kept))
 
     def log(self, phase: str, **row) -> None:
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:

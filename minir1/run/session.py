@@ -133,7 +133,7 @@ class Session:
     def evaluator(self, sampler) -> Evaluator:
         settings = sampling(self.tokenizer, self.config.rl.max_tokens)
         batch = self.config.eval.batch
-        return Evaluator(self.tokenizer, sampler, settings, batch, self.device.name)
+        return Evaluator(self.tokenizer, sampler, settings, batch)
 
     def problems(self, split: str, count: int) -> list:
         """Of the first task, the same for every seed."""

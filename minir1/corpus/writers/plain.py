@@ -57,30 +57,28 @@ def random_attempt(rng: Random, numbers: tuple[int, ...], target: int | None = N
     With a target, the last step is aimed: if one operator on the last two numbers hits, it is
     taken.
     """
-    left, steps = list(numbers), []
-    while len(left) > 1:
-        x = left.pop(int(rng.random() * len(left)))
-        y = left.pop(int(rng.random() * len(left)))
-        step = None
-        if target is not None and not left:
-            step = next((s for s in steps_of(x, y) if s.value == target), None)
-        step = step or _random_step(rng, x, y)
-        steps.append(step)
-        left.append(step.value)
-    return steps
+    left, steps = random_pair(rng, numbers)
+    if len(left) < 2:
+        return steps
+    x, y = _two(rng, left)
+    step = None
+    if target is not None:
+        step = next((s for s in steps_of(x, y) if s.value == target), None)
+    return [*steps, step or _random_step(rng, x, y)]
 
 
-def random_pair(
-    rng: Random, numbers: tuple[int, ...]
-) -> tuple[tuple[int, int], tuple[Step, ...]]:
-    """The two numbers that random steps leave, and these steps; drawn as in random_attempt."""
+def random_pair(rng: Random, numbers: tuple[int, ...]) -> tuple[list[int], list[Step]]:
+    """The two numbers that random steps leave (fewer, if there were fewer), and these steps."""
     left, steps = list(numbers), []
     while len(left) > 2:
-        x = left.pop(int(rng.random() * len(left)))
-        y = left.pop(int(rng.random() * len(left)))
-        steps.append(_random_step(rng, x, y))
+        steps.append(_random_step(rng, *_two(rng, left)))
         left.append(steps[-1].value)
-    return (left[0], left[1]), tuple(steps)
+    return left, steps
+
+
+def _two(rng: Random, left: list[int]) -> tuple[int, int]:
+    """Two of the numbers, taken out."""
+    return tuple(left.pop(int(rng.random() * len(left))) for _ in range(2))
 
 
 def _random_step(rng: Random, x: int, y: int) -> Step:

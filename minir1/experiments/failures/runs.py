@@ -119,7 +119,7 @@ def examination(job: Job, config: Config, session: Session, roomy: Config) -> Ca
 
     def examine(model: Transformer, count: int) -> dict[str, float]:
         sampler = make_sampler(model, session.device, roomy)
-        evaluator = Evaluator(tokenizer, sampler, settings, config.eval.batch, "cpu")
+        evaluator = Evaluator(tokenizer, sampler, settings, config.eval.batch)
         rollouts = evaluator.roll(model, puzzles[:count], seed=job.seed)
         pairs = zip(rollouts.lengths(), rollouts.rewards)
         wrong = [length for length, reward in pairs if not reward.accuracy]
