@@ -5,6 +5,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -16,9 +17,10 @@ import torch
 from minir1.__main__ import main
 from minir1.checkpoint import load_checkpoint, read, save_checkpoint, write_whole
 from minir1.config import UserError
-from minir1.console.errors import Terminated, guard
+from minir1.console.errors import guard
 from minir1.console.files import read_object
 from minir1.data import FOLDER, find_checkpoint
+from minir1.fast.parallel import end_with_parent
 from minir1.hub.pack import pack
 from minir1.presets import PRESETS
 from minir1.r1.data.fine_tuning import read_lines as read_curated
@@ -295,20 +297,10 @@ def test_any_stream_will_do(tmp_path):
         assert (run / "report.html").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("stop, status", [(KeyboardInterrupt, 130), (Terminated, 143)])
-def test_a_stop_that_a_destructor_swallows_comes_again(stop, status, capsys):
-    class Closing:
-        def __del__(self):
-            raise stop
-
-    def work(arguments):
-        closing = Closing()
-        del closing  # Python ignores what is raised here
-        for _ in range(300):
-            time.sleep(0.01)
-
-    assert guard(work, []) == status
-    assert "interrupted" in capsys.readouterr().err or stop is Terminated
+def test_ctrl_c_stays_with_a_process_that_was_not_spawned():
+    before = signal.getsignal(signal.SIGINT)
+    end_with_parent()
+    assert signal.getsignal(signal.SIGINT) is before is not signal.SIG_IGN
 
 
 def test_sigterm_says_how_to_go_on(tmp_path):

@@ -1,6 +1,5 @@
 """What every command shares: one clear line for each fault, and its exit status."""
 
-import _thread
 import argparse
 import os
 import signal
@@ -65,21 +64,11 @@ def use_streams() -> None:
 
 @contextmanager
 def terminable():
-    """SIGTERM raises Terminated here, unless somebody handles it already. And neither it nor Ctrl-C
-    is lost where Python swallows exceptions, as in a destructor: it comes again at once."""
+    """SIGTERM raises Terminated here, unless somebody handles it already."""
 
     def stop(*_):
         raise Terminated
 
-    def again(swallowed):
-        if not issubclass(swallowed.exc_type, KeyboardInterrupt):
-            sys.__unraisablehook__(swallowed)
-            return
-        terminated = issubclass(swallowed.exc_type, Terminated)
-        number = signal.SIGTERM if terminated else signal.SIGINT
-        threading.Timer(0.05, _thread.interrupt_main, [number]).start()
-
-    before, sys.unraisablehook = sys.unraisablehook, again
     usual = threading.current_thread() is threading.main_thread()
     usual = usual and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     if usual:
@@ -87,7 +76,6 @@ def terminable():
     try:
         yield
     finally:
-        sys.unraisablehook = before
         if usual:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

@@ -39,16 +39,17 @@ def parallel_map(function: Callable, arguments: Iterable[tuple], workers: int = 
 
 def end_with_parent() -> None:
     """Called in a spawned process: it leaves Ctrl-C to its parent, and does not outlive it, even
-    one that was killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    one that was killed. A process that was not spawned stays as it is."""
     parent = multiprocessing.parent_process()
+    if parent is None:
+        return
 
     def watch() -> None:
         parent.join()
         os._exit(1)
 
-    if parent is not None:
-        threading.Thread(target=watch, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager
