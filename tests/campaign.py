@@ -117,7 +117,7 @@ def wrong_value(rng: random.Random) -> list[str]:
     elif allowed is not None:
         bad = ["nonsense", " "]
     else:  # a path, a mixture of tasks, a base
-        bad = ["nowhere/at.all", "countdown:=", "\\\0"] if hint is not str else ["/dev/null/x"]
+        bad = ["/dev/null/x", "nowhere/at.all"] if hint is str else ["nowhere/at.all", "x:="]
     return [script, "--preset", "smoke", "--out", "OUT", f"--{name}={rng.choice(bad)}"]
 
 
@@ -169,7 +169,8 @@ def inputs(count: int, rng: random.Random) -> int:
             good = status in (1, 2) and told and "Traceback" not in told and not out.exists()
             if not good:
                 wrong += 1
-                print(f"{i + 1}: status {status}: {' '.join(command)}\n    {told[-300:]}", flush=True)
+                print(f"{i + 1}: status {status}: {' '.join(command)}", flush=True)
+                print(f"    {told[-300:]}", flush=True)
     return wrong
 
 
