@@ -60,9 +60,8 @@ def train(folder: Path, workers: int, seconds: float) -> None:
         begun = (out / "config.json").is_file()
         how = ["--resume", str(out)] if begun else [*common, *flags, "--out", str(out)]
         command = [sys.executable, str(ROOT / "train_zero.py"), *how]
-        with (folder / f"{name}.log").open("ab") as log:
-            with suppress(subprocess.TimeoutExpired):
-                subprocess.run(command, env=environment, stdout=log, stderr=log, timeout=left)
+        with (folder / f"{name}.log").open("ab") as log, suppress(subprocess.TimeoutExpired):
+            subprocess.run(command, env=environment, stdout=log, stderr=log, timeout=left)
 
     folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(workers) as pool:
