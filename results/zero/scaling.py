@@ -16,7 +16,7 @@ def lines(axes, title: str, label: str, ticks: list[int], curves: dict[str, list
     for name, heights in curves.items():
         axes.plot(ticks, heights, color=COLOURS[name], linewidth=2, marker="o", markersize=4)
         axes.annotate(
-            NAMES[name], (ticks[0], heights[0]), (8, 9 if name == "zero" else -14),
+            NAMES[name], (ticks[0], heights[0]), (8, 14 if name == "zero" else -14),
             textcoords="offset points", fontsize=9, color=COLOURS[name],
         )
     axes.set_xscale("log", base=2)
