@@ -56,11 +56,15 @@ class Record(dict):
 
 
 def load(folder: Path, pattern: str):
-    """What a JSON file holds; with a * in the pattern, a list of what each file holds."""
+    """What a JSON file holds; with a * in the pattern, a list of what each file holds; of a .jsonl
+    file a list of its lines."""
     paths = sorted(folder.glob(pattern)) if "*" in pattern else [folder / pattern]
     assert paths, f"no file {pattern} in {folder}"
-    found = [json.loads(p.read_text(encoding="utf-8"), object_hook=Record) for p in paths]
-    return found if "*" in pattern else found[0]
+    texts = [path.read_text(encoding="utf-8") for path in paths]
+    if pattern.endswith(".jsonl"):
+        texts = texts[0].splitlines()
+    found = [json.loads(text, object_hook=Record) for text in texts]
+    return found[0] if pattern.endswith(".json") and "*" not in pattern else found
 
 
 def hide(text: str, pattern: re.Pattern) -> str:
