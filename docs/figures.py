@@ -86,7 +86,7 @@ def flat(value) -> list:
 def shown(value: float, like: str, percent: bool) -> str:
     """The value with the decimals, the commas and the sign that `like` has."""
     decimals = len(like.partition(".")[2])
-    value = 100 * value if percent else value
+    value = round(100 * value if percent else value, decimals) + 0.0  # no negative zero
     sign = "+" if like[0] == "+" else ""
     comma = "," if abs(value) >= 1000 and ("," in like or len(like) < 4) else ""
     return f"{value:{sign}{comma}.{decimals}f}"
