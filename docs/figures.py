@@ -41,12 +41,12 @@ def pages() -> list[Path]:
 
 @dataclass(frozen=True)
 class Figure:
-    """A number on a page: where it stands and what it should read."""
+    """A number on a page: where it stands and what it should read (None: anything)."""
 
     start: int
     end: int
     printed: str
-    right: str
+    right: str | None
 
 
 class Record(dict):
@@ -112,7 +112,7 @@ def rules(text: str, folder: Path) -> list[tuple[str, list]]:
 
 
 def figures(text: str, folder: Path) -> list[Figure]:
-    """Every number for which the page has a rule. Raises ValueError if a rule does not fit."""
+    """Every number that the page has a rule for. Raises ValueError if a rule does not fit."""
     visible, plain = hide(text, COMMENT), hide(text, HIDDEN)
     found, place = [], 0
     for begin, values in rules(text, folder):
@@ -125,9 +125,8 @@ def figures(text: str, folder: Path) -> list[Figure]:
             match = next(matches, None)
             if match is None:
                 raise ValueError(f"after {begin!r} there are fewer numbers than values")
-            right = match[0]
-            if value is not ...:
-                right = shown(value, match[0], plain[match.end() :].startswith("%"))
+            percent = plain.startswith("%", match.end())
+            right = None if value is ... else shown(value, match[0], percent)
             found.append(Figure(*match.span(), match[0], right))
             place = match.end()
     return found
@@ -146,7 +145,7 @@ def unaccounted(text: str, folder: Path) -> list[str]:
 def refreshed(text: str, folder: Path) -> str:
     """The page with every figure as the files have it."""
     for figure in sorted(figures(text, folder), key=lambda f: -f.start):
-        text = text[: figure.start] + figure.right + text[figure.end :]
+        text = text[: figure.start] + (figure.right or figure.printed) + text[figure.end :]
     return text
 
 

@@ -33,10 +33,11 @@ _spec.loader.exec_module(lines)
 
 
 def text_of(page: Path) -> str:
-    """A page as it is; of a notebook the text and the code, without outputs."""
+    """A page without the rules of docs/figures.py; of a notebook the text and the code, without
+    outputs."""
     text = page.read_text(encoding="utf-8")
     if page.suffix != ".ipynb":
-        return text
+        return re.sub(r"<!-- figures\n.*?-->", "", text, flags=re.DOTALL)
     return "\n\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
 
 
@@ -191,6 +192,8 @@ def check_command(span: str) -> None:
     words = shlex.split(span)
     if words[0].startswith("--"):
         parse_command_line(words if len(words) > 1 else [*words, "on"])
+    elif words[2:3] == ["--resume"]:  # takes a run folder and nothing else
+        assert words[1] in ("train_zero.py", "train_r1.py") and len(words) == 4, span
     elif words[:2] == ["python", "train_zero.py"]:
         parse_command_line(words[2:])
     elif words[:2] == ["python", "train_r1.py"]:

@@ -1,0 +1,111 @@
+"""The figures of README, docs and results are those of the files under results/."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+_spec = importlib.util.spec_from_file_location("docs_figures", ROOT / "docs" / "figures.py")
+figures = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(figures)
+
+PAGES = [str(page.relative_to(ROOT)) for page in figures.pages()]
+
+
+def read(page: str) -> tuple[str, Path]:
+    path = ROOT / page
+    return path.read_text(encoding="utf-8"), path.parent
+
+
+def wrong(text: str, folder: Path) -> list[str]:
+    """What is printed, and what the file has, for each figure that differs."""
+    found = figures.figures(text, folder)
+    return [f"{f.printed}, but {f.right}" for f in found if f.right not in (None, f.printed)]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_figure_is_that_of_its_file(page):
+    assert wrong(*read(page)) == [], "run: python docs/figures.py"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_percentage_has_a_file_or_says_that_it_has_none(page):
+    assert figures.unaccounted(*read(page)) == []
+
+
+def test_the_pages_hold_many_figures():
+    counts = {page: sum(f.right is not None for f in figures.figures(*read(page))) for page in PAGES}
+    assert sum(counts.values()) > 1000
+    assert counts["README.md"] == 20  # all of its table
+    assert {page for page, count in counts.items() if page.startswith("results/") and not count} == {
+        "results/corpus.md", "results/studies/README.md"  # printed by a command; an index
+    }
+
+
+@pytest.mark.parametrize("page", ["README.md", "results/zero/README.md", "docs/change-one-thing.md"])
+def test_a_figure_changed_by_hand_is_found_wherever_it_stands(page):
+    text, folder = read(page)
+    for figure in figures.figures(text, folder):
+        if figure.right is not None:
+            last = "1" if figure.printed[-1] == "0" else "0"
+            changed = text[: figure.end - 1] + last + text[figure.end :]
+            assert len(wrong(changed, folder)) == 1, figure
+            assert figures.refreshed(changed, folder) == text
+
+
+# ---------------------------------------------------------------- a page made up
+
+PAGE = """# A page
+Seed 0 has 94.1% ± 1.0 in `--seed 3` and [seed 1](x-2.json) 92.2%; 1,024 tokens.
+Elsewhere 7% and 8%.
+
+<!-- figures
+runs = load("run-*.json")
+"Seed 0 has" >> runs[0].right, 100 * runs[0].error, ..., runs[1].right
+"%;" >> runs[0].tokens
+-->
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rows = [{"right": 0.94141, "error": 0.0104, "tokens": 1023.8}, {"right": 0.92188}]
+    for seed, row in enumerate(rows):
+        (tmp_path / f"run-{seed}.json").write_text(json.dumps(row), encoding="utf-8")
+    return tmp_path
+
+
+def test_numbers_are_paired_with_values_in_order(folder):
+    found = [(f.printed, f.right) for f in figures.figures(PAGE, folder)]
+    assert found == [("94.1", "94.1"), ("1.0", "1.0"), ("1", None), ("92.2", "92.2"), ("1,024", "1,024")]
+
+
+def test_a_wrong_figure_is_set_and_nothing_else_changes(folder):
+    stale = PAGE.replace("94.1%", "93.9%").replace("1,024", "998")
+    assert wrong(stale, folder) == ["93.9, but 94.1", "998, but 1,024"]
+    assert figures.refreshed(stale, folder) == PAGE
+
+
+def test_a_rule_that_does_not_fit_raises(folder):
+    with pytest.raises(ValueError, match="'Seed 0 has' is not on the page"):
+        figures.figures(PAGE.replace("Seed 0 has", "Seed nought has", 1), folder)
+    with pytest.raises(ValueError, match="fewer numbers than values"):
+        figures.figures(PAGE.replace('"%;" >> runs[0].tokens', '"8%" >> 1, 2'), folder)
+    with pytest.raises(KeyError):
+        figures.figures(PAGE.replace("runs[0].right", "runs[0].left"), folder)
+
+
+def test_a_percentage_needs_a_file_or_the_word_that_there_is_none(folder):
+    assert [piece[-2:] for piece in figures.unaccounted(PAGE, folder)] == ["7%", "8%"]
+    said = PAGE.replace("and 8%.\n", "and 8%.\n<!-- no file: read off a plot -->\n")
+    assert figures.unaccounted(said, folder) == []
+
+
+def test_a_value_takes_the_form_of_what_is_printed():
+    assert figures.shown(-0.0004, "0.0", percent=True) == "0.0"
+    assert figures.shown(0.0123, "+0.4", percent=True) == "+1.2"
+    assert figures.shown(22360.78, "22,361", percent=False) == "22,361"
+    assert figures.numbers("R1-Zero, 5d+, H200, 8.1 M, 66-75%, -0.4") == ["8.1", "66", "75", "-0.4"]
