@@ -1,5 +1,6 @@
 """The figures of README, docs and results are those of the files under results/."""
 
+import doctest
 import importlib.util
 import json
 import sys
@@ -37,15 +38,21 @@ def test_every_percentage_has_a_file_or_says_that_it_has_none(page):
 
 
 def test_the_pages_hold_many_figures():
-    counts = {page: sum(f.right is not None for f in figures.figures(*read(page))) for page in PAGES}
+    counts = {}
+    for page in PAGES:
+        found = figures.figures(*read(page))
+        counts[page] = sum(figure.right is not None for figure in found)
     assert sum(counts.values()) > 1000
     assert counts["README.md"] == 20  # all of its table
-    assert {page for page, count in counts.items() if page.startswith("results/") and not count} == {
-        "results/corpus.md", "results/studies/README.md"  # printed by a command; an index
-    }
+    without = {page for page in PAGES if page.startswith("results/") and counts[page] == 0}
+    # printed by a command; an index
+    assert without == {"results/corpus.md", "results/studies/README.md"}
 
 
-@pytest.mark.parametrize("page", ["README.md", "results/zero/README.md", "docs/change-one-thing.md"])
+MANY = ["README.md", "results/zero/README.md", "docs/change-one-thing.md"]
+
+
+@pytest.mark.parametrize("page", MANY)
 def test_a_figure_changed_by_hand_is_found_wherever_it_stands(page):
     text, folder = read(page)
     for figure in figures.figures(text, folder):
@@ -79,8 +86,9 @@ def folder(tmp_path):
 
 
 def test_numbers_are_paired_with_values_in_order(folder):
-    found = [(f.printed, f.right) for f in figures.figures(PAGE, folder)]
-    assert found == [("94.1", "94.1"), ("1.0", "1.0"), ("1", None), ("92.2", "92.2"), ("1,024", "1,024")]
+    found = figures.figures(PAGE, folder)
+    assert [figure.printed for figure in found] == ["94.1", "1.0", "1", "92.2", "1,024"]
+    assert [figure.right for figure in found] == ["94.1", "1.0", None, "92.2", "1,024"]
 
 
 def test_a_wrong_figure_is_set_and_nothing_else_changes(folder):
@@ -109,3 +117,8 @@ def test_a_value_takes_the_form_of_what_is_printed():
     assert figures.shown(0.0123, "+0.4", percent=True) == "+1.2"
     assert figures.shown(22360.78, "22,361", percent=False) == "22,361"
     assert figures.numbers("R1-Zero, 5d+, H200, 8.1 M, 66-75%, -0.4") == ["8.1", "66", "75", "-0.4"]
+
+
+def test_the_examples_in_its_docstring_hold():
+    result = doctest.testmod(figures)
+    assert result.attempted == 2 and result.failed == 0

@@ -20,7 +20,10 @@ HEADINGS = [
     "What this will not become",
 ]  # fmt: skip
 INSTALL = "pip install -e . && python train_zero.py"
-TEST = 'pip install -e ".[test,export]" && python -m pytest --doctest-modules minir1 tests -m "not slow"'
+TEST = (
+    'pip install -e ".[test,export]" && '
+    'python -m pytest --doctest-modules minir1 tests -m "not slow"'
+)
 STALE = ("beside what costs nothing", "read once", "tokens a response", "kept from ending")
 
 
