@@ -76,10 +76,11 @@ figure, (laptop, card) = figure_of(1, 2, (12, 4))
 learning(laptop, "Laptop, three numbers", sorted(FOLDER.glob("cpu-seed*")))
 learning(card, "One GPU, three or four numbers", sorted(FOLDER.glob("gpu-seed*")))
 laptop.set_ylabel("right: validation puzzles (lines: test)", fontsize=9)
-figure.suptitle(
-    "R1-Zero passes random search and its own base; a program that looks ahead does as well or better",
-    x=0.01, ha="left", fontsize=11.5,
+title = (
+    "R1-Zero passes random search and its own base; "
+    "a program that looks ahead does as well or better"
 )
+figure.suptitle(title, x=0.01, ha="left", fontsize=11.5)
 save(figure, FOLDER / "learning.png")
 
 text = (FOLDER / "tables-best" / "tables.json").read_text(encoding="utf-8")
