@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from minir1.experiments.failures.command import table as table_of_failures
+from minir1.experiments.tables.page import page as page_of_tables
+from minir1.r1.scoreboard.board import ROWS
+from minir1.r1.scoreboard.page import table_text
+
 ROOT = Path(__file__).parent.parent
 _spec = importlib.util.spec_from_file_location("docs_figures", ROOT / "docs" / "figures.py")
 figures = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
@@ -122,3 +127,41 @@ def test_a_value_takes_the_form_of_what_is_printed():
 def test_the_examples_in_its_docstring_hold():
     result = doctest.testmod(figures)
     assert result.attempted == 2 and result.failed == 0
+
+
+# ---------------------------------------------------------------- pages that commands write
+
+
+def same_numbers(page: str, drawn: str, count: int) -> None:
+    """The wording may have changed since; the numbers may not."""
+    printed = figures.numbers((ROOT / page).read_text(encoding="utf-8"))
+    expected = figures.numbers(drawn)
+    assert len(expected) >= count
+    assert printed[-len(expected) :] == expected
+
+
+def read_json(page: str) -> dict:
+    return json.loads((ROOT / page).read_text(encoding="utf-8"))
+
+
+def test_the_tables_beside_published_results_are_those_of_their_file():
+    drawn = page_of_tables(read_json("results/zero/tables-best/tables.json"))
+    same_numbers("results/zero/tables-best/tables.md", drawn, 300)
+
+
+def test_the_table_of_failures_is_that_of_its_file():
+    failures = read_json("results/failures/failures.json")["failures"]
+    same_numbers("results/failures/failures.md", table_of_failures(failures), 60)
+
+
+SCOREBOARDS = sorted(path.parent.name for path in ROOT.glob("results/r1/*/scoreboard.json"))
+
+
+@pytest.mark.parametrize("run", SCOREBOARDS)
+def test_each_scoreboard_is_that_of_its_file(run):
+    rows = read_json(f"results/r1/{run}/scoreboard.json")["rows"]
+    drawn = table_text(rows, ROWS, 16).partition("\n\n")[0]
+    text = (ROOT / "results" / "r1" / run / "scoreboard.md").read_text(encoding="utf-8")
+    table = text[text.index("| stage |") :].partition("\n\n")[0]
+    assert len(figures.numbers(drawn)) > 100
+    assert figures.numbers(table) == figures.numbers(drawn)
