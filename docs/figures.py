@@ -9,8 +9,9 @@ A page ends in a comment that says where its figures come from, in Python:
 
 A rule gives the numbers that follow its text, in order. Rules stand in the page's order: each text
 is looked for behind the last rule's numbers. Before a percent sign a value is multiplied by 100.
-`...` passes a number over. Numbers in code, in link targets and inside words do not count.
-`<!-- no file: why -->` ends a paragraph or table whose figures are in no file.
+`...` passes a number over; in a table a rule goes to the end of its row. Numbers in code, in link
+targets and inside words do not count. `<!-- no file: why -->` ends a paragraph or table whose
+figures are in no file.
 
 >>> numbers("**R1-Zero** 94.1% of 1,024 in `--seed 3`")
 ['94.1', '1,024']
@@ -120,11 +121,13 @@ def figures(text: str, folder: Path) -> list[Figure]:
         if place < 0:
             raise ValueError(f"{begin!r} is not on the page, or not behind the rule before")
         place += len(begin)
-        matches = NUMBER.finditer(plain, place)
-        for value in values:
-            match = next(matches, None)
-            if match is None:
-                raise ValueError(f"after {begin!r} there are fewer numbers than values")
+        row = plain.rfind("\n", 0, place) + 1
+        in_table = plain.startswith("|", row)
+        end = plain.find("\n", place) if in_table else len(plain)
+        matches = list(NUMBER.finditer(plain, place, end))
+        if len(matches) < len(values) or (in_table and len(matches) > len(values)):
+            raise ValueError(f"after {begin!r}: {len(matches)} numbers, {len(values)} values")
+        for match, value in zip(matches, values):
             percent = plain.startswith("%", match.end())
             right = None if value is ... else shown(value, match[0], percent)
             found.append(Figure(*match.span(), match[0], right))
@@ -152,7 +155,10 @@ def refreshed(text: str, folder: Path) -> str:
 if __name__ == "__main__":
     for page in pages():
         old = page.read_text(encoding="utf-8")
-        new = refreshed(old, page.parent)
+        try:
+            new = refreshed(old, page.parent)
+        except ValueError as error:
+            raise SystemExit(f"{page.relative_to(ROOT)}: {error}") from None
         if new != old:
             print("set:", page.relative_to(ROOT))
             page.write_text(new, encoding="utf-8", newline="\n")

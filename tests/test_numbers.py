@@ -105,8 +105,12 @@ def test_a_wrong_figure_is_set_and_nothing_else_changes(folder):
 def test_a_rule_that_does_not_fit_raises(folder):
     with pytest.raises(ValueError, match="'Seed 0 has' is not on the page"):
         figures.figures(PAGE.replace("Seed 0 has", "Seed nought has", 1), folder)
-    with pytest.raises(ValueError, match="fewer numbers than values"):
-        figures.figures(PAGE.replace('"%;" >> runs[0].tokens', '"8%" >> 1, 2'), folder)
+    with pytest.raises(ValueError, match="1 numbers, 2 values"):
+        figures.figures(PAGE.replace('"%;" >> runs[0].tokens', '"7% and" >> 1, 2'), folder)
+    for row in ("| base | 1 | 2 |", "| base | 1 |\n\n2"):  # in a table: all of the row, no more
+        with pytest.raises(ValueError, match="numbers, [12] values"):
+            rule = "1" if row.endswith("|") else "1, 2"
+            figures.figures(f'{row}\n<!-- figures\n"| base |" >> {rule}\n-->', folder)
     with pytest.raises(KeyError):
         figures.figures(PAGE.replace("runs[0].right", "runs[0].left"), folder)
 
