@@ -279,6 +279,26 @@ def test_the_glossary_has_every_metric_and_no_other():
     assert explained == defined
 
 
+OURS = (
+    "answer only", "attempt", "blind pairs", "blind search", "dose", "forced base", "golden run",
+    "habit", "held out", "look-ahead program", "preset", "slip", "trace", "transplant", "writer",
+)
+
+
+def test_the_glossary_has_every_word_that_has_a_sense_of_its_own_here():
+    glossary = (DOCS / "glossary.md").read_text(encoding="utf-8")
+    part = glossary.partition("## Words in a special sense")[2].partition("\n## ")[0]
+    explained = {row.split(" | ")[0].strip("| ") for row in part.splitlines()}
+    assert [word for word in OURS if word not in explained] == []
+
+
+def test_the_glossary_explains_no_word_twice():
+    glossary = (DOCS / "glossary.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([^|]+) \| ", glossary, re.MULTILINE)
+    words = [word for word in rows if word not in ("word", "metric")]
+    assert len(words) == len(set(words)) > 100
+
+
 # ---------------------------------------------------------------- the course
 
 
