@@ -18,6 +18,7 @@ from minir1.config import RLConfig, UserError, apply, replace
 from minir1.console.files import read_object, read_settings, write_text
 from minir1.data import find_checkpoint
 from minir1.fast.device import pick_device
+from minir1.fast.ranks import Ranks
 from minir1.model import Transformer
 from minir1.r1.pipeline.flags import TRAIN_R1, read, settle
 from minir1.r1.presets import STAGES, R1Config, check_r1, from_dict_r1, parse_stages, to_text
@@ -58,9 +59,10 @@ class Pipeline:
     @classmethod
     def open(cls, arguments: list[str]) -> "Pipeline":
         """A new run from the command line, or an old one with --resume RUN [--stages ...]."""
-        values = read(arguments)
+        values, ranks = read(arguments), Ranks.join()
         if "resume" in values:
-            root, stages = Path(values.pop("resume")), values.pop("stages", None)
+            root = ranks.folder(Path(values.pop("resume")), copy=True)
+            stages = values.pop("stages", None)
             memory = tuple(name.split(".")[-1] for name in MEMORY)
             if not all(name.endswith(memory) for name in values):
                 say = "--resume takes a run folder and perhaps --stages: the settings are there"
@@ -73,7 +75,7 @@ class Pipeline:
                 write_text(root / "config.json", to_text(config))
         else:
             config = settle(values, "gpu" if torch.cuda.is_available() else "cpu")
-            root = Path(config.out)
+            root = ranks.folder(Path(config.out))
             refuse_leftovers(root)
             pipeline = cls(root, config, parse_stages(config.stages))
             pipeline.check_source()
@@ -81,8 +83,9 @@ class Pipeline:
             refuse_leftovers(root)
             write_text(root / "config.json", to_text(config))
         set_up_torch(config)
-        where = f"{pipeline.device}; run folder {root}"
+        where = f"{pipeline.device}{ranks}; run folder {root}"
         print(f"minir1: R1, preset {config.preset}, seed {config.seed}, {where}", flush=True)
+        ranks.meet()
         return pipeline
 
     def check_source(self) -> None:
