@@ -68,9 +68,11 @@ class Ranks(Alone):
     # ------------------------------------------------------------ parts of a batch
 
     def deal(self, groups: list[Tensor]) -> list[Tensor]:
-        """Every `size`-th row of each group; another rank begins in each."""
-        places = ((self.rank - number) % self.size for number in range(len(groups)))
-        dealt = [rows[place :: self.size] for place, rows in zip(places, groups)]
+        """Every `size`-th row, through all groups; groups without one are left out."""
+        dealt, before = [], 0
+        for rows in groups:
+            dealt.append(rows[(self.rank - before) % self.size :: self.size])
+            before += len(rows)
         return [rows for rows in dealt if len(rows)]
 
     def share(self, ids_BT: Tensor, mask_BT: Tensor | None) -> tuple[Tensor, Tensor | None]:
