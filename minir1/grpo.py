@@ -130,13 +130,12 @@ def update(
     model.train()
     group_B = torch.arange(len(adv_B), device=adv_B.device) // config.group_size
     minibatch_B = group_B % config.minibatches
-    old_logp_BT = batch.sampler_logp_BT
+    old_logp_BT, sums, norm = batch.sampler_logp_BT, Counter(), 0.0
     later_B = signal_B[minibatch_B[signal_B] > 0]  # before the first step a forward pass gives both
     if config.recompute and len(later_B):
         scored_BT = score_tokens(model, learner, batch.rows(later_B), config)
         old_logp_BT = torch.zeros_like(old_logp_BT)
         old_logp_BT[later_B, : scored_BT.shape[1]] = scored_BT
-    sums, norm = Counter(), 0.0
     for minibatch in range(config.minibatches):
         chosen_B = minibatch_B == minibatch
         total = Total(int(batch.mask_BT[chosen_B].sum()), int(chosen_B.sum()))

@@ -1,7 +1,6 @@
 """Several processes, one run: what 2 and 3 compute equals what 1 computes."""
 
-import os
-import re
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -182,11 +181,12 @@ def without_sums(ranks: Ranks) -> tuple[dict, str]:
 
 
 def handed(ranks: Ranks) -> list:
+    last = ranks.rank == ranks.size - 1
     return [
         list(ranks.map(divmod, ((n, 3) for n in range(5)))), list(ranks.map(divmod, [])),
         ranks.gather(ranks.rank), ranks.first(lambda: ranks.rank),
         ranks.sum(torch.tensor([1, ranks.rank]), None)[0].tolist(),
-        ranks.total(Counter({"all": 1.0} | ({"last": 2.0} if ranks.rank == ranks.size - 1 else {}))),
+        ranks.total(Counter(all=1.0, last=2.0) if last else Counter(all=1.0)),
     ]
 
 
@@ -311,7 +311,6 @@ def test_a_single_rank_sends_and_copies_nothing(monkeypatch):
     ranks.reduce([parameter], torch.tensor(True))
     ids_BT, sums = torch.ones(3, 2), Counter(a=1.0)
     assert parameter.grad is grad and ranks.sum(grad)[0] is grad and ranks.total(sums) is sums
-    ranks.meet()
     ranks.same(parameter)
     assert ranks.share(ids_BT, None)[0].data_ptr() == ids_BT.data_ptr()
     assert ranks.folder(Path("run")) == Path("run")
@@ -337,3 +336,64 @@ def test_a_rank_without_rows_reads_one_that_does_not_count():
     assert ids.shape == (1, 3) and not mask.any()
     with pytest.raises(UserError, match="3 processes, but batches of only 2 rows"):
         Ranks(2, 3).share(ids_BT, None)
+
+
+# ---------------------------------------------------------------- by torchrun
+
+DIES = """
+import os, signal, sys
+import train_zero
+from minir1.console.errors import guard
+from minir1.run.phases import RLPhase
+
+usual = RLPhase.learning_rate
+
+def rate(self, step):
+    if step == 2 and os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return usual(self, step)
+
+RLPhase.learning_rate = rate
+sys.exit(guard(train_zero.main, sys.argv[1:], "train_zero.py"))
+"""
+SMALL = ("--preset", "smoke", "--pretrain.tokens", "8192", "--eval.answer_only_steps", "0")
+SMALL += ("--eval.problems", "4", "--eval.many", "1")
+
+
+def command(processes: int, *arguments: str) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of a script under torchrun."""
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes))
+    how = (sys.executable, *(torchrun if processes > 1 else ()), *arguments)
+    done = subprocess.run(how, cwd=ROOT, capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr.replace("\r", "\n")
+
+
+def figures(folder: Path) -> list[dict]:
+    """metrics.jsonl without what a clock decides."""
+    rows = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    clock = ("seconds", "tokens_s")
+    return [{k: v for k, v in row.items() if not k.startswith(clock)} for row in rows]
+
+
+def test_a_killed_process_ends_the_run_and_others_go_on(tmp_path, monkeypatch):
+    """One line of ours says how to go on; three processes then end with one process's metrics."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    (tmp_path / "dies.py").write_text(DIES)
+    run = tmp_path / "run"
+    status, shown, told = command(2, str(tmp_path / "dies.py"), *SMALL, "--out", str(run))
+    ours = [line for line in told.splitlines() if "train_zero.py:" in line]
+    assert status != 0 and len(ours) == 1 and f"--resume {run}" in ours[0], told
+    assert shown.count("minir1: preset smoke") == 1 and ", 2 processes; run folder" in shown
+    status, shown, told = command(3, "train_zero.py", "--resume", str(run))
+    assert status == 0 and shown.count("right answers (pass@1)") == 1, told
+    status, *_ = command(1, "train_zero.py", *SMALL, "--out", str(tmp_path / "alone"))
+    alone, together = figures(tmp_path / "alone"), figures(run)
+    assert status == 0 and len(alone) == len(together) > 6
+    for one, other in zip(alone, together):
+        assert one == pytest.approx(other, rel=1e-3, abs=1e-6, nan_ok=True)
+
+
+def test_a_wrong_flag_is_told_once():
+    status, shown, told = command(2, "train_zero.py", "--preset", "nix")
+    assert status != 0 and told.count("train_zero.py: unknown preset 'nix'") == 1 and not shown

@@ -43,7 +43,8 @@ def guard(
         unread = _output_fails("\n" if left else "")
         gone = left and unread  # as `minir1 corpus | head` ends: nobody is there to be told
         if not gone and first_to_tell():
-            print(f"{program}: {describe(fault)}", file=sys.stderr, flush=True)
+            below = "\n" if rank() else ""  # the first process's progress bar
+            print(f"{below}{program}: {describe(fault)}", file=sys.stderr, flush=True)
         if isinstance(fault, KeyboardInterrupt):
             return 143 if isinstance(fault, Terminated) else 130
         return 2 if isinstance(fault, UserError) else 1
@@ -85,20 +86,29 @@ def use_streams() -> None:
 
 @contextmanager
 def terminable():
-    """SIGTERM raises Terminated here, unless somebody handles it already."""
+    """SIGTERM raises Terminated here, unless somebody handles it already. torchrun sends more than
+    one to each process: what comes after the first, or after a fault, cuts no goodbye short."""
 
-    def stop(*_):
-        raise Terminated
+    def set_signals(interrupt, terminate) -> None:
+        signal.signal(signal.SIGTERM, terminate)
+        if rank() is not None:
+            signal.signal(signal.SIGINT, interrupt)
+
+    def stop(number, _):
+        if rank() is not None:
+            set_signals(signal.SIG_IGN, signal.SIG_IGN)
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
     usual = threading.current_thread() is threading.main_thread()
     usual = usual and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     if usual:
-        signal.signal(signal.SIGTERM, stop)
+        set_signals(stop, stop)
     try:
         yield
     finally:
         if usual:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            left = signal.SIG_DFL if rank() is None else signal.SIG_IGN
+            set_signals(left, left)
 
 
 def _output_fails(probe: str) -> bool:
@@ -132,6 +142,8 @@ def describe(fault: BaseException) -> str:
         less = "--batch, --budget, --problems or --max-tokens, if the command has them"
         return f"no memory left: lower {less}"
     text = str(fault).strip()
+    if "closed by peer" in text or "reset by peer" in text or "remote process exited" in text:
+        return "another process of this run has ended"
     return text.splitlines()[0] if text else type(fault).__name__
 
 

@@ -35,7 +35,7 @@ _folders: list[TemporaryDirectory] = []  # removed when the process ends
 class Ranks(Alone):
     """The `rank`-th (from 0) of `size` processes. One alone sends nothing and copies nothing.
 
-    All ranks must call what sends: sum, total, reduce, gather, first, map, meet, same.
+    All ranks must call what sends: sum, total, reduce, gather, first, map, same.
     """
 
     def __init__(self, rank: int, size: int):
@@ -126,7 +126,7 @@ class Ranks(Alone):
         return things
 
     def first(self, work: Callable[[], object]) -> object:
-        """What `work()` gives, which the first rank alone does."""
+        """What `work()` gives, which the first rank alone does, when all have come here."""
         return self.gather(work() if self.rank == 0 else None)[0]
 
     def map(self, function: Callable, arguments: Iterable[tuple], workers: int = 0) -> Iterator:
@@ -153,10 +153,6 @@ class Ranks(Alone):
             left = shutil.ignore_patterns(".lock", "*.part", "samples", "plots")
             shutil.copytree(path, own, ignore=left)
         return own
-
-    def meet(self) -> None:
-        """No rank goes on before all are here."""
-        self.gather(None)
 
     def same(self, model: Transformer) -> None:
         """Raises RuntimeError unless all ranks hold the same weights."""

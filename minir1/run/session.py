@@ -89,6 +89,7 @@ class Session:
     device: Device
     tokenizer: Tokenizer | None = None
     warmed: bool = False
+    home: Path | None = None  # the first rank's run folder, for people
 
     def __post_init__(self):
         self.ranks = Ranks.current()
@@ -122,7 +123,7 @@ class Session:
         session = cls(run, pick_device(config))
         where = f"{session.device}{ranks}; run folder {run.path}"
         print(f"minir1: preset {config.preset}, seed {config.seed}, {where}", flush=True)
-        ranks.meet()
+        session.home = ranks.first(lambda: run.path)  # when all have theirs
         return session
 
     @classmethod
@@ -135,7 +136,7 @@ class Session:
         return cls(run, device, tokenizer)
 
     def resumable(self, script: str):
-        return resumable(script, self.run.path)
+        return resumable(script, self.home or self.run.path)
 
     def evaluator(self, sampler) -> Evaluator:
         settings = sampling(self.tokenizer, self.config.rl.max_tokens)

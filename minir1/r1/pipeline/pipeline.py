@@ -53,6 +53,7 @@ NEEDS = {"1": "zero", "2": "dev1", "3": "dev2", "4": "dev3", "5": "r1"}
 class Pipeline:
     def __init__(self, root: Path, config: R1Config, stages: list[str]):
         self.root, self.config, self.stages = root, config, stages
+        self.home = root  # the first rank's, for people
         self.device = pick_device(config.stage_config())
         self._tokenizer: Tokenizer | None = None
 
@@ -85,7 +86,7 @@ class Pipeline:
         set_up_torch(config)
         where = f"{pipeline.device}{ranks}; run folder {root}"
         print(f"minir1: R1, preset {config.preset}, seed {config.seed}, {where}", flush=True)
-        ranks.meet()
+        pipeline.home = ranks.first(lambda: root)  # when all have theirs
         return pipeline
 
     def check_source(self) -> None:
@@ -138,7 +139,7 @@ class Pipeline:
         return Session(run, self.device, self._tokenizer)
 
     def resumable(self):
-        return resumable(TRAIN_R1.name, self.root)
+        return resumable(TRAIN_R1.name, self.home)
 
     def missing(self) -> list[str]:
         """The stages to be done now: those asked for that have not ended, and the base and the
