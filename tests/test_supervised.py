@@ -530,7 +530,7 @@ def test_gradients_from_a_graph_train_the_same_model(config, monkeypatch):
                     kept is None or kept.copy_(new)
             replays.append(graphed.ids_BT.clone())
 
-    def capture(graph):
+    def capture(graph, **how):
         fast.zero_grad(set_to_none=True)
         return nullcontext()
 

@@ -35,7 +35,7 @@ _folders: list[TemporaryDirectory] = []  # removed when the process ends
 class Ranks(Alone):
     """The `rank`-th (from 0) of `size` processes. One alone sends nothing and copies nothing.
 
-    All ranks must call what sends: sum, total, reduce, gather, first, map, same.
+    All ranks must call what sends: sum, total, reduce, gather, first, each, map, same.
     """
 
     def __init__(self, rank: int, size: int):
@@ -64,6 +64,11 @@ class Ranks(Alone):
                 torch.cuda.set_device(local)
             dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
         return cls.current()
+
+    def leave(self) -> None:
+        """At the end, when nothing is sent any more."""
+        if self.size > 1:
+            dist.destroy_process_group()
 
     # ------------------------------------------------------------ parts of a batch
 
@@ -129,6 +134,16 @@ class Ranks(Alone):
         """What `work()` gives, which the first rank alone does, when all have come here."""
         return self.gather(work() if self.rank == 0 else None)[0]
 
+    def slice(self, count: int) -> slice:
+        """Of so many things in a row, those of this rank."""
+        return slice(*(count * rank // self.size for rank in (self.rank, self.rank + 1)))
+
+    def each(self, function: Callable, *rows: list) -> list:
+        """function(*row) for each row of lists side by side, of which each rank does a slice."""
+        own = self.slice(len(rows[0]))
+        parts = self.gather([function(*row) for row in zip(*(items[own] for items in rows))])
+        return [result for part in parts for result in part]
+
     def map(self, function: Callable, arguments: Iterable[tuple], workers: int = 0) -> Iterator:
         """parallel_map, of which each rank computes its share and hands it to the others."""
         own = parallel_map(function, islice(arguments, self.rank, None, self.size), workers)
@@ -169,11 +184,10 @@ def roll_out(
     """rollout.roll_out by all ranks, each of which answers a part of the problems and gets all
     responses. `judge` gives other rewards, by the row."""
     ranks = Ranks.current()
-    first, end = (len(problems) * rank // ranks.size for rank in (ranks.rank, ranks.rank + 1))
-    own = Rollouts([], group, [], [], [], [], [], [])
-    if first < end:
-        place = stream.after(first * group)
-        own = rollout.roll_out(model, codec, problems[first:end], group, settings, place, *how)
+    part, own = ranks.slice(len(problems)), Rollouts([], group, [], [], [], [], [], [])
+    if problems[part]:
+        place = stream.after(part.start * group)
+        own = rollout.roll_out(model, codec, problems[part], group, settings, place, *how)
         own = replace(own, rewards=judge(own)) if judge else own
     if ranks.size == 1:
         return own

@@ -49,6 +49,7 @@ def resumable(script: str, folder: Path):
     how = f"go on with: python {name} --resume {folder}"
     try:
         yield
+        Ranks.current().leave()
     except KeyboardInterrupt as stop:
         raise type(stop)(f"{describe(stop)}; {how}") from None
     except Diverged as fault:
