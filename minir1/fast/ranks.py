@@ -172,7 +172,8 @@ class Ranks(Alone):
     def same(self, model: Transformer) -> None:
         """Raises RuntimeError unless all ranks hold the same weights."""
         if self.size > 1:
-            sums = torch.stack([p.detach().double().sum() for p in model.parameters()]).tolist()
+            weights = model.state_dict().values()
+            sums = torch.stack([weight.double().sum() for weight in weights]).tolist()
             if any(other != sums for other in self.gather(sums)):
                 raise RuntimeError("the processes hold different weights: their sums do not meet")
 
