@@ -2,10 +2,9 @@
 
     python notebooks/zero_in_one_file.py    two CPU cores, a few minutes
 
-The base has a million parameters, has read a mini-web and solves one puzzle in four. Nobody shows
-it how to do better. It writes eight responses to each puzzle, a rule says which are right, and what
-was better than the other seven becomes more probable. This is GRPO (arXiv 2402.03300), the
-algorithm of R1-Zero (arXiv 2501.12948, section 2).
+The base has a million parameters, has read a mini-web and solves one puzzle in four. It writes
+eight responses to each puzzle, a rule says which are right, and what is better than the others
+becomes more probable: GRPO (arXiv 2402.03300), as in R1-Zero (arXiv 2501.12948, section 2).
 
 Names of tensors end in one letter per dimension: B responses, P prompts, G responses per prompt,
 T tokens, S tokens looked back at, D width, V vocabulary, H heads, E experts, F hidden width. In
@@ -244,6 +243,7 @@ def respond(model: Transformer, codec: Tokenizer, puzzles: list[Puzzle]):
 
 def advantages(reward_PG: Tensor) -> Tensor:
     """How much better than its group (R1, Eq. 3)."""
+    reward_PG = reward_PG - reward_PG[:, :1]  # where all are equal, nothing is learned: exactly 0
     centred_PG = reward_PG - reward_PG.mean(1, keepdim=True)
     return centred_PG / (reward_PG.std(1, keepdim=True) + 1e-4)
 
