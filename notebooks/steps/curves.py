@@ -75,10 +75,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--out", type=Path, default=FOLDER / "curves.jsonl")
+    parser.add_argument("--draw", action="store_true", help="only draw what is there")
     options = parser.parse_args(arguments)
     lines = options.out.read_text().splitlines() if options.out.exists() else []
     runs = [json.loads(line) for line in lines]
-    for name in options.only:
+    for name in () if options.draw else options.only:
         for seed in options.seeds:
             if any((line["file"], line["seed"]) == (name, seed) for line in runs):
                 continue
