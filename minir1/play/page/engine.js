@@ -2,17 +2,15 @@
 // minir1/tokenizer.py. Numbers are kept in float32 and added up in float64.
 "use strict";
 
-// out[r] = sum over c of w[from + r * columns + c] * x[c]; columns are a multiple of four
+// out[r] = sum over c of w[from + r * columns + c] * x[c]; columns are even
 function multiply(out, w, from, x, rows, columns) {
-  for (let r = 0, at = from; r < rows; r++, at += columns) {
-    let a = 0, b = 0, c = 0, d = 0;
-    for (let i = 0; i < columns; i += 4) {
-      a += w[at + i] * x[i];
-      b += w[at + i + 1] * x[i + 1];
-      c += w[at + i + 2] * x[i + 2];
-      d += w[at + i + 3] * x[i + 3];
+  for (let r = 0, at = from; r < rows; r++) {
+    let a = 0, b = 0;
+    for (let c = 0; c < columns; c += 2) {
+      a += w[at++] * x[c];
+      b += w[at++] * x[c + 1];
     }
-    out[r] = a + b + c + d;
+    out[r] = a + b;
   }
   return out;
 }
@@ -32,8 +30,6 @@ function softmax(values, temperature = 1) {
   const sum = shares.reduce((a, b) => a + b);
   return shares.map(share => share / sum);
 }
-
-// ---------------------------------------------------------------- the transformer
 
 class Model {
   // given: name, config, budget (tokens of a response), codec, weights ([name, shape, in int8?])
@@ -75,17 +71,17 @@ class Model {
     return this.linear("head.weight", norm("norm.weight")).subarray(0, this.codec.tokens.length);
   }
 
-  linear(name, x) {
-    const rows = this.w[name].length / x.length;
-    return multiply(new Float32Array(rows), this.w[name], 0, x, rows, x.length);
+  // A matrix times x; of a stack of matrices, one part.
+  linear(name, x, part = 0, parts = 1) {
+    const w = this.w[name], rows = w.length / x.length / parts;
+    return multiply(new Float32Array(rows), w, part * rows * x.length, x, rows, x.length);
   }
 
   rotate(x, from, position) {
     this.turns.forEach((turn, i) => {
       const angle = Math.fround(position * turn), cos = Math.cos(angle), sin = Math.sin(angle);
-      const a = x[from + 2 * i], b = x[from + 2 * i + 1];
-      x[from + 2 * i] = a * cos - b * sin;
-      x[from + 2 * i + 1] = b * cos + a * sin;
+      const place = from + 2 * i, [a, b] = x.subarray(place);
+      x.set([a * cos - b * sin, b * cos + a * sin], place);
     });
   }
 
@@ -93,10 +89,7 @@ class Model {
   attend(name, x, cache, layer) {
     const c = this.config, w = this.w, position = cache.length, store = cache.layers[layer];
     const R = c.kv_rank, C = c.nope_width, J = c.rope_width, U = c.value_width, W = R + J;
-    const low = c.q_rank ? normalise(this.linear(name + "q_down.weight", x),
-      w[name + "q_norm.weight"], c.norm_eps) : x;
-    const query = this.linear(name + "q_up.weight", low);
-    const key = this.linear(name + "kv_down.weight", x);
+    const [query, key] = ["q_up.weight", "kv_down.weight"].map(w => this.linear(name + w, x));
     store.set(normalise(key, w[name + "kv_norm.weight"], c.norm_eps), position * W);
     store.set(key.subarray(R), position * W + R);
     this.rotate(store, position * W + R, position);
@@ -116,31 +109,26 @@ class Model {
     return this.linear(name + "out.weight", mixed);
   }
 
-  swiglu(name, x) {
-    const gate = this.linear(name + "gate.weight", x), up = this.linear(name + "up.weight", x);
-    return this.linear(name + "down.weight", gate.map((g, i) => g * sigmoid(g) * up[i]));
+  swiglu(name, x, [gate, up, down] = ["gate.weight", "up.weight", "down.weight"], ...part) {
+    const gates = this.linear(name + gate, x, ...part), ups = this.linear(name + up, x, ...part);
+    return this.linear(name + down, gates.map((g, i) => g * sigmoid(g) * ups[i]), ...part);
   }
 
   // The router's best few, weighed by their scores, and the expert that all tokens share.
   experts(name, x) {
-    const c = this.config, w = this.w, F = c.expert_width, D = c.width;
-    const scores = this.linear(name + "router", x).map(sigmoid), bias = w[name + "bias_E"];
+    const c = this.config, bias = this.w[name + "bias_E"];
+    const scores = this.linear(name + "router", x).map(sigmoid);
     const chosen = [...scores.keys()]
       .sort((a, b) => scores[b] + bias[b] - scores[a] - bias[a]).slice(0, c.top_k);
     const sum = chosen.reduce((total, e) => total + scores[e], 1e-20);
-    const out = c.shared_experts ? this.swiglu(name + "shared.", x) : new Float32Array(D);
+    const out = c.shared_experts ? this.swiglu(name + "shared.", x) : new Float32Array(c.width);
     for (const e of chosen) {
-      const gate = multiply(new Float32Array(F), w[name + "gate_EFD"], e * F * D, x, F, D);
-      const up = multiply(new Float32Array(F), w[name + "up_EFD"], e * F * D, x, F, D);
-      const hidden = gate.map((g, i) => g * sigmoid(g) * up[i]);
-      const y = multiply(new Float32Array(D), w[name + "down_EDF"], e * D * F, hidden, D, F);
-      for (let i = 0; i < D; i++) out[i] += y[i] * scores[e] / sum * c.routed_scale;
+      const y = this.swiglu(name, x, ["gate_EFD", "up_EFD", "down_EDF"], e, c.experts);
+      for (let i = 0; i < c.width; i++) out[i] += y[i] * scores[e] / sum * c.routed_scale;
     }
     return out;
   }
 }
-
-// ---------------------------------------------------------------- the tokenizer
 
 // A byte-pair encoding over UTF-8 bytes, each written as a printable character (as in GPT-2).
 class Codec {
@@ -174,15 +162,12 @@ class Codec {
     }
   }
 
-  // Half a character becomes U+FFFD.
   decode(ids) {
     const bytes = ids.map(id => this.tokens[id]).flatMap(token => this.special.has(token)
       ? [...new TextEncoder().encode(token)] : [...token].map(l => this.letters.indexOf(l)));
-    return new TextDecoder().decode(Uint8Array.from(bytes));
+    return new TextDecoder("utf-8", {ignoreBOM: true}).decode(Uint8Array.from(bytes));
   }
 }
-
-// ---------------------------------------------------------------- a response
 
 class Attempt {
   // A response to a prompt. Attempts of one model may share a cache, one after the other.

@@ -1,8 +1,6 @@
 // What was asked, how it is judged, and what is shown. Text becomes text nodes, never markup.
-"use strict";
 
 const given = JSON.parse(document.getElementById("data").textContent);
-const models = given.models.map(one => new Model(one));
 const at = id => document.getElementById(id);
 
 function element(kind, className, text, ...children) {
@@ -12,10 +10,7 @@ function element(kind, className, text, ...children) {
   return node;
 }
 
-// ---------------------------------------------------------------- problems
-
-// The exact value of an expression of whole numbers, + - * / and parentheses, as [numerator,
-// denominator]; null if it is none.
+// The exact value, [numerator, denominator], of whole numbers, + - * / and brackets; else null.
 function evaluate(text) {
   if (text.length > 256 || !/^[0-9+\-*/() ]+$/.test(text)) return null;
   const tokens = text.match(/[0-9]+|[^ ]/g) ?? [];
@@ -42,49 +37,43 @@ function evaluate(text) {
 }
 
 const numbersIn = text => (text.match(/[0-9]+/g) ?? []).map(Number);
-const sorted = numbers => numbers.sort((a, b) => a - b).join();
+const same = (some, others) => String([...some].sort()) === String([...others].sort());
 
-// {question, numbers?, target?}: a puzzle, a sum (without numbers), or any other text as it is.
+// {question, numbers?, target?}: a puzzle in a wording that the base has read, a sum (it has no
+// numbers), or any other text as it is.
 function recognise(text) {
-  for (const form of ["{n} = {t}", ...given.wordings]) {
-    const pattern = form.replace(/[.?]$/, "").replace("{n}", "([0-9, ]+)").replace("{t}", "([0-9]+)");
-    const found = text.match(new RegExp(`^ *${pattern}[.?]? *$`, "i"));
-    if (!found) continue;
-    const [n, t] = form.indexOf("{n}") < form.indexOf("{t}") ? [1, 2] : [2, 1];
-    const numbers = numbersIn(found[n]), target = BigInt(found[t]);
-    const place = Number(target) + numbers.reduce((a, b) => a + b, 0);
-    const wording = given.wordings.includes(form) ? form : given.wordings[place % given.wordings.length];
-    const question = wording.replace("{n}", numbers.join(", ")).replace("{t}", target);
-    return {question, numbers, target};
+  const numbers = numbersIn(text);
+  if (numbers.length > 2 && /^(use|using|make|reach)\b|^[0-9, ]+= *[0-9]+$/i.test(text)) {
+    const total = numbers.reduce((a, b) => a + b), {wordings} = given;
+    const target = /^(make|reach)/i.test(text) ? numbers.shift() : numbers.pop();
+    const question = wordings[total % wordings.length]
+      .replace("{n}", numbers.join(", ")).replace("{t}", target);
+    return {question, numbers, target: BigInt(target)};
   }
   const bare = text.replaceAll("×", "*").replaceAll("÷", "/").replaceAll("−", "-")
-    .replace(/^ *(what is|compute|how much is) /i, "").replace(/[ =?.]+$/, "");
+    .replace(/^(what is|compute|how much is) /i, "").replace(/[ =?.]+$/, "");
   const value = evaluate(bare);
-  if (!value || numbersIn(bare).length < 2 || value[0] % value[1]) return {question: text};
+  if (!value || numbers.length < 2 || value[0] % value[1]) return {question: text};
   const question = `What is ${bare.replace(/ *([-+*/]) */g, " $1 ")}?`;
   return {question, target: value[0] / value[1]};
 }
 
-// {answer, right, said}: what a response is worth; right is null where nothing can be checked.
+// {answer, kind, said}: what a response is worth; "open" where nothing can be checked.
 function judge({numbers, target}, {text, stopped}) {
-  const tags = /^(?:<think>((?:(?!<[/|\w]+>).)*)<\/think>)?\s*<answer>([^<>]*)<\/answer>\s*<\|end\|>$/s;
-  const answer = text.match(tags)?.[2].trim();
-  const wrong = reason => ({answer, right: false, said: `wrong: ${reason}`});
+  const thought = "(?:<think>((?!<[/|a-z]+>).)*</think>)?";
+  const form = new RegExp(`^${thought}\\s*<answer>([^<>]*)</answer>\\s*<[|]end[|]>$`, "s");
+  const answer = text.match(form)?.[2].trim(), value = evaluate(answer ?? "");
+  const wrong = reason => ({answer, kind: "wrong", said: `wrong: ${reason}`});
   if (answer === undefined) return wrong(stopped ? "there is no answer" : "it comes to no end");
-  if (target === undefined) return {answer, right: null, said: `it says ${answer}`};
-  const value = evaluate(answer);
+  if (target === undefined) return {answer, kind: "open", said: `it says ${answer}`};
   if (!numbers && answer !== String(target)) return wrong(`it is ${target}`);
-  if (numbers && !value) return wrong("that is no expression");
-  if (numbers && value[0] !== target * value[1])
+  if (!numbers) return {answer, kind: "right", said: "right"};
+  if (!value) return wrong("that is no expression");
+  if (value[0] !== target * value[1])
     return wrong(`that makes ${value[0] % value[1] ? "a fraction" : value[0] / value[1]}`);
-  if (numbers && sorted(numbersIn(answer)) !== sorted(numbers))
-    return wrong("it does not use each number once");
-  return {answer, right: true, said: `right${numbers ? `: ${answer} = ${target}` : ""}`};
+  if (!same(numbersIn(answer), numbers)) return wrong("it uses other numbers");
+  return {answer, kind: "right", said: `right: ${answer} = ${target}`};
 }
-
-const classOf = right => right === null ? "open" : right ? "right" : "wrong";
-
-// ---------------------------------------------------------------- a model on the page
 
 class Card {
   constructor(model) {
@@ -94,7 +83,7 @@ class Card {
     const head = element("div", "head", element("h2", "", model.name), this.count);
     at("models").append(element("section", "card", head, this.text, this.verdict, this.panel));
     this.text.addEventListener("click", event => this.pick(event.target));
-    this.text.addEventListener("keydown", event => event.key === "Enter" && this.pick(event.target));
+    this.text.addEventListener("keydown", ({key, target}) => key === "Enter" && this.pick(target));
   }
 
   start(problem) {
@@ -108,13 +97,8 @@ class Card {
 
   draw() {
     this.text.replaceChildren(element("span", "tag", this.attempt.prefix));
-    this.verdict.textContent = "";
+    this.verdict.replaceChildren();
     this.attempt.steps.forEach((_, i) => this.show(i));
-  }
-
-  grow() {
-    this.attempt.step();
-    this.show(this.attempt.steps.length - 1);
   }
 
   // Token i, and the verdict behind the last one.
@@ -128,9 +112,8 @@ class Card {
     this.text.append(token);
     this.count.textContent = `${i + 1} tokens`;
     if (i + 1 < this.attempt.steps.length || !this.attempt.done) return;
-    const {right, said} = judge(this.problem, this.attempt);
-    this.verdict.className = `verdict ${classOf(right)}`;
-    this.verdict.textContent = said;
+    const {kind, said} = judge(this.problem, this.attempt);
+    this.verdict.replaceChildren(element("span", kind, said));
   }
 
   // What else could have stood where a token stands.
@@ -141,8 +124,8 @@ class Card {
     const order = [...shares.keys()].sort((a, b) => shares[b] - shares[a]).slice(0, 6);
     const rows = [...new Set([...order, id])].map(other => {
       const text = this.model.codec.decode([other]).replaceAll(" ", "␣").replaceAll("\n", "⏎");
-      const row = this.row("button", text, `${(100 * shares[other]).toFixed(1)}%`, shares[other]);
-      row.classList.toggle("chosen", other === id);
+      const chance = `${(100 * shares[other]).toFixed(1)}%`, kind = other === id ? "chosen" : "";
+      const row = this.row("button", kind, text, chance, shares[other]);
       row.addEventListener("click", () => {
         this.attempt.fork(token.place, other);
         this.panel.replaceChildren();
@@ -151,12 +134,12 @@ class Card {
       });
       return row;
     });
-    const hint = element("p", "", "It could have written here (tap one, and it goes on from there):");
+    const hint = element("p", "", "Or it could have written (tap one, and it goes on from there):");
     this.panel.replaceChildren(element("div", "panel", hint, ...rows));
   }
 
-  row(kind, left, right, share) {
-    const row = element(kind, "row", element("code", "", left), element("span", "", right));
+  row(tag, kind, left, right, share) {
+    const row = element(tag, `row ${kind}`, element("code", "", left), element("span", "", right));
     row.style.setProperty("--share", `${100 * share}%`);
     return row;
   }
@@ -164,25 +147,20 @@ class Card {
   // The answers of many attempts, the most frequent first.
   vote(verdicts, total) {
     const tally = new Map();
-    for (const {answer = "no answer", right} of verdicts)
-      tally.set(answer, {answer, right, n: (tally.get(answer)?.n ?? 0) + 1});
+    for (const {answer = "no answer", kind} of verdicts)
+      tally.set(answer, {answer, kind, n: (tally.get(answer)?.n ?? 0) + 1});
     const order = [...tally.values()].sort((a, b) => b.n - a.n), rest = order.splice(6);
-    const rows = order.map(({answer, right, n}) => {
-      const row = this.row("div", answer, `${n} of ${total}`, n / total);
-      row.classList.add(classOf(right));
-      return row;
-    });
-    const right = verdicts.filter(verdict => verdict.right).length;
+    const rows = order.map(({answer, kind, n}) =>
+      this.row("div", kind, answer, `${n} of ${total}`, n / total));
+    const right = verdicts.filter(({kind}) => kind === "right").length;
     const checked = this.problem.target === undefined ? "" : `, ${right} of them right`;
     const head = `${verdicts.length} samples${checked}. The first line wins the vote.`;
-    const more = rest.length ? `and ${rest.length} other answers` : "";
-    this.panel.replaceChildren(element("div", "panel", element("p", "", head), ...rows, more));
+    const more = rest.length ? [`and ${rest.length} other answers`] : [];
+    this.panel.replaceChildren(element("div", "panel", element("p", "", head), ...rows, ...more));
   }
 }
 
-// ---------------------------------------------------------------- asking
-
-const cards = models.map(model => new Card(model));
+const cards = given.models.map(one => new Card(new Model(one)));
 const frame = () => new Promise(requestAnimationFrame);
 let turn = 0;  // whoever asks takes it; what still runs for an earlier one stops
 
@@ -191,37 +169,40 @@ async function run(writing) {
   for (const mine = ++turn; mine === turn && writing.some(card => !card.attempt.done);) {
     const pace = Number(at("pace").value), until = performance.now() + 12;
     do {
-      for (const card of writing) if (!card.attempt.done) card.grow();
-    } while (pace === 0 && performance.now() < until && !writing.every(card => card.attempt.done));
-    for (let i = 0; i < Math.max(1, pace); i++) await frame();
+      for (const card of writing.filter(card => !card.attempt.done)) {
+        card.attempt.step();
+        card.show(card.attempt.steps.length - 1);
+      }
+    } while (!pace && performance.now() < until && writing.some(card => !card.attempt.done));
+    for (let i = 0; i < (pace || 1); i++) await frame();
   }
 }
 
 async function many(total = 16) {
-  const problem = ask(), verdicts = cards.map(() => []), mine = ++turn;
-  let tokens = 0, seconds = 0;
+  const problem = ask(), verdicts = cards.map(() => []), mine = ++turn, began = performance.now();
+  let tokens = 0;
   for (let i = 0; i < total * cards.length && problem; i++) {
     const k = i % cards.length, card = cards[k];
     if (i >= cards.length) card.start(problem);
     while (!card.attempt.done) {
-      const from = performance.now();
-      for (; !card.attempt.done && performance.now() < from + 25; tokens++) card.attempt.step();
-      seconds += (performance.now() - from) / 1000;
+      const until = performance.now() + 25;
+      for (; !card.attempt.done && performance.now() < until; tokens++) card.attempt.step();
       await frame();
       if (mine !== turn) return;
     }
     card.draw();
     verdicts[k].push(judge(problem, card.attempt));
     card.vote(verdicts[k], total);
-    at("speed").textContent = `This device computes ${Math.round(tokens / seconds)} tokens per second.`;
+    const speed = Math.round(1000 * tokens / (performance.now() - began));
+    at("speed").textContent = `Here: ${speed} tokens per second.`;
   }
 }
 
 // The problem, ready to be answered; null if it cannot be asked.
 function ask() {
   const text = at("question").value.trim(), problem = recognise(text);
-  const unknown = problem.target === undefined ? " (neither a puzzle nor a sum: nothing to check)" : "";
-  at("note").textContent = `Asked: ${problem.question}${unknown}`;
+  const checked = problem.target === undefined ? " (neither a puzzle nor a sum: not checked)" : "";
+  at("note").textContent = `Asked: ${problem.question}${checked}`;
   try {
     for (const card of cards) card.start(problem);
     return problem;
@@ -231,11 +212,10 @@ function ask() {
   }
 }
 
-for (const button of document.querySelectorAll("#examples button"))
-  button.addEventListener("click", () => {
-    at("question").value = button.textContent;
-    at("ask").requestSubmit();
-  });
+at("examples").addEventListener("click", ({target}) => {
+  if (target.type === "button") at("question").value = target.textContent;
+  if (target.type === "button") at("ask").requestSubmit();
+});
 at("ask").addEventListener("submit", event => {
   event.preventDefault();
   if (ask()) run(cards);
