@@ -71,9 +71,11 @@ def test_solvable_is_the_same(numbers, target):
     assert (target in zero.reachable(tuple(numbers))) == (solution is not None)
 
 
-ANSWERS = ["2 + 3 * 4", "(2 + 3) * 4", "4*(3+2)", "4 / 3 * 2", "2 + 3", "02 + 3 * 4", "2 ** 3 + 4",
-           "2 // 3 + 4", "-2 + 3 * 4", "2 3 4", "2(3)(4)", "2 + 3 * 4 )", "4 / (3 - 3)", "", "()",
-           "2 + (3 * (4))", "2 +\n3 * 4", " 2 + 3 * 4 ", "２ + 3 * 4", "2 + 3 * 4 = 14", "2 + 3, 4"]
+ANSWERS = [
+    "2 + 3 * 4", "(2 + 3) * 4", "4*(3+2)", "4 / 3 * 2", "2 + 3", "02 + 3 * 4", "2 ** 3 + 4",
+    "2 // 3 + 4", "-2 + 3 * 4", "2 3 4", "2(3)(4)", "2 + 3 * 4 )", "4 / (3 - 3)", "", "()",
+    "2 + (3 * (4))", "2 +\n3 * 4", " 2 + 3 * 4 ", "２ + 3 * 4", "2 + 3 * 4 = 14", "2 + 3, 4",
+]
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
@@ -96,7 +98,7 @@ RESPONSES = [
     "<answer>2 + 3</answer><|end|>", "<answer>2 + 3 * 4</answer>", "2 + 3 * 4<|end|>", "<|end|>",
     "<think>a<answer>2 + 3 * 4</answer><|end|>", "<answer>2</answer><answer>3</answer><|end|>",
     "<think></think>\n<answer>2 + 3 * 4</answer>\n<|end|>", "<think></think> a <answer></answer>",
-    "<answer>2 + 3 * 4</answer>!<|end|>", "<think>x</think><think>y</think><answer>2</answer><|end|>",
+    "<answer>2 + 3 * 4</answer>!<|end|>", "<think></think><think></think><answer>2</answer><|end|>",
 ]
 
 

@@ -30,7 +30,9 @@ torch.set_num_threads(1)
 CHROMIUM = find_chromium()
 in_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH")
 PAIR = [FOLDER / "base-cpu.pt", FOLDER / "zero-cpu.pt"]
-HOSTILE = "</script><img src=x onerror=alert(1)>&amp;<!-- {{data}} \U0001f914\u202e等等 <think><|end|>"
+HOSTILE = (
+    "</script><img src=x onerror=alert(1)>&amp;<!-- {{data}} \U0001f914\u202e等等 <think><|end|>"
+)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,8 @@ def ask(page, text: str) -> None:
 
 
 def shown(page, selector: str) -> list[str]:
-    return page.run(f"[...document.querySelectorAll({json.dumps(selector)})].map(e => e.textContent)")
+    found = f"document.querySelectorAll({json.dumps(selector)})"
+    return page.run(f"[...{found}].map(element => element.textContent)")
 
 
 # ---------------------------------------------------------------- the file
@@ -226,7 +229,8 @@ def test_what_is_typed_is_recognised(page):
 RESPONSES = [
     "<think>x</think><answer>23 - 5 + 13</answer><|end|>", "<answer>13 + (23 - 5)</answer><|end|>",
     "<answer>23 + 5</answer><|end|>", "<answer>31</answer><|end|>", "<answer></answer><|end|>",
-    "<answer>13 + (23 - 5)</answer>", "13 + (23 - 5)<|end|>", "<|end|>", "<answer>a</answer><|end|>",
+    "<answer>13 + (23 - 5)</answer>", "13 + (23 - 5)<|end|>", "<|end|>",
+    "<answer>a</answer><|end|>",
     "<think>a<answer>13 + (23 - 5)</answer><|end|>", "<answer>1/0</answer><|end|>",
     "<think><think></think><answer>13 + (23 - 5)</answer><|end|>",
     "<think>3 < 5</think>\n<answer> 13 + (23 - 5) </answer> <|end|>",
@@ -265,7 +269,7 @@ def test_a_token_shows_its_alternatives_and_one_of_them_goes_on_from_there(page)
     assert 6 <= len(rows) <= 7 and len(shown(page, ".chosen")) == 1
     before = page.run("cards[1].attempt.ids")
     place = page.run("document.querySelector('.picked').place")
-    page.run("[...document.querySelectorAll('button.row')].find(r => !r.matches('.chosen')).click()")
+    page.run("document.querySelector('button.row:not(.chosen)').click()")
     page.wait("cards[1].attempt.done")
     after = page.run("cards[1].attempt.ids")
     assert after[:place] == before[:place] and after[place] != before[place]
@@ -275,8 +279,9 @@ def test_a_token_shows_its_alternatives_and_one_of_them_goes_on_from_there(page)
       const {model, prompt, ids, steps, temperature} = attempt, cache = model.cache();
       const all = [...prompt, ...ids];
       return Math.max(...all.slice(0, -1).map((id, i) => {
-        const shares = softmax(model.read(id, cache), temperature), t = i + 1 - prompt.length;
-        return t < 0 ? 0 : Math.max(...shares.map((share, v) => Math.abs(share - steps[t].shares[v])));
+        const shares = softmax(model.read(id, cache), temperature);
+        const then = steps[i + 1 - prompt.length]?.shares ?? shares;
+        return Math.max(...shares.map((share, v) => Math.abs(share - then[v])));
       }));
     })(cards[1].attempt)""")
     assert difference < 1e-5
@@ -323,9 +328,9 @@ def test_hostile_text_is_shown_as_text(page):
     ask(page, HOSTILE)
     assert HOSTILE in shown(page, "#note")[0]
     assert page.run("document.querySelectorAll('main img, main script').length") == 0
-    page.run("cards[0].model.codec.tokens.fill('<img', 20, 400)")  # a model that writes markup
-    page.run("cards[0].model.codec.letters[60] = '<', cards[0].attempt.fork(0, 30), cards[0].draw()")
-    assert "<img" in shown(page, ".card:nth-child(1) .token")[0]
+    page.run("cards[0].model.codec.tokens[30] = '<img>'")  # a model that writes markup
+    page.run("cards[0].attempt.fork(0, 30), cards[0].draw()")
+    assert "<img>" in shown(page, ".card:nth-child(1) .token")[0]
     assert page.run("document.querySelectorAll('main img').length") == 0
 
 

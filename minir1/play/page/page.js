@@ -223,3 +223,4 @@ at("ask").addEventListener("submit", event => {
 at("many").addEventListener("click", () => many());
 at("temperature").addEventListener("input", event => { at("degrees").value = event.target.value; });
 if (matchMedia("(prefers-reduced-motion: reduce)").matches) at("pace").value = "0";
+if (ask()) run(cards);
