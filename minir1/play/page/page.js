@@ -179,22 +179,22 @@ async function run(writing) {
 }
 
 async function many(total = 16) {
-  const problem = ask(), verdicts = cards.map(() => []), mine = ++turn, began = performance.now();
-  let tokens = 0;
+  const problem = ask(), verdicts = cards.map(() => []), mine = ++turn;
+  let tokens = 0, seconds = 0;
   for (let i = 0; i < total * cards.length && problem; i++) {
     const k = i % cards.length, card = cards[k];
     if (i >= cards.length) card.start(problem);
     while (!card.attempt.done) {
-      const until = performance.now() + 25;
-      for (; !card.attempt.done && performance.now() < until; tokens++) card.attempt.step();
+      const from = performance.now();
+      for (; !card.attempt.done && performance.now() < from + 25; tokens++) card.attempt.step();
+      seconds += (performance.now() - from) / 1000;
       await frame();
       if (mine !== turn) return;
     }
     card.draw();
     verdicts[k].push(judge(problem, card.attempt));
     card.vote(verdicts[k], total);
-    const speed = Math.round(1000 * tokens / (performance.now() - began));
-    at("speed").textContent = `Here: ${speed} tokens per second.`;
+    at("speed").textContent = `Here: ${Math.round(tokens / seconds)} tokens per second.`;
   }
 }
 
