@@ -382,6 +382,7 @@ def test_a_killed_process_ends_the_run_and_another_goes_on(tmp_path, monkeypatch
     """One line of ours says how to go on; one process then ends with the metrics of a run alone."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # where what is killed leaves its folder
     (tmp_path / "dies.py").write_text(DIES)
     run = tmp_path / "run"
     status, shown, told = command(2, str(tmp_path / "dies.py"), *SMALL, "--out", str(run))
