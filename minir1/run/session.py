@@ -88,6 +88,7 @@ class Session:
     device: Device
     tokenizer: Tokenizer | None = None
     warmed: bool = False
+    noticed: bool = False  # whether it was said that the machine seems busy
 
     @property
     def config(self) -> Config:
