@@ -4,7 +4,7 @@ What each curve means stands in metrics.md.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from minir1.measure.diagnosis import column, phase
@@ -27,15 +27,17 @@ SEVERAL = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, INK)  # curves of one metric
 # ---------------------------------------------------------------- accuracy
 
 
-def reference_lines(summary: dict) -> list[tuple[float, str, str, tuple]]:
-    """(accuracy, name, colour, dashes) of the reference lines and of the base."""
+def reference_lines(
+    summary: dict, chosen: Iterable[str] = tuple(LOOKS)
+) -> list[tuple[float, str, str, tuple]]:
+    """(accuracy, name, colour, dashes) of the chosen reference lines and of the base."""
     lines = []
     for key, line in references_of(summary).items():
-        if key in LOOKS and "accuracy" in line:
+        if key in chosen and "accuracy" in line:
             lines.append((line["accuracy"], REFERENCES[key], *LOOKS[key]))
     base = entry(summary.get("base"))
     if "accuracy" in base:
-        lines.append((base["accuracy"], "base, before RL (pass@1)", INK, (3, 1.5)))
+        lines.append((base["accuracy"], "base, test puzzles", INK, (3, 1.5)))
     return lines
 
 
@@ -236,9 +238,9 @@ PANELS = {"length": LENGTH, "evolution": EVOLUTION, "health": HEALTH}
 # file name -> (title, how to read it, figure from (rows, summary))
 PLOTS: dict[str, tuple[str, str, Callable]] = {
     "accuracy": (
-        "Accuracy",
-        "Learning counts as far as it rises above the dashed lines: what costs nothing, "
-        "or no learning.",
+        "Right answers over the steps of reinforcement learning",
+        "Learning shows in what rises above the dashed lines. Lines and ◆: the test puzzles, used "
+        "once at the end. Dots: validation puzzles, asked as training goes on.",
         accuracy_plot,
     ),
     "length": (

@@ -130,7 +130,7 @@ function drawCurve(f, c, panel) {
 function testsOf() {
   const tests = DATA.runs.map((run, i) => ({
     value: run.zero.accuracy, error: run.zero.stderr || 0, colour: colourOf(i, "red"),
-    name: several ? `${run.name}, R1-Zero, test` : "R1-Zero, test",
+    name: several ? `${run.name}, R1-Zero, test puzzles` : "R1-Zero, test puzzles",
   }));
   return tests.filter((test, i) => shown[i] && test.value !== undefined);
 }
@@ -300,10 +300,16 @@ function drawCurves() {
       boxes.push([box, panel]);
       grid.append(box);
     }
-    section.append(el("h2", {}, chart.title), el("p", { class: "soft" }, chart.hint), grid);
+    const hint = el("p", { class: "soft" }, chart.hint);
+    if (panels[0].main) {
+      document.getElementById("accuracy").append(el("h2", {}, chart.title), grid, hint);
+    } else {
+      const title = el("summary", {}, chart.title);
+      section.append(el("details", { toggle: () => redraw() }, title, hint, grid));
+    }
   }
   const redraw = () => boxes.forEach(([box, panel]) => drawPanel(box, panel));
-  if (several) section.prepend(chooseRuns(redraw));
+  if (several) document.getElementById("accuracy").prepend(chooseRuns(redraw));
   let width = 0, waiting = 0;
   new ResizeObserver(() => {
     if (section.clientWidth === width) return;

@@ -23,6 +23,7 @@ COLOURS = {  # of a plot -> class in page.css
     drawing.BLUE: "blue", drawing.SKY: "sky", drawing.RED: "red", drawing.GREEN: "green",
     drawing.PURPLE: "purple", drawing.ORANGE: "orange", drawing.GREY: "grey", drawing.INK: "ink",
 }
+LINES = ("blind_tokens", "blind_pairs", "forced_base")  # the table holds the others, too
 COMPARED = ("accuracy", "hit_rate", "attempts", "repeated", "length", "truncated")
 
 # ---------------------------------------------------------------- curves
@@ -74,14 +75,14 @@ def curves_of(rows: list[dict]) -> dict[str, dict]:
 
 
 def charts(all_rows: list[list[dict]]) -> list[dict]:
-    """What to draw: sections of panels of curves.
+    """What to draw: sections of panels of curves, each curve once.
 
     A panel without data is left out by the script.
     """
     accuracy = [
-        ("validate.accuracy", "blue", "R1-Zero, validation"),
-        ("rl.accuracy", "sky", "R1-Zero, training batches"),
-        ("answer_only.accuracy", "purple", "answer only, training batches"),
+        ("validate.accuracy", "blue", "R1-Zero, validation puzzles"),
+        ("rl.accuracy", "sky", "R1-Zero, training puzzles"),
+        ("answer_only.accuracy", "purple", "answer only, training puzzles"),
     ]
     loss = [("pretrain.loss", "blue", "")]
     together = [row for rows in all_rows for row in phase(rows, "rl")]
@@ -92,9 +93,19 @@ def charts(all_rows: list[list[dict]]) -> list[dict]:
             curves = []
             for metric, colour, label in plots.expand(together, metrics):
                 curves.append((f"rl.{metric}", COLOURS[colour], label))
-            drawn.append(_panel(title, curves, percent, logarithmic))
+            kept = [curve for curve in curves if not _is_drawn(curve[0], curves)]
+            if len(kept) == 1 < len(curves):
+                title = f"{title}, {kept[0][2]}"
+            drawn.append(_panel(title, kept, percent, logarithmic))
         sections.append(_section(name, *drawn))
     return [*sections, _section("pretrain", _panel("loss (nats a token)", loss))]
+
+
+def _is_drawn(key: str, beside: list[tuple]) -> bool:
+    """Whether the accuracy panel shows it: all puzzles, or those of the only count of numbers."""
+    counts = [other for other, *_ in beside if other.startswith("rl.accuracy_")]
+    counted = key[-1].isdigit() and sum(other[-1].isdigit() for other in counts) == 1
+    return key == "rl.accuracy" or (key in counts and counted)
 
 
 def _section(name: str, *panels: dict) -> dict:
@@ -110,7 +121,7 @@ def _panel(title: str, curves: list[tuple], percent=False, logarithmic=False) ->
 def lines_of(summary: dict) -> list[dict]:
     """The reference lines: what costs nothing, or no learning."""
     lines = []
-    for value, label, colour, dashes in plots.reference_lines(summary):
+    for value, label, colour, dashes in plots.reference_lines(summary, LINES):
         dash = " ".join(str(2 * length) for length in dashes)
         lines.append({"value": value, "label": label, "colour": COLOURS[colour], "dash": dash})
     return lines
@@ -139,6 +150,28 @@ def plain(value) -> str:
     '&lt;b&gt;5 &amp; 6&lt;/b&gt;'
     """
     return html.escape(str(value))
+
+
+def headline_html(rows: list[dict], summary: dict) -> str:
+    """Accuracy before and after in large figures, and of which problems it is; of an unfinished
+    run also whether it is learning."""
+    base, zero = words.entry(summary.get("base")), words.entry(summary.get("zero"))
+    problems, after = "test puzzles", "R1-Zero"
+    if "accuracy" not in base or "accuracy" not in zero:
+        marks = [words.entry(row) for row in phase(rows, "validate")]
+        marks = [mark for mark in marks if "accuracy" in mark and "step" in mark]
+        if len(marks) < 2:
+            return f"<h1>No result yet</h1><p>{plain(diagnosis(rows))}.</p>"
+        base, zero, problems = marks[0], marks[-1], "validation puzzles"
+        after = f"step {zero['step']:.0f} of reinforcement learning; {diagnosis(rows)}"
+    digits = 0 if abs(zero["accuracy"] - base["accuracy"]) > 0.015 else 1
+    large, errors = [], []
+    for side in (base, zero):
+        large.append(f"{100 * side['accuracy']:.{digits}f}%")
+        errors.append(f"±\xa0{100 * words.error_of(side):.1f}")
+    count = f"{zero['n']:.0f} held-out " if "n" in zero else "held-out "
+    said = f"of {count}{problems} solved at the first response: the base ({errors[0]}), then {after}"
+    return f"<h1>{' → '.join(large)}</h1><p>{plain(said)} ({errors[1]}).</p>"
 
 
 def summary_html(rows: list[dict], summary: dict) -> str:
@@ -198,12 +231,13 @@ def build_page(runs: list[tuple[str, list[dict], dict, list[dict]]]) -> bytes:
     names = [name for name, *_ in runs]
     data = [run_data(*run, budget=BUDGET // len(runs)) for run in runs]
     blocks = [summary_html(rows, summary) for _, rows, summary, _ in runs]
+    headline = headline_html(*runs[0][1:3])
     if len(runs) > 1:
         compared = compared_html(names, [summary for _, _, summary, _ in runs])
+        headline = f"<h1>{len(runs)} runs</h1>{compared}"
         for i, name in enumerate(names):
             head = f"<summary>{plain(name)}</summary>"
             blocks[i] = f"<details>{head}{blocks[i]}</details>"
-        blocks = [compared, *blocks]
     style, script = asset("page.css"), "\n".join(map(asset, SCRIPTS))
     allowed = f"style-src {fingerprint(style)}; script-src {fingerprint(script)}"
     parts = {
@@ -211,6 +245,7 @@ def build_page(runs: list[tuple[str, list[dict], dict, list[dict]]]) -> bytes:
         "title": plain(", ".join(names)),
         "style": style,
         "script": script,
+        "headline": headline,
         "summary": "\n".join(blocks),
         "data": embedded({"runs": data, "charts": charts([rows for _, rows, *_ in runs])}),
     }

@@ -307,16 +307,51 @@ function controls(runs) {
   ];
 }
 
+// ---------------------------------------------------------------- before and after
+
+const isAttempt = (mark) => ["hit", "miss"].includes(mark[2]);
+
+/** A problem's first response at the first and at the last kept step. Best is one that went from
+ * wrong to right with more than one attempt; of several the shortest. */
+function choosePair({ steps, problems }) {
+  const pairs = problems.map(({ question, groups }) => {
+    const [before, after] = [steps[0], steps.at(-1)].map((step) => (groups[step] || [])[0]);
+    if (!before || !after) return null;
+    const solved = !before.right && after.right;
+    const rank = solved ? Number(after.marks.filter(isAttempt).length < 2) : 2;
+    return { question, before, after, rank, size: before.text.length + after.text.length };
+  });
+  return pairs.filter(Boolean).sort((a, b) => a.rank - b.rank || a.size - b.size)[0];
+}
+
+function drawPair() {
+  const { steps, problems } = samplesOf(), pair = choosePair(samplesOf());
+  if (!pair) return;
+  const side = (r, step) => {
+    const head = el("p", {}, el("strong", {}, stepName(step)), ` · ${r.tokens ?? "?"} tokens `,
+      el("span", { class: "verdict" }, r.right ? "✓ right" : "✗ wrong"));
+    return el("div", { class: r.right ? "card right" : "card" }, head,
+      textOf({ ...r, marks: r.marks.filter(isAttempt), cuts: null }, false));
+  };
+  const both = steps.length > 1 ? [side(pair.before, steps[0])] : [];
+  const chosen = pair.rank < 2 ? "Chosen for this change. " : "";
+  document.getElementById("pair").append(
+    el("h2", {}, both.length ? "One held-out problem, before and after" : "One held-out problem"),
+    el("p", { class: "question" }, pair.question),
+    el("div", { class: "cards" }, ...both, side(pair.after, steps.at(-1))),
+    note(`One of ${problems.length}, below. ${chosen}Boxes count attempts: ✓ hits the target.`));
+}
+
 function drawRollouts() {
   const section = document.getElementById("rollouts");
   const runs = [...DATA.runs.keys()].filter((i) => DATA.runs[i].samples.problems.length);
-  section.append(el("h2", { id: "rollouts-title" }, "Rollouts"));
   const intro = el("p", { class: "soft" }, "This run has kept no responses.");
   section.append(intro);
   if (!runs.length) return;
   intro.textContent = "Held-out problems, asked again and again during training. " +
     "Inside the viewer ← and → change the step, ↑ and ↓ the problem.";
   state.run = runs[0];
+  if (!several) drawPair();
   state.step = samplesOf().steps.length - 1;
   const box = el("div", { role: "group", "aria-label": "rollout viewer", keydown: onKey });
   box.append(...controls(runs));
