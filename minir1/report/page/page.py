@@ -93,19 +93,9 @@ def charts(all_rows: list[list[dict]]) -> list[dict]:
             curves = []
             for metric, colour, label in plots.expand(together, metrics):
                 curves.append((f"rl.{metric}", COLOURS[colour], label))
-            kept = [curve for curve in curves if not _is_drawn(curve[0], curves)]
-            if len(kept) == 1 < len(curves):
-                title = f"{title}, {kept[0][2]}"
-            drawn.append(_panel(title, kept, percent, logarithmic))
+            drawn.append(_panel(title, curves, percent, logarithmic))
         sections.append(_section(name, *drawn))
     return [*sections, _section("pretrain", _panel("loss (nats a token)", loss))]
-
-
-def _is_drawn(key: str, beside: list[tuple]) -> bool:
-    """Whether the accuracy panel shows it: all puzzles, or those of the only count of numbers."""
-    counts = [other for other, *_ in beside if other.startswith("rl.accuracy_")]
-    counted = key[-1].isdigit() and sum(other[-1].isdigit() for other in counts) == 1
-    return key == "rl.accuracy" or (key in counts and counted)
 
 
 def _section(name: str, *panels: dict) -> dict:
@@ -155,23 +145,23 @@ def plain(value) -> str:
 def headline_html(rows: list[dict], summary: dict) -> str:
     """Accuracy before and after in large figures, and of which problems it is; of an unfinished
     run also whether it is learning."""
-    base, zero = words.entry(summary.get("base")), words.entry(summary.get("zero"))
+    sides = [words.entry(summary.get(side)) for side in ("base", "zero")]
     problems, after = "test puzzles", "R1-Zero"
-    if "accuracy" not in base or "accuracy" not in zero:
+    if not all("accuracy" in side for side in sides):
         marks = [words.entry(row) for row in phase(rows, "validate")]
-        marks = [mark for mark in marks if "accuracy" in mark and "step" in mark]
-        if len(marks) < 2:
+        sides = [mark for mark in marks if {"accuracy", "step"} <= mark.keys()]
+        if len(sides) < 2:
             return f"<h1>No result yet</h1><p>{plain(diagnosis(rows))}.</p>"
-        base, zero, problems = marks[0], marks[-1], "validation puzzles"
-        after = f"step {zero['step']:.0f} of reinforcement learning; {diagnosis(rows)}"
+        problems = "validation puzzles"
+        after = f"step {sides[-1]['step']:.0f} of reinforcement learning"
+        after = f"{after} ({diagnosis(rows)})"
+    base, zero = sides[0], sides[-1]
     digits = 0 if abs(zero["accuracy"] - base["accuracy"]) > 0.015 else 1
-    large, errors = [], []
-    for side in (base, zero):
-        large.append(f"{100 * side['accuracy']:.{digits}f}%")
-        errors.append(f"±\xa0{100 * words.error_of(side):.1f}")
-    count = f"{zero['n']:.0f} held-out " if "n" in zero else "held-out "
-    said = f"of {count}{problems} solved at the first response: the base ({errors[0]}), then {after}"
-    return f"<h1>{' → '.join(large)}</h1><p>{plain(said)} ({errors[1]}).</p>"
+    large = " → ".join(f"{100 * side['accuracy']:.{digits}f}%" for side in (base, zero))
+    errors = [f"±\xa0{100 * words.error_of(side):.1f}" for side in (base, zero)]
+    count = f"{zero['n']:.0f} held-out" if "n" in zero else "held-out"
+    asked = f"of {count} {problems} solved at the first response"
+    return f"<h1>{large}</h1><p>{plain(f'{asked}: the base, {errors[0]}; {after}, {errors[1]}')}.</p>"
 
 
 def summary_html(rows: list[dict], summary: dict) -> str:

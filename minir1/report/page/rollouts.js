@@ -186,19 +186,6 @@ function key(group) {
   return box;
 }
 
-/** A bar per kept step: the share of the problem's responses that are right. */
-function drawHistory(steps) {
-  parts.history.replaceChildren(...steps.map((step, i) => {
-    const group = groupOf(step), share = rightOf(group) / (group.length || 1);
-    const look = { viewBox: "0 0 10 100", preserveAspectRatio: "none", "aria-hidden": "true" };
-    const bar = svg("rect", { x: 0, width: 10, y: 100 - 100 * share, height: 100 * share });
-    const words = `${stepName(step)}: ${Math.round(100 * share)}% right`;
-    return el("button", { type: "button", tabindex: -1, title: words, "aria-label": words,
-      "aria-current": i === state.step ? "true" : null, click: () => go({ step: i }) },
-      svg("svg", look, bar));
-  }));
-}
-
 function stepName(step) {
   if (step < 0) return "step not given";
   return step === 0 ? "step 0, the base" : `step ${step}`;
@@ -211,7 +198,6 @@ function draw() {
   fill(parts.slider, { max: steps.length - 1, "aria-valuetext": stepName(step) }, []);
   parts.slider.value = state.step;
   parts.step.textContent = stepName(step);
-  drawHistory(steps);
   parts.question.textContent = problemOf().question;
   parts.about.textContent = aboutGroup(group);
   for (const [name, button] of Object.entries(parts.filters)) {
@@ -296,13 +282,11 @@ function controls(runs) {
   let filters, colours;
   [parts.filters, filters] = toggles(names, "show", (filter) => go({ filter }));
   [parts.colours, colours] = toggles(COLOURINGS, "colour by", (colour) => go({ colour }));
-  parts.history = el("div", { class: "history", role: "group",
-    "aria-label": "share right at each kept step" });
   const bar = (...children) => el("div", { class: "bar" }, ...children);
   return [
     bar(runs.length > 1 ? el("label", {}, "run", run) : "",
       el("label", {}, "problem", parts.problem)),
-    el("div", { class: "slide" }, parts.step, parts.history, parts.slider),
+    el("div", { class: "slide" }, parts.step, parts.slider),
     bar(filters, colours, el("label", {}, marks, "marks")),
   ];
 }
