@@ -12,7 +12,7 @@ from minir1.tasks.arithmetic import Arithmetic
 from minir1.tasks.countdown import DISTRIBUTIONS, Countdown, Distribution
 
 CHINESE = re.compile("[一-鿿]")
-SUMS = {"sum": 5, "product": 2}  # digits of a number up to which every shipped model is mostly right
+SUMS = {"sum": 5, "product": 2}  # digits up to which every shipped model is mostly right
 SAID = {"en": "English", "zh": "Chinese"}
 
 
@@ -26,18 +26,15 @@ class Practice:
     verb: str = "has practised"
 
     def __str__(self):
-        """
-        >>> print(Practice(("cpu",)))
-        has practised puzzles of 3 numbers up to 30 with targets from 10 to 99, in English
-        """
         known = [DISTRIBUTIONS[name] for name in self.puzzles]
-        counts = sorted({count for each in known for count in each.counts})
+        counts = sorted({str(count) for each in known for count in each.counts})
+        many, highest = " to ".join(counts[:: len(counts) - 1 or 1]), max(d.highest for d in known)
+        low, high = min(d.targets[0] for d in known), max(d.targets[1] for d in known)
         spoken = " and ".join(SAID[lang] for lang in self.languages)
-        many = f"{counts[0]} to {counts[-1]}" if counts[1:] else f"{counts[0]}"
-        highest = max(each.highest for each in known)
-        low, high = min(each.targets[0] for each in known), max(each.targets[1] for each in known)
-        sizes = f"{many} numbers up to {highest} with targets from {low} to {high}"
-        return f"{self.verb} puzzles of {sizes}, in {spoken}"
+        return (
+            f"{self.verb} puzzles of {many} numbers up to {highest} with targets from {low} to "
+            f"{high}, in {spoken}"
+        )
 
     def outside(self, asked: Asked) -> str:
         """What of a question it has not practised; "" if it has, or if that is not known.
@@ -50,8 +47,7 @@ class Practice:
         if lang not in self.languages:
             return SAID[lang]
         if isinstance(problem, Countdown):
-            reasons = [_beyond(problem, DISTRIBUTIONS[name]) for name in self.puzzles]
-            return min(reasons, key=len)
+            return min((_beyond(problem, DISTRIBUTIONS[name]) for name in self.puzzles), key=len)
         if isinstance(problem, Arithmetic):
             return _hard(problem)
         return "" if problem or self.general else "no puzzle and no sum"
@@ -59,14 +55,12 @@ class Practice:
 
 def _beyond(problem: Countdown, known: Distribution) -> str:
     low, high = known.targets
-    reasons = []
-    if len(problem.numbers) not in known.counts:
-        reasons.append(f"{len(problem.numbers)} numbers")
-    if max(problem.numbers) > known.highest:
-        reasons.append(f"one above {known.highest}")
-    if not low <= problem.target <= high:
-        reasons.append(f"a target that is not from {low} to {high}")
-    return ", and ".join(reasons)
+    reasons = {
+        f"{len(problem.numbers)} numbers": len(problem.numbers) not in known.counts,
+        f"one above {known.highest}": max(problem.numbers) > known.highest,
+        f"a target that is not from {low} to {high}": not low <= problem.target <= high,
+    }
+    return ", and ".join(reason for reason, holds in reasons.items() if holds)
 
 
 def _hard(problem: Arithmetic) -> str:
@@ -108,8 +102,8 @@ def practice_of(path: Path) -> Practice | None:
         corpus, languages = config["corpus"], tuple(config["corpus"]["languages"])
     except (UserError, OSError, LookupError, TypeError, ValueError):
         return None
-    tasks = [task.partition("=")[0] for task in phase["tasks"]]
-    names, verb = [task.removeprefix("countdown:") for task in tasks], "has practised"
+    names = [re.sub("countdown:|=.*", "", task) for task in phase["tasks"]]
+    verb = "has practised"
     if path.stem == "base":
         names, verb = corpus["countdown"].split(","), "has only read"
     known = tuple(name for name in names if name in DISTRIBUTIONS)

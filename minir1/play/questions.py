@@ -32,12 +32,10 @@ from minir1.transcript import parse, prompt
 OTHER_WORDINGS = {  # language -> of puzzles, of sums
     "en": (
         ("{n} = {t}", "make {t} with {n}", "make {t} using {n}", "get {t} from {n}"),
-        ("{e}", "what's {e}", "calculate {e}"),
-    ),
+        ("{e}", "what's {e}", "calculate {e}")),
     "zh": (
         ("用{n}凑出{t}", "用{n}得到{t}", "怎样用{n}算出{t}"),
-        ("{e}", "{e}等于几", "{e}是几", "算一下{e}"),
-    ),
+        ("{e}", "{e}等于几", "{e}是几", "算一下{e}")),
 }
 
 
@@ -60,7 +58,7 @@ def recognise(text: str) -> Asked:
     >>> recognise("Who are you?")
     Asked(question='Who are you?', problem=None)
     """
-    asked = re.sub(r"(please|can you|请问)\s*", "", text, count=1, flags=re.IGNORECASE)
+    asked = re.sub(r"^(please|can you|请问)\s*", "", text, flags=re.IGNORECASE)
     return _line(text) or _puzzle(asked) or _sum(asked) or Asked(text, None)
 
 

@@ -4,7 +4,7 @@ What each curve means stands in metrics.md.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 
 from minir1.measure.diagnosis import column, phase
@@ -27,13 +27,11 @@ SEVERAL = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, INK)  # curves of one metric
 # ---------------------------------------------------------------- accuracy
 
 
-def reference_lines(
-    summary: dict, chosen: Iterable[str] = tuple(LOOKS)
-) -> list[tuple[float, str, str, tuple]]:
-    """(accuracy, name, colour, dashes) of the chosen reference lines and of the base."""
+def reference_lines(summary: dict) -> list[tuple[float, str, str, tuple]]:
+    """(accuracy, name, colour, dashes) of the reference lines and of the base."""
     lines = []
     for key, line in references_of(summary).items():
-        if key in chosen and "accuracy" in line:
+        if key in LOOKS and "accuracy" in line:
             lines.append((line["accuracy"], REFERENCES[key], *LOOKS[key]))
     base = entry(summary.get("base"))
     if "accuracy" in base:

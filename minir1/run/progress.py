@@ -30,7 +30,7 @@ RL_SHOWN = {
     "signal": "signal {:.0%}", "reverse_kl": "KL {:.3f}",
 }
 BUSY = 10  # times the median step
-FIRST_CHECKPOINT = 30  # seconds of a phase after which its state is saved, whatever the steps say
+FIRST_CHECKPOINT = 20  # seconds of a phase after which its state is saved, whatever the steps say
 
 
 class Progress:

@@ -110,8 +110,9 @@ def _panel(title: str, curves: list[tuple], percent=False, logarithmic=False) ->
 
 def lines_of(summary: dict) -> list[dict]:
     """The reference lines: what costs nothing, or no learning."""
-    lines = []
-    for value, label, colour, dashes in plots.reference_lines(summary, LINES):
+    known, lines = words.part(summary, "references"), []
+    chosen = {key: known[key] for key in LINES if key in known}
+    for value, label, colour, dashes in plots.reference_lines(summary | {"references": chosen}):
         dash = " ".join(str(2 * length) for length in dashes)
         lines.append({"value": value, "label": label, "colour": COLOURS[colour], "dash": dash})
     return lines
@@ -153,15 +154,15 @@ def headline_html(rows: list[dict], summary: dict) -> str:
         if len(sides) < 2:
             return f"<h1>No result yet</h1><p>{plain(diagnosis(rows))}.</p>"
         problems = "validation puzzles"
-        after = f"step {sides[-1]['step']:.0f} of reinforcement learning"
-        after = f"{after} ({diagnosis(rows)})"
+        after = f"step {sides[-1]['step']:.0f} of RL ({diagnosis(rows)})"
     base, zero = sides[0], sides[-1]
     digits = 0 if abs(zero["accuracy"] - base["accuracy"]) > 0.015 else 1
     large = " → ".join(f"{100 * side['accuracy']:.{digits}f}%" for side in (base, zero))
     errors = [f"±\xa0{100 * words.error_of(side):.1f}" for side in (base, zero)]
     count = f"{zero['n']:.0f} held-out" if "n" in zero else "held-out"
-    asked = f"of {count} {problems} solved at the first response"
-    return f"<h1>{large}</h1><p>{plain(f'{asked}: the base, {errors[0]}; {after}, {errors[1]}')}.</p>"
+    said = f"of {count} {problems} solved at the first response: "
+    said += f"the base, {errors[0]}; {after}, {errors[1]}."
+    return f"<h1>{large}</h1><p>{plain(said)}</p>"
 
 
 def summary_html(rows: list[dict], summary: dict) -> str:

@@ -301,8 +301,8 @@ function choosePair({ steps, problems }) {
   const pairs = problems.map(({ question, groups }) => {
     const [before, after] = [steps[0], steps.at(-1)].map((step) => (groups[step] || [])[0]);
     if (!before || !after) return null;
-    const solved = !before.right && after.right;
-    const rank = solved ? Number(after.marks.filter(isAttempt).length < 2) : 2;
+    const once = after.marks.filter(isAttempt).length < 2;
+    const rank = !before.right && after.right ? Number(once) : 2;
     return { question, before, after, rank, size: before.text.length + after.text.length };
   });
   return pairs.filter(Boolean).sort((a, b) => a.rank - b.rank || a.size - b.size)[0];
