@@ -100,10 +100,10 @@ function axes(f, panel) {
     parts.push(horizontal(f, "grid", v), svg("text", place, label));
   }
   const columns = clamp((f.end - f.left) / 70, 2, 8);
-  for (const v of ticks(f.lowX, f.highX, columns).filter(Number.isInteger)) {
+  ticks(f.lowX, f.highX, columns).filter(Number.isInteger).forEach((v, i) => {
     const place = { class: "axis", x: f.x(v), y: f.bottom + 16, "text-anchor": "middle" };
-    parts.push(svg("text", place, `${v}`));
-  }
+    parts.push(svg("text", place, i ? `${v}` : `step ${v}`));
+  });
   return parts;
 }
 

@@ -157,11 +157,11 @@ def headline_html(rows: list[dict], summary: dict) -> str:
         after = f"step {sides[-1]['step']:.0f} of RL ({diagnosis(rows)})"
     base, zero = sides[0], sides[-1]
     digits = 0 if abs(zero["accuracy"] - base["accuracy"]) > 0.015 else 1
-    large = " → ".join(f"{100 * side['accuracy']:.{digits}f}%" for side in (base, zero))
-    errors = [f"±\xa0{100 * words.error_of(side):.1f}" for side in (base, zero)]
-    count = f"{zero['n']:.0f} held-out" if "n" in zero else "held-out"
-    said = f"of {count} {problems} solved at the first response: "
-    said += f"the base, {errors[0]}; {after}, {errors[1]}."
+    shares = [(100 * side["accuracy"], 100 * words.error_of(side)) for side in (base, zero)]
+    large = " → ".join(f"{share:.{digits}f}%" for share, _ in shares)
+    exact = [f"{share:.1f}% ±\xa0{error:.1f}" for share, error in shares]
+    count = f"{zero['n']:.0f} held-out" if "n" in zero else "Held-out"
+    said = f"{count} {problems}, one response each: the base solves {exact[0]}, {after} {exact[1]}."
     return f"<h1>{large}</h1><p>{plain(said)}</p>"
 
 
