@@ -674,3 +674,23 @@ def test_in_a_terminal(checkpoint):
         assert "Traceback" not in terminal.screen
     finally:
         terminal.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals of this kind")
+def test_in_a_terminal_the_examples_of_help_are_right():
+    """As a newcomer meets it: no checkpoint named, the examples one after the other."""
+    terminal = Terminal([])
+    try:
+        said = terminal.wait("> ")
+        assert "has practised puzzles of 3 numbers" in said and "/help" in said
+        terminal.send("/help\n")
+        assert all(typed in terminal.wait(typed) for typed in EXAMPLES)
+        for typed in EXAMPLES:
+            terminal.wait("> ")
+            terminal.send(f"{typed}\n")
+            assert "✗" not in terminal.wait("\x1b[32m✓ right\x1b[0m")
+        terminal.wait("> ")
+        terminal.send("19 36 55 7 = 65\n")
+        terminal.wait("zero-cpu has not seen the like: 4 numbers, and one above 30")
+    finally:
+        terminal.close()

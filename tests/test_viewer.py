@@ -358,8 +358,9 @@ def test_the_result_comes_first_and_the_rest_is_folded(browser, page_path):
     page = browser.open(page_path)
     seen = page.run("document.body.innerText")
     order = ["19% → 67%", "2048 held-out test puzzles, one response each: the base solves 18.8%",
-             "One held-out problem, before and after", "Use 23, 5, 13 to make 31.", "✗ wrong", "✓ right", "Right answers over the steps",
-             "All figures", "Length", "Self-evolution", "Health", "Pretraining", "All kept"]
+             "One held-out problem, before", "Use 23, 5, 13 to make 31.", "✗ wrong",
+             "✓ right", "Right answers over the steps", "All figures", "Length",
+             "Self-evolution", "Health", "Pretraining", "All kept"]
     places = [seen.index(words) for words in order]
     assert places == sorted(places)
     assert "accuracy from" not in seen and page.run("document.querySelectorAll('table').length") > 1
