@@ -1,10 +1,12 @@
-"""Slow campaigns, outside CI: what breaks when a run is killed, and when its files are spoilt.
+"""Slow campaigns, outside CI: what breaks when a run is killed, and when what it is given is wrong.
 
     python tests/campaign.py kills 100 --seed 0          of train_zero, half of them with a KL term
     python tests/campaign.py kills 20 --seed 0 --r1      of train_r1
     python tests/campaign.py bits 64 --seed 0            one flipped bit in a checkpoint each
+    python tests/campaign.py inputs 600 --seed 0         a wrong setting or a spoilt file each
 
 A killed run is resumed and must end with the metrics, results and weights of one that was not.
+A wrong input must end with status 1 or 2, words on stderr, no traceback and no folder, in a minute.
 Exit status 1 if anything differs.
 """
 
@@ -23,7 +25,9 @@ from pathlib import Path
 import torch
 
 from minir1.checkpoint import load_checkpoint, save_checkpoint
-from minir1.config import UserError
+from minir1.config import UserError, flags_of
+from minir1.console.flags import TRAIN_ZERO
+from minir1.r1.pipeline.flags import TRAIN_R1
 
 ROOT = Path(__file__).resolve().parent.parent
 CLOCKS = ("seconds", "tokens_s", "seconds_rollout", "seconds_update", "seconds_step")
@@ -100,15 +104,88 @@ def bits(count: int, rng: random.Random) -> int:
     return loaded
 
 
+def wrong_value(rng: random.Random) -> list[str]:
+    """A training script with one setting that cannot be meant."""
+    script, program = rng.choice((("train_zero.py", TRAIN_ZERO), ("train_r1.py", TRAIN_R1)))
+    flags = [flag for flag in flags_of(program.kind) if flag[0] not in program.absent]
+    name, hint, field = rng.choice(flags)
+    allowed = field.metadata.get("allowed")
+    if hint is bool:
+        bad = ["perhaps", "2"]
+    elif hint in (int, float):
+        bad = ["nan", "inf", "word", "", "1e400", "9" * 30]
+    elif allowed is not None:
+        bad = ["nonsense", " "]
+    else:  # a path, a mixture of tasks, a base
+        bad = ["/dev/null/x", "nowhere/at.all"] if hint is str else ["nowhere/at.all", "x:="]
+    return [script, "--preset", "smoke", "--out", "OUT", f"--{name}={rng.choice(bad)}"]
+
+
+def wrong_file(rng: random.Random, folder: Path) -> list[str]:
+    """A command with a file that is absent, empty, cut short, of another kind or of another shape."""
+    model = (ROOT / "minir1" / "data" / "zero-cpu.pt").read_bytes()
+    contents = {
+        "empty": b"", "cut": model[: rng.randrange(1, len(model))], "bytes": rng.randbytes(999),
+        "list": b"[1, 2]\n", "null": b"null\n", "deep": b"[" * 9999, "row": b'{"answer": []}\n',
+        "latin": "\u00e9".encode("latin-1") * 9, "number": b"7\n", "object": b'{"": {"": []}}\n',
+    }
+    kind = rng.choice([*contents, "absent", "folder"])
+    path = folder / f"bad-{kind}"
+    if kind == "folder":
+        path.mkdir(exist_ok=True)
+    elif kind != "absent":
+        path.write_bytes(contents[kind])
+    bad, good = str(path), str(ROOT / "minir1" / "data" / "zero-cpu.pt")
+    tools = [
+        ["play", bad], ["pack", bad, "OUT"], ["export", bad, "OUT"], ["evolution", bad],
+        ["report", bad], ["golden", bad], ["evaluate", bad], ["calculator", bad, "--out", "OUT"],
+        ["evaluate", good, "--problems", bad], ["evaluate", "--answers", bad, "--problems", bad],
+        ["tables", bad, "--out", "OUT"], ["teach", "--base", bad, "--tasks", "x=1", "--out", "OUT"],
+    ]
+    scripts = [
+        ["train_zero.py", "--preset", "smoke", "--base", bad, "--out", "OUT"],
+        ["train_zero.py", "--preset", "smoke", "--rl.tasks", f"file:{bad}=1", "--out", "OUT"],
+        ["train_zero.py", "--resume", bad], ["train_r1.py", "--resume", bad],
+    ]
+    command = rng.choice(tools + scripts)
+    return command if command in scripts else ["-m", "minir1", *command]
+
+
+def inputs(count: int, rng: random.Random) -> int:
+    """How many wrong inputs ended in a traceback, in silence, or were taken."""
+    wrong = 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for i in range(count):
+            command = wrong_value(rng) if rng.random() < 0.5 else wrong_file(rng, folder)
+            out = folder / f"out{i}"
+            command = [str(out) if word == "OUT" else word for word in command]
+            how = {"env": ENVIRONMENT, "cwd": ROOT, "capture_output": True, "text": True}
+            try:
+                ended = subprocess.run([sys.executable, *command], timeout=60, input="", **how)
+                told, status = ended.stderr.strip(), ended.returncode
+            except subprocess.TimeoutExpired:
+                told, status = "", "no end within a minute"
+            good = status in (1, 2) and told and "Traceback" not in told and not out.exists()
+            if not good:
+                wrong += 1
+                print(f"{i + 1}: status {status}: {' '.join(command)}", flush=True)
+                print(f"    {told[-300:]}", flush=True)
+    return wrong
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("kills", "bits"))
+    parser.add_argument("what", choices=("kills", "bits", "inputs"))
     parser.add_argument("count", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--r1", action="store_true")
     given = parser.parse_args()
     rng = random.Random(given.seed)
-    wrong = bits(given.count, rng) if given.what == "bits" else kills(given.count, rng, given.r1)
+    if given.what == "kills":
+        wrong = kills(given.count, rng, given.r1)
+    else:
+        wrong = {"bits": bits, "inputs": inputs}[given.what](given.count, rng)
     print(f"{given.count - wrong} of {given.count} as they should be")
     return int(wrong > 0)
 

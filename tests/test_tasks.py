@@ -310,6 +310,11 @@ def test_a_bad_line_is_named(tmp_path, line, told):
     assert "x.jsonl: line 2: " in text and told in text
 
 
+def test_a_file_in_another_encoding_is_told(tmp_path):
+    (tmp_path / "x.jsonl").write_bytes('{"question": "café"}'.encode("latin-1"))
+    assert "is not text in UTF-8" in message(parse_tasks, (f"file:{tmp_path / 'x.jsonl'}=1",))
+
+
 def test_a_file_needs_problems_in_every_split(tmp_path):
     rows = [{"question": "q", "answer": "a", "split": split} for split in ("train", "validation")]
     mixture = write_lines(tmp_path / "x.jsonl", rows)

@@ -84,8 +84,12 @@ def read_file(path: str) -> dict[str, list[Line]]:
     """The problems of a file by split. Raises UserError, which names the first malformed line."""
     if not Path(path).is_file():
         raise UserError(f"no file {path}")
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not text in UTF-8") from None
     problems = {split: [] for split in SPLITS}
-    for i, text in enumerate(Path(path).read_text(encoding="utf-8-sig").splitlines(), 1):
+    for i, text in enumerate(lines, 1):
         if not text.strip():
             continue
         try:

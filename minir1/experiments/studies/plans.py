@@ -62,6 +62,9 @@ CONTROLS = Study(
         Variant("answer_only", "may not think, as many steps", kind="answer_only"),
         Variant("rejection_sft", "fine-tuned on the base's own right answers, as many samples",
                 kind="rejection_sft"),
+        *(Variant(f"rejection_sft_{times}", f"the same, at {times} times the learning rate",
+                  {"rl.lr": times * 1e-4}, kind="rejection_sft")
+          for times in (3, 10)),
         Variant("expert_iteration", "right answers of the policy imitated, wrong ones ignored",
                 hooks={"imitate": True}),
         Variant("response_mean", "each response weighs the same: 1/|o|, the paper's form",
