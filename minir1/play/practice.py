@@ -18,11 +18,10 @@ SAID = {"en": "English", "zh": "Chinese"}
 
 @dataclass(frozen=True)
 class Practice:
-    """Puzzles by the names of their distributions. `general`: questions of other kinds, too."""
+    """`puzzles`: names of distributions. What reads Chinese has read other questions, too."""
 
     puzzles: tuple[str, ...]
     languages: tuple[str, ...] = ("en",)
-    general: bool = False
     verb: str = "has practised"
 
     def __str__(self):
@@ -31,10 +30,8 @@ class Practice:
         many, highest = " to ".join(counts[:: len(counts) - 1 or 1]), max(d.highest for d in known)
         low, high = min(d.targets[0] for d in known), max(d.targets[1] for d in known)
         spoken = " and ".join(SAID[lang] for lang in self.languages)
-        return (
-            f"{self.verb} puzzles of {many} numbers up to {highest} with targets from {low} to "
-            f"{high}, in {spoken}"
-        )
+        sizes = f"{many} numbers up to {highest} with targets from {low} to {high}"
+        return f"{self.verb} puzzles of {sizes}, in {spoken}"
 
     def outside(self, asked: Asked) -> str:
         """What of a question it has not practised; "" if it has, or if that is not known.
@@ -50,7 +47,7 @@ class Practice:
             return min((_beyond(problem, DISTRIBUTIONS[name]) for name in self.puzzles), key=len)
         if isinstance(problem, Arithmetic):
             return _hard(problem)
-        return "" if problem or self.general else "no puzzle and no sum"
+        return "" if problem or "zh" in self.languages else "no puzzle and no sum"
 
 
 def _beyond(problem: Countdown, known: Distribution) -> str:
@@ -77,9 +74,9 @@ def _hard(problem: Arithmetic) -> str:
 _BOTH = ("en", "zh")
 SHIPPED = {
     "zero-cpu.pt": Practice(("cpu",)),
-    "r1-cpu.pt": Practice(("cpu",), _BOTH, True),
-    "zero-r1-cpu.pt": Practice(("cpu",), _BOTH, True),
-    "base-r1-cpu.pt": Practice(("cpu",), _BOTH, True, "has only read"),
+    "r1-cpu.pt": Practice(("cpu",), _BOTH),
+    "zero-r1-cpu.pt": Practice(("cpu",), _BOTH),
+    "base-r1-cpu.pt": Practice(("cpu",), _BOTH, "has only read"),
     "base-cpu.pt": Practice(("cpu",), verb="has only read"),
     "base-gpu.pt": Practice(("3to4",), verb="has only read"),
 }
@@ -107,4 +104,4 @@ def practice_of(path: Path) -> Practice | None:
     if path.stem == "base":
         names, verb = corpus["countdown"].split(","), "has only read"
     known = tuple(name for name in names if name in DISTRIBUTIONS)
-    return Practice(known, languages, "zero_rl" in config, verb) if known else None
+    return Practice(known, languages, verb) if known else None

@@ -233,8 +233,6 @@ def _beside(summary: dict, zero: dict[str, float]) -> list:
             words.append(f'R1-Zero does not beat "{REFERENCES[key]}"{beyond}: {pair}.')
     if not rows:
         return []
-    if zero:
-        rows.append(("R1-Zero", *_accuracies(zero), ""))
     if "accuracy" in zero and not words:
         words.append("R1-Zero beats every baseline here by more than two standard errors.")
     if programs:
