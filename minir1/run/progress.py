@@ -75,8 +75,10 @@ class Progress:
             tqdm.write(f"  {slow}: busy? try --threads 1")
 
     def checkpoint_due(self, done: int, every: int) -> bool:
-        """Every so many steps; and once early, that a stop in the first minutes loses little."""
-        early = not self.kept and time.time() - self.start >= FIRST_CHECKPOINT
+        """Every so many steps; and of a run with one process once early, that a stop in the first
+        minutes loses little (the clocks of several would not agree)."""
+        alone = self.session.ranks.size == 1
+        early = alone and not self.kept and time.time() - self.start >= FIRST_CHECKPOINT
         due = done % every == 0 or early
         self.kept |= due
         return due
