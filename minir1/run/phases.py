@@ -69,12 +69,13 @@ def supervised_phase(
         for ids_BT, mask_BT in batches(first):
             real_BT = ids_BT != pad
             tokens = ids_BT[:, 1:].numel() if mask_BT is None else int(real_BT.sum())
+            progress.begin()
             yield ids_BT, mask_BT
 
     def on_step(step: Step) -> None:
         progress.step(step, tokens, learner.skipped)
         done = step.step + 1
-        if done % config.checkpoint_every == 0 and done < steps:
+        if progress.checkpoint_due(done, config.checkpoint_every) and done < steps:
             session.keep(phase, done, model, learner)
         if after is not None:
             after(step, model)
@@ -303,7 +304,7 @@ class RLPhase:
             self.parts.after(step, self, rollouts, stats)
         if self.validation and (done % rl.evaluate_every == 0 or last):
             self.validation(done, self.model)
-        if done % rl.checkpoint_every == 0 and not last:
+        if self.progress.checkpoint_due(done, rl.checkpoint_every) and not last:
             more = {"held": self.held.held.state_dict()} if rl.kl > 0 else {}
             self.session.keep(self.name, done, self.model, self.learner, **more)
 

@@ -90,6 +90,7 @@ class Session:
     device: Device
     tokenizer: Tokenizer | None = None
     warmed: bool = False
+    noticed: bool = False  # whether it was said that the machine seems busy
     home: Path | None = None  # the first rank's run folder, for people
 
     def __post_init__(self):
