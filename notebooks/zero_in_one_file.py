@@ -231,7 +231,7 @@ def reward(puzzle: Puzzle, response: str) -> float:
     """0.1 for the form, and 1 more for a right answer."""
     form = r"(<think>[^<>]*</think>)?\s*<answer>([^<>]*)</answer>\s*<\|end\|>"
     match = re.fullmatch(form, response)
-    return 0.1 + puzzle.verify(match[2]) if match else 0.0
+    return 0.1 + puzzle.verify(match[2].strip()) if match else 0.0
 
 def respond(model: Transformer, codec: Tokenizer, puzzles: list[Puzzle]):
     """One response to each puzzle: (rollout, rewards, texts)."""

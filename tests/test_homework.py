@@ -4,6 +4,7 @@ The solutions pass, and train with the real loop.
 """
 
 import ast
+import importlib.util
 import json
 import os
 import re
@@ -129,6 +130,34 @@ def test_mistakes_are_noticed(name, right, wrong, noticed, tmp_path):
     done = call(*tests, solved=str(folder))
     failed = re.search(rf"FAILED .*::test_{task}\w*{noticed}", done.stdout)
     assert done.returncode == 1 and failed, done.stdout[-2000:]
+
+
+BORROWED = [
+    "from solutions.{0} import *", "from minir1.grpo import advantages", "import minir1.grpo as g",
+    "from .solutions import {0}", "import importlib", "f = __import__", "exec('import minir1')",
+    "from minir1 import grpo", "def g():\n    import minir1",
+]
+
+
+@pytest.mark.parametrize("line", BORROWED)
+def test_what_is_borrowed_is_noticed(line, tmp_path):
+    spec = importlib.util.spec_from_file_location("homework_adapters", FOLDER / "adapters.py")
+    adapters = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(adapters)
+    (tmp_path / "loss.py").write_text(f"import torch\n{line.format('loss')}\n", encoding="utf-8")
+    assert adapters.borrowed(tmp_path / "loss.py") is not None
+    for name in TASKS.values():
+        assert adapters.borrowed(FOLDER / f"{name}.py") is None
+        assert adapters.borrowed(FOLDER / "solutions" / f"{name}.py") is None
+
+
+def test_what_is_borrowed_earns_nothing_and_says_why(tmp_path):
+    """The right function, in a file that takes something from elsewhere."""
+    folder = copied(tmp_path, advantages="from solutions.advantages import advantages\n")
+    tests = ("-m", "pytest", "-p", "no:cacheprovider", "test_mine.py", "-k", "task1")
+    done = call(*tests, solved=str(folder))
+    assert done.returncode == 1 and "passed" not in done.stdout.splitlines()[-1]
+    assert "write the function yourself" in done.stdout
 
 
 def signatures(tree: ast.Module) -> dict[str, list[str]]:

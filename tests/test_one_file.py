@@ -97,6 +97,7 @@ RESPONSES = [
     "<think>2 + 3</think><answer>2 + 3 * 4</answer><|end|>", "<answer>2 + 3 * 4</answer><|end|>",
     "<answer>2 + 3</answer><|end|>", "<answer>2 + 3 * 4</answer>", "2 + 3 * 4<|end|>", "<|end|>",
     "<think>a<answer>2 + 3 * 4</answer><|end|>", "<answer>2</answer><answer>3</answer><|end|>",
+    "<answer>\n2 + 3 * 4 \n</answer><|end|>", "<think></think><answer>2 +\n3 * 4</answer><|end|>",
     "<think></think>\n<answer>2 + 3 * 4</answer>\n<|end|>", "<think></think> a <answer></answer>",
     "<answer>2 + 3 * 4</answer>!<|end|>", "<think></think><think></think><answer>2</answer><|end|>",
 ]

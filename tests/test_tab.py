@@ -3,9 +3,12 @@
 Without a Chromium on PATH (Debian and Ubuntu: apt-get install chromium) these tests are skipped.
 """
 
+import contextlib
 import json
+import os
 import random
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 import torch
@@ -362,17 +365,38 @@ def test_nothing_is_wider_than_the_screen(path, browser, width, dark):
     assert page.run("document.documentElement.scrollWidth") <= width
 
 
+def processor_seconds(pid: int) -> float:
+    """Of all descendants of a process, from /proc."""
+    children: dict[int, list] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            ticks = int(fields[11]) + int(fields[12])
+            children.setdefault(int(fields[1]), []).append((int(path.parent.name), ticks))
+    total, parents = 0, [pid]
+    while parents:
+        for child, ticks in children.get(parents.pop(), []):
+            total += ticks
+            parents.append(child)
+    return total / os.sysconf("SC_CLK_TCK")
+
+
 @in_chromium
-def test_it_is_fast_enough(page):
-    """Claimed are 200 tokens a second, the first one within a second; machines of CI are shared."""
-    speed, first = page.run("""(({model}) => {
-      const text = "<|begin|>User: Use 23, 5, 13 to make 31.\\nAssistant:";
-      let began = performance.now();
-      new Attempt(model, text, "", 0, model.cache()).step();
-      const first = performance.now() - began, cache = model.cache();
-      began = performance.now();
-      for (let i = 0; i < 200; i++) model.read(i, cache);
-      return [200000 / (performance.now() - began), first / 1000];
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc")
+def test_two_hundred_tokens_a_second_and_the_first_one_within_a_second(page):
+    """By the processor's time, which other work on the machine does not change."""
+    page.run("turn++")  # nothing else is written meanwhile
+    page.run("cards[1].start({question: 'Use 23, 5, 13 to make 31.'})")
+    began = processor_seconds(page.browser.process.pid)
+    page.run("cards[1].attempt.step()")
+    first = processor_seconds(page.browser.process.pid) - began
+    began = processor_seconds(page.browser.process.pid)
+    page.run("""(({model, cache}) => {
+      for (let i = 0; i < 600; i++) {
+        if (i % 200 === 0) cache.length = 0;
+        model.read(i % 400, cache);
+      }
     })(cards[1])""")
-    print(f"{speed:.0f} tokens per second, first token after {first:.3f} s")
-    assert speed > 60 and first < 3
+    speed = 600 / (processor_seconds(page.browser.process.pid) - began)
+    print(f"{speed:.0f} tokens per second, the first one after {first:.2f} s")
+    assert speed >= 200 and first < 1

@@ -159,9 +159,10 @@ FAILURES = {
         curve="thinking", settings={"rl.max_tokens": 128},
     ),
     "length-bias": Failure(
-        "each response is averaged first (1/|o|), so long wrong answers are cheap by the token",
+        "each response is averaged first (1/|o|): wrong answers stay long, though more are right",
         "A wrong answer of 200 tokens is punished no more than one of 20. With a base that "
-        "rambles, going on to the limit stays cheap; averaged over tokens, it is what costs most.",
+        "rambles, going on to the limit stays cheap; averaged over tokens, it is what costs most. "
+        "What it costs is length: in runs as short as these more answers are right with it.",
         "the GRPO papers' own form; Dr. GRPO (arXiv 2503.20783) found it",
         broken=Arm({"rl.average": "response"}, base=bases.rambles),
         fixed=Arm({"rl.average": "token"}, base=bases.rambles),
