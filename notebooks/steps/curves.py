@@ -62,7 +62,7 @@ def draw(runs: list[dict], path: Path) -> None:
         low, high = [min(y) for y in by_step], [max(y) for y in by_step]
         axes.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
     axes.set(xlabel="step, each of 256 responses", ylabel="share of right responses")
-    axes.set(ylim=(0, 1), title="What each step from REINFORCE to GRPO buys")
+    axes.set(ylim=(0, 1), title="What each step from REINFORCE to GRPO changes")
     axes.legend(frameon=False, loc="lower right")
     axes.spines[["top", "right"]].set_visible(False)
     plt.savefig(path, dpi=150)
