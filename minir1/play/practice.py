@@ -77,6 +77,7 @@ SHIPPED = {
     "r1-cpu.pt": Practice(("cpu",), _BOTH),
     "zero-r1-cpu.pt": Practice(("cpu",), _BOTH),
     "base-r1-cpu.pt": Practice(("cpu",), _BOTH, "has only read"),
+    "zero-gpu.pt": Practice(("3to4", "sos4")),
     "base-cpu.pt": Practice(("cpu",), verb="has only read"),
     "base-gpu.pt": Practice(("3to4",), verb="has only read"),
 }
