@@ -34,6 +34,8 @@ COMMANDS = {
     "teach": ("minir1.run.teach", "main", "let a base read on about a new task"),
     "pack": ("minir1.hub.pack", "main",
         "write a checkpoint at a quarter of its size, to be shipped"),
+    "import": ("minir1.hub.reading", "main",
+        "read a Hugging Face directory of Llama or Qwen as a checkpoint"),
     "export": ("minir1.hub.export", "main", "write a checkpoint as a Hugging Face directory"),
 }
 

@@ -102,6 +102,8 @@ class ModelConfig:
     kv_heads: int = knob(2, "gqa: key and value heads", between(1, 256))
     head_width: int = knob(32, "gqa: head width", WIDTH)
     qk_norm: bool = knob(False, "gqa: normalise queries and keys (Qwen3)")
+    qkv_bias: bool = knob(False, "gqa: biases on queries, keys and values (Qwen2)")
+    tied: bool = knob(False, "the head's matrix is the embedding's")
     dense_width: int = knob(384, "hidden width of a dense feed-forward layer", between(1, 65_536))
     dense_layers: int = knob(1, "first layers that are dense", between(0, 256))
     experts: int = knob(4, "routed experts a layer; 0: dense everywhere", between(0, 1024), True)
@@ -112,6 +114,11 @@ class ModelConfig:
     mtp: bool = knob(False, "one multi-token-prediction block in pretraining (V3 section 2.2)")
     norm_eps: float = knob(1e-6, "epsilon of every RMSNorm", between(1e-12, 1))
     rope_base: float = knob(10000.0, "base of the rotary frequencies", between(1, 1e9))
+    rope_factor: float = knob(
+        1.0, "slow rotations are slowed by this (Llama 3); 1: none", between(1, 1e6))
+    rope_slow: float = knob(1.0, "turns within rope_original that are slow", between(0, 1e6))
+    rope_fast: float = knob(4.0, "turns within it that are left alone", between(0, 1e6))
+    rope_original: int = knob(8192, "positions read before the context was extended", LENGTH)
     positions: int = knob(1024, "longest sequence, in tokens", LENGTH)
     init_std: float = knob(0.02, "standard deviation of initial weights", between(1e-6, 1))
 

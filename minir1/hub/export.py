@@ -25,6 +25,7 @@ from minir1.checkpoint import load_checkpoint
 from minir1.config import ModelConfig, UserError
 from minir1.console.errors import parse
 from minir1.console.files import check_folder
+from minir1.hub.codec import ImportedCodec
 from minir1.model import Transformer
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import BEGIN, END, PAD
@@ -57,13 +58,17 @@ def check(c: ModelConfig) -> None:
         ),
         "DeepseekV3's router needs at least 2 experts": all_dense or c.experts >= 2,
         "LlamaConfig wants a width that is a multiple of the heads": even,
+        "no class of transformers has both qk_norm and qkv_bias": not (c.qk_norm and c.qkv_bias),
+        "a latent model with tied embeddings, or with rope_factor, is not supported": (
+            not latent or (not c.tied and c.rope_factor == 1)
+        ),
     }
     for message, holds in rules.items():
         if not holds:
             raise UserError(f"cannot export: {message}")
 
 
-def hub_config(c: ModelConfig, tokenizer: Tokenizer) -> dict:
+def hub_config(c: ModelConfig, tokenizer: Tokenizer | ImportedCodec) -> dict:
     """config.json."""
     own = deepseek_config(c) if c.attention == "mla" else dense_config(c)
     return own | {
@@ -77,16 +82,29 @@ def hub_config(c: ModelConfig, tokenizer: Tokenizer) -> dict:
         "initializer_range": c.init_std,
         "rms_norm_eps": c.norm_eps,
         "rope_theta": c.rope_base,  # read by llama.cpp and by transformers before 5
-        "rope_parameters": {"rope_type": "default", "rope_theta": c.rope_base},
+        "rope_parameters": rope_parameters(c),
         "attention_bias": False,
         "attention_dropout": 0.0,
-        "tie_word_embeddings": False,
+        "tie_word_embeddings": c.tied,
         "use_cache": True,
         "dtype": "float32",
         "bos_token_id": tokenizer.begin,
-        "eos_token_id": tokenizer.end,
+        "eos_token_id": tokenizer.end if len(tokenizer.end_ids) == 1 else [*tokenizer.end_ids],
         "pad_token_id": tokenizer.pad,
     }
+
+
+def rope_parameters(c: ModelConfig) -> dict:
+    parameters = {"rope_type": "default", "rope_theta": c.rope_base}
+    if c.rope_factor != 1:
+        parameters |= {
+            "rope_type": "llama3",
+            "factor": c.rope_factor,
+            "low_freq_factor": c.rope_slow,
+            "high_freq_factor": c.rope_fast,
+            "original_max_position_embeddings": c.rope_original,
+        }
+    return parameters
 
 
 def generation_config(config: dict) -> dict:
@@ -133,10 +151,13 @@ def deepseek_config(c: ModelConfig) -> dict:
 
 
 def dense_config(c: ModelConfig) -> dict:
-    """Llama, or Qwen3 where queries and keys are normalised."""
+    """Llama; Qwen3 where queries and keys are normalised; Qwen2 where they have biases."""
     config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "mlp_bias": False}
     if c.qk_norm:
         config = {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3"}
+        config["use_sliding_window"] = False
+    elif c.qkv_bias:
+        config = {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}
         config["use_sliding_window"] = False
     return config | {"num_key_value_heads": c.kv_heads, "head_dim": c.head_width}
 
@@ -173,7 +194,7 @@ def hub_weights(model: Transformer) -> dict[str, Tensor]:
     """
     c, weights = model.config, {}
     for name, value in model.state_dict().items():
-        if name.startswith("mtp_"):
+        if name.startswith("mtp_") or (c.tied and name == "head.weight"):
             continue
         renamed = rename(name, c.attention, c.q_rank)
         value = value.detach().float().cpu()
@@ -197,29 +218,56 @@ def hub_weights(model: Transformer) -> dict[str, Tensor]:
 # ---------------------------------------------------------------- tokenizer
 
 
-def tokenizer_files(tokenizer: Tokenizer) -> dict[str, dict]:
+def tokenizer_files(tokenizer: Tokenizer | ImportedCodec) -> dict[str, dict]:
     """The contents of tokenizer.json and tokenizer_config.json.
 
     Only begin, end and pad stay "special": generation front ends drop special tokens from their
     output, and the tags of thinking and answer must be seen (DeepSeek-R1 marks <think> the same
-    way). Ids do not change.
+    way). Ids do not change. An imported tokenizer stays as it is, with the template it was asked
+    with.
     """
+    if isinstance(tokenizer, ImportedCodec):
+        return {
+            "tokenizer.json": json.loads(tokenizer.text),
+            "tokenizer_config.json": TOKENIZER_SETTINGS | imported_settings(tokenizer),
+        }
     library = json.loads(tokenizer.to_text())
     for token in library["added_tokens"]:
         token["special"] = token["content"] in (BEGIN, END, PAD)
     settings = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": BEGIN,
         "eos_token": END,
         "pad_token": PAD,
         "add_bos_token": False,  # the chat template writes it
         "add_eos_token": False,
-        "clean_up_tokenization_spaces": False,
-        "padding_side": "left",  # generate() goes on behind the last column
-        "model_input_names": ["input_ids", "attention_mask"],
         "chat_template": CHAT_TEMPLATE,
     }
-    return {"tokenizer.json": library, "tokenizer_config.json": settings}
+    return {"tokenizer.json": library, "tokenizer_config.json": TOKENIZER_SETTINGS | settings}
+
+
+TOKENIZER_SETTINGS = {
+    "tokenizer_class": "PreTrainedTokenizerFast",
+    "clean_up_tokenization_spaces": False,
+    "padding_side": "left",  # generate() goes on behind the last column
+    "model_input_names": ["input_ids", "attention_mask"],
+}
+
+
+def imported_settings(codec: ImportedCodec) -> dict:
+    """Tokens and the chat template: each question in the codec's template, answers behind them."""
+    before, after, end = map(json.dumps, (codec.before, codec.after, codec.token(codec.end)))
+    chat = (
+        "{% for message in messages %}"
+        f"{{% if message.role == 'user' %}}{{{{ {before} + message.content + {after} }}}}"
+        f"{{% elif message.role == 'assistant' %}}{{{{ message.content + {end} }}}}"
+        "{% else %}"
+        "{{ raise_exception('only user and assistant messages: the template has its own') }}"
+        "{% endif %}{% endfor %}"
+    )
+    tokens = {"eos_token": codec.token(codec.end), "pad_token": codec.token(codec.pad)}
+    if codec.begin is not None:
+        tokens["bos_token"] = codec.token(codec.begin)
+    return tokens | {"chat_template": chat}
 
 
 # ---------------------------------------------------------------- the directory
