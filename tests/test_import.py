@@ -132,7 +132,7 @@ def test_greedy_text_of_64_tokens_is_identical(case, library, tmp_path):
 
 
 def test_our_own_exports_come_back(tmp_path):
-    """Experts, latent attention and the tokenizer: byte for byte the checkpoint they came from."""
+    """Experts, latent attention and the tokenizer: bit for bit the checkpoint they came from."""
     for name in ("zero-cpu.pt", "student-small-cpu.pt"):
         path = Path("minir1/data") / name
         model, tokenizer = load_checkpoint(path)
@@ -140,7 +140,9 @@ def test_our_own_exports_come_back(tmp_path):
         back, codec = load_checkpoint(tmp_path / name)
         assert isinstance(codec, Tokenizer) and codec.to_text() == tokenizer.to_text()
         same_weights(model, back)
-        assert gap(back, tmp_path / name) < 1e-5
+        difference = gap(back, tmp_path / name)
+        print(f"{name}: max |logit difference| {difference:.1e}")
+        assert difference < 1e-4  # logits of a trained model reach 30
 
 
 def same_weights(model, other) -> None:
@@ -168,3 +170,228 @@ def test_there_and_back_nothing_changes(case, library, tmp_path):
         assert theirs[name] == ours[name], name
     ends = transformers.GenerationConfig.from_pretrained(tmp_path / "back").eos_token_id
     assert ends == [2, 0]
+
+
+# ---------------------------------------------------------------- tokens and templates
+
+
+def test_text_is_encoded_as_transformers_does_with_the_template(library, tmp_path):
+    """And back: end tokens are <|end|>, whichever of them it was; tags stay text."""
+    _, codec = read_directory(write(tmp_path / "hub", library, "Llama", {}))
+    assert isinstance(codec, ImportedCodec)
+    export_to = tmp_path / "back"
+    save_checkpoint(tmp_path / "base.pt", read_directory(tmp_path / "hub")[0], codec)
+    export(tmp_path / "base.pt", export_to)
+    twin = transformers.AutoTokenizer.from_pretrained(export_to)
+    for question in [*QUESTIONS, "你好 {{ x }}", "a\nb", ""]:
+        chat = [{"role": "user", "content": question}]
+        text = twin.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+        assert text == TEMPLATES["chatml"].replace("{question}", question)
+        ids = codec.encode(prompt(question))
+        assert twin.apply_chat_template(chat, return_dict=True)["input_ids"] == ids
+        answer = "<think>1 + 1 = 2, yes</think><answer>1 + 1</answer>"
+        whole = codec.encode(render(question, "1 + 1", "1 + 1 = 2, yes"))
+        assert whole == ids + codec.encode(answer) + [2]
+        assert codec.decode(whole[len(ids) :]) == answer + END
+        assert codec.decode([*codec.encode("no"), 0]) == "no" + END
+    assert codec.end_ids == (2, 0) and codec.pad == 1
+    assert codec.id(END) == 2
+    with pytest.raises(KeyError):
+        codec.id("<think>")
+
+
+def test_a_codec_in_a_checkpoint_is_the_same(library, tmp_path):
+    model, codec = read_directory(write(tmp_path / "hub", library, "Qwen2", {}), "table1")
+    save_checkpoint(tmp_path / "base.pt", model, codec)
+    back, other = load_checkpoint(tmp_path / "base.pt")
+    same_weights(model, back)
+    assert other.to_text() == codec.to_text() and len(other) == len(codec) <= 512
+    asked = other.decode(other.encode(prompt("1 + 1 =")))
+    assert asked.startswith("A conversation between") and asked.endswith(" User: 1 + 1 =. Assistant:")
+
+
+def test_templates(library, tmp_path):
+    """By the tokenizer's marks, by name or from a file; its own first token stands in front."""
+    directory = write(tmp_path / "hub", library, "Llama", {})
+
+    def asked(template: str) -> str:
+        _, codec = read_directory(directory, template)
+        return codec.decode(codec.encode(prompt("Q")))
+
+    assert asked("auto") == asked("chatml")
+    assert asked("auto").endswith(f"{END}\n<|im_start|>user\nQ{END}\n<|im_start|>assistant\n")
+    (tmp_path / "mine.txt").write_text("{bos}Q: {question}\nA:", encoding="utf-8")
+    assert asked(str(tmp_path / "mine.txt")) == "Q: Q\nA:"
+    first = processors.TemplateProcessing(
+        single="<|im_start|> $A", special_tokens=[("<|im_start|>", 1)])
+    changed = Library.from_file(str(directory / "tokenizer.json"))
+    changed.post_processor = first
+    changed.save(str(directory / "tokenizer.json"))
+    assert asked(str(tmp_path / "mine.txt")) == "<|im_start|>Q: Q\nA:"
+    assert asked("plain") == "<|im_start|>User: Q\nAssistant:"
+    for bad, said in (("none", "no template"), (str(directory / "config.json"), "once")):
+        with pytest.raises(UserError, match=said):
+            asked(bad)
+
+
+def test_llama_3_headers_end_a_turn_with_eot(tmp_path, library):
+    marks = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
+    llama3 = Library.from_str(library.to_str())
+    llama3 = Library.from_str(re.sub(r"<\|im_(start|end)\|>", r"<|\1|>", llama3.to_str()))
+    llama3.add_special_tokens(marks)
+    _, codec = read_directory(write(tmp_path / "hub", llama3, "Llama", {}))
+    assert codec.end == llama3.token_to_id("<|eot_id|>") and codec.end_ids[1:] == (2, 0)
+    ids = codec.encode(prompt("Q"))
+    text = codec.library.decode(ids, skip_special_tokens=False)
+    assert text == TEMPLATES["llama3"].format(bos="", question="Q")
+
+
+# ---------------------------------------------------------------- hostile directories
+
+
+def edit(**changes):
+    """Of config.json; None takes a key out."""
+
+    def change(directory: Path) -> None:
+        path = directory / "config.json"
+        values = json.loads(path.read_text()) | changes
+        path.write_text(json.dumps({k: v for k, v in values.items() if v != "gone"}))
+
+    return change
+
+
+def header(change):
+    """Of the safetensors header; its length follows."""
+
+    def edit_header(directory: Path) -> None:
+        path = directory / "model.safetensors"
+        data = path.read_bytes()
+        length = struct.unpack("<Q", data[:8])[0]
+        entries = json.loads(data[8 : 8 + length])
+        entries = change(entries) or entries
+        text = json.dumps(entries).encode()
+        path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
+
+    return edit_header
+
+
+def entry(**changes):
+    return header(lambda entries: entries["model.norm.weight"].update(changes))
+
+
+def cut(keep: int):
+    def shorten(directory: Path) -> None:
+        path = directory / "model.safetensors"
+        path.write_bytes(path.read_bytes()[:keep])
+
+    return shorten
+
+
+def put(name: str, text: str):
+    return lambda directory: (directory / name).write_text(text)
+
+
+def renamed(entries: dict) -> None:
+    entries["model.other.weight"] = entries.pop("model.norm.weight")
+
+
+def nan(directory: Path) -> None:
+    path = directory / "model.safetensors"
+    weights = safetensors.load_file(path)
+    weights["model.norm.weight"][3] = torch.nan
+    safetensors.save_file(weights, path)
+
+
+HOSTILE = {  # what is done to a good directory: what the one line says
+    "no config": (lambda d: (d / "config.json").unlink(), "cannot read"),
+    "config is a list": (put("config.json", "[1]"), "no JSON object"),
+    "config is half": (put("config.json", '{"a": '), "is not JSON"),
+    "deep config": (put("config.json", "[" * 100_000), "is not JSON"),
+    "unknown architecture": (edit(architectures=["GPT2LMHeadModel"]), "'GPT2LMHeadModel' is unkno"),
+    "architecture of another kind": (edit(architectures=7), "cannot be imported"),
+    "another activation": (edit(hidden_act="gelu"), "hidden_act 'gelu'"),
+    "biases": (edit(attention_bias=True), "attention_bias True"),
+    "yarn": (edit(rope_parameters={"rope_type": "yarn", "factor": 4}), "rope_type 'yarn'"),
+    "half a llama3": (edit(rope_parameters={"rope_type": "llama3"}), "factor of rope_type"),
+    "a missing size": (edit(hidden_size="gone"), "hidden_size is missing"),
+    "an absurd width": (edit(hidden_size=10**12), "--width lies between"),
+    "absurdly many layers": (edit(num_hidden_layers=200), "200 layers"),
+    "an absurd vocabulary": (edit(vocab_size=2**20), "embed_tokens.weight is [512, 64], not"),
+    "a size that is text": (edit(num_hidden_layers="2"), "is not of its kind"),
+    "negative": (edit(intermediate_size=-3), "lies between"),
+    "heads that do not fit": (edit(num_key_value_heads=3), "multiple of num_key_value_heads"),
+    "no weights": (lambda d: (d / "model.safetensors").unlink(), "no file"),
+    "empty weights": (cut(0), "within its header"),
+    "truncated header": (cut(100), "within its header"),
+    "truncated weights": (cut(100_000), "not a sound safetensors file"),
+    "header length": (lambda d: (d / "model.safetensors").write_bytes(b"\xff" * 64), "sound"),
+    "header is no JSON": (
+        lambda d: (d / "model.safetensors").write_bytes(struct.pack("<Q", 8) + b"x" * 64), "sound"),
+    "offsets beyond the end": (entry(data_offsets=[10**9, 10**9 + 256]), "sound"),
+    "offsets backwards": (entry(data_offsets=[256, 0]), "sound"),
+    "offsets overlap": (entry(data_offsets=[0, 256]), "lies at"),
+    "offsets are text": (entry(data_offsets=["0", "256"]), "sound"),
+    "dtype": (entry(dtype="I64"), "dtype I64"),
+    "shape": (entry(shape=[63]), "bytes, which are not"),
+    "absurd shape": (entry(shape=[2**50]), "no sizes"),
+    "shape of the same size": (entry(shape=[8, 8]), "is [8, 8], not [64]"),
+    "another name": (header(renamed), "model.norm.weight is missing"),
+    "one too many": (edit(num_hidden_layers=1), "has no place"),
+    "not a number": (nan, "finite"),
+    "index leads out": (
+        put("model.safetensors.index.json", '{"weight_map": {"a": "../x"}}'), "no file beside it"),
+    "index of another kind": (put("model.safetensors.index.json", "{}"), "no weight_map"),
+    "index without its shard": (
+        put("model.safetensors.index.json", '{"weight_map": {"a": "b"}}'), "no file"),
+    "index promises more": (
+        put("model.safetensors.index.json", '{"weight_map": {"a": "model.safetensors"}}'),
+        "promises 'a'"),
+    "no tokenizer": (lambda d: (d / "tokenizer.json").unlink(), "cannot read"),
+    "tokenizer of another kind": (put("tokenizer.json", "{}"), "no tokenizer that can be read"),
+    "no end": (lambda d: [edit(eos_token_id=None)(d), (d / "generation_config.json").unlink(),
+                          strip_marks(d)], "end token"),
+    "end beyond the vocabulary": (edit(eos_token_id=10**6), "no tokenizer"),
+    "tokenizer too large": (
+        lambda d: put("tokenizer.json", wordy(d))(d), "the tokenizer has 100502 tokens"),
+}  # fmt: skip
+
+
+def strip_marks(directory: Path) -> None:
+    path = directory / "tokenizer.json"
+    path.write_text(path.read_text().replace("<|im_", "<|no_"))
+
+
+def wordy(directory: Path) -> str:
+    value = json.loads((directory / "tokenizer.json").read_text())
+    value["model"]["vocab"] |= {"w": 100_501}
+    return json.dumps(value)
+
+
+@pytest.fixture(scope="module")
+def good(library, tmp_path_factory) -> Path:
+    return write(tmp_path_factory.mktemp("good") / "hub", library, "Llama", {})
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_directory_is_one_line(name, good, tmp_path, capsys):
+    spoil, said = HOSTILE[name]
+    directory = Path(shutil.copytree(good, tmp_path / "hub"))
+    spoil(directory)
+    assert minir1(["import", str(directory), str(tmp_path / "out.pt")]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.count("\n") == 1 and len(shown.err) < 500
+    assert said in shown.err, shown.err
+    assert not (tmp_path / "out.pt").exists()
+
+
+def test_a_good_directory_is_one_line_too(good, tmp_path, capsys):
+    assert minir1(["import", str(good), str(tmp_path / "out.pt")]) == 0
+    assert capsys.readouterr().out.endswith("a response ends at <|im_end|>, <|endoftext|>\n")
+
+
+def test_half_precision_is_read_as_it_stands(tmp_path):
+    weights = {"a": torch.randn(3, 5).bfloat16(), "b": torch.randn(7).half(), "c": torch.zeros(0, 4)}
+    safetensors.save_file(weights, tmp_path / "x.safetensors")
+    read = read_file(tmp_path / "x.safetensors")
+    assert {n: t.dtype for n, t in read.items()} == {n: t.dtype for n, t in weights.items()}
+    assert all(torch.equal(read[name], weights[name]) for name in weights)

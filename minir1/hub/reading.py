@@ -25,7 +25,7 @@ from minir1.hub.export import rename
 from minir1.hub.tensors import read_json, read_tensors
 from minir1.model import Transformer
 from minir1.tokenizer import Library, TextCodec, Tokenizer
-from minir1.transcript import SPECIAL_TOKENS, prompt
+from minir1.transcript import SPECIAL_TOKENS
 
 # ---------------------------------------------------------------- configuration
 
@@ -227,5 +227,6 @@ def main(arguments: list[str]) -> None:
     model, codec = read_directory(arguments.directory, arguments.template)
     save_checkpoint(arguments.out, model, codec)
     count = sum(weight.numel() for weight in model.parameters())
-    asked = codec.decode(codec.encode(prompt("...")))
-    print(f"wrote {arguments.out}: {count:,} parameters, {len(codec):,} tokens, asked as {asked!r}")
+    size = f"{count:,} parameters in float32, {len(codec):,} tokens"
+    ends = ", ".join(codec.library.id_to_token(id) for id in codec.end_ids)
+    print(f"wrote {arguments.out}: {size}; a response ends at {ends}")
