@@ -3,8 +3,8 @@
 The package writes prompts and responses in one notation, that of transcript.py. An ImportedCodec
 puts it into the base's own words when it encodes and takes it back when it decodes:
 
-    <|begin|>User: 1 + 1 =\\nAssistant:   <|im_start|>user\\n1 + 1 =<|im_end|>\\n<|im_start|>assistant\\n
-    <|end|>                              <|im_end|>, and any other end token of the base
+    <|begin|>User: Q\\nAssistant:   <|im_start|>user\\nQ<|im_end|>\\n<|im_start|>assistant\\n
+    <|end|>                        <|im_end|>, and any other end token of the base
 
 A template is a text with {question} in it and, where the base wants its first token, {bos}.
 

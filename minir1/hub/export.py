@@ -26,6 +26,7 @@ from minir1.config import ModelConfig, UserError
 from minir1.console.errors import parse
 from minir1.console.files import check_folder
 from minir1.hub.codec import ImportedCodec
+from minir1.hub.gguf import TYPES, export_gguf
 from minir1.model import Transformer
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import BEGIN, END, PAD
@@ -273,6 +274,14 @@ def imported_settings(codec: ImportedCodec) -> dict:
 # ---------------------------------------------------------------- the directory
 
 
+def writable(directory: Path) -> None:
+    """Raises UserError for a directory that cannot be written."""
+    try:
+        check_folder(directory)
+    except OSError as fault:
+        raise UserError(str(fault)) from fault
+
+
 def export(checkpoint_path: str | Path, directory: str | Path) -> str:
     """Write the five files and return one line about them.
 
@@ -284,10 +293,7 @@ def export(checkpoint_path: str | Path, directory: str | Path) -> str:
     except ImportError as fault:
         raise UserError('export needs safetensors: pip install -e ".[export]"') from fault
     directory = Path(directory)
-    try:
-        check_folder(directory)
-    except OSError as fault:
-        raise UserError(str(fault)) from fault
+    writable(directory)
     model, tokenizer = load_checkpoint(checkpoint_path)
     check(model.config)
     config = hub_config(model.config, tokenizer)
@@ -309,12 +315,27 @@ def export(checkpoint_path: str | Path, directory: str | Path) -> str:
 
 def main(arguments: list[str]) -> None:
     """`CHECKPOINT DIR`. Raises UserError; prints help and raises SystemExit(0) for --help."""
-    about = "Write a checkpoint as a Hugging Face directory."
+    about = "Write a checkpoint as a Hugging Face directory, or for llama.cpp and Ollama."
     parser = argparse.ArgumentParser("minir1 export", description=about)
     checkpoint = "a file such as runs/cpu-0/checkpoints/zero.pt"
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help=checkpoint)
     parser.add_argument("directory", metavar="DIR", help="folder to write; made if it is not there")
+    parser.add_argument("--format", choices=("hub", "gguf"), default="hub", help="default: hub")
+    parser.add_argument("--type", choices=TYPES, help="of gguf's matrices (default: f16)")
     arguments = parse(parser, arguments)
+    if arguments.format == "gguf":
+        print(f"wrote {_gguf(arguments)}")
+        return
+    if arguments.type:
+        raise UserError("--type is for --format gguf; a Hugging Face directory is in float32")
     written = export(arguments.checkpoint, arguments.directory)
     load = f"AutoModelForCausalLM.from_pretrained({arguments.directory!r})"
     print(f"wrote {written}, to {arguments.directory}; load it: {load}")
+
+
+def _gguf(arguments: argparse.Namespace) -> str:
+    directory = Path(arguments.directory)
+    writable(directory)
+    written = export_gguf(arguments.checkpoint, directory, arguments.type or "f16")
+    name = directory.resolve().name
+    return f"{written}, to {directory}; load it: ollama create {name} -f {directory / 'Modelfile'}"
