@@ -6,8 +6,7 @@
 
 A latent-attention model becomes deepseek2, a dense twin llama, qwen2 or qwen3. f32 is the same
 function as ours; q8_0 keeps 8 bits of a matrix's numbers, 32 numbers to a scale, and f16 where rows
-are no multiple of 32. Our own tokenizer becomes llama.cpp's "llama" kind, which merges by score
-without looking at pieces: the ids are the same (tests/test_gguf.py).
+are no multiple of 32.
 """
 
 import json
@@ -23,7 +22,8 @@ from minir1.checkpoint import load_checkpoint
 from minir1.config import ModelConfig, UserError
 from minir1.hub.codec import ImportedCodec
 from minir1.model import Transformer, slowed
-from minir1.tokenizer import TextCodec
+from minir1.tasks import GENERAL, draw_problems, find_task
+from minir1.tokenizer import Library, Regex, TextCodec, Tokenizer, pre_tokenizers
 from minir1.transcript import END, prompt
 
 TYPES = ("f32", "f16", "q8_0")
@@ -181,6 +181,7 @@ PRE_TOKENIZERS = {
     ("Digits", "True", "ByteLevel regex"): "smollm",
     ("ByteLevel regex",): "gpt-2",
 }
+OUR_SPLITS = "superbpe"  # at digits only: our tokens hold none, but words, spaces and line breaks
 
 
 def pre_tokenizer(library: dict) -> str:
@@ -199,13 +200,6 @@ def pre_tokenizer(library: dict) -> str:
     return PRE_TOKENIZERS[tuple(signs)]
 
 
-def bytes_of_letters() -> dict[str, int]:
-    """GPT-2's alphabet: which byte each letter of a byte-level token stands for."""
-    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    hidden = [byte for byte in range(256) if byte not in shown]
-    return {chr(b): b for b in shown} | {chr(256 + i): b for i, b in enumerate(hidden)}
-
-
 def add_tokenizer(writer, codec: TextCodec) -> int:
     """Tokens, their kinds and how they merge. Returns their number. Raises UserError."""
     from gguf import TokenType as Kind
@@ -215,8 +209,7 @@ def add_tokenizer(writer, codec: TextCodec) -> int:
     vocabulary = {id: token for token, id in library["model"]["vocab"].items()}
     added = {token["id"]: token for token in library["added_tokens"]}
     ends = (*codec.end_ids, codec.pad, codec.begin)
-    texts, kinds, scores = [], [], []
-    places = {a + b: -rank for rank, (a, b) in reversed([*enumerate(merges_of(library))])}
+    texts, kinds = [], []
     for id in range(len(codec)):
         text, kind = vocabulary.get(id, f"[unused {id}]").encode(), Kind.NORMAL
         if id in added:
@@ -225,20 +218,13 @@ def add_tokenizer(writer, codec: TextCodec) -> int:
             kind = Kind.CONTROL if control else Kind.USER_DEFINED
         elif id not in vocabulary:
             kind = Kind.UNUSED
-        elif not imported:
-            text, kind = spelled(vocabulary[id], Kind)
         texts.append(text)
         kinds.append(kind)
-        scores.append(float(places.get(vocabulary.get(id), 0)))
-    writer.add_tokenizer_model("gpt2" if imported else "llama")
-    writer.add_tokenizer_pre(pre_tokenizer(library) if imported else "default")
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre_tokenizer(library) if imported else OUR_SPLITS)
     writer.add_token_list(texts)
     writer.add_token_types(kinds)
-    if imported:
-        writer.add_token_merges([f"{a} {b}" for a, b in merges_of(library)])
-    else:
-        writer.add_token_scores(scores)
-        writer.add_add_space_prefix(False)
+    writer.add_token_merges([f"{a} {b}" for a, b in merges_of(library)])
     writer.add_add_bos_token(False)  # the template writes it
     writer.add_eos_token_id(codec.end)
     writer.add_pad_token_id(codec.pad)
@@ -247,20 +233,32 @@ def add_tokenizer(writer, codec: TextCodec) -> int:
     return len(codec)
 
 
+def as_llama_cpp_does(tokenizer: Tokenizer) -> Library:
+    """Our tokens and merges, but text is cut at digits only; its encode gives llama.cpp's ids."""
+    library = Library.from_str(tokenizer.to_text())
+    digits = pre_tokenizers.Split(Regex("[0-9]+"), "isolated")
+    to_bytes = pre_tokenizers.ByteLevel(False, use_regex=False)
+    library.pre_tokenizer = pre_tokenizers.Sequence([digits, to_bytes])
+    return library
+
+
+def cut_otherwise(tokenizer: Tokenizer, count: int = 1000) -> dict[str, float]:
+    """Share of prompts whose ids llama.cpp makes otherwise: of puzzles, of all kinds we know."""
+    theirs, shares = as_llama_cpp_does(tokenizer), {}
+    puzzles = ("countdown:cpu=1", "countdown:3to4=1")
+    kinds = (f"{name}:{kind}=1" for name in GENERAL for kind in find_task(name).kinds)
+    for name, tasks in {"puzzles": puzzles, "general prompts": tuple(kinds)}.items():
+        asked = draw_problems(tasks, ("en", "zh"), "train", "gguf", count)
+        texts = [prompt(problem.question()) for problem in asked]
+        other = sum(theirs.encode(text).ids != tokenizer.encode(text) for text in texts)
+        shares[name] = other / count
+    return shares
+
+
 def merges_of(library: dict) -> list[tuple[str, str]]:
     """Pairs in order of rank; older files hold "a b"."""
     merges = library["model"].get("merges", [])
     return [tuple(m.split(" ", 1)) if isinstance(m, str) else tuple(m) for m in merges]
-
-
-def spelled(token: str, kind) -> tuple[bytes, int]:
-    """A byte-level token of ours in the "llama" kind: plain text with spaces as U+2581; a byte
-    that is no letter by its number."""
-    letters = bytes_of_letters()
-    raw = bytes(letters[letter] for letter in token)
-    if len(raw) == 1 and not 32 <= raw[0] < 127:
-        return f"<0x{raw[0]:02X}>".encode(), kind.BYTE
-    return raw.replace(b" ", "▁".encode()), kind.NORMAL
 
 
 # ---------------------------------------------------------------- the directory
@@ -307,4 +305,8 @@ def export_gguf(checkpoint: str | Path, directory: Path, kind: str) -> str:
         (directory / "Modelfile").write_text(modelfile(codec, model.config), encoding="utf-8")
     except OSError as fault:
         raise UserError(f"cannot write {directory}: {fault}") from fault
-    return f"{name} in {kind}, {path.stat().st_size / 1e6:.1f} MB, with its tokenizer"
+    size = f"{name} in {kind}, {path.stat().st_size / 1e6:.1f} MB"
+    if isinstance(codec, ImportedCodec):
+        return size
+    other = ", ".join(f"{share:.1%} of {of}" for of, share in cut_otherwise(codec).items())
+    return f"{size} (llama.cpp cuts {other} into other tokens)"
