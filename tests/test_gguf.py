@@ -13,10 +13,9 @@ from test_import import CASES, library, write  # noqa: F401 - a fixture
 
 from minir1.__main__ import main as minir1
 from minir1.checkpoint import load_checkpoint, save_checkpoint
-from minir1.config import CorpusConfig, UserError
+from minir1.config import CorpusConfig
 from minir1.corpus.mixture import sample_text
-from minir1.hub.gguf import as_llama_cpp_does, cut_otherwise, gguf_weights, pre_tokenizer
-from minir1.model import Transformer
+from minir1.hub.gguf import as_llama_cpp_does, cut_otherwise
 from minir1.rewards import score
 from minir1.sampler import Sampling, sample
 from minir1.tasks import GENERAL, draw_problems, find_task
@@ -47,7 +46,6 @@ def llama_cpp(path: Path):
             return json.load(answer)
 
     yield post
-    del server
 
 
 def exported(checkpoint: Path, folder: Path, kind: str = "f32") -> Path:
