@@ -33,16 +33,17 @@ def wide(x: Tensor) -> Tensor:
 
 def rotary_table(width: int, c: ModelConfig) -> Tensor:
     """cos and sin of each position's angles in radians: `[positions, 2, A]`, A = width / 2."""
-    frequency_A = 1 / c.rope_base ** (torch.arange(0, width, 2, dtype=torch.float32) / width)
-    if c.rope_factor != 1:
-        frequency_A = slowed(frequency_A, c)
-    angle = torch.arange(c.positions, dtype=torch.float32)[:, None] * frequency_A
+    angle = torch.arange(c.positions, dtype=torch.float32)[:, None] * frequencies(width, c)
     return torch.stack([angle.cos(), angle.sin()], dim=1)
 
 
-def slowed(frequency_A: Tensor, c: ModelConfig) -> Tensor:
-    """Llama 3 reads longer texts than it was pretrained on: frequencies that turn less often than
-    rope_slow within rope_original are divided by rope_factor, others less, the fast ones not."""
+def frequencies(width: int, c: ModelConfig) -> Tensor:
+    """`[A]`, radians a position. Llama 3 reads longer texts than it was pretrained on: what turns
+    less often than rope_slow within rope_original is slowed by rope_factor, what turns more often
+    than rope_fast is not, the rest in between."""
+    frequency_A = 1 / c.rope_base ** (torch.arange(0, width, 2, dtype=torch.float32) / width)
+    if c.rope_factor == 1:
+        return frequency_A
     turns_A = c.rope_original * frequency_A / (2 * torch.pi)
     kept_A = ((turns_A - c.rope_slow) / (c.rope_fast - c.rope_slow)).clamp(0, 1)
     return (1 - kept_A) * frequency_A / c.rope_factor + kept_A * frequency_A

@@ -164,7 +164,8 @@ def test_an_imported_model_is_the_same_function(case, library, tmp_path):  # noq
 SHAPES = {
     "query latent": {"q_rank": 24}, "two dense layers": {"dense_layers": 2, "routed_scale": 2.5},
     "no experts": {"experts": 0}, "top 1 of many": {"experts": 12, "top_k": 1},
-    "two shared experts": {"shared_experts": 2, "mtp": True}, "other rope base": {"rope_base": 500.0},
+    "two shared experts": {"shared_experts": 2, "mtp": True},
+    "other rope base": {"rope_base": 500.0},
     "dense": GQA, "tied": GQA | {"tied": True, "qk_norm": True},
 }  # fmt: skip
 

@@ -188,7 +188,7 @@ def test_text_is_encoded_as_transformers_does_with_the_template(library, tmp_pat
         text = twin.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
         assert text == TEMPLATES["chatml"].replace("{question}", question)
         ids = codec.encode(prompt(question))
-        assert twin.apply_chat_template(chat, return_dict=True)["input_ids"] == ids
+        assert twin.encode(text, add_special_tokens=False) == ids
         answer = "<think>1 + 1 = 2, yes</think><answer>1 + 1</answer>"
         whole = codec.encode(render(question, "1 + 1", "1 + 1 = 2, yes"))
         assert whole == ids + codec.encode(answer) + [2]
@@ -207,7 +207,8 @@ def test_a_codec_in_a_checkpoint_is_the_same(library, tmp_path):
     same_weights(model, back)
     assert other.to_text() == codec.to_text() and len(other) == len(codec) <= 512
     asked = other.decode(other.encode(prompt("1 + 1 =")))
-    assert asked.startswith("A conversation between") and asked.endswith(" User: 1 + 1 =. Assistant:")
+    assert asked.startswith("A conversation between")
+    assert asked.endswith(" User: 1 + 1 =. Assistant:")
 
 
 def test_templates(library, tmp_path):
@@ -312,14 +313,14 @@ HOSTILE = {  # what is done to a good directory: what the one line says
     "another activation": (edit(hidden_act="gelu"), "hidden_act 'gelu'"),
     "biases": (edit(attention_bias=True), "attention_bias True"),
     "yarn": (edit(rope_parameters={"rope_type": "yarn", "factor": 4}), "rope_type 'yarn'"),
-    "half a llama3": (edit(rope_parameters={"rope_type": "llama3"}), "factor of rope_type"),
+    "half a llama3": (edit(rope_parameters={"rope_type": "llama3"}), "factor is missing"),
     "a missing size": (edit(hidden_size="gone"), "hidden_size is missing"),
     "an absurd width": (edit(hidden_size=10**12), "--width lies between"),
     "absurdly many layers": (edit(num_hidden_layers=200), "200 layers"),
     "an absurd vocabulary": (edit(vocab_size=2**20), "embed_tokens.weight is [512, 64], not"),
     "a size that is text": (edit(num_hidden_layers="2"), "is not of its kind"),
     "negative": (edit(intermediate_size=-3), "lies between"),
-    "heads that do not fit": (edit(num_key_value_heads=3), "multiple of num_key_value_heads"),
+    "heads that do not fit": (edit(num_key_value_heads=3), "% num_key_value_heads"),
     "no weights": (lambda d: (d / "model.safetensors").unlink(), "no file"),
     "empty weights": (cut(0), "within its header"),
     "truncated header": (cut(100), "within its header"),
@@ -350,6 +351,7 @@ HOSTILE = {  # what is done to a good directory: what the one line says
     "tokenizer of another kind": (put("tokenizer.json", "{}"), "no tokenizer that can be read"),
     "no end": (lambda d: [edit(eos_token_id=None)(d), (d / "generation_config.json").unlink(),
                           strip_marks(d)], "end token"),
+    "an end that is text": (edit(eos_token_id="</s>"), "no tokenizer"),
     "end beyond the vocabulary": (edit(eos_token_id=10**6), "no tokenizer"),
     "tokenizer too large": (
         lambda d: put("tokenizer.json", wordy(d))(d), "the tokenizer has 100502 tokens"),
@@ -390,7 +392,8 @@ def test_a_good_directory_is_one_line_too(good, tmp_path, capsys):
 
 
 def test_half_precision_is_read_as_it_stands(tmp_path):
-    weights = {"a": torch.randn(3, 5).bfloat16(), "b": torch.randn(7).half(), "c": torch.zeros(0, 4)}
+    weights = {"a": torch.randn(3, 5).bfloat16(), "b": torch.randn(7).half()}
+    weights["c"] = torch.zeros(0, 4)
     safetensors.save_file(weights, tmp_path / "x.safetensors")
     read = read_file(tmp_path / "x.safetensors")
     assert {n: t.dtype for n, t in read.items()} == {n: t.dtype for n, t in weights.items()}

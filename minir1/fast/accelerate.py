@@ -14,7 +14,6 @@ from minir1.fast.norms import norms_by_hand
 from minir1.model import Transformer, looped_experts
 from minir1.sampler import sample
 from minir1.supervised import Learner
-from minir1.tokenizer import TextCodec
 from minir1.transcript import prompt
 
 COMPILES = ("cuda",)  # where compiled blocks pay
@@ -61,11 +60,8 @@ def expert_kernel(device: Device, compiled: bool = False) -> Callable:
     return looped_experts if on_cores or device.kernels == "plain" else experts.batched_experts
 
 
-def make_sampler(
-    model: Transformer, device: Device, config: Config, codec: TextCodec | None = None
-):
-    """A function with the signature of `sampler.sample`, fast for questions of 100 tokens in the
-    template of `codec`."""
+def make_sampler(model: Transformer, device: Device, config: Config, codec=None):
+    """A function with the signature of `sampler.sample`, with room for the template of `codec`."""
     if device.kernels == "plain":
         return sample
     rows = max(config.eval.batch, config.rl.prompts * config.rl.group_size)

@@ -14,24 +14,20 @@ A template is a text with {question} in it and, where the base wants its first t
 
 import json
 import re
-from functools import cache
 from pathlib import Path
 
 from tokenizers import Tokenizer as Library
 
 from minir1.config import UserError
-from minir1.tokenizer import IMPORTED
-from minir1.transcript import BEGIN, END, PAD
+from minir1.tokenizer import IMPORTED, TextCodec
+from minir1.transcript import BEGIN, END, PAD, prompt
 
-TAGS = (
-    "The reasoning process and answer are enclosed within <think> </think> and <answer> </answer> "
-    "tags, respectively, i.e., <think> reasoning process here </think> <answer> answer here "
-    "</answer>."
-)
 TABLE_1 = (  # R1 report
     "A conversation between User and Assistant. The user asks a question, and the Assistant solves "
     "it. The assistant first thinks about the reasoning process in the mind and then provides the "
-    f"user with the answer. {TAGS}"
+    "user with the answer. The reasoning process and answer are enclosed within <think> </think> "
+    "and <answer> </answer> tags, respectively, i.e., <think> reasoning process here </think> "
+    "<answer> answer here </answer>."
 )
 TURN, HEAD = "<|im_start|>", "<|start_header_id|>"
 TEMPLATES = {
@@ -46,7 +42,7 @@ TEMPLATES = {
     ),
     "plain": "{bos}User: {question}\nAssistant:",
 }
-TURN_ENDS = {TURN: "<|im_end|>", HEAD: "<|eot_id|>"}  # what opens a turn: what closes it
+TURNS = {"chatml": (TURN, "<|im_end|>"), "llama3": (HEAD, "<|eot_id|>")}  # opened and closed by
 _PROMPT = re.compile(f"{re.escape(BEGIN)}User: (.*?)\nAssistant:", re.DOTALL)
 
 
@@ -54,8 +50,7 @@ def find_template(name: str, library: Library) -> str:
     """A template by its name, from a file, or ("auto") the one whose marks the tokenizer knows,
     the paper's Table 1 if it knows none. Raises UserError."""
     if name == "auto":
-        marks = {"chatml": TURN, "llama3": HEAD}
-        known = (t for t, mark in marks.items() if library.token_to_id(mark) is not None)
+        known = (t for t in TURNS if library.token_to_id(TURNS[t][0]) is not None)
         name = next(known, "table1")
     if name in TEMPLATES:
         return TEMPLATES[name]
@@ -82,9 +77,8 @@ class ImportedCodec:
         self.begin = first[0] if first else None
         bos = "" if self.begin is None else self.library.id_to_token(self.begin)
         self.before, _, self.after = template.replace("{bos}", bos).partition("{question}")
-        turn_ends = [self.library.token_to_id(TURN_ENDS[x]) for x in TURN_ENDS if x in template]
-        closing = tuple(id for id in turn_ends if id is not None)
-        self.end_ids = tuple(dict.fromkeys((*closing, *end_ids)))
+        closing = [self.library.token_to_id(end) for mark, end in TURNS.values() if mark in template]
+        self.end_ids = tuple(id for id in dict.fromkeys((*closing, *end_ids)) if id is not None)
         if not self.end_ids or not all(0 <= id < len(self) for id in self.end_ids):
             raise ValueError(f"it knows no end token among {self.end_ids}")
         self.end = self.end_ids[0]
@@ -104,17 +98,13 @@ class ImportedCodec:
     def encode(self, text: str) -> list[int]:
         """Token ids of a text in transcript.py's notation; nothing else is added."""
         text = _PROMPT.sub(lambda match: f"{self.before}{match[1]}{self.after}", text)
-        text = text.replace(END, self.token(self.end))
+        text = text.replace(END, self.library.id_to_token(self.end))
         return self.library.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: list[int]) -> str:
         """Text, special tokens included; each end token is <|end|>."""
-        parts = [[]]
-        for id in ids:
-            if id in self.end_ids:
-                parts.append([])
-            else:
-                parts[-1].append(id)
+        ends = [i for i, id in enumerate(ids) if id in self.end_ids]
+        parts = (ids[a + 1 : b] for a, b in zip([-1, *ends], [*ends, len(ids)]))
         return END.join(self.library.decode(part, skip_special_tokens=False) for part in parts)
 
     def decode_batch(self, rows: list[list[int]]) -> list[str]:
@@ -122,10 +112,6 @@ class ImportedCodec:
 
     def __len__(self) -> int:
         return self._size
-
-    def token(self, id: int) -> str:
-        """The text of an added token."""
-        return self.library.id_to_token(id)
 
     def id(self, token: str) -> int:
         """Of a special token or a tag that is one token. Raises KeyError if it is none."""
@@ -135,7 +121,13 @@ class ImportedCodec:
             raise KeyError(token)
         return id
 
-    @cache  # noqa: B019 - one codec a process
     def ids_holding(self, text: str) -> tuple[int, ...]:
         """All tokens whose text contains `text`."""
         return tuple(i for i in range(len(self)) if text in self.decode([i]))
+
+
+def around(codec: TextCodec) -> tuple[str, str]:
+    """What stands before and behind a question."""
+    if isinstance(codec, ImportedCodec):
+        return codec.before, codec.after
+    return tuple(prompt("\0").split("\0"))

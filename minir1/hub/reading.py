@@ -21,7 +21,7 @@ from minir1.config import Diverged, ModelConfig, UserError, check_ranges, from_d
 from minir1.console.errors import parse
 from minir1.console.files import check_writable
 from minir1.hub.codec import ImportedCodec, find_template
-from minir1.hub.export import rename
+from minir1.hub.names import COMMON, DENSE, LATENT, SCALING, rename
 from minir1.hub.tensors import read_json, read_tensors
 from minir1.model import Transformer
 from minir1.tokenizer import Library, TextCodec, Tokenizer
@@ -29,35 +29,16 @@ from minir1.transcript import SPECIAL_TOKENS
 
 # ---------------------------------------------------------------- configuration
 
-FAMILIES = {  # architecture: what it sets
-    "LlamaForCausalLM": {},
-    "Qwen2ForCausalLM": {"qkv_bias": True},
-    "Qwen3ForCausalLM": {"qk_norm": True},
-    "DeepseekV3ForCausalLM": {"attention": "mla"},
-}
+FAMILIES = {  # what an architecture sets
+    "LlamaForCausalLM": {}, "DeepseekV3ForCausalLM": {"attention": "mla"},
+    "Qwen2ForCausalLM": {"qkv_bias": True}, "Qwen3ForCausalLM": {"qk_norm": True},
+}  # fmt: skip
 ONLY = {  # settings that change the function: what they may be (missing ones are fine)
     "hidden_act": ("silu",), "attention_bias": (False,), "mlp_bias": (False,),
     "use_sliding_window": (False,), "quantization_config": (None,), "partial_rotary_factor": (1.0,),
     "rope_interleave": (True,), "scoring_func": ("sigmoid",), "norm_topk_prob": (True,),
     "n_group": (1, None), "topk_group": (1, None), "moe_layer_freq": (1,),
     "attention_multiplier": (None,), "residual_multiplier": (None,), "logits_scaling": (None,),
-}  # fmt: skip
-DENSE = {"num_key_value_heads": "kv_heads", "head_dim": "head_width"}
-LATENT = {
-    "q_lora_rank": "q_rank", "kv_lora_rank": "kv_rank", "qk_nope_head_dim": "nope_width",
-    "qk_rope_head_dim": "rope_width", "v_head_dim": "value_width",
-    "first_k_dense_replace": "dense_layers", "n_routed_experts": "experts",
-    "n_shared_experts": "shared_experts", "num_experts_per_tok": "top_k",
-    "moe_intermediate_size": "expert_width", "routed_scaling_factor": "routed_scale",
-}  # fmt: skip
-COMMON = {  # theirs: ours
-    "vocab_size": "vocab_size", "hidden_size": "width", "intermediate_size": "dense_width",
-    "num_hidden_layers": "layers", "num_attention_heads": "heads", "rms_norm_eps": "norm_eps",
-    "max_position_embeddings": "positions", "tie_word_embeddings": "tied",
-}  # fmt: skip
-SCALING = {
-    "factor": "rope_factor", "low_freq_factor": "rope_slow", "high_freq_factor": "rope_fast",
-    "original_max_position_embeddings": "rope_original",
 }  # fmt: skip
 
 
@@ -80,12 +61,16 @@ def model_config(hub: dict) -> ModelConfig:
         given["head_dim"] = width // heads
     given |= {name: value for name, value in hub.items() if value is not None}
     for theirs, ours in (COMMON | (LATENT if latent else DENSE)).items():
-        if theirs not in given:
-            raise UserError(f"{theirs} is missing")
-        values[ours] = given[theirs]
+        values[ours] = _get(given, theirs)
     config = from_dict(ModelConfig, values | _rope(hub))
     check_ranges(config)
     return _checked(config, latent)
+
+
+def _get(values: dict, name: str):
+    if name not in values:
+        raise UserError(f"{name} is missing")
+    return values[name]
 
 
 def _rope(hub: dict) -> dict:
@@ -96,24 +81,20 @@ def _rope(hub: dict) -> dict:
         raise UserError(f"rope_type {kind!r:.60} is not supported; there are default and llama3")
     values = {"rope_base": rope.get("rope_theta", hub.get("rope_theta", 10_000.0))}
     if kind == "llama3":
-        if missing := [name for name in SCALING if name not in rope]:
-            raise UserError(f"{missing[0]} of rope_type llama3 is missing")
-        values |= {ours: rope[theirs] for theirs, ours in SCALING.items()}
+        values |= {ours: _get(rope, theirs) for theirs, ours in SCALING.items()}
     return values
 
 
 def _checked(c: ModelConfig, latent: bool) -> ModelConfig:
     """Raises UserError for numbers that cannot work together."""
     rules = {
-        "num_attention_heads is no multiple of num_key_value_heads":
-            latent or c.heads % c.kv_heads == 0,
-        "the rotated width of a head is odd": (c.rope_width if latent else c.head_width) % 2 == 0,
-        "num_experts_per_tok exceeds n_routed_experts": not latent or c.top_k <= c.experts,
-        "high_freq_factor is not above low_freq_factor": c.rope_fast > c.rope_slow,
-    }  # fmt: skip
-    for message, holds in rules.items():
-        if not holds:
-            raise UserError(message)
+        "num_attention_heads % num_key_value_heads": not latent and c.heads % c.kv_heads,
+        "the rotated width of a head % 2": (c.rope_width if latent else c.head_width) % 2,
+        "num_experts_per_tok > n_routed_experts": latent and c.top_k > c.experts,
+        "low_freq_factor >= high_freq_factor": c.rope_slow >= c.rope_fast,
+    }
+    if broken := [rule for rule, breaks in rules.items() if breaks]:
+        raise UserError(f"it cannot be that {broken[0]}")
     dense = latent and c.dense_layers >= c.layers  # the export of a model without experts
     return replace(c, experts=0) if dense else c
 
@@ -137,9 +118,8 @@ def model_weights(c: ModelConfig, tensors: dict[str, Tensor]) -> dict[str, Tenso
             weights[name] = tensors.get(theirs, weight)
         elif name.endswith(("_EFD", "_EDF")):
             layer, matrix = theirs.split(".mlp.")
-            each = [_take(left, f"{layer}.mlp.experts.{e}.{matrix}", weight[e])
-                    for e in range(c.experts)]
-            weights[name] = torch.stack(each)
+            places = (f"{layer}.mlp.experts.{e}.{matrix}" for e in range(c.experts))
+            weights[name] = torch.stack([_take(left, p, weight[0]) for p in places])
         else:
             weights[name] = _take(left, theirs, weight)
     for name, tensor in left.items():
@@ -149,10 +129,8 @@ def model_weights(c: ModelConfig, tensors: dict[str, Tensor]) -> dict[str, Tenso
 
 
 def _take(left: dict[str, Tensor], name: str, expected: Tensor) -> Tensor:
-    """The tensor of that name, which it takes out."""
-    if name not in left:
-        raise UserError(f"{name} is missing")
-    tensor = left.pop(name)
+    tensor = _get(left, name)
+    del left[name]
     if tensor.shape != expected.shape:
         raise UserError(f"{name} is {list(tensor.shape)}, not {list(expected.shape)}")
     return tensor
@@ -166,8 +144,8 @@ def read_codec(directory: Path, config: dict, template: str) -> TextCodec:
     path = directory / "tokenizer.json"
     library_json = read_json(path)
     generation = directory / "generation_config.json"
-    settings = [config] + ([read_json(generation)] if generation.is_file() else [])
-    ends = [s.get("eos_token_id") for s in settings]
+    more = read_json(generation) if generation.is_file() else {}
+    ends = [values.get("eos_token_id") for values in (config, more)]
     end_ids = [id for end in ends for id in (end if isinstance(end, list) else [end])]
     try:
         text = path.read_text(encoding="utf-8")
@@ -177,11 +155,10 @@ def read_codec(directory: Path, config: dict, template: str) -> TextCodec:
                 token["special"] |= token["content"] in SPECIAL_TOKENS
             return Tokenizer.from_text(json.dumps(library_json))
         template, pad = find_template(template, library), config.get("pad_token_id")
-        whole = tuple(id for id in end_ids if type(id) is int)
-        return ImportedCodec(text, template, whole, pad if type(pad) is int else None)
-    except UserError:
-        raise
+        return ImportedCodec(text, template, tuple(end_ids), pad)
     except Exception as fault:
+        if isinstance(fault, UserError):
+            raise
         said = " ".join(str(fault).split())[:160]
         raise UserError(f"{path} is no tokenizer that can be read ({said})") from None
 
@@ -227,6 +204,6 @@ def main(arguments: list[str]) -> None:
     model, codec = read_directory(arguments.directory, arguments.template)
     save_checkpoint(arguments.out, model, codec)
     count = sum(weight.numel() for weight in model.parameters())
+    ends = ", ".join(map(codec.library.id_to_token, codec.end_ids))
     size = f"{count:,} parameters in float32, {len(codec):,} tokens"
-    ends = ", ".join(codec.library.id_to_token(id) for id in codec.end_ids)
     print(f"wrote {arguments.out}: {size}; a response ends at {ends}")

@@ -15,9 +15,7 @@ from torch import Tensor
 
 from minir1.config import UserError
 
-DTYPES = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-}  # fmt: skip
+DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
@@ -67,7 +65,7 @@ def read_file(path: Path) -> dict[str, Tensor]:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         header.pop("__metadata__", None)
         check_offsets(header, size - 8 - length)
-        return {name: _tensor(data, 8 + length, entry) for name, entry in header.items()}
+        return {name: _tensor(data, 8 + length, **entry) for name, entry in header.items()}
     except (AttributeError, KeyError, OSError, RecursionError, TypeError, ValueError) as fault:
         said = " ".join(str(fault).split())[:160]
         raise UserError(f"{path} is not a sound safetensors file ({said})") from None
@@ -92,9 +90,8 @@ def check_offsets(header: dict, size: int) -> None:
         raise ValueError(f"{size - expected} bytes belong to no tensor")
 
 
-def _tensor(data: mmap.mmap, start: int, entry: dict) -> Tensor:
-    dtype, shape = DTYPES[entry["dtype"]], entry["shape"]
+def _tensor(data: mmap.mmap, start: int, dtype: str, shape: list, data_offsets: list) -> Tensor:
     if prod(shape) == 0:
-        return torch.zeros(shape, dtype=dtype)
-    place = start + entry["data_offsets"][0]
-    return torch.frombuffer(data, dtype=dtype, count=prod(shape), offset=place).view(shape)
+        return torch.zeros(shape, dtype=DTYPES[dtype])
+    how = {"dtype": DTYPES[dtype], "count": prod(shape), "offset": start + data_offsets[0]}
+    return torch.frombuffer(data, **how).view(shape)

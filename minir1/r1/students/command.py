@@ -3,9 +3,8 @@
     python -m minir1 distil r1.jsonl general.jsonl --base Qwen2.5-0.5B --out student.pt
     python train_zero.py --base student.pt --rl.tasks countdown:cpu=1
 
-A line is {"question": "...", "response": "<think>...</think><answer>...</answer><|end|>"}: what
-train_r1.py curates, in files as they lie in a run folder. Lines of other kinds among them keep what
-the base knew. Only responses are learned.
+A line is {"question": "...", "response": "<think>...</think><answer>...</answer><|end|>"}, as
+train_r1.py curates them. Lines of other kinds keep what the base knew. Only responses are learned.
 """
 
 import argparse
@@ -16,68 +15,51 @@ import torch
 from minir1.checkpoint import load_checkpoint, save_checkpoint
 from minir1.config import COUNT, RATE, Config, UserError
 from minir1.console.errors import parse
-from minir1.console.files import check_writable, read_objects
+from minir1.console.files import check_writable
 from minir1.console.flags import Value, real, seed, whole
 from minir1.data import find_checkpoint
 from minir1.fast.device import pick_device
-from minir1.r1.data.fine_tuning import fine_tune
+from minir1.r1.data.fine_tuning import fine_tune, read_lines
 from minir1.run.session import Session
 from minir1.transcript import END
 
 
-def build_parser() -> argparse.ArgumentParser:
+def main(arguments: list[str]) -> None:
+    """Raises UserError; prints help and raises SystemExit(0) for --help."""
     about = "Fine-tune a checkpoint, or an imported base, on curated lines."
     parser = argparse.ArgumentParser("minir1 distil", description=about, allow_abbrev=False)
     add = parser.add_argument
-    lines = '{"question": "...", "response": "...<|end|>"} a line; several files are mixed'
-    add("lines", metavar="LINES.jsonl", nargs="+", type=Path, help=lines)
-    base = "checkpoint or Hugging Face directory to start from"
-    add("--base", required=True, metavar="BASE", help=base)
+    add("lines", metavar="LINES.jsonl", nargs="+", type=Path, help="several files are mixed")
+    add("--base", required=True, help="checkpoint or Hugging Face directory to start from")
     add("--out", type=Path, default=Path("student.pt"), help="what is written (student.pt)")
     add("--epochs", type=Value(whole, COUNT), default=2, help="times each line is read (2)")
     add("--rows", type=Value(whole, COUNT), default=32, help="lines a step (32)")
     add("--lr", type=Value(real, RATE), default=1e-4, help="peak learning rate (1e-4)")
-    optimizer = "adamw for pretrained bases; muon for ours (adamw)"
-    add("--optimizer", choices=("adamw", "muon"), default="adamw", help=optimizer)
     add("--seed", type=seed, default=0)
     add("--device", default="auto", help="auto, cpu, cuda or mps")
-    return parser
-
-
-def curated(row: dict, number: int) -> dict:
-    """Raises ValueError unless a line has both texts and the response its end."""
-    for name in ("question", "response"):
-        if not isinstance(row.get(name), str) or not row[name]:
-            raise ValueError(f'"{name}" must be a text')
-    if not row["response"].endswith(END):
-        raise ValueError(f'"response" must end in {END}')
-    return row
-
-
-def read_all(paths: list[Path]) -> list[dict]:
-    """The lines of all files. Raises UserError for the first malformed one."""
-    lines = []
-    for path in paths:
-        rows, faults = read_objects(path, curated)
-        if faults:
-            raise UserError(faults[0])
-        lines += [row for _, row in rows]
-    if not lines:
-        raise UserError(f"no line in {', '.join(map(str, paths))}")
-    return lines
-
-
-def main(arguments: list[str]) -> None:
-    """Raises UserError; prints help and raises SystemExit(0) for --help."""
-    given = parse(build_parser(), arguments)
+    given = parse(parser, arguments)
     check_writable(given.out, device=False)
-    lines = read_all(given.lines)
-    config = Config(seed=given.seed, device=given.device)
+    lines, config = read_all(given.lines), Config(seed=given.seed, device=given.device)
     device = pick_device(config)
     model, codec = load_checkpoint(find_checkpoint(given.base) or given.base, device.name)
     torch.manual_seed(given.seed)
     session = Session.unsaved(config, device, codec, silent=False)
-    how = {"epochs": given.epochs, "rows": given.rows, "lr": given.lr}
-    model = fine_tune(session, model, lines, "distil", optimizer=given.optimizer, **how)
+    how = {"epochs": given.epochs, "rows": given.rows, "lr": given.lr, "optimizer": "adamw"}
+    model = fine_tune(session, model, lines, "distil", **how)
     save_checkpoint(given.out, model, codec)
     print(f"wrote {given.out} after {given.epochs} x {len(lines):,} lines")
+
+
+def read_all(paths: list[Path]) -> list[dict]:
+    """The lines of all files. Raises UserError for a malformed one, and if there is none."""
+    lines = []
+    for path in paths:
+        for number, line in enumerate(read_lines(path), 1):
+            texts = all(isinstance(line.get(name), str) for name in ("question", "response"))
+            if not (texts and line["response"].endswith(END)):
+                say = f'"question" and "response" must be texts, the latter ending in {END}'
+                raise UserError(f"{path}: line {number}: {say}")
+            lines.append(line)
+    if not lines:
+        raise UserError(f"no line in {', '.join(map(str, paths))}")
+    return lines
