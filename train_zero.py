@@ -101,8 +101,7 @@ def zero(session: Session) -> str:
 
 def test(session: Session, models: dict[str, Transformer]) -> dict:
     """The test set, used once: every policy and every baseline on the same held-out problems."""
-    how = (session.device, session.config, session.tokenizer)
-    sampler = make_sampler(models["base"], *how)
+    sampler = make_sampler(models["base"], session.device, session.config, session.tokenizer)
     return session.evaluator(sampler).compare(models, session.problems, session.config)
 
 

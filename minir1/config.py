@@ -114,8 +114,7 @@ class ModelConfig:
     mtp: bool = knob(False, "one multi-token-prediction block in pretraining (V3 section 2.2)")
     norm_eps: float = knob(1e-6, "epsilon of every RMSNorm", between(1e-12, 1))
     rope_base: float = knob(10000.0, "base of the rotary frequencies", between(1, 1e9))
-    rope_factor: float = knob(
-        1.0, "slow rotations are slowed by this (Llama 3); 1: none", between(1, 1e6))
+    rope_factor: float = knob(1.0, "slows slow rotations (Llama 3); 1: none", between(1, 1e6))
     rope_slow: float = knob(1.0, "turns within rope_original that are slow", between(0, 1e6))
     rope_fast: float = knob(4.0, "turns within it that are left alone", between(0, 1e6))
     rope_original: int = knob(8192, "positions read before the context was extended", LENGTH)

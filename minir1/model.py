@@ -38,9 +38,8 @@ def rotary_table(width: int, c: ModelConfig) -> Tensor:
 
 
 def frequencies(width: int, c: ModelConfig) -> Tensor:
-    """`[A]`, radians a position. Llama 3 reads longer texts than it was pretrained on: what turns
-    less often than rope_slow within rope_original is slowed by rope_factor, what turns more often
-    than rope_fast is not, the rest in between."""
+    """`[A]`, radians a position. As in Llama 3, what turns less often than rope_slow within
+    rope_original is slowed by rope_factor, what turns more often than rope_fast is not."""
     frequency_A = 1 / c.rope_base ** (torch.arange(0, width, 2, dtype=torch.float32) / width)
     if c.rope_factor == 1:
         return frequency_A

@@ -76,8 +76,7 @@ class Tokenizer:
 
     @classmethod
     def from_text(cls, text: str) -> TextCodec:
-        """What to_text() has written, here or in an imported codec (minir1/hub/codec.py). The
-        library raises an Exception for any other text."""
+        """What to_text() has written, an imported codec's, too. Any other text: an Exception."""
         if text.startswith(IMPORTED):
             return import_module("minir1.hub.codec").ImportedCodec.from_text(text)
         return cls(Library.from_str(text))

@@ -57,8 +57,7 @@ def find_template(name: str, library: Library) -> str:
     try:
         text = Path(name).read_text(encoding="utf-8")
     except (OSError, ValueError):
-        known = ", ".join(TEMPLATES)
-        raise UserError(f"no template {name!r}: there are auto, {known}, or a file") from None
+        raise UserError(f"no template {name!r}; see minir1 import --help") from None
     if text.count("{question}") != 1:
         raise UserError(f"{name} must hold {{question}} once: the place of the question")
     return text
@@ -77,7 +76,7 @@ class ImportedCodec:
         self.begin = first[0] if first else None
         bos = "" if self.begin is None else self.library.id_to_token(self.begin)
         self.before, _, self.after = template.replace("{bos}", bos).partition("{question}")
-        closing = [self.library.token_to_id(end) for mark, end in TURNS.values() if mark in template]
+        closing = [self.library.token_to_id(end) for m, end in TURNS.values() if m in template]
         self.end_ids = tuple(id for id in dict.fromkeys((*closing, *end_ids)) if id is not None)
         if not self.end_ids or not all(0 <= id < len(self) for id in self.end_ids):
             raise ValueError(f"it knows no end token among {self.end_ids}")

@@ -4,8 +4,7 @@
     python train_zero.py --base qwen.pt --rl.tasks countdown:cpu=1     or --base Qwen2.5-0.5B
 
 Read are Llama (with Llama 3's longer contexts), Qwen2 and 2.5, Qwen3, and what `minir1 export`
-writes. Every weight is used, in float32, and none is left out: tests/test_import.py holds the
-logits to transformers'. A setting that would change the function and is not known here is refused.
+writes; settings that would change the function and are not known here are refused.
 """
 
 import argparse
@@ -179,8 +178,7 @@ def read_directory(directory: str | Path, template: str = "auto") -> tuple[Trans
         raise UserError(f"{place}{fault}") from None
     codec = read_codec(directory, settings, template)
     if len(codec) > config.vocab_size:
-        say = f"the tokenizer has {len(codec)} tokens, the model {config.vocab_size}"
-        raise UserError(f"{directory} cannot be imported: {say}")
+        raise UserError(f"{directory}: {len(codec)} tokens, but {config.vocab_size} embeddings")
     model = Transformer(config)
     model.load_state_dict(weights)
     try:

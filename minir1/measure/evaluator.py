@@ -77,7 +77,7 @@ class Evaluator:
         """The base made to think and not allowed to end its thought before it says yes.
 
         {} for a base that never says yes: it could never end, which is no baseline; and for one
-        whose tags are several tokens, which cannot be banned.
+        whose tags are no tokens.
         """
         t, s = self.tokenizer, self.settings
         try:
