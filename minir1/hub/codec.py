@@ -32,14 +32,11 @@ TABLE_1 = (  # R1 report
 TURN, HEAD = "<|im_start|>", "<|start_header_id|>"
 TEMPLATES = {
     "table1": f"{{bos}}{TABLE_1} User: {{question}}. Assistant:",
-    "chatml": (
-        f"{TURN}system\n{TABLE_1}<|im_end|>\n{TURN}user\n{{question}}<|im_end|>\n{TURN}assistant\n"
-    ),
-    "llama3": (
-        f"{{bos}}{HEAD}system<|end_header_id|>\n\n{TABLE_1}<|eot_id|>"
-        f"{HEAD}user<|end_header_id|>\n\n{{question}}<|eot_id|>"
-        f"{HEAD}assistant<|end_header_id|>\n\n"
-    ),
+    "chatml": f"{TURN}system\n{TABLE_1}<|im_end|>\n{TURN}user\n{{question}}<|im_end|>\n"
+    f"{TURN}assistant\n",
+    "llama3": f"{{bos}}{HEAD}system<|end_header_id|>\n\n{TABLE_1}<|eot_id|>"
+    f"{HEAD}user<|end_header_id|>\n\n{{question}}<|eot_id|>"
+    f"{HEAD}assistant<|end_header_id|>\n\n",
     "plain": "{bos}User: {question}\nAssistant:",
 }
 TURNS = {"chatml": (TURN, "<|im_end|>"), "llama3": (HEAD, "<|eot_id|>")}  # opened and closed by

@@ -191,8 +191,7 @@ def chat_template(before: str, after: str, end: str) -> str:
         f"{{% if message.role == 'user' %}}{{{{ {before} + message.content }}}}"
         f"{{% if add_generation_prompt or not loop.last %}}{{{{ {after} }}}}{{% endif %}}"
         f"{{% elif message.role == 'assistant' %}}{{{{ message.content + {end} }}}}"
-        "{% else %}"
-        "{{ raise_exception('only user and assistant messages: the model knows no other role') }}"
+        "{% else %}{{ raise_exception('only user and assistant: the model knows no other role') }}"
         "{% endif %}{% endfor %}"
     )
 

@@ -77,21 +77,17 @@ def halves_to_pairs(value: Tensor, width: int) -> Tensor:
 
 def add_weights(writer, weights: dict[str, Tensor], kind: str) -> None:
     """Vectors and routers stay float32: they are small, and llama.cpp computes with them so."""
-    from gguf import GGMLQuantizationType as Kind
-    from gguf import quants
+    from gguf import GGMLQuantizationType, quants
 
     for name, value in weights.items():
         array = np.ascontiguousarray(value.numpy())
         if array.ndim == 1 or "ffn_gate_inp" in name or kind == "f32":
             writer.add_tensor(name, array)
         elif kind == "q8_0" and array.shape[-1] % 32 == 0:
-            packed = quants.quantize(array, Kind.Q8_0)
-            writer.add_tensor(name, packed, raw_dtype=Kind.Q8_0)
+            packed = quants.quantize(array, GGMLQuantizationType.Q8_0)
+            writer.add_tensor(name, packed, raw_dtype=GGMLQuantizationType.Q8_0)
         else:
             writer.add_tensor(name, array.astype(np.float16))
-
-
-# ---------------------------------------------------------------- settings
 
 
 def settings(c: ModelConfig, tokens: int) -> dict:

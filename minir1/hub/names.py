@@ -4,8 +4,6 @@
 ('model.layers.3.self_attn.kv_b_proj.weight', 'model.layers.0.mlp.gate_proj.weight')
 """
 
-# ---------------------------------------------------------------- settings: theirs, ours
-
 DENSE = {"num_key_value_heads": "kv_heads", "head_dim": "head_width"}
 LATENT = {
     "q_lora_rank": "q_rank", "kv_lora_rank": "kv_rank", "qk_nope_head_dim": "nope_width",
@@ -23,8 +21,6 @@ SCALING = {
     "factor": "rope_factor", "low_freq_factor": "rope_slow", "high_freq_factor": "rope_fast",
     "original_max_position_embeddings": "rope_original",
 }  # fmt: skip
-
-# ---------------------------------------------------------------- tensors
 
 _NAMES = {  # ours -> transformers', a word of a tensor's name
     "embed": "model.embed_tokens", "norm": "model.norm", "head": "lm_head",

@@ -3,8 +3,8 @@
     python -m minir1 distil r1.jsonl general.jsonl --base Qwen2.5-0.5B --out student.pt
     python train_zero.py --base student.pt --rl.tasks countdown:cpu=1
 
-A line is {"question": "...", "response": "<think>...</think><answer>...</answer><|end|>"}, as
-train_r1.py curates them. Lines of other kinds keep what the base knew. Only responses are learned.
+Lines are {"question": "...", "response": "<think>...</think><answer>...</answer><|end|>"}, as
+train_r1.py curates them. Only responses are learned.
 """
 
 import argparse
