@@ -15,6 +15,7 @@ import torch
 from tokenizers import Tokenizer as Library
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
+import train_zero
 from minir1.__main__ import main as minir1
 from minir1.checkpoint import load_checkpoint, save_checkpoint
 from minir1.config import CorpusConfig, UserError
@@ -395,3 +396,42 @@ def test_half_precision_is_read_as_it_stands(tmp_path):
     read = read_file(tmp_path / "x.safetensors")
     assert {n: t.dtype for n, t in read.items()} == {n: t.dtype for n, t in weights.items()}
     assert all(torch.equal(read[name], weights[name]) for name in weights)
+
+
+# ---------------------------------------------------------------- what the commands do with it
+
+
+def test_a_directory_is_distilled_into_trained_and_played(good, tmp_path, capsys):
+    """--base DIR: curated lines, then RL, then an evaluation; each goes on from the one before."""
+    lines, student, run = tmp_path / "lines.jsonl", tmp_path / "student.pt", tmp_path / "run"
+    rows = [{"question": q, "response": f"<think>no</think><answer>{i}</answer>{END}"}
+            for i, q in enumerate(QUESTIONS)]  # fmt: skip
+    lines.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    more = ["--out", str(student), "--epochs", "12", "--rows", "10", "--lr", "1e-2"]
+    assert minir1(["distil", str(lines), "--base", str(good), *more]) == 0
+    assert "after 12 x 20 lines" in capsys.readouterr().out
+    model, codec = load_checkpoint(student)
+    ids = codec.encode(prompt(QUESTIONS[3]))
+    samples = sample(model, [ids], 4, Sampling(40, codec.end_ids, 1.0))
+    texts = codec.decode_batch([r[:n] for r, n in zip(samples.ids_BT.tolist(), samples.length_B)])
+    assert sum(text.startswith("<think>no</think><answer>") for text in texts) >= 2, texts
+    small = ["--preset", "smoke", "--from_scratch", "off", "--rl.steps", "1", "--eval.many", "1"]
+    small += ["--eval.problems", "2", "--eval.validation", "2", "--eval.answer_only_steps", "1"]
+    train_zero.main([*small, "--base", str(student), "--out", str(run)])
+    assert "right answers" in capsys.readouterr().out
+    _, other = load_checkpoint(run / "checkpoints" / "zero.pt")
+    assert other.to_text() == codec.to_text()
+    problems = tmp_path / "problems.jsonl"
+    problems.write_text(json.dumps({"id": "a", "task": "file", "question": "Q", "answer": "3"}))
+    how = ["--problems", str(problems), "--max-tokens", "8"]
+    assert minir1(["evaluate", str(good), *how]) == 0
+    assert "cut off" in capsys.readouterr().out
+
+
+def test_malformed_lines_are_named(good, tmp_path, capsys):
+    for text, said in (("", "no line in"), ("{}", "line 1: "), ("{", "line 1: "),
+                       ('{"question": "q", "response": "r"}', "ending in <|end|>")):  # fmt: skip
+        (tmp_path / "x.jsonl").write_text(text)
+        assert minir1(["distil", str(tmp_path / "x.jsonl"), "--base", str(good)]) == 2
+        shown = capsys.readouterr().err
+        assert said in shown and shown.count("\n") == 1
