@@ -31,17 +31,17 @@ def wide(x: Tensor) -> Tensor:
 # ---------------------------------------------------------------- positions
 
 
-def rotary_table(width: int, c: ModelConfig) -> Tensor:
+def rotary_table(width: int, positions: int, base: float, c: ModelConfig | None = None) -> Tensor:
     """cos and sin of each position's angles in radians: `[positions, 2, A]`, A = width / 2."""
-    angle = torch.arange(c.positions, dtype=torch.float32)[:, None] * frequencies(width, c)
+    angle = torch.arange(positions, dtype=torch.float32)[:, None] * frequencies(width, base, c)
     return torch.stack([angle.cos(), angle.sin()], dim=1)
 
 
-def frequencies(width: int, c: ModelConfig) -> Tensor:
+def frequencies(width: int, base: float, c: ModelConfig | None = None) -> Tensor:
     """`[A]`, radians a position. As in Llama 3, what turns less often than rope_slow within
     rope_original is slowed by rope_factor, what turns more often than rope_fast is not."""
-    frequency_A = 1 / c.rope_base ** (torch.arange(0, width, 2, dtype=torch.float32) / width)
-    if c.rope_factor == 1:
+    frequency_A = 1 / base ** (torch.arange(0, width, 2, dtype=torch.float32) / width)
+    if c is None or c.rope_factor == 1:
         return frequency_A
     turns_A = c.rope_original * frequency_A / (2 * torch.pi)
     kept_A = ((turns_A - c.rope_slow) / (c.rope_fast - c.rope_slow)).clamp(0, 1)
@@ -327,7 +327,8 @@ class Transformer(nn.Module):
             self.mtp_merge = linear(2 * c.width, c.width)
             self.mtp_block = Block(c, c.layers - 1)
         rotated = c.rope_width if c.attention == "mla" else c.head_width
-        self.register_buffer("table", rotary_table(rotated, c), persistent=False)
+        table_P2A = rotary_table(rotated, c.positions, c.rope_base, c)
+        self.register_buffer("table", table_P2A, persistent=False)
         self._initialise()
 
     def _initialise(self) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from torch import Tensor
 
 from minir1.checkpoint import load_checkpoint
-from minir1.config import ModelConfig, UserError, replace
+from minir1.config import ModelConfig, UserError
 from minir1.hub.codec import ImportedCodec, around
 from minir1.hub.names import rename
 from minir1.model import Transformer, frequencies
@@ -65,8 +65,8 @@ def gguf_weights(model: Transformer, names, tokens: int) -> dict[str, Tensor]:
         else:
             weights[named] = value
     if c.rope_factor != 1:
-        frequency_A = frequencies(c.head_width, replace(c, rope_factor=1.0))
-        weights["rope_freqs.weight"] = frequency_A / frequencies(c.head_width, c)
+        how = (c.head_width, c.rope_base)
+        weights["rope_freqs.weight"] = frequencies(*how) / frequencies(*how, c)
     return weights
 
 
