@@ -1,7 +1,8 @@
 """The grader of the notebooks' puzzles: check("06.advantages", my_advantages).
 
 It says at once right or wrong, and where. A function is compared with a specification in plain
-loops (specs.py: spoilers) on random arguments from a fixed seed.
+loops (specs.py: spoilers) on random arguments from a fixed seed, and on those that chance seldom
+draws.
 """
 
 import copy
@@ -9,6 +10,7 @@ import inspect
 from collections.abc import Callable
 from random import Random
 
+import numpy
 import torch
 
 from grader.specs import PUZZLES
@@ -30,23 +32,28 @@ def check(name: str, function: Callable) -> None:
     02.step_bias: not done yet (it returns None)
     """
     fault = first_fault(name, function)
-    print(f"{name}: {fault or f'right ({ROUNDS} cases)'}")
+    print(f"{name}: {fault or f'right ({len(cases(name))} cases)'}")
+
+
+def cases(name: str) -> list[tuple[str, tuple]]:
+    """(what is odd in them, arguments) of a puzzle: ROUNDS that are drawn, then the edges."""
+    puzzle, rng = PUZZLES[name], Random(name)
+    return [("", puzzle.draw(rng)) for _ in range(ROUNDS)] + list(puzzle.edges.items())
 
 
 def first_fault(name: str, function: Callable) -> str | None:
     """What is wrong with `function` in the first case where it differs; None if it never does."""
     if name not in PUZZLES:
         raise UserError(f"no puzzle {name!r}; there are {', '.join(PUZZLES)}")
-    puzzle, rng = PUZZLES[name], Random(name)
+    puzzle, answered = PUZZLES[name], False
     names = inspect.signature(puzzle.specification).parameters
-    answered = False
-    for _ in range(ROUNDS):
-        arguments = puzzle.draw(rng)
+    for odd, arguments in cases(name):
         expected = puzzle.specification(*copy.deepcopy(arguments))
         where = "".join(f"\n    {n} = {_show(a)}" for n, a in zip(names, arguments))
+        where += f"\n    ({odd})" if odd else ""
         try:
             got = function(*copy.deepcopy(arguments))
-        except Exception as fault:  # whatever a student's function may raise
+        except (Exception, SystemExit) as fault:  # whatever a student's function may raise
             return f"wrong, it raises {type(fault).__name__}: {fault}; with{where}"
         if got is None and expected is not None:
             return f"wrong, it returns None; with{where}" if answered else NOTHING
@@ -85,7 +92,7 @@ def _far(expected, got, message: str) -> str | None:
     if e.dim() == 0:
         return message
     place = (e - g).abs().nan_to_num(torch.inf).argmax()
-    index = tuple(int(i) for i in torch.unravel_index(place, e.shape))
+    index = tuple(int(i) for i in numpy.unravel_index(int(place), e.shape))
     return f"{message} (most at {list(index)}: {e[index]:.4g} expected, not {g[index]:.4g})"
 
 
