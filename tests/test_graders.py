@@ -13,11 +13,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from mutation import mutants
 from test_notebooks import SOLUTIONS, load
 
 from grader.check import first_fault
 from grader.specs import PUZZLES
-from mutation import mutants
 
 EQUIVALENT = Path(__file__).with_name("equivalent_mutants.txt")
 SECONDS = 0.3  # for one mutant, which may run forever

@@ -107,6 +107,7 @@ def _draw_share(rng: Random) -> tuple:
 _KEPT = {
     "an empty thought is a thought": (True, "", 0, 0, 1.0),
     "no words, so no wrong language": (True, "", 0, 0, None),
+    "one false step": (True, "", 0, 1, 1.0),
     "everything is wrong at once": (False, None, 3, 2, 0.5),
 }
 
