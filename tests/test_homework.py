@@ -4,6 +4,7 @@ The solutions pass, and train with the real loop.
 """
 
 import ast
+import importlib.util
 import json
 import os
 import re
@@ -129,6 +130,49 @@ def test_mistakes_are_noticed(name, right, wrong, noticed, tmp_path):
     done = call(*tests, solved=str(folder))
     failed = re.search(rf"FAILED .*::test_{task}\w*{noticed}", done.stdout)
     assert done.returncode == 1 and failed, done.stdout[-2000:]
+
+
+BORROWED = (
+    "from solutions.advantages import advantages",
+    "from minir1.grpo import advantages",
+    "import minir1.grpo as grpo\nadvantages = grpo.advantages",
+    "from minir1 import grpo\nadvantages = grpo.advantages",
+    "from test_mine import real_advantages as advantages",
+    "import importlib\nadvantages = importlib.import_module('solutions.advantages').advantages",
+    "advantages = __import__('solutions.advantages').advantages.advantages",
+    "exec(open('solutions/advantages.py').read())",
+    "import torch\nadvantages = torch.sys.modules['minir1.grpo'].advantages",
+    "from torch import sys\nadvantages = sys.modules['minir1.grpo'].advantages",
+    "def advantages(r):\n    from minir1 import grpo\n    return grpo.advantages(r)",
+    "advantages = (lambda: 0).__globals__['__builtins__']",
+    "from .solutions.advantages import advantages",
+)
+
+
+def test_answers_are_not_borrowed():
+    spec = importlib.util.spec_from_file_location("homework_adapters", FOLDER / "adapters.py")
+    adapters = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(adapters)
+    for source in BORROWED:
+        assert adapters.borrowed(source), source
+    for name in TASKS.values():
+        assert adapters.borrowed(solution(name)) is None
+
+
+def test_a_borrowed_answer_is_no_answer(tmp_path):
+    folder = copied(tmp_path, advantages=BORROWED[0] + "\n")
+    tests = ("-m", "pytest", "-p", "no:cacheprovider", "test_mine.py", "-k", "task1")
+    done = call(*tests, solved=str(folder))
+    assert done.returncode == 1 and "passed" not in done.stdout
+    assert "UserError: advantages.py uses " in done.stdout and "rules of the game" in done.stdout
+
+
+def test_training_with_a_borrowed_answer_is_one_line(tmp_path):
+    folder = copied(tmp_path, loss="from minir1.grpo import grpo_loss\n")
+    arguments = ("train_with_mine.py", "--steps", "1", "--prompts", "2", "--out", str(tmp_path))
+    done = call(*arguments, solved=str(folder))
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "loss.py uses minir1.grpo.grpo_loss" in done.stderr
 
 
 def signatures(tree: ast.Module) -> dict[str, list[str]]:
