@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from grader.check import check, first_fault
+from grader.hints import HELP
 from grader.specs import PUZZLES
 from minir1.config import ModelConfig, RLConfig, UserError
 from minir1.grpo import Total
@@ -520,7 +521,8 @@ def test_the_solution_is_accepted(name, capsys):
     assert first_fault(name, getattr(module, name[3:])) is None
     check(name, getattr(module, name[3:]))
     count = 40 + len(PUZZLES[name].edges)
-    assert capsys.readouterr().out == f"{name}: right ({count} cases)\n"
+    stars = "★" * HELP[name].stars
+    assert capsys.readouterr().out == f"{name}: right ({count} cases) {stars}\n"
 
 
 # Mistakes that students make; each must be turned down.
@@ -978,6 +980,30 @@ def test_right_answers_in_other_types_are_accepted():
     name = "05.uses_each_once"
     assert first_fault(name, lambda *drawn: torch.tensor(alike(*drawn))) is None
     assert first_fault(name, lambda *drawn: int(alike(*drawn))) is not None
+
+
+def test_every_puzzle_has_stars_and_two_hints_that_lead_on():
+    assert list(HELP) == list(PUZZLES)
+    for name, (stars, hints) in HELP.items():
+        assert stars in (1, 2, 3) and len(set(hints)) == 2, name
+        assert all(12 < len(hint) < 200 for hint in hints), name
+        solution = next(path for path in SOLUTIONS if path.stem[:2] == name[:2])
+        code = solution.read_text(encoding="utf-8")
+        lines = [line for line in code.splitlines() if line.startswith("    return ")]
+        assert not any(line.strip().removeprefix("return ") in hints[0] for line in lines), name
+
+
+def test_hints_are_given_when_asked_for(capsys):
+    check("00.majority", lambda answers: "no", hint=2)
+    said = capsys.readouterr().out
+    assert "wrong" in said and said.endswith("Hint 2 of 2 (★): " + HELP["00.majority"].hints[1] + "\n")
+    check("00.majority", lambda answers: "no")
+    assert 'For a hint: check("00.majority", ..., hint=1)' in capsys.readouterr().out
+    check("00.majority", lambda answers: None)
+    assert capsys.readouterr().out == "00.majority: not done yet (it returns None)\n"
+    for hint in (3, -1):
+        with pytest.raises(UserError, match=f"no hint {hint}"):
+            check("00.majority", lambda answers: "no", hint=hint)
 
 
 def test_an_unknown_puzzle_is_one_line():

@@ -13,6 +13,7 @@ from random import Random
 import numpy
 import torch
 
+from grader.hints import HELP
 from grader.specs import PUZZLES
 from minir1.config import UserError
 
@@ -21,18 +22,29 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-6}
 NOTHING = "not done yet (it returns None)"
 
 
-def check(name: str, function: Callable) -> None:
+def check(name: str, function: Callable, hint: int = 0) -> None:
     """Print whether `function` solves the puzzle, and if not, a case where it differs.
 
-    Raises UserError for an unknown puzzle.
+    hint=1 also says where to look, hint=2 how to go on. A right answer earns the puzzle's stars.
+    Raises UserError for an unknown puzzle or hint.
 
     >>> check("00.response_probability", lambda logp_T: logp_T.sum().exp())
-    00.response_probability: right (40 cases)
+    00.response_probability: right (40 cases) ★
     >>> check("02.step_bias", lambda bias_E, load_E, rate: None)
     02.step_bias: not done yet (it returns None)
+    >>> check("02.step_bias", lambda bias_E, load_E, rate: None, hint=1)
+    02.step_bias: not done yet (it returns None)
+    Hint 1 of 2 (★): Only the sign of (load - mean) counts.
     """
     fault = first_fault(name, function)
-    print(f"{name}: {fault or f'right ({len(cases(name))} cases)'}")
+    stars, hints = "★" * HELP[name].stars, HELP[name].hints
+    print(f"{name}: {fault or f'right ({len(cases(name))} cases) {stars}'}")
+    if hint not in range(len(hints) + 1):
+        raise UserError(f"no hint {hint}: there are hint=1 and hint=2")
+    if hint:
+        print(f"Hint {hint} of {len(hints)} ({stars}): {hints[hint - 1]}")
+    elif fault and fault != NOTHING:
+        print(f'    For a hint: check("{name}", ..., hint=1)')
 
 
 def cases(name: str) -> list[tuple[str, tuple]]:

@@ -140,6 +140,19 @@ def test_task3_is_exact():
     assert adapters.verifier.verify((7, 2), 3, "7 / 2") is False
 
 
+def test_task3_limits_and_foreign_digits():
+    verify, sum_of = adapters.verifier.verify, "55 + 36 - 19 - 7"
+    for depth, within in ((32, True), (33, False)):
+        answer = "(" * depth + sum_of + ")" * depth
+        assert verify((19, 36, 55, 7), 65, answer) is within, f"{depth} parentheses"
+    for length, within in ((256, True), (257, False)):
+        answer = sum_of + " " * (length - len(sum_of))
+        assert verify((19, 36, 55, 7), 65, answer) is within, f"{length} characters"
+    assert verify((0, 7), 7, "0 + 7") is True
+    for answer in ("５ + ５", "5 + ²", "٥ + 5", "5 ? 5", "5 + 5?"):
+        assert verify((5, 5), 10, answer) is False, answer
+
+
 FORMS = ("{} + {}", "{} - {}", "{}*{}", "({}) / {}", "({} - {})", "{} / ({})")
 
 
