@@ -149,6 +149,7 @@ def test_task3_limits_and_foreign_digits():
         answer = sum_of + " " * (length - len(sum_of))
         assert verify((19, 36, 55, 7), 65, answer) is within, f"{length} characters"
     assert verify((0, 7), 7, "0 + 7") is True
+    assert verify((19, 36, 55, 7), 72, "(55 + 36 - 19 7") is False, "a number is no parenthesis"
     for answer in ("５ + ５", "5 + ²", "٥ + 5", "5 ? 5", "5 + 5?"):
         assert verify((5, 5), 10, answer) is False, answer
 
@@ -270,6 +271,16 @@ def test_task5_stops_and_limits():
     assert length_B.tolist() == [3, 4, 1] and stopped_B.tolist() == [True, False, True]
     assert (logp_BT[0, 3:] == 0).all() and (logp_BT[2, 1:] == 0).all() and logp_BT.shape == (3, 4)
     assert len(calls) == 3, "no step after the last token"
+
+
+def test_task5_what_comes_after_the_stop_changes_nothing():
+    script_BT = torch.tensor([[1, 3, 3, 1, 3], [2, 1, 4, 2, 3], [4, 2, 1, 5, 7]])
+    first, step, _ = scripted(script_BT)
+    written = adapters.sampler.generate(first, step, torch.full((3, 5), 0.5), 3)
+    ids_BT, logp_BT, length_B, stopped_B = written
+    assert ids_BT.tolist() == [[1, 3, 3, 3, 3], [2, 1, 4, 2, 3], [4, 2, 1, 5, 7]]
+    assert length_B.tolist() == [2, 5, 5] and stopped_B.tolist() == [True, True, False]
+    assert (logp_BT[0, 2:] == 0).all()
 
 
 def test_task5_ends_when_all_have_stopped():

@@ -42,6 +42,7 @@ class Failure:
     symptom: Symptom
     curve: str  # the metric of a step that the figure shows beside accuracy
     settings: dict[str, object] = field(default_factory=dict)  # both arms alike
+    choice: bool = False  # the "broken" arm is not the worse one: a matter of choice, no failure
 
 
 ACCURACY = Symptom("accuracy", "right answers", -1)
@@ -159,14 +160,15 @@ FAILURES = {
         curve="thinking", settings={"rl.max_tokens": 128},
     ),
     "length-bias": Failure(
-        "each response is averaged first (1/|o|), so long wrong answers are cheap by the token",
+        "a choice, no failure: averaging each response first (1/|o|) keeps wrong answers long",
         "A wrong answer of 200 tokens is punished no more than one of 20. With a base that "
-        "rambles, going on to the limit stays cheap; averaged over tokens, it is what costs most.",
+        "rambles, going on stays cheap; averaged over tokens, it is what costs most. But length "
+        "is also where right answers come from: within 30 steps the shorter policy solves less.",
         "the GRPO papers' own form; Dr. GRPO (arXiv 2503.20783) found it",
         broken=Arm({"rl.average": "response"}, base=bases.rambles),
         fixed=Arm({"rl.average": "token"}, base=bases.rambles),
         symptom=Symptom("length_wrong", "tokens of a wrong response", 1, percent=False),
-        curve="length", settings={"rl.max_tokens": 160},
+        curve="length", settings={"rl.max_tokens": 160}, choice=True,
     ),
     "truncation": Failure(
         "a token limit that cuts most thoughts off, silently",
