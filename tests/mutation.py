@@ -30,7 +30,8 @@ NAMES = {
     "softmax": "log_softmax", "logsigmoid": "sigmoid", "sorted": "list", "len": "sum",
     "append": "remove", "continue": "break", "keys": "values",
 }
-SAME = ("tolist", "float", "int", "list", "bool", "tuple", "torch.tensor")  # calls that keep the value
+# calls that keep the value
+SAME = ("tolist", "float", "int", "list", "bool", "tuple", "torch.tensor")
 SYMMETRIC = ("min", "max", "minimum", "maximum", "equal")
 OTHER = NAMES | {other: name for name, other in NAMES.items()}
 

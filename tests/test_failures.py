@@ -245,7 +245,7 @@ def test_verdicts(broken, fixed, costs, shows):
         (False, False): "| neither |",
     }
     assert words.get((costs, shows), "| one seed |") in text
-    difference = "the fix:\n- --rl.average response\n+ --rl.average token"
+    difference = "the other choice:\n- --rl.average response\n+ --rl.average token"
     assert difference in describe("length-bias", failure, diagnosis)
 
 

@@ -996,7 +996,8 @@ def test_every_puzzle_has_stars_and_two_hints_that_lead_on():
 def test_hints_are_given_when_asked_for(capsys):
     check("00.majority", lambda answers: "no", hint=2)
     said = capsys.readouterr().out
-    assert "wrong" in said and said.endswith("Hint 2 of 2 (★): " + HELP["00.majority"].hints[1] + "\n")
+    hint = HELP["00.majority"].hints[1]
+    assert "wrong" in said and said.endswith(f"Hint 2 of 2 (★): {hint}\n")
     check("00.majority", lambda answers: "no")
     assert 'For a hint: check("00.majority", ..., hint=1)' in capsys.readouterr().out
     check("00.majority", lambda answers: None)

@@ -117,7 +117,8 @@ def describe(name: str, failure: Failure, diagnosis: dict) -> str:
         broken, fixed = (show(diagnosis[key][s], symptom.percent) for s in ("broken", "fixed"))
         lines.append(f"{symptom.words:<58}{broken:>9}{fixed:>9}")
     lines.append(f"{'right answers before RL':<58}{show(diagnosis['before'], True):>9}")
-    return "\n".join([*lines, "", "the other:" if failure.choice else "the fix:", fix(failure)])
+    head = "the other choice:" if failure.choice else "the fix:"
+    return "\n".join([*lines, "", head, fix(failure)])
 
 
 def table(diagnoses: dict[str, dict]) -> str:
