@@ -15,7 +15,7 @@ FOLDER = ROOT / "docs" / "lessons"
 SHEETS = sorted(FOLDER.glob("*.md"))
 NOTEBOOKS = {1: "0", 2: "12", 3: "3", 4: "4", 5: "5", 6: "6", 7: "79", 8: "8"}
 KNOWN = {name: getattr(math, name) for name in ("sqrt", "log", "exp", "comb")}
-PAGE = {"lines": 68, "characters": 5200}  # of A4, with a table's rows on lines of their own
+PAGE = {"lines": 50, "characters": 3200}  # of A4 in 10 points: printed and looked at
 
 
 def text_of(name: str) -> str:
