@@ -144,7 +144,8 @@ def test_the_exam_asks_two_questions_a_lesson_with_answers_and_points():
     parts = re.split(r"^## Lesson (\d)$", text_of("exam.md"), flags=re.MULTILINE)
     assert parts[1::2] == [str(number) for number in NOTEBOOKS]
     for number, part in zip(parts[1::2], parts[2::2]):
-        assert re.findall(r"^\*\*(\d[ab])\.\*\*", part, re.MULTILINE) == [f"{number}a", f"{number}b"]
+        asked = re.findall(r"^\*\*(\d[ab])\.\*\*", part, re.MULTILINE)
+        assert asked == [f"{number}a", f"{number}b"]
         assert part.count("*Answer.*") == part.count("*Rubric.*") == 2
 
 
