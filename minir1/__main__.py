@@ -11,6 +11,7 @@ COMMANDS = {
     "evaluate": ("minir1.measure.evaluate", "main",
         "score a checkpoint, or answers from elsewhere, on a problem file"),
     "play": ("minir1.play.command", "main", "ask a checkpoint in the terminal and watch it think"),
+    "page": ("minir1.play.page", "main", "a base and its R1-Zero as one web page that thinks"),
     "report": ("minir1.report.command", "main",
         "plots, a page and the result of a run, or of several"),
     "corpus": ("minir1.measure.corpus", "main",

@@ -98,16 +98,22 @@ def micro_batches(length_B: Tensor, budget: int) -> list[Tensor]:
     return [torch.tensor(group, device=length_B.device) for group in groups]
 
 
+def own_batches(learner: Learner, length_B: Tensor, budget: int) -> list[Tensor]:
+    """micro_batches of all processes together, and of the rows of each those of this process."""
+    ranks = learner.ranks
+    return ranks.deal(micro_batches(length_B, ranks.size * budget))
+
+
 @torch.no_grad()
 def score_tokens(model: Transformer, learner: Learner, batch: Batch, config: RLConfig) -> Tensor:
     """Log-probs `[B, T]` of the batch's tokens under `model`, without gradients."""
     out_BT = torch.zeros_like(batch.sampler_logp_BT)
-    for index in micro_batches(batch.length_B, 2 * config.train_tokens):
+    for index in own_batches(learner, batch.length_B, 2 * config.train_tokens):
         part = batch.rows(index)
         with learner.autocast():
             logp_BT, _ = token_logp(model, part.ids_BT, config.temperature)
         out_BT[index, : logp_BT.shape[1]] = logp_BT
-    return out_BT
+    return learner.ranks.sum(out_BT)[0]
 
 
 def update(
@@ -124,27 +130,28 @@ def update(
     model.train()
     group_B = torch.arange(len(adv_B), device=adv_B.device) // config.group_size
     minibatch_B = group_B % config.minibatches
-    old_logp_BT = batch.sampler_logp_BT
+    old_logp_BT, sums, norm = batch.sampler_logp_BT, Counter(), 0.0
     later_B = signal_B[minibatch_B[signal_B] > 0]  # before the first step a forward pass gives both
     if config.recompute and len(later_B):
         scored_BT = score_tokens(model, learner, batch.rows(later_B), config)
         old_logp_BT = torch.zeros_like(old_logp_BT)
         old_logp_BT[later_B, : scored_BT.shape[1]] = scored_BT
-    sums = Counter()
     for minibatch in range(config.minibatches):
         chosen_B = minibatch_B == minibatch
         total = Total(int(batch.mask_BT[chosen_B].sum()), int(chosen_B.sum()))
         rows = signal_B[chosen_B[signal_B]]
         if len(rows) == 0:
             continue
-        for index in micro_batches(batch.length_B[rows], config.train_tokens):
+        for index in own_batches(learner, batch.length_B[rows], config.train_tokens):
             row_B = rows[index]
             part = batch.rows(row_B)
             same = config.recompute and minibatch == 0
             old_BT = None if same else old_logp_BT[row_B, : part.mask_BT.shape[1]]
             case = (part, adv_B[row_B], old_BT, total, config)
             sums.update(_backward(model, learner, *case, loss, reference, minibatch == 0))
-        sums["grad_norm"] += learner.step(lr)
+        norm += learner.step(lr)
+    sums = learner.ranks.total(sums)
+    sums["grad_norm"] = norm
     trained = int(batch.length_B[signal_B].sum())
     scored = int(batch.length_B[later_B].sum()) if config.recompute else 0
     counts = {"tokens_trained": trained, "tokens_scored": scored + trained * bool(reference)}

@@ -265,14 +265,23 @@ def expert_load(routing: list[Routing], experts: int) -> Tensor:
     return torch.stack([choice_BTKE.float().mean((0, 1, 2)) for choice_BTKE in chosen])
 
 
-def balance_loss(routing: list[Routing]) -> Tensor:
+def expert_counts(routing: list[Routing], experts: int) -> Tensor:
+    """How often each expert was chosen in each row, `[L, B, E]`."""
+    return torch.stack([F.one_hot(layer.expert_BTK, experts).sum((1, 2)) for layer in routing])
+
+
+def balance_loss(routing: list[Routing], count_LBE: Tensor | None = None) -> Tensor:
     """Sequence-wise balance loss, V3 Eq. 17-20, without alpha: f P summed over experts, averaged
-    over rows, summed over layers. 1 per layer when even."""
+    over rows, summed over layers. 1 per layer when even. `count_LBE` is expert_counts, of whole
+    rows where `routing` has but a part of their tokens: parts then add up."""
     total = 0.0
-    for expert_BTK, score_BTE in routing:
-        experts = score_BTE.shape[-1]
-        f_BE = F.one_hot(expert_BTK, experts).float().mean((1, 2)) * experts  # E / (K T) * count
-        p_BE = (score_BTE / score_BTE.sum(-1, keepdim=True)).mean(1)
+    if count_LBE is None:
+        count_LBE = expert_counts(routing, routing[0].score_BTE.shape[-1])
+    for (expert_BTK, score_BTE), count_BE in zip(routing, count_LBE):
+        experts, K = score_BTE.shape[-1], expert_BTK.shape[-1]
+        chosen_B1 = count_BE.sum(-1, keepdim=True)  # K T
+        f_BE = count_BE / chosen_B1 * experts
+        p_BE = (score_BTE / score_BTE.sum(-1, keepdim=True)).sum(1) / (chosen_B1 / K)
         total = total + (f_BE * p_BE).sum(-1).mean()
     return total
 

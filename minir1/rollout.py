@@ -31,6 +31,13 @@ class Rollouts:
     # False: forced tokens, such as a tool's output. No rows at all: every token was sampled.
     actions: list[list[bool]] = field(default_factory=list)
 
+    @classmethod
+    def joined(cls, parts: list["Rollouts"], group: int) -> "Rollouts":
+        """Several as one."""
+        names = cls.__dataclass_fields__.keys() - {"group"}
+        lists = {name: [x for part in parts for x in getattr(part, name)] for name in names}
+        return cls(group=group, **lists)
+
     def lengths(self) -> list[int]:
         """Tokens of each response."""
         return [len(ids) for ids in self.response_ids]

@@ -1,10 +1,12 @@
 """One cross-entropy loop, for pretraining and supervised fine-tuning, and the Learner that steps.
 
 The Learner is the only place where weights change. Its autocast() and scaled() are plain float32
-here; minir1/fast/device.py gives the bfloat16 and float16 twins.
+here; minir1/fast/device.py gives the bfloat16 and float16 twins. Its `ranks` is one process here;
+minir1/fast/ranks.py gives several, each of which computes a part of every batch.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from typing import NamedTuple
@@ -17,7 +19,7 @@ from minir1.config import Diverged, PretrainConfig
 from minir1.model import (
     Transformer,
     balance_loss,
-    expert_load,
+    expert_counts,
     move_router_bias,
     without_padding,
 )
@@ -29,6 +31,31 @@ BROKEN = (
 )
 
 
+class Alone:
+    """The processes that train one model: a single one."""
+
+    size = 1
+
+    def deal(self, groups: list[Tensor]) -> list[Tensor]:
+        """Of each group of rows, those that this process computes."""
+        return groups
+
+    def share(self, ids_BT: Tensor, mask_BT: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The rows of a batch that this process computes."""
+        return ids_BT, mask_BT
+
+    def sum(self, *parts: Tensor | None) -> tuple:
+        """Each one summed over the processes."""
+        return parts
+
+    def total(self, sums: Counter) -> Counter:
+        """Figures by name, each one summed over the processes."""
+        return sums
+
+    def reduce(self, parameters: list[Tensor], finite: Tensor) -> None:
+        """Gradients become their sums over the processes, and `finite` whether all of them are."""
+
+
 class Learner:
     """AdamW (0.9, 0.95), weight decay on matrices only, gradient norm clipped at `clip`.
 
@@ -38,6 +65,7 @@ class Learner:
     """
 
     patience = 5  # updates left out in a row, after which check() gives up
+    ranks = Alone()
 
     def __init__(self, model: Transformer, weight_decay: float = 0.0, clip: float = 1.0):
         matrices = [p for p in model.parameters() if p.ndim > 1]
@@ -59,6 +87,9 @@ class Learner:
     def scaled(self, loss: Tensor) -> Tensor:
         return loss
 
+    def unscale(self) -> None:
+        pass
+
     def gradients(self, compute: Callable, *inputs) -> list:
         """Add up the gradients of what `compute(*inputs)` gives first; returns the rest of it."""
         with self.autocast():
@@ -69,6 +100,8 @@ class Learner:
     def step(self, lr: float) -> Tensor:
         """One update from the gathered gradients; returns their norm before clipping: nan if it
         was left out."""
+        self.ranks.reduce(self.parameters, self.finite)
+        self.unscale()
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
         broken = ~(norm.isfinite() & self.finite)
         for group in self.optimizer.param_groups:
@@ -119,34 +152,57 @@ class Step(NamedTuple):
     load_LE: Tensor | None  # see model.expert_load; None: a dense model
 
 
+class Whole(NamedTuple):
+    """A batch by what the sums over some of its rows are divided by, so that parts add up."""
+
+    rows: int
+    tokens: int | Tensor  # to be predicted
+    ahead: int | Tensor  # the same by multi-token prediction: all but each row's first
+
+    @classmethod
+    def of(cls, ids_BT: Tensor, mask_BT: Tensor | None) -> "Whole":
+        rows, T = ids_BT[:, 1:].shape
+        if mask_BT is None:
+            return cls(rows, rows * T, rows * (T - 1))
+        return cls(rows, mask_BT.sum(), mask_BT[:, 1:].sum())
+
+
 def language_loss(
-    model: Transformer, ids_BT: Tensor, mask_BT: Tensor | None, config: PretrainConfig
+    model: Transformer, ids_BT: Tensor, mask_BT: Tensor | None, config: PretrainConfig,
+    whole: Whole | None = None, ranks: Alone = Learner.ranks,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """(total loss, cross entropy in nats per token, expert load `[L, E]`).
+    """(total loss, cross entropy in nats per token, how often each expert was chosen `[L, E]`).
 
     `ids_BT` is `[B, T + 1]`; `mask_BT` `[B, T]` marks what is to be predicted: behind its last mark
     a row is padding, which does not count in the experts' load. The total adds balance_loss and,
-    with config.mtp, the loss of mtp_logits (V3 Eq. 24-25).
+    with config.mtp, the loss of mtp_logits (V3 Eq. 24-25). Of a part of the `whole` it is the
+    part's share, which it adds to those of the other `ranks`.
     """
+    whole = whole or Whole.of(ids_BT, mask_BT)
     hidden_BTD, routing = model.trunk(ids_BT[:, :-1])
     target_BT = ids_BT[:, 1:]
     if mask_BT is not None:
         target_BT = target_BT.masked_fill(~mask_BT, -100)  # cross_entropy leaves these out
     logits_BTV = model.logits(hidden_BTD)
-    cross_entropy = F.cross_entropy(logits_BTV.flatten(0, 1), target_BT.flatten())
-    loss, load_LE = cross_entropy, None
+    flat = logits_BTV.flatten(0, 1), target_BT.flatten()
+    cross_entropy = F.cross_entropy(*flat, reduction="sum") / whole.tokens
+    loss, count_LE = cross_entropy, None
     if mask_BT is not None:
         real_BT = mask_BT.flip(1).cumsum(1).flip(1) > 0
         routing = without_padding(routing, real_BT)
     if model.config.mtp:
         ahead_BTV, chosen = model.mtp_logits(hidden_BTD[:, :-1], ids_BT[:, 1:-1])
-        ahead = F.cross_entropy(ahead_BTV.flatten(0, 1), target_BT[:, 1:].flatten())
+        flat = ahead_BTV.flatten(0, 1), target_BT[:, 1:].flatten()
+        ahead = F.cross_entropy(*flat, reduction="sum") / whole.ahead
         loss = loss + config.mtp_weight * ahead
         routing += chosen if mask_BT is None else without_padding(chosen, real_BT[:, 1:])
     if routing:
-        loss = loss + config.balance_loss * balance_loss(routing)
-        load_LE = expert_load(routing, model.config.experts)
-    return loss, cross_entropy.detach(), load_LE
+        count_LBE = expert_counts(routing, model.config.experts)
+        count_LE, part = count_LBE.sum(1), len(ids_BT) / whole.rows
+        if mask_BT is not None:  # one long row, of which each process has some tokens
+            (count_LBE,), part = ranks.sum(count_LBE), 1.0
+        loss = loss + config.balance_loss * part * balance_loss(routing, count_LBE)
+    return loss, cross_entropy.detach(), count_LE
 
 
 def train_supervised(
@@ -155,10 +211,14 @@ def train_supervised(
 ) -> None:
     """Minimise cross entropy over `batches` of (ids_BT, mask_BT or None), one a step."""
     model.train()
+    ranks = learner.ranks
     for step, (ids_BT, mask_BT) in zip(range(first, steps), batches):
-        cross_entropy, load_LE = learner.gradients(language_loss, model, ids_BT, mask_BT, config)
+        own, whole = ranks.share(ids_BT, mask_BT), Whole.of(ids_BT, mask_BT)
+        figures = learner.gradients(language_loss, model, *own, config, whole, ranks)
+        cross_entropy, count_LE = ranks.sum(*figures)
         lr = cosine(step, steps, config.lr, config.lr_end, config.warmup)
         grad_norm = learner.step(lr)
+        load_LE = None if count_LE is None else count_LE / count_LE.sum(1, keepdim=True)
         if load_LE is not None and step < 0.9 * steps:  # V3 section 4.2: gamma is 0 at the end
             move_router_bias(model, load_LE, config.balance_rate * grad_norm.isfinite())
         on_step(Step(step, cross_entropy, grad_norm, lr, load_LE))

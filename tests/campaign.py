@@ -122,7 +122,7 @@ def wrong_value(rng: random.Random) -> list[str]:
 
 
 def wrong_file(rng: random.Random, folder: Path) -> list[str]:
-    """A command with a file that is absent, empty, cut short, of another kind or of another shape."""
+    """A command with a file that is absent, empty, cut short, of another kind or shape."""
     model = (ROOT / "minir1" / "data" / "zero-cpu.pt").read_bytes()
     contents = {
         "empty": b"", "cut": model[: rng.randrange(1, len(model))], "bytes": rng.randbytes(999),

@@ -33,10 +33,11 @@ _spec.loader.exec_module(lines)
 
 
 def text_of(page: Path) -> str:
-    """A page as it is; of a notebook the text and the code, without outputs."""
+    """A page without the rules of docs/figures.py; of a notebook the text and the code, without
+    outputs."""
     text = page.read_text(encoding="utf-8")
     if page.suffix != ".ipynb":
-        return text
+        return re.sub(r"<!-- figures\n.*?-->", "", text, flags=re.DOTALL)
     return "\n\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
 
 
@@ -81,7 +82,7 @@ def test_there_are_pages_and_they_hold_links():
     names = {page.name for page in PAGES}
     assert names == {
         "README.md", "course.md", "glossary.md", "paper-map.md", "change-one-thing.md",
-        "own-task.md",
+        "own-task.md", "commands.md", "design.md", "several-gpus.md",
     }
     assert all(links(page.read_text(encoding="utf-8")) for page in PAGES)
 
@@ -191,6 +192,8 @@ def check_command(span: str) -> None:
     words = shlex.split(span)
     if words[0].startswith("--"):
         parse_command_line(words if len(words) > 1 else [*words, "on"])
+    elif words[2:3] == ["--resume"]:  # takes a run folder and nothing else
+        assert words[1] in ("train_zero.py", "train_r1.py") and len(words) == 4, span
     elif words[:2] == ["python", "train_zero.py"]:
         parse_command_line(words[2:])
     elif words[:2] == ["python", "train_r1.py"]:
@@ -274,6 +277,26 @@ def test_the_glossary_has_every_metric_and_no_other():
     explained = names(glossary.partition("## Every metric")[2])
     assert len(defined) > 40
     assert explained == defined
+
+
+OURS = (
+    "answer only", "attempt", "blind pairs", "blind search", "dose", "forced base", "golden run",
+    "habit", "held out", "look-ahead program", "preset", "slip", "trace", "transplant", "writer",
+)
+
+
+def test_the_glossary_has_every_word_that_has_a_sense_of_its_own_here():
+    glossary = (DOCS / "glossary.md").read_text(encoding="utf-8")
+    part = glossary.partition("## Words in a special sense")[2].partition("\n## ")[0]
+    explained = {row.split(" | ")[0].strip("| ") for row in part.splitlines()}
+    assert [word for word in OURS if word not in explained] == []
+
+
+def test_the_glossary_explains_no_word_twice():
+    glossary = (DOCS / "glossary.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([^|]+) \| ", glossary, re.MULTILINE)
+    words = [word for word in rows if word not in ("word", "metric")]
+    assert len(words) == len(set(words)) > 100
 
 
 # ---------------------------------------------------------------- the course

@@ -525,6 +525,29 @@ def test_the_solution_is_accepted(name, capsys):
     assert capsys.readouterr().out == f"{name}: right ({count} cases) {stars}\n"
 
 
+def replay_that_raises(numbers, steps, target):
+    """A step that takes a number twice passes the check and fails to be taken away."""
+    there = list(numbers)
+    for a, operator, b in steps:
+        if a not in there or b not in there:
+            return False
+        there.remove(a)
+        there.remove(b)
+        there.append({"+": a + b, "-": a - b, "*": a * b}[operator])
+    return there == [target]
+
+
+def replay_by_sets(numbers, steps, target):
+    """Takes a number twice."""
+    there = list(numbers)
+    for a, operator, b in steps:
+        if not {a, b} <= set(there):
+            return False
+        there = [n for i, n in enumerate(there) if i not in (there.index(a), there.index(b))]
+        there.append({"+": a + b, "-": a - b, "*": a * b}[operator])
+    return there == [target]
+
+
 # Mistakes that students make; each must be turned down.
 WRONG = {
     "00.replay": (
@@ -535,6 +558,8 @@ WRONG = {
         lambda numbers, steps, target: (
             len(steps) == len(numbers) - 1 and replayed(numbers, steps)[-1:] == [target]
         ),
+        replay_that_raises,
+        replay_by_sets,
     ),
     "00.response_probability": (
         lambda logp: logp.mean().exp(),
@@ -545,6 +570,8 @@ WRONG = {
         lambda r: [1 if x > 0.5 else -1 for x in r.tolist()],  # against a fixed mark
         lambda r: [1 if x >= r.mean() else -1 for x in r.tolist()],
         lambda r: [int(x > r.median()) - int(x < r.median()) for x in r],
+        lambda r: torch.sign(r - r.mean()).tolist(),  # a mean of equal ones that is off by a bit
+        lambda r: [0 if r.std() == 0 else 1 if x > r.mean() else -1 for x in r],
     ),
     "00.majority": (
         lambda answers: max(answers, key=answers.count),  # counts missing answers

@@ -9,6 +9,7 @@ import select
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,13 @@ from minir1.config import ModelConfig, UserError
 from minir1.corpus.mixture import sample_text
 from minir1.model import Transformer
 from minir1.play import command as play
+from minir1.play import practice
 from minir1.play.command import Session
+from minir1.play.practice import BILINGUAL, ZERO, Practice, best, practice_of
 from minir1.play.questions import Asked, Draw, Response, judge, open_voice, recognise, spell, stream
 from minir1.play.screen import Painter, tally, visible, why
 from minir1.presets import PRESETS
+from minir1.run.folder import Run
 from minir1.sampler import Sampling, Stream, sample
 from minir1.tasks.arithmetic import Arithmetic
 from minir1.tasks.countdown import Countdown
@@ -114,6 +118,9 @@ def talk(session: Session, lines: list[str], monkeypatch, capsys) -> str:
         Countdown((19, 36, 55, 7), 65),
     ),
     ("3,5,  7=22", None, Countdown((3, 5, 7), 22)),
+    ("make 22 using 3, 5 and 7", None, Countdown((3, 5, 7), 22)),
+    ("can you make 22 from 3, 5, 7?", "Make 22 from 3, 5, 7.", Countdown((3, 5, 7), 22)),
+    ("用3，5和7凑出22", None, Countdown((3, 5, 7), 22, "zh")),
     ("make 22 from 3, 5, 7", "Make 22 from 3, 5, 7.", Countdown((3, 5, 7), 22)),
     ("用3、5、7算出22。", "用3、5、7算出22。", Countdown((3, 5, 7), 22, "zh")),
 ])  # fmt: skip
@@ -126,7 +133,9 @@ def test_countdown_is_recognised(text, question, problem):
     ("4821+977", "What is 4821 + 977?", "5798"), ("3 - 98 =", "3 - 98 =", "-95"),
     ("compute (9+8)×2", "Compute (9 + 8) * 2.", "34"),
     ("How much is 98 plus 45?", "How much is 98 plus 45?", "143"),
-    ("98加45等于多少", "98加45等于多少？", "143"), ("7 - 2 * 3", "What is 7 - 2 * 3?", "1"),
+    ("98加45等于多少", "98加45等于多少？", "143"), ("请问12加13等于几？", "12加13等于多少？", "25"),
+    ("what's 98 + 45", "What is 98 + 45?", "143"), ("37减18是几", "37减18等于多少？", "19"),
+     ("7 - 2 * 3", "What is 7 - 2 * 3?", "1"),
 ])  # fmt: skip
 def test_arithmetic_is_recognised(text, question, answer):
     asked = recognise(text)
@@ -426,7 +435,7 @@ def test_the_base_is_shown_beside(session, tokenizer, tmp_path, monkeypatch, cap
     out = talk(session, lines, monkeypatch, capsys)
     assert re.search(rf"✓ right, \d+ tokens\n{re.escape(other)}: 5  ✓ right, \d+ tokens\n", out)
     assert f" tiny  {other}\n    4  {4:>{len(other)}}  ✓ right  5\n" in out
-    assert "the base is no longer shown" in out and out.count(f"{other}: ") == 2
+    assert "the base is no longer shown" in out and out.count(f"{other}: ") == 3
     assert out.endswith(
         "that is the model you are talking to; /base CHECKPOINT shows another beside it\n\n"
     )
@@ -457,18 +466,100 @@ def test_a_prompt_too_long_gets_one_line(tokenizer, tmp_path, monkeypatch, capsy
     assert f", {room} tokens (cut off there)" in talk(session, ["2 + 3"], monkeypatch, capsys)
 
 
-@pytest.mark.parametrize("shipped", [("zero-cpu.pt", "base-cpu.pt"), ("base-cpu.pt",)])
-def test_the_default_checkpoint(shipped, checkpoint, tmp_path, monkeypatch, capsys):
-    for name in shipped:
+@pytest.mark.parametrize("shipped, first", [(True, "zero-cpu.pt"), (False, "base-cpu.pt")])
+def test_the_default_checkpoint(shipped, first, checkpoint, tmp_path, monkeypatch, capsys):
+    """The shipped R1-Zero, else its base; and the best bilingual model for Chinese."""
+    for name in ("zero-cpu.pt", "base-cpu.pt", "base-r1-cpu.pt", "zero-r1-cpu.pt")[not shipped :]:
         (tmp_path / name).write_bytes(checkpoint.read_bytes())
-    monkeypatch.setattr(play, "DATA", tmp_path)
-    monkeypatch.setattr("builtins.input", lambda prompt: (_ for _ in ()).throw(EOFError))
-    assert play.main([]) is None
-    kind = "the shipped R1-Zero" if len(shipped) == 2 else "a base, which only sometimes thinks"
-    said = capsys.readouterr().out.splitlines()[0]
-    assert (
-        said == f"{tmp_path / shipped[0]}: {kind}, 0.0 M parameters. /help says what can be asked."
-    )
+    monkeypatch.setattr(play, "best", lambda names: practice.best(names, tmp_path))
+    monkeypatch.setattr(practice, "FOLDER", tmp_path)
+    said = iter(["98加45等于多少？", "2 + 3"])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(said, None) or leave())
+    monkeypatch.setattr(Session, "stream_one", lambda session, asked: print(session.voice.name))
+    play.main([])
+    verb = "has practised" if shipped else "has only read"
+    sizes = "puzzles of 3 numbers up to 30 with targets from 10 to 99"
+    assert capsys.readouterr().out.splitlines() == [
+        f"{tmp_path / first}: 0.0 M parameters; {verb} {sizes}, in English",
+        "/help says what can be asked",
+        f"{tmp_path / 'zero-r1-cpu.pt'}: 0.0 M parameters; has practised {sizes}, "
+        "in English and Chinese",
+        "User: 98加45等于多少？", "zero-r1-cpu",
+        "User: What is 2 + 3?", Path(first).stem, "",
+    ]
+
+
+def leave():
+    raise EOFError
+
+
+# ---------------------------------------------------------------- what a model has practised
+
+
+@pytest.mark.parametrize("typed, outside", [
+    ("23 5 13 = 31", ""), ("19 36 5 7 = 65", "4 numbers, and one above 30"),
+    ("3 5 7 = 8", "a target that is not from 10 to 99"), ("12345 + 99999", ""),
+    ("123456 plus 1", "a sum of more than 5 digits"), ("99 times 99", ""),
+    ("100 * 7", "a product of more than 2 digits"), ("1 + 2 + 3", "3 numbers in a sum"),
+    ("who are you?", "no puzzle and no sum"), ("你好", "Chinese"), ("98加45等于多少？", "Chinese"),
+    ('{"task": "file", "question": "Capital of France?", "answer": "Paris"}', ""),
+])  # fmt: skip
+def test_what_lies_outside_is_said(typed, outside):
+    assert Practice(("cpu",)).outside(recognise(typed)) == outside
+    if outside in ("Chinese", "no puzzle and no sum"):
+        assert Practice(("cpu",), ("en", "zh")).outside(recognise(typed)) == ""
+    said = Practice(("cpu", "rg-hard")).outside(recognise("19 36 5 7 = 165"))
+    assert said == ""  # one of them has such puzzles
+
+
+def test_it_is_said_before_the_answer(session, monkeypatch, capsys):
+    monkeypatch.setattr(play, "practice_of", lambda path: Practice(("cpu",)))
+    out = talk(session, ["/temperature 1", "1 2 3 4 = 10", "23 5 13 = 31"], monkeypatch, capsys)
+    assert out.index("tiny has not seen the like: 4 numbers\nUser: ") < out.index("<think>")
+    assert out.count("has not seen") == 1
+
+
+def test_a_run_tells_what_it_has_practised(tmp_path):
+    run = Run.start(tmp_path / "run", PRESETS["gpu"])
+    known = practice_of(run.path / "checkpoints" / "zero.pt")
+    assert str(known) == (
+        "has practised puzzles of 3 to 4 numbers up to 99 with targets from 10 to 99, in English")
+    assert practice_of(run.path / "checkpoints" / "base.pt") == Practice(
+        ("3to4",), verb="has only read")
+    assert practice_of(tmp_path / "alone" / "zero.pt") is None
+    (run.path / "config.json").write_text("[]")
+    assert practice_of(run.path / "checkpoints" / "zero.pt") is None
+
+
+EXAMPLES = [re.split(r" {3,}", line.strip())[0] for line in play.HELP.splitlines()]
+EXAMPLES = EXAMPLES[: EXAMPLES.index("anything else")]
+WORDINGS = (
+    "make 32 using 29, 10 and 13", "can you make 38 from 17, 22, 1?", "27, 14 and 5 = 97",
+    "what's 57 plus 86", "47+38", "98加45等于多少？", "请问12加13等于几？", "37减18是几",
+    "用15、9、1凑出25", "用15，9和1得到25",
+)
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return open_voice(best(ZERO), "cpu"), best(BILINGUAL)
+
+
+@pytest.mark.parametrize("typed", [*EXAMPLES, *WORDINGS])
+def test_examples_and_wordings_are_answered_right(shipped, typed, capsys):
+    """By the shipped models, at the first try: /help's as they come, the others greedily.
+
+    The puzzles are held out.
+    """
+    session = Session(replace(shipped[0]), bilingual=shipped[1])
+    session.temperature = 0.6 if typed in EXAMPLES else 0
+    session.handle(typed)
+    out = capsys.readouterr().out
+    assert "✓ right" in out and "has not seen" not in out
+    assert ("-r1-cpu.pt: " in out) == bool(re.search("[一-鿿]", typed))
+    problem = recognise(typed).problem
+    assert problem.task == "arithmetic" or problem.split() != "train"
+    assert len(EXAMPLES) == 4
 
 
 def test_the_command_is_listed():
@@ -581,5 +672,25 @@ def test_in_a_terminal(checkpoint):
         terminal.send("\x04")
         assert terminal.status() == 0
         assert "Traceback" not in terminal.screen
+    finally:
+        terminal.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals of this kind")
+def test_in_a_terminal_the_examples_of_help_are_right():
+    """As a newcomer meets it: no checkpoint named, the examples one after the other."""
+    terminal = Terminal([])
+    try:
+        said = terminal.wait("> ")
+        assert "has practised puzzles of 3 numbers" in said and "/help" in said
+        terminal.send("/help\n")
+        assert all(typed in terminal.wait(typed) for typed in EXAMPLES)
+        for typed in EXAMPLES:
+            terminal.wait("> ")
+            terminal.send(f"{typed}\n")
+            assert "✗" not in terminal.wait("\x1b[32m✓ right\x1b[0m")
+        terminal.wait("> ")
+        terminal.send("19 36 55 7 = 65\n")
+        terminal.wait("zero-cpu has not seen the like: 4 numbers, and one above 30")
     finally:
         terminal.close()

@@ -201,7 +201,7 @@ def test_short_runs(tmp_path, steps):
 )
 def test_minimal_run(tmp_path, row):
     run = folder(tmp_path / "run", [row])
-    assert len(report.draw(run)) == 3 * ("accuracy" in row)  # it stands in three plots
+    assert len(report.draw(run)) == ("accuracy" in row)  # it stands in one plot
     assert report.write_html(run).is_file() and report.diagnosis(report.read_metrics(run))
 
 
@@ -393,7 +393,8 @@ def test_a_long_run_with_every_group_stays_small(tmp_path):
          "sampler and trainer disagree (gap 0.30 nats a token): "
          "what is learnt is not what was sampled"),
         (flat(30, loss=math.nan),
-         "broken since step 1: loss is not a number; a lower --rl.lr or --dtype float32 may help"),
+         "broken since step 1: loss is not a number; a lower --rl.lr or, in half precision, "
+         "--dtype float32 may help"),
         (flat(30), "flat: accuracy 37% over the last 10 steps"),
         (flat(3), "too early to tell: accuracy 37% after 3 steps"),
         (healthy(1), "too early to tell: accuracy 20% after 1 step"),
@@ -477,7 +478,7 @@ def test_summary_says_what_is_not_beaten():
         r"4 numbers +7\.6% +45\.0%", text
     )
     assert re.search(
-        r"blind search, as many attempts +43\.0% +70\.0% +16\.0% +24\.4 points above", text
+        r"blind search, as many attempts +43\.0% +70\.0% +16\.0% +\+24\.4", text
     )
     assert re.search(r"arithmetic 5d\+ +93\.0% ± 1\.0", text) and re.search(
         r"arithmetic 5d- +91\.0%", text

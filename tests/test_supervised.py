@@ -110,11 +110,8 @@ def test_experts_add_the_balance_loss_and_report_their_load():
     assert loss.item() == pytest.approx(cross_entropy.item() + 0.5 * extra, rel=1e-5)
     assert cross_entropy.item() == pytest.approx(by_loop(model, ids), rel=1e-5)
     assert load.shape == (2, 4)  # two expert layers (the first is dense)
-    torch.testing.assert_close(load.sum(1), torch.ones(2))
     for layer, r in zip(load, routing):
-        torch.testing.assert_close(
-            layer, r.expert_BTK.flatten().bincount(minlength=4) / r.expert_BTK.numel()
-        )
+        assert torch.equal(layer, r.expert_BTK.flatten().bincount(minlength=4))
     torch.testing.assert_close(balance_loss(routing).item(), extra, rtol=1e-5, atol=1e-6)
 
 
@@ -487,7 +484,7 @@ def test_padding_does_not_move_the_router():
     assert all(torch.equal(load, loads[0]) for load in loads)
     _, routing = model.trunk(ids[:, :-1])
     chosen = torch.cat([routing[0].expert_BTK[0], routing[0].expert_BTK[1, :4]]).flatten()
-    assert torch.allclose(loads[0][0], chosen.bincount(minlength=4) / len(chosen))
+    assert torch.equal(loads[0][0], chosen.bincount(minlength=4))
 
 
 def test_the_experts_of_multi_token_prediction_are_balanced_like_the_others():
@@ -533,7 +530,7 @@ def test_gradients_from_a_graph_train_the_same_model(config, monkeypatch):
                     kept is None or kept.copy_(new)
             replays.append(graphed.ids_BT.clone())
 
-    def capture(graph):
+    def capture(graph, **how):
         fast.zero_grad(set_to_none=True)
         return nullcontext()
 

@@ -8,6 +8,7 @@ they are skipped.
 import itertools
 import json
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ from minir1.transcript import prompt
 
 CHROMIUM = find_chromium()
 in_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH")
+RESULTS = Path(__file__).parents[1] / "results"
 PUZZLES = [Countdown((23, 5, 13), 31), Countdown((1, 2, 3), 6), Countdown((1, 2, 3, 4), 10, "zh")]
 
 # ---------------------------------------------------------------- recording
@@ -209,18 +211,23 @@ def page_path(tmp_path_factory) -> Path:
 @pytest.fixture
 def page(browser, page_path):
     one = browser.open(page_path)
+    one.run(UNFOLD)
     yield one
     assert one.troubles() == []
 
 
 def cards(page) -> list[str]:
     return page.run(
-        "[...document.querySelectorAll('.card')].map(c => c.getAttribute('aria-label'))"
+        "[...document.querySelectorAll('#rollouts .card')].map(c => c.getAttribute('aria-label'))"
     )
 
 
 def now(page) -> tuple[str, str]:
-    return page.run("['#step', '.question'].map(s => document.querySelector(s).textContent)")
+    texts = "['#step', '#rollouts .question'].map(s => document.querySelector(s).textContent)"
+    return page.run(texts)
+
+
+UNFOLD = "document.querySelectorAll('details').forEach(d => d.open = true)"
 
 
 def button(page, text: str) -> None:
@@ -302,7 +309,7 @@ def test_keyboard_alone(page):
 
 @in_chromium
 def test_tokens_are_coloured_and_read(page):
-    tokens = "[...document.querySelectorAll('.card:first-child .tok')]"
+    tokens = "[...document.querySelectorAll('#rollouts .card:first-child .tok')]"
     kinds = (
         f"[...new Set({tokens}.map(t => t.className.match(/(up|down|ent)\\d/)?.[0] || '-'))].sort()"
     )
@@ -312,15 +319,15 @@ def test_tokens_are_coloured_and_read(page):
     assert page.run(kinds) == ["-", "ent2", "ent3", "ent4"]  # 0, 0.4, 0.8 and 1.2 nats
     button(page, "nothing")
     assert page.run(kinds) == ["-"]
-    page.point(".card [data-token='4']")
+    page.point("#rollouts .card [data-token='4']")
     said = page.run("document.querySelector('#said').textContent")
     assert said.startswith("token 5 of ")
     assert "probability 90% at this step, 8% under the base (+2.40 nats); entropy 0.00 nats" in said
-    pieces = "[...document.querySelector('.card .text').childNodes]"
+    pieces = "[...document.querySelector('#rollouts .card .text').childNodes]"
     own = f"{pieces}.filter(n => !n.classList.contains('tag'))"
     text = page.run(f"{own}.map(n => n.textContent).join('')")
     assert text == groups()[0]["response"]
-    tags = "[...document.querySelectorAll('.card:first-child .tag')]"
+    tags = "[...document.querySelectorAll('#rollouts .card:first-child .tag')]"
     marks = f"{tags}.map(t => t.textContent + ' ' + t.title)"
     assert page.run(marks) == ["1✗ attempt 1 misses", "2✓ attempt 2 hits"]
     page.run("document.querySelector('#rollouts input[type=checkbox]').click()")
@@ -331,18 +338,56 @@ def test_tokens_are_coloured_and_read(page):
 def test_curves_tell_their_values(page):
     page.point(".panel.main svg", 0.3, 0.5)
     tip = page.run("document.querySelector('.panel.main .tip').innerText")
-    assert tip.startswith("step ") and "R1-Zero, training batches: " in tip
+    assert tip.startswith("step ") and "R1-Zero, training puzzles: " in tip
     page.run("document.querySelector('.panel.main svg').focus()")
     page.press("ArrowRight", 100)
     assert page.run("document.querySelector('.panel.main .tip').innerText").startswith(
-        "step 60\nR1-Zero, validation: 67% ± 2%"
+        "step 60\nR1-Zero, validation puzzles: 67% ± 2%"
     )
     labels = page.run("document.querySelector('.panel.main svg').textContent")
     for line in (
-        "blind search, same token limit  69%", "base, any of 64 (pass@64)  86%",
-        "base, before RL (pass@1)  18.8%", "◆ R1-Zero, test  67.4 ± 1.0%",
+        "blind search, same token limit  69%", "base, forced to go on  51%",
+        "base, test puzzles  18.8%", "◆ R1-Zero, test puzzles  67.4 ± 1.0%",
     ):
         assert line in labels
+    assert "any of 64" not in labels  # 64 responses are not one: the table has them
+
+
+@in_chromium
+def test_the_result_comes_first_and_the_rest_is_folded(browser, page_path):
+    page = browser.open(page_path)
+    seen = page.run("document.body.innerText")
+    order = ["19% → 67%", "2048 held-out test puzzles, one response each: the base solves 18.8%",
+             "One held-out problem, before", "Use 23, 5, 13 to make 31.", "✗ wrong",
+             "✓ right", "Right answers over the steps", "All figures", "Length",
+             "Self-evolution", "Health", "Pretraining", "All kept"]
+    places = [seen.index(words) for words in order]
+    assert places == sorted(places)
+    assert "accuracy from" not in seen and page.run("document.querySelectorAll('table').length") > 1
+    pair = "[...document.querySelectorAll('#pair .card')].map(c => c.className + c.innerText)"
+    before, after = page.run(pair)
+    assert before.startswith("cardstep 0, the base · ") and "✗ wrong" in before
+    assert after.startswith("card rightstep 40 · ") and "2✓" in after
+    drawn = page.run("DATA.charts.flatMap(c => c.panels.flatMap(p => p.curves.map(v => v.key)))")
+    assert len(drawn) == len(set(drawn)) > 20
+    page.run("document.querySelector('#curves summary').click()")
+    page.wait("document.querySelector('#curves svg[role=img]').getBoundingClientRect().width > 280")
+    assert page.troubles() == []
+
+
+@in_chromium
+@pytest.mark.parametrize("name", ["cpu-seed0", "gpu-seed0"])
+def test_a_real_run_on_a_phone(browser, tmp_path, name):
+    """Folded and unfolded, nothing is wider than the screen, tables included."""
+    run = tmp_path / name
+    shutil.copytree(RESULTS / "zero" / name, run)
+    page = browser.open(report.write_html(run), width=375, height=700)
+    for _ in range(2):
+        assert page.run("document.scrollingElement.scrollWidth") <= 375
+        page.run(UNFOLD)
+    wide = "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth)"
+    assert page.run(f"{wide}.length") == 0
+    assert page.troubles() == []
 
 
 @in_chromium
@@ -361,6 +406,7 @@ def test_light_and_dark(browser, page_path, dark):
 @pytest.mark.parametrize("width", [320, 390, 800])
 def test_narrow_screens_do_not_scroll_sideways(browser, page_path, width):
     page = browser.open(page_path, width=width, height=700)
+    page.run(UNFOLD)
     assert page.run("document.documentElement.scrollWidth") <= width
     parts = "[...document.querySelectorAll('.card, .panel svg, select')]"
     assert page.run(f"Math.max(...{parts}.map(e => e.getBoundingClientRect().right))") <= width
@@ -384,12 +430,12 @@ def test_hostile_run_is_text(browser, tmp_path):
     assert page.run("window.hit") is None and page.troubles() == []
     forbidden = "#rollouts img, #rollouts script, #summary img, think"
     assert page.run(f"document.querySelectorAll('{forbidden}').length") == 0
-    assert page.run("document.querySelector('.question').textContent") == attack
-    shown = page.run("[...document.querySelectorAll('.text')].map(t => t.textContent)")
+    assert page.run("document.querySelector('#rollouts .question').textContent") == attack
+    shown = page.run("[...document.querySelectorAll('#rollouts .text')].map(t => t.textContent)")
     assert len(shown) == len(texts) and shown[0] == HOSTILE[0] and shown[6] == attack
     assert shown[8].startswith("字" * 6000) and "show 44,000 more characters" in shown[8]
-    page.run("[...document.querySelectorAll('.text button')].at(-1).click()")
-    assert page.run("document.querySelectorAll('.text')[8].textContent") == "字" * 50_000
+    page.run("[...document.querySelectorAll('#rollouts .text button')].at(-1).click()")
+    assert page.run("document.querySelectorAll('#rollouts .text')[8].textContent") == "字" * 50_000
     assert page.run("document.documentElement.scrollWidth") <= 1200
 
 
@@ -400,10 +446,11 @@ def test_marks_and_colours_agree_beyond_the_basic_plane(browser, tmp_path):
     row = groups((0,), 1, 2)[0] | {"response": text, "cuts": [1] * len(text)}
     row |= {key: [-5] * len(text) for key in ("logp", "base", "entropy")}
     page = browser.open(report.write_html(folder(tmp_path / "run", [], [row, row])))
-    checks = "[...document.querySelectorAll('.card:first-child .m-yes')]"
+    checks = "[...document.querySelectorAll('#rollouts .card:first-child .m-yes')]"
     assert page.run(f"{checks}.map(t => t.textContent).join('')") == ", yes"
-    assert page.run("document.querySelector('.card .tag').nextSibling.textContent") == "1"
-    assert page.run("document.querySelector(\".card [data-token='7']\").textContent") == "🤔"
+    assert page.run("document.querySelector('#rollouts .card .tag').nextSibling.textContent") == "1"
+    emoji = page.run("document.querySelector(\"#rollouts [data-token='7']\").textContent")
+    assert emoji == "🤔"
 
 
 @in_chromium
@@ -447,7 +494,7 @@ def test_runs_are_compared(browser, tmp_path):
 def test_little_is_enough_for_a_page(browser, tmp_path, rows):
     page = browser.open(report.write_html(folder(tmp_path / "run", rows)))
     assert (
-        "This run has kept no responses." in page.run("document.body.innerText")
+        "This run has kept no responses." in page.run("document.body.textContent")
         and page.troubles() == []
     )
 

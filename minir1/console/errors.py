@@ -21,7 +21,8 @@ def guard(
     """Run a command. Returns its exit status; 2 for a UserError, 130 for Ctrl-C, 143 for SIGTERM,
     and 1 for a fault of the machine (OSError, RuntimeError, out of memory).
 
-    MINIR1_TRACEBACK=1 shows the traceback.
+    MINIR1_TRACEBACK=1 shows the traceback. Of processes that torchrun has started the first one
+    prints; a fault is told once, by whom it strikes first.
 
     >>> guard(lambda arguments: None, [])
     0
@@ -40,11 +41,30 @@ def guard(
             raise
         left = isinstance(fault, BrokenPipeError)
         unread = _output_fails("\n" if left else "")
-        if not (left and unread):  # as `minir1 corpus | head` ends: nobody is there to be told
-            print(f"{program}: {describe(fault)}", file=sys.stderr)
+        gone = left and unread  # as `minir1 corpus | head` ends: nobody is there to be told
+        if not gone and first_to_tell():
+            below = "\n" if rank() else ""  # the first process's progress bar
+            print(f"{below}{program}: {describe(fault)}", file=sys.stderr, flush=True)
         if isinstance(fault, KeyboardInterrupt):
             return 143 if isinstance(fault, Terminated) else 130
         return 2 if isinstance(fault, UserError) else 1
+
+
+def rank() -> int | None:
+    """The number of this process among those that torchrun has started, if it has."""
+    return int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else None
+
+
+def first_to_tell() -> bool:
+    """Whether no other process of a run by torchrun has told yet why it ends."""
+    if rank() is None:
+        return True
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":  # a store that ends with rank 0
+        return rank() == 0
+    from torch.distributed import TCPStore
+
+    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    return store.add(f"told {os.environ['TORCHELASTIC_RESTART_COUNT']}", 1) == 1
 
 
 def use_streams() -> None:
@@ -60,24 +80,35 @@ def use_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    if rank():
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 @contextmanager
 def terminable():
-    """SIGTERM raises Terminated here, unless somebody handles it already."""
+    """SIGTERM raises Terminated here, unless somebody handles it already. torchrun sends more than
+    one to each process: what comes after the first, or after a fault, cuts no goodbye short."""
 
-    def stop(*_):
-        raise Terminated
+    def set_signals(interrupt, terminate) -> None:
+        signal.signal(signal.SIGTERM, terminate)
+        if rank() is not None:
+            signal.signal(signal.SIGINT, interrupt)
+
+    def stop(number, _):
+        if rank() is not None:
+            set_signals(signal.SIG_IGN, signal.SIG_IGN)
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
     usual = threading.current_thread() is threading.main_thread()
     usual = usual and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     if usual:
-        signal.signal(signal.SIGTERM, stop)
+        set_signals(stop, stop)
     try:
         yield
     finally:
         if usual:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            left = signal.SIG_DFL if rank() is None else signal.SIG_IGN
+            set_signals(left, left)
 
 
 def _output_fails(probe: str) -> bool:
@@ -111,6 +142,8 @@ def describe(fault: BaseException) -> str:
         less = "--batch, --budget, --problems or --max-tokens, if the command has them"
         return f"no memory left: lower {less}"
     text = str(fault).strip()
+    if "closed by peer" in text or "reset by peer" in text or "remote process exited" in text:
+        return "another process of this run has ended"
     return text.splitlines()[0] if text else type(fault).__name__
 
 

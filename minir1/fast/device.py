@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from minir1.config import Config, UserError, check_ranges
+from minir1.fast.ranks import Ranks
 from minir1.supervised import Learner
 from minir1.variants.muon import Muon
 
@@ -60,8 +61,10 @@ class HalfLearner(Learner):
     def scaled(self, loss):
         return self.scaler.scale(loss)
 
-    def step(self, lr):
+    def unscale(self):
         self.scaler.unscale_(self.optimizer)
+
+    def step(self, lr):
         norm = super().step(lr)
         self.scaler.update()
         return norm
@@ -83,4 +86,5 @@ def make_learner(
         learner = HalfLearner(model, weight_decay, clip, device)
     if optimizer == "muon":
         learner.optimizer = Muon(model, weight_decay)
+    learner.ranks = Ranks.current()
     return learner

@@ -255,7 +255,8 @@ class Engine:
         self._step(rows, span, settings)  # the first time for real, which also warms up
         if self.cuda:
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=self.pool):
+            # thread_local: NCCL's own thread may ask the device meanwhile
+            with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
                 self._step(rows, span, settings)
             self.graphs[key] = graph
 

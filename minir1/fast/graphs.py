@@ -34,6 +34,7 @@ class Replayed:
 
     def _capture(self, compute, model, ids_BT, *others) -> None:
         self.ids_BT, self.graph = ids_BT.clone(), torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+        how = {"capture_error_mode": "thread_local"}  # NCCL's thread may ask the device meanwhile
+        with torch.cuda.graph(self.graph, **how):
             self.rest = self.plain(compute, model, self.ids_BT, None, *others)
         self.gradients = [(p, p.grad) for p in model.parameters() if p.grad is not None]

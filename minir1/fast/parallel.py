@@ -13,11 +13,13 @@ from contextlib import contextmanager, nullcontext
 
 
 def parallel_map(function: Callable, arguments: Iterable[tuple], workers: int = 0) -> Iterator:
-    """function(*a) for each a, in order. `workers`: processes; 0: one per core, less one.
+    """function(*a) for each a, in order. `workers`: processes; 0: one per core (of this rank's
+    share where torchrun has started several), less one.
 
     Functions and classes of the calling script may be among them from the first a on or never.
     """
-    workers = workers or max(1, (os.cpu_count() or 2) - 1)
+    cores = (os.cpu_count() or 2) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    workers = workers or max(1, cores - 1)
     if workers == 1:
         yield from (function(*a) for a in arguments)
         return

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from typing import NamedTuple
 
+from minir1.fast.ranks import Ranks
 from minir1.measure.attempts import attempts_of, steps_in, thought_of
 from minir1.rewards import count_words, score
 from minir1.rollout import Rollouts
@@ -112,7 +113,7 @@ def summarise(rollouts: Rollouts) -> dict[str, float]:
     what a task observes itself (Task.observe).
     """
     problems = [rollouts.problem(row) for row in range(len(rollouts.texts))]
-    seen = [observe(problem, text) for problem, text in zip(problems, rollouts.texts)]
+    seen = Ranks.current().each(observe, problems, rollouts.texts)
     right = [reward.accuracy for reward in rollouts.rewards]
     puzzles = [b for b, p in zip(seen, problems) if isinstance(p, Countdown)]
     metrics: dict[str, float] = {}

@@ -137,7 +137,7 @@ def _broken(rows: list[dict]) -> str:
     first = min(i for i in bad if i > whole)
     step = number(rows[first].get("step")) or first + 1
     what = f"broken since step {step:.0f}: {bad[first]} is not a number"
-    return f"{what}; a lower --rl.lr or --dtype float32 may help"
+    return f"{what}; a lower --rl.lr or, in half precision, --dtype float32 may help"
 
 
 def _moved(rows: list[dict], name: str, extreme=max) -> tuple[float, float]:

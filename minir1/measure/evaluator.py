@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import torch
 
 from minir1.config import Config
-from minir1.fast.parallel import parallel_map
+from minir1.fast.ranks import Ranks, roll_out
 from minir1.measure import baselines  # noqa: F401 - completes the registry
 from minir1.measure.behaviours import summarise
-from minir1.rollout import Rollouts, roll_out
+from minir1.rollout import Rollouts
 from minir1.sampler import Sampling, Stream
 from minir1.tasks import Problem, draw_problems, find_task, parse_tasks
 from minir1.tokenizer import Tokenizer
@@ -23,7 +24,7 @@ def many_problems(tasks, languages, split: str, key: str, count: int) -> list[Pr
     parts = -(-count // AT_ONCE)
     keys = ((tasks, languages, split, f"{key} {i}", AT_ONCE) for i in range(parts))
     problems = []
-    for part in parallel_map(draw_problems, keys, 1 if count <= 512 else 0):
+    for part in Ranks.current().map(draw_problems, keys, 1 if count <= 512 else 0):
         problems += part
     return problems[:count]
 
@@ -54,7 +55,8 @@ class Evaluator:
         self, model, problems, samples: int = 1, seed: int = 0, settings=None, prefix: str = ""
     ) -> Iterator[Rollouts]:
         """`samples` scored responses to each problem, about `batch` responses at once."""
-        step, stream = max(1, self.batch // samples), Stream.of("evaluate", seed)
+        batch, stream = Ranks.current().size * self.batch, Stream.of("evaluate", seed)
+        step = max(1, batch // samples)
         for i in range(0, len(problems), step):
             part, place = problems[i : i + step], stream.after(i * samples)
             how = (samples, settings or self.settings, place, self.sampler, prefix)
@@ -63,11 +65,7 @@ class Evaluator:
     def roll(self, model, problems, samples: int = 1, *how, **more) -> Rollouts:
         """All batches as one."""
         parts = list(self.batches(model, problems, samples, *how, **more))
-        merged = {}
-        for name in Rollouts.__dataclass_fields__:
-            if name != "group":
-                merged[name] = [x for part in parts for x in getattr(part, name)]
-        return Rollouts(group=samples, **merged)
+        return Rollouts.joined(parts, samples)
 
     def examine(self, model, problems, *how, **more) -> dict[str, float]:
         """The figures of `roll` with the same arguments."""
@@ -109,7 +107,7 @@ class Evaluator:
         for name in sorted({problem.task for problem in problems}):
             for key, reference in find_task(name).references.items():
                 how = (problems, self.tokenizer, config.rl.max_tokens, tries)
-                references[key] = reference(*how)
+                references[key] = Ranks.current().first(partial(reference, *how))
         some, base = problems[: config.eval.many], models["base"]
         if any(line != {} for line in references.values()):  # other tasks never write "yes", either
             references["forced_base"] = self.forced(base, some)

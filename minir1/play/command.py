@@ -13,16 +13,18 @@ from pathlib import Path
 
 from minir1.config import Config, UserError
 from minir1.console.errors import describe, parse
+from minir1.data import FOLDER
 from minir1.fast.device import pick_device
+from minir1.play.practice import BILINGUAL, CHINESE, ZERO, best, practice_of
 from minir1.play.questions import Asked, Draw, Voice, judge, open_voice, recognise, spell, stream
 from minir1.play.screen import BOLD, DIM, Painter, short, tally, visible, why
 
-DATA = Path(__file__).parents[1] / "data"
 HELP = """\
-  19 36 55 7 = 65       a Countdown puzzle: make 65 of these numbers
-  what is 4821 + 977?   arithmetic, worded or bare; both kinds are checked
-  {"task": ...}         a problem of any task, as a line of a problem file; checked, too
-  anything else         asked as it is, in English or Chinese
+  23 5 13 = 31          a puzzle: make 31 of these numbers, each used once
+  what is 57 + 86?      a sum, worded or bare
+  98加45等于多少？      the same in Chinese
+  {"task": "countdown", "numbers": [17, 22, 1], "target": 38}   a line of a problem file
+  anything else         asked as it is; it cannot be checked
   /samples N            N responses at once, to the last question and those to come; 1 streams again
   /temperature T        0 is greedy
   /budget N             tokens in a response at most
@@ -42,10 +44,15 @@ def whole(text: str, low: int, high: int, name: str) -> int:
 
 
 class Session:
-    """The settings, the last question, and what each line of input does."""
+    """The settings, the last question, and what each line of input does.
 
-    def __init__(self, voice: Voice, colour: bool = False):
-        self.voice = voice
+    `bilingual`: a checkpoint that is asked in `voice`'s place what holds Chinese.
+    """
+
+    def __init__(self, voice: Voice, colour: bool = False, bilingual: Path | None = None):
+        self.voice = self.first = voice
+        self.second: Voice | None = None
+        self.bilingual = bilingual
         self.base: Voice | None = None
         self.painter = Painter(colour)
         positions = voice.model.config.positions
@@ -97,9 +104,15 @@ class Session:
     # ---------------------------------------------------------------- asking
 
     def ask(self, asked: Asked) -> None:
+        self.voice = self.first
+        if self.bilingual and CHINESE.search(asked.question):
+            self.voice = self.second = self.second or self.open(self.bilingual)
         for voice in self.voices():  # before anything is shown
             voice.prepare(asked, self.budget, self.temperature)
         self.asked = asked
+        practice = practice_of(self.voice.path)
+        if outside := practice and practice.outside(asked):
+            print(f"{self.voice.name} has not seen the like: {outside}")
         print(self.painter.paint(f"User: {visible(asked.question)}", DIM))
         if self.samples == 1:
             self.stream_one(asked)
@@ -107,6 +120,11 @@ class Session:
         how = (self.samples, self.budget, self.temperature)
         columns = {voice.name: voice.answers(asked, *how) for voice in self.voices()}
         print(tally(columns, self.painter))
+
+    def open(self, path: Path) -> Voice:
+        voice = open_voice(path, self.first.model.embed.weight.device.type, self.seed)
+        print(introduce(voice))
+        return voice
 
     def voices(self) -> list[Voice]:
         return [self.voice, self.base] if self.base else [self.voice]
@@ -162,17 +180,16 @@ class Session:
             self.base = None
             print("the base is no longer shown")
             return
-        path = Path(text).expanduser() if text else DATA / "base-cpu.pt"
-        if path.exists() and path.samefile(self.voice.path):
+        path = Path(text).expanduser() if text else FOLDER / "base-cpu.pt"
+        if path.exists() and path.samefile(self.first.path):
             other = "/base CHECKPOINT shows another beside it"
             raise UserError(f"that is the model you are talking to; {other}")
-        base = open_voice(path, self.voice.model.embed.weight.device.type, self.seed)
-        self.base = replace(base, name=str(path)) if base.name == self.voice.name else base
-        print(f"{path} is shown, too")
+        base = self.open(path)
+        self.base = replace(base, name=str(path)) if base.name == self.first.name else base
 
     def set_seed(self, text: str) -> None:
         self.seed = whole(text, 0, 2**53, "/seed")
-        for voice in self.voices():
+        for voice in filter(None, (self.first, self.second, self.base)):
             voice.seed, voice.asked = self.seed, 0
         print(f"seed {self.seed}")
 
@@ -196,13 +213,10 @@ class Session:
 
 
 def introduce(voice: Voice) -> str:
-    """One line on who is asked."""
+    """One line on who is asked and what it has practised."""
     size = f"{sum(w.numel() for w in voice.model.parameters()) / 1e6:.1f} M parameters"
-    if voice.path == DATA / "zero-cpu.pt":
-        size = f"the shipped R1-Zero, {size}"
-    elif voice.path.parent == DATA or voice.name == "base":
-        size = f"a base, which only sometimes thinks, {size}"
-    return f"{voice.path}: {size}. /help says what can be asked."
+    practice = practice_of(voice.path)
+    return f"{voice.path}: {size}{f'; {practice}' if practice else ''}"
 
 
 def terminal() -> bool:
@@ -233,9 +247,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> None:
     """`[CHECKPOINT]`: a conversation until Ctrl-D."""
     arguments = parse(build_parser(), arguments)
-    zero = DATA / "zero-cpu.pt"
-    path = arguments.checkpoint or (zero if zero.exists() else DATA / "base-cpu.pt")
+    path = arguments.checkpoint or best(ZERO)
     voice = open_voice(path, pick_device(Config(device=arguments.device)).name)
-    session = Session(voice, terminal())
-    print(introduce(voice))
+    session = Session(voice, terminal(), None if arguments.checkpoint else best(BILINGUAL))
+    print(f"{introduce(voice)}\n/help says what can be asked")
     session.run()

@@ -1,7 +1,8 @@
 """What was typed, read as a problem that can be checked; the asking, token by token; and what a
 response is worth.
 
-Problems are asked in the corpus' own wordings: a small model has read no others.
+Problems are asked in the corpus' own wordings: a small model has read no others. What is typed in
+one of OTHER_WORDINGS is put into one of those.
 """
 
 import json
@@ -28,6 +29,15 @@ from minir1.transcript import parse, prompt
 
 # ---------------------------------------------------------------- what was asked
 
+OTHER_WORDINGS = {  # language -> of puzzles, of sums
+    "en": (
+        ("{n} = {t}", "make {t} with {n}", "make {t} using {n}", "get {t} from {n}"),
+        ("{e}", "what's {e}", "calculate {e}")),
+    "zh": (
+        ("用{n}凑出{t}", "用{n}得到{t}", "怎样用{n}算出{t}"),
+        ("{e}", "{e}等于几", "{e}是几", "算一下{e}")),
+}
+
 
 class Asked(NamedTuple):
     question: str  # as the model reads it
@@ -48,7 +58,8 @@ def recognise(text: str) -> Asked:
     >>> recognise("Who are you?")
     Asked(question='Who are you?', problem=None)
     """
-    return _line(text) or _puzzle(text) or _sum(text) or Asked(text, None)
+    asked = re.sub(r"^(please|can you|请问)\s*", "", text, flags=re.IGNORECASE)
+    return _line(text) or _puzzle(asked) or _sum(asked) or Asked(text, None)
 
 
 def _line(text: str) -> Asked | None:
@@ -74,12 +85,13 @@ def _wording(form: str, **holes: str) -> re.Pattern:
     return re.compile(pattern + r"\s*[.?!。？！]*", re.IGNORECASE)
 
 
-_NUMBERS, _TARGET = r"[0-9]{1,9}(?:[\s,、，]+[0-9]{1,9})+", r"-?[0-9]{1,9}"
+_NUMBERS = r"[0-9]{1,9}(?:(?:[\s,、，]|and|和)+[0-9]{1,9})+"
+_TARGET = r"-?[0-9]{1,9}"
 
 
 def _puzzle(text: str) -> Asked | None:
     for lang, forms in countdown.QUESTIONS.items():
-        for form in ("{n} = {t}", *forms):
+        for form in (*forms, *OTHER_WORDINGS[lang][0]):
             if match := _wording(form, n=_NUMBERS, t=_TARGET).fullmatch(text):
                 numbers = re.findall("[0-9]+", match["n"])
                 problem = Countdown(tuple(map(int, numbers)), int(match["t"]), lang)
@@ -93,7 +105,7 @@ def _puzzle(text: str) -> Asked | None:
 def _sum(text: str) -> Asked | None:
     text = text.translate(str.maketrans("×÷−＋－（）", "*/-+-()"))
     for lang, forms in arithmetic.QUESTIONS.items():
-        for form in (*forms, "{e}"):
+        for form in (*forms, *OTHER_WORDINGS[lang][1]):
             match = _wording(form, e=".+?").fullmatch(text)
             expression = _expression(match["e"].lower(), lang) if match else None
             if expression:

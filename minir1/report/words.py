@@ -1,6 +1,7 @@
 """The result of a run in words and tables, with its baselines."""
 
 import math
+import re
 
 from minir1.measure.diagnosis import number
 
@@ -61,6 +62,18 @@ def entry(value) -> dict[str, float]:
     return result
 
 
+def merged(result: dict[str, float]) -> dict[str, float]:
+    """A result without its figures for one count of numbers, where there is only that count.
+
+    >>> merged({"accuracy": 0.5, "accuracy_3": 0.5, "hit_rate_3": 0.1})
+    {'accuracy': 0.5}
+    """
+    counts = {name[-1] for name in result if re.fullmatch("accuracy_[1-9]", name)}
+    if len(counts) != 1:
+        return result
+    return {name: value for name, value in result.items() if name[-2:] != f"_{min(counts)}"}
+
+
 def part(summary: dict, name: str) -> dict:
     """An object within a summary; {} if there is none."""
     value = summary.get(name)
@@ -110,7 +123,7 @@ def summary_text(summary: dict) -> str:
 
 def summary_blocks(summary: dict) -> list[str | tuple[tuple, list[tuple]]]:
     """The parts of summary_text: paragraphs, and tables as (head, rows)."""
-    base, zero = entry(summary.get("base")), entry(summary.get("zero"))
+    base, zero = merged(entry(summary.get("base"))), merged(entry(summary.get("zero")))
     blocks = [_heading(summary), _gain(base, zero), _before_and_after(summary, base, zero)]
     return [block for block in blocks + _beside(summary, zero) if block]
 
@@ -202,14 +215,14 @@ def _beside(summary: dict, zero: dict[str, float]) -> list:
     """Every reference line in a table, and in words whether R1-Zero beats it."""
     rows, words, programs = [], [], []
     for key, line in references_of(summary).items():
+        line = merged(line)
         if "accuracy" not in line:
             continue
         if "accuracy" not in zero or key in MANY_TRIES:
             rows.append((REFERENCES[key], *_accuracies(line), ""))
             continue
         lead, sure = difference(zero, line)
-        side = "above" if lead > 0 else "below"
-        rank = f"{100 * abs(lead):.1f} points {side}" if sure else "even"
+        rank = f"{100 * lead:+.1f}" if sure else "even"
         rows.append((REFERENCES[key], *_accuracies(line), rank))
         if key in PROGRAMS and lead < 0:
             name = REFERENCES[key].removeprefix("program: ")
@@ -220,19 +233,18 @@ def _beside(summary: dict, zero: dict[str, float]) -> list:
             words.append(f'R1-Zero does not beat "{REFERENCES[key]}"{beyond}: {pair}.')
     if not rows:
         return []
-    if zero:
-        rows.append(("R1-Zero", *_accuracies(zero), ""))
     if "accuracy" in zero and not words:
         words.append("R1-Zero beats every baseline here by more than two standard errors.")
     if programs:
         words.append(f"A short program still solves more: {', '.join(programs)}.")
-    head = ("accuracy beside it", "all", "3 numbers", "4 numbers", "tokens", "R1-Zero is")
+    head = ("test accuracy", "all", "of 3", "of 4", "tokens", "asked", "lead (points)")
     return [(head, rows), "\n".join(words)]
 
 
 def _accuracies(result: dict[str, float]) -> list[str]:
     cells = [_cell(result, name, True) for name in ("accuracy", "accuracy_3", "accuracy_4")]
-    return [*cells, _cell(result, "length", False)]
+    problems = f"{result['n']:.0f}" if "n" in result else ""
+    return [*cells, _cell(result, "length", False), problems]
 
 
 def _cell(result: dict[str, float], name: str, percent: bool) -> str:

@@ -11,6 +11,7 @@ import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 
 import numpy as np
@@ -23,8 +24,9 @@ from minir1.corpus import mixture
 from minir1.fast.accelerate import accelerate, make_sampler
 from minir1.fast.device import make_learner
 from minir1.fast.parallel import parallel_map
+from minir1.fast.ranks import Ranks, roll_out
 from minir1.model import Transformer
-from minir1.rollout import Rollouts, roll_out, sampling
+from minir1.rollout import Rollouts, sampling
 from minir1.run.progress import (
     Describe,
     RLProgress,
@@ -67,12 +69,13 @@ def supervised_phase(
         for ids_BT, mask_BT in batches(first):
             real_BT = ids_BT != pad
             tokens = ids_BT[:, 1:].numel() if mask_BT is None else int(real_BT.sum())
+            progress.begin()
             yield ids_BT, mask_BT
 
     def on_step(step: Step) -> None:
         progress.step(step, tokens, learner.skipped)
         done = step.step + 1
-        if done % config.checkpoint_every == 0 and done < steps:
+        if progress.checkpoint_due(done, config.checkpoint_every) and done < steps:
             session.keep(phase, done, model, learner)
         if after is not None:
             after(step, model)
@@ -99,7 +102,7 @@ class MiniWeb:
         """`count` id arrays `[rows, row_tokens + 1]` from batch `first` on, written ahead."""
 
         def run(function, keys):
-            return parallel_map(function, keys, self.corpus.workers)
+            return Ranks.current().map(function, keys, self.corpus.workers)
 
         size = (rows, row_tokens, first, count)
         return mixture.batches(self.corpus, tokenizer, self.seed, *size, run, self.shard)
@@ -277,8 +280,8 @@ class RLPhase:
         rollouts = roll_out(
             self.model, self.session.tokenizer, next(self.problems), rl.group_size, settings,
             Stream.of(self.name, self.session.config.seed, step), self.sampler, self.parts.prefix,
+            judge=partial(self.parts.judge, step),
         )
-        rollouts = replace(rollouts, rewards=self.parts.judge(step, rollouts))
         self.progress.rolled_out()
         return rollouts
 
@@ -301,7 +304,7 @@ class RLPhase:
             self.parts.after(step, self, rollouts, stats)
         if self.validation and (done % rl.evaluate_every == 0 or last):
             self.validation(done, self.model)
-        if done % rl.checkpoint_every == 0 and not last:
+        if self.progress.checkpoint_due(done, rl.checkpoint_every) and not last:
             more = {"held": self.held.held.state_dict()} if rl.kl > 0 else {}
             self.session.keep(self.name, done, self.model, self.learner, **more)
 

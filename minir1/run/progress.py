@@ -4,9 +4,12 @@ report/metrics.md defines the names.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable
+from statistics import median
 from typing import Self
 
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -26,6 +29,8 @@ RL_SHOWN = {
     "accuracy": "right {:.0%}", "readable": "readable {:.0%}", "length": "length {:.0f}",
     "signal": "signal {:.0%}", "reverse_kl": "KL {:.3f}",
 }
+BUSY = 10  # times the median step
+FIRST_CHECKPOINT = 20  # seconds of a phase after which its state is saved, whatever the steps say
 
 
 class Progress:
@@ -36,19 +41,47 @@ class Progress:
     """
 
     def __init__(self, session: Session, phase: str, steps: int | None, first: int = 0):
-        self.run, self.phase, self.steps, self.first = session.run, phase, steps, first
+        self.session, self.run = session, session.run
+        self.phase, self.steps, self.first = phase, steps, first
         self.flops = spent(session.run).get(phase, {}).get("flops", 0)  # of the steps before a stop
         self.bar = tqdm(
             total=steps, initial=first, desc=phase, unit="step", dynamic_ncols=True,
             disable=session.run.silent,
         )
-        self.start = self.last = time.time()
+        self.start = self.last = self.begun = time.time()
+        self.kept = first > 0  # whether a state of this phase was saved
+        self.paces = deque(maxlen=200)  # seconds of the last steps
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *fault) -> None:
         self.bar.close()
+
+    def begin(self) -> None:
+        """A step begins."""
+        self.begun = time.time()
+
+    def notice(self, seconds: float) -> None:
+        """Say once if a step took ten times the median so far: threads that wait for a core that
+        another program has make all others wait."""
+        usual = median(self.paces) if len(self.paces) >= 5 else float("inf")
+        self.paces.append(seconds)
+        if seconds <= max(1.0, BUSY * usual) or self.session.noticed or self.run.silent:
+            return  # a step of milliseconds may well take ten times as long
+        if self.session.device.name == "cpu" and torch.get_num_threads() > 1:
+            self.session.noticed = True
+            slow = f"this step took {seconds:.0f} s, most {usual:.2g} s"
+            tqdm.write(f"  {slow}: busy? try --threads 1")
+
+    def checkpoint_due(self, done: int, every: int) -> bool:
+        """Every so many steps; and of a run with one process once early, that a stop in the first
+        minutes loses little (the clocks of several would not agree)."""
+        alone = self.session.ranks.size == 1
+        early = alone and not self.kept and time.time() - self.start >= FIRST_CHECKPOINT
+        due = done % every == 0 or early
+        self.kept |= due
+        return due
 
     def row(self, step: int, shown: str = "", **figures) -> None:
         """Log one step, and what it took since the last one."""
@@ -77,6 +110,7 @@ class SupervisedProgress(Progress):
     def step(self, s: Step, tokens: int, skipped: Tensor) -> None:
         """Log a step of so many `tokens`. `skipped`: updates left out so far (Learner.skipped)."""
         done = s.step + 1
+        self.notice(time.time() - self.begun)
         self.seen += tokens
         if done % self.every != 0 and done != self.steps:
             self.bar.update()
@@ -129,11 +163,7 @@ class RLProgress(Progress):
         self.rl, self.describe = rl, describe
         rows = read_metrics(session.run.path)  # of the steps before a stop, for the diagnosis
         self.history = [row | {"phase": "rl"} for row in rows if row.get("phase") == phase]
-        self.begun = self.sampled = self.start
-
-    def begin(self) -> None:
-        """A step begins."""
-        self.begun = time.time()
+        self.sampled = self.start
 
     def rolled_out(self) -> None:
         """Its responses are sampled and judged."""
@@ -143,6 +173,7 @@ class RLProgress(Progress):
         """Log a step. `stats` holds tokens_trained, and may hold tokens_scored (read once more),
         lr, skipped, and flops_more (a teacher's)."""
         now, sampled = time.time(), sum(rollouts.lengths())
+        self.notice(now - self.begun)
         row = self.describe(rollouts, self.rl) | {"tokens_sampled": sampled}
         unlogged = ("flops_more", "tokens_scored")
         row |= {name: value for name, value in stats.items() if name not in unlogged}

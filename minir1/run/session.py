@@ -20,6 +20,7 @@ from minir1.data import find_checkpoint
 from minir1.fast.accelerate import make_sampler
 from minir1.fast.device import Device, pick_device
 from minir1.fast.parallel import end_with_parent
+from minir1.fast.ranks import Ranks
 from minir1.measure.evaluator import Evaluator, many_problems
 from minir1.model import Transformer
 from minir1.rollout import sampling
@@ -48,6 +49,7 @@ def resumable(script: str, folder: Path):
     how = f"go on with: python {name} --resume {folder}"
     try:
         yield
+        Ranks.current().leave()
     except KeyboardInterrupt as stop:
         raise type(stop)(f"{describe(stop)}; {how}") from None
     except Diverged as fault:
@@ -88,6 +90,12 @@ class Session:
     device: Device
     tokenizer: Tokenizer | None = None
     warmed: bool = False
+    noticed: bool = False  # whether it was said that the machine seems busy
+    home: Path | None = None  # the first rank's run folder, for people
+
+    def __post_init__(self):
+        self.ranks = Ranks.current()
+        self.run.silent |= self.ranks.rank > 0
 
     @property
     def config(self) -> Config:
@@ -96,26 +104,28 @@ class Session:
     @classmethod
     def open(cls, arguments: list[str]) -> "Session":
         """A new run from the command line, or an old one with --resume RUN."""
-        values = read_arguments(TRAIN_ZERO, arguments)
+        values, ranks = read_arguments(TRAIN_ZERO, arguments), Ranks.join()
         if "resume" in values:
             folder = values.pop("resume")
             if not folder or values.keys() - set(MEMORY):
                 may = ", ".join(f"--{name}" for name in MEMORY)
                 say = "--resume takes a run folder and nothing else: its settings are in the folder"
                 raise UserError(f"{say}; only {may} may change")
-            run = Run.resume(Path(folder), values)
+            run = Run.resume(ranks.folder(Path(folder), copy=True), values)
         else:
             config = settle(values, "gpu" if torch.cuda.is_available() else "cpu")
             check_tasks(config.rl.tasks, config.corpus.languages)
             pick_device(config)
             check_base(config, values)
-            run = Run.start(Path(config.out or f"runs/{config.preset}-{config.seed}"), config)
+            path = Path(config.out or f"runs/{config.preset}-{config.seed}")
+            run = Run.start(ranks.folder(path), config)
         config = run.config
         set_up_torch(config)
         torch.manual_seed(config.seed)
         session = cls(run, pick_device(config))
-        where = f"{session.device}; run folder {run.path}"
+        where = f"{session.device}{ranks}; run folder {run.path}"
         print(f"minir1: preset {config.preset}, seed {config.seed}, {where}", flush=True)
+        session.home = ranks.first(lambda: run.path)  # when all have theirs
         return session
 
     @classmethod
@@ -128,7 +138,7 @@ class Session:
         return cls(run, device, tokenizer)
 
     def resumable(self, script: str):
-        return resumable(script, self.run.path)
+        return resumable(script, self.home or self.run.path)
 
     def evaluator(self, sampler) -> Evaluator:
         settings = sampling(self.tokenizer, self.config.rl.max_tokens)
@@ -169,8 +179,10 @@ class Session:
         return model
 
     def keep(self, phase: str, step: int, model: Transformer, learner: Learner, **more) -> None:
-        """Save what it takes to go on with a phase from `step`. Raises Diverged."""
+        """Save what it takes to go on with a phase from `step`. Raises Diverged, and RuntimeError
+        if ranks have gone apart."""
         check_finite(model)
+        self.ranks.same(model)
         state = {"model": model.state_dict(), "learner": learner.state()}
         self.run.save_state(phase, step, **state, **more)
 
@@ -198,7 +210,7 @@ class Session:
     def warm_sampler(self, model: Transformer) -> None:
         """The first time, let another process compile the sampler's steps while this one pretrains:
         the compiler keeps its results on disk."""
-        before, self.warmed = self.warmed, True
+        before, self.warmed = self.warmed or self.ranks.rank > 0, True
         if not before and self.config.compile and self.device.kernels == "grouped":
             how = (model.config, self.tokenizer.to_text(), self.device, self.config)
             get_context("spawn").Process(target=compile_sampler, args=how, daemon=True).start()

@@ -18,10 +18,9 @@ from minir1.tasks.countdown import Countdown
 
 FOLDER = Path(__file__).parent / os.environ.get("MINIR1_HOMEWORK", ".")
 
-
 MAY_IMPORT = (
-    "torch", "ast", "bisect", "collections", "fractions", "functools", "heapq", "itertools", "math",
-    "operator", "random", "re", "string", "typing",
+    "torch", "numpy", "ast", "bisect", "collections", "copy", "dataclasses", "fractions",
+    "functools", "heapq", "itertools", "math", "operator", "random", "re", "string", "typing",
 )
 NOT_NAMED = (  # what reaches another file's answer, or runs text as code
     "builtins", "compile", "eval", "exec", "getattr", "globals", "importlib", "inspect", "io",
@@ -53,7 +52,7 @@ def borrowed(source: str) -> str | None:
 
 
 class Refused:
-    """Stands for a file that keeps not to the rules: whatever is asked of it raises UserError."""
+    """Stands for a file that breaks the rules: whatever is asked of it raises UserError."""
 
     def __init__(self, why: str):
         self._why = why

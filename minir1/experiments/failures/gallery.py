@@ -42,7 +42,7 @@ class Failure:
     symptom: Symptom
     curve: str  # the metric of a step that the figure shows beside accuracy
     settings: dict[str, object] = field(default_factory=dict)  # both arms alike
-    choice: bool = False  # the "broken" arm is not the worse one: a matter of choice, no failure
+    choice: bool = False  # the "broken" arm is not the worse one, so no case for --blind
 
 
 ACCURACY = Symptom("accuracy", "right answers", -1)
@@ -160,10 +160,10 @@ FAILURES = {
         curve="thinking", settings={"rl.max_tokens": 128},
     ),
     "length-bias": Failure(
-        "a choice, no failure: averaging each response first (1/|o|) keeps wrong answers long",
+        "each response is averaged first (1/|o|): wrong answers stay long, though more are right",
         "A wrong answer of 200 tokens is punished no more than one of 20. With a base that "
-        "rambles, going on stays cheap; averaged over tokens, it is what costs most. But length "
-        "is also where right answers come from: within 30 steps the shorter policy solves less.",
+        "rambles, going on to the limit stays cheap; averaged over tokens, it is what costs most. "
+        "What it costs is length: in runs as short as these more answers are right with it.",
         "the GRPO papers' own form; Dr. GRPO (arXiv 2503.20783) found it",
         broken=Arm({"rl.average": "response"}, base=bases.rambles),
         fixed=Arm({"rl.average": "token"}, base=bases.rambles),

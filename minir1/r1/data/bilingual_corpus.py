@@ -17,7 +17,7 @@ import numpy as np
 
 from minir1.config import SHARE, CorpusConfig, knob
 from minir1.corpus.mixture import document
-from minir1.fast.parallel import parallel_map
+from minir1.fast.ranks import Ranks
 from minir1.r1.tasks import general
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import render
@@ -89,4 +89,4 @@ class BilingualCorpus:
         """`count` batches from batch `first` on, written ahead by other processes."""
         text = tokenizer.to_text()
         keys = ((self, text, index, rows, row_tokens) for index in range(first, first + count))
-        return parallel_map(batch, keys, self.corpus.workers)
+        return Ranks.current().map(batch, keys, self.corpus.workers)

@@ -18,6 +18,7 @@ from minir1.config import RLConfig, UserError, apply, replace
 from minir1.console.files import read_object, read_settings, write_text
 from minir1.data import find_checkpoint
 from minir1.fast.device import pick_device
+from minir1.fast.ranks import Ranks
 from minir1.model import Transformer
 from minir1.r1.pipeline.flags import TRAIN_R1, read, settle
 from minir1.r1.presets import STAGES, R1Config, check_r1, from_dict_r1, parse_stages, to_text
@@ -52,15 +53,17 @@ NEEDS = {"1": "zero", "2": "dev1", "3": "dev2", "4": "dev3", "5": "r1"}
 class Pipeline:
     def __init__(self, root: Path, config: R1Config, stages: list[str]):
         self.root, self.config, self.stages = root, config, stages
+        self.home = root  # the first rank's, for people
         self.device = pick_device(config.stage_config())
         self._tokenizer: Tokenizer | None = None
 
     @classmethod
     def open(cls, arguments: list[str]) -> "Pipeline":
         """A new run from the command line, or an old one with --resume RUN [--stages ...]."""
-        values = read(arguments)
+        values, ranks = read(arguments), Ranks.join()
         if "resume" in values:
-            root, stages = Path(values.pop("resume")), values.pop("stages", None)
+            root = ranks.folder(Path(values.pop("resume")), copy=True)
+            stages = values.pop("stages", None)
             memory = tuple(name.split(".")[-1] for name in MEMORY)
             if not all(name.endswith(memory) for name in values):
                 say = "--resume takes a run folder and perhaps --stages: the settings are there"
@@ -73,7 +76,7 @@ class Pipeline:
                 write_text(root / "config.json", to_text(config))
         else:
             config = settle(values, "gpu" if torch.cuda.is_available() else "cpu")
-            root = Path(config.out)
+            root = ranks.folder(Path(config.out))
             refuse_leftovers(root)
             pipeline = cls(root, config, parse_stages(config.stages))
             pipeline.check_source()
@@ -81,8 +84,9 @@ class Pipeline:
             refuse_leftovers(root)
             write_text(root / "config.json", to_text(config))
         set_up_torch(config)
-        where = f"{pipeline.device}; run folder {root}"
+        where = f"{pipeline.device}{ranks}; run folder {root}"
         print(f"minir1: R1, preset {config.preset}, seed {config.seed}, {where}", flush=True)
+        pipeline.home = ranks.first(lambda: root)  # when all have theirs
         return pipeline
 
     def check_source(self) -> None:
@@ -135,7 +139,7 @@ class Pipeline:
         return Session(run, self.device, self._tokenizer)
 
     def resumable(self):
-        return resumable(TRAIN_R1.name, self.root)
+        return resumable(TRAIN_R1.name, self.home)
 
     def missing(self) -> list[str]:
         """The stages to be done now: those asked for that have not ended, and the base and the

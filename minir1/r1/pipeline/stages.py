@@ -13,6 +13,7 @@ from random import Random
 from minir1.config import RLConfig
 from minir1.console.files import write_lines, write_text
 from minir1.fast.accelerate import make_sampler
+from minir1.fast.ranks import roll_out
 from minir1.measure.evaluator import many_problems
 from minir1.model import Transformer
 from minir1.r1.data import curation
@@ -21,7 +22,7 @@ from minir1.r1.preference import model as preference
 from minir1.r1.preference.pairs import PAIRS, POINTS, draw_pair, draw_point
 from minir1.r1.preference.rewards import rescore
 from minir1.r1.presets import CollectConfig, R1Config
-from minir1.rollout import roll_out, sampling
+from minir1.rollout import sampling
 from minir1.run.phases import Draw, Judge, Parts, RLPhase
 from minir1.run.progress import Progress
 from minir1.run.session import Session

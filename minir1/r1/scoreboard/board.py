@@ -15,6 +15,7 @@ from random import Random
 import torch
 
 from minir1.console.files import write_text
+from minir1.fast.ranks import roll_out
 from minir1.measure.evaluator import many_problems
 from minir1.measure.statistics import consensus_answer
 from minir1.r1.data.curation import readable, without_summary
@@ -24,7 +25,7 @@ from minir1.r1.pipeline.stages import sampler_for
 from minir1.r1.preference.rewards import plain
 from minir1.r1.scoreboard.page import draw_scoreboard, prompts_page, table_text
 from minir1.r1.tasks import general
-from minir1.rollout import Rollouts, roll_out, sampling
+from minir1.rollout import Rollouts, sampling
 from minir1.sampler import Stream
 from minir1.tasks import draw_problems
 from minir1.transcript import parse

@@ -10,6 +10,7 @@ Students are dense twins (grouped-query attention, no experts) that have read th
 base, so that direct RL has a chance.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from minir1.config import ModelConfig
 from minir1.fast.accelerate import accelerate, make_sampler
-from minir1.grpo import micro_batches
+from minir1.grpo import own_batches
 from minir1.model import Transformer
 from minir1.r1.data import curation
 from minir1.r1.data.fine_tuning import fine_tune
@@ -188,8 +189,8 @@ def pull(student: Transformer, teacher: Transformer, learner, batch: Batch, toke
     Returns that mean, in nats. `tokens`: of one forward pass.
     """
     student.train()
-    total, count = 0.0, int(batch.mask_BT.sum())
-    for index in micro_batches(batch.length_B, tokens):
+    total, count = Counter(), int(batch.mask_BT.sum())
+    for index in own_batches(learner, batch.length_B, tokens):
         part = batch.rows(index)
         with learner.autocast():
             with torch.no_grad():
@@ -197,5 +198,5 @@ def pull(student: Transformer, teacher: Transformer, learner, batch: Batch, toke
             student_BTV = student(part.ids_BT[:, :-1])
         loss = (reverse_kl(student_BTV, teacher_BTV) * part.mask_BT).sum() / count
         learner.backward(loss / 2)
-        total += loss.item()
-    return total
+        total["kl"] += loss.item()
+    return learner.ranks.total(total)["kl"]

@@ -100,10 +100,10 @@ function axes(f, panel) {
     parts.push(horizontal(f, "grid", v), svg("text", place, label));
   }
   const columns = clamp((f.end - f.left) / 70, 2, 8);
-  for (const v of ticks(f.lowX, f.highX, columns).filter(Number.isInteger)) {
+  ticks(f.lowX, f.highX, columns).filter(Number.isInteger).forEach((v, i) => {
     const place = { class: "axis", x: f.x(v), y: f.bottom + 16, "text-anchor": "middle" };
-    parts.push(svg("text", place, `${v}`));
-  }
+    parts.push(svg("text", place, i ? `${v}` : `step ${v}`));
+  });
   return parts;
 }
 
@@ -130,7 +130,7 @@ function drawCurve(f, c, panel) {
 function testsOf() {
   const tests = DATA.runs.map((run, i) => ({
     value: run.zero.accuracy, error: run.zero.stderr || 0, colour: colourOf(i, "red"),
-    name: several ? `${run.name}, R1-Zero, test` : "R1-Zero, test",
+    name: several ? `${run.name}, R1-Zero, test puzzles` : "R1-Zero, test puzzles",
   }));
   return tests.filter((test, i) => shown[i] && test.value !== undefined);
 }
@@ -300,10 +300,16 @@ function drawCurves() {
       boxes.push([box, panel]);
       grid.append(box);
     }
-    section.append(el("h2", {}, chart.title), el("p", { class: "soft" }, chart.hint), grid);
+    const hint = el("p", { class: "soft" }, chart.hint);
+    if (panels[0].main) {
+      document.getElementById("accuracy").append(el("h2", {}, chart.title), grid, hint);
+    } else {
+      const title = el("summary", {}, chart.title);
+      section.append(el("details", { toggle: () => redraw() }, title, hint, grid));
+    }
   }
   const redraw = () => boxes.forEach(([box, panel]) => drawPanel(box, panel));
-  if (several) section.prepend(chooseRuns(redraw));
+  if (several) document.getElementById("accuracy").prepend(chooseRuns(redraw));
   let width = 0, waiting = 0;
   new ResizeObserver(() => {
     if (section.clientWidth === width) return;

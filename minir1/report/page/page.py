@@ -23,6 +23,7 @@ COLOURS = {  # of a plot -> class in page.css
     drawing.BLUE: "blue", drawing.SKY: "sky", drawing.RED: "red", drawing.GREEN: "green",
     drawing.PURPLE: "purple", drawing.ORANGE: "orange", drawing.GREY: "grey", drawing.INK: "ink",
 }
+LINES = ("blind_tokens", "blind_pairs", "forced_base")  # the table holds the others, too
 COMPARED = ("accuracy", "hit_rate", "attempts", "repeated", "length", "truncated")
 
 # ---------------------------------------------------------------- curves
@@ -74,14 +75,14 @@ def curves_of(rows: list[dict]) -> dict[str, dict]:
 
 
 def charts(all_rows: list[list[dict]]) -> list[dict]:
-    """What to draw: sections of panels of curves.
+    """What to draw: sections of panels of curves, each curve once.
 
     A panel without data is left out by the script.
     """
     accuracy = [
-        ("validate.accuracy", "blue", "R1-Zero, validation"),
-        ("rl.accuracy", "sky", "R1-Zero, training batches"),
-        ("answer_only.accuracy", "purple", "answer only, training batches"),
+        ("validate.accuracy", "blue", "R1-Zero, validation puzzles"),
+        ("rl.accuracy", "sky", "R1-Zero, training puzzles"),
+        ("answer_only.accuracy", "purple", "answer only, training puzzles"),
     ]
     loss = [("pretrain.loss", "blue", "")]
     together = [row for rows in all_rows for row in phase(rows, "rl")]
@@ -109,8 +110,9 @@ def _panel(title: str, curves: list[tuple], percent=False, logarithmic=False) ->
 
 def lines_of(summary: dict) -> list[dict]:
     """The reference lines: what costs nothing, or no learning."""
-    lines = []
-    for value, label, colour, dashes in plots.reference_lines(summary):
+    known, lines = words.part(summary, "references"), []
+    chosen = {key: known[key] for key in LINES if key in known}
+    for value, label, colour, dashes in plots.reference_lines(summary | {"references": chosen}):
         dash = " ".join(str(2 * length) for length in dashes)
         lines.append({"value": value, "label": label, "colour": COLOURS[colour], "dash": dash})
     return lines
@@ -139,6 +141,28 @@ def plain(value) -> str:
     '&lt;b&gt;5 &amp; 6&lt;/b&gt;'
     """
     return html.escape(str(value))
+
+
+def headline_html(rows: list[dict], summary: dict) -> str:
+    """Accuracy before and after in large figures, and of which problems it is; of an unfinished
+    run also whether it is learning."""
+    sides = [words.entry(summary.get(side)) for side in ("base", "zero")]
+    problems, after = "test puzzles", "R1-Zero"
+    if not all("accuracy" in side for side in sides):
+        marks = [words.entry(row) for row in phase(rows, "validate")]
+        sides = [mark for mark in marks if {"accuracy", "step"} <= mark.keys()]
+        if len(sides) < 2:
+            return f"<h1>No result yet</h1><p>{plain(diagnosis(rows))}.</p>"
+        problems = "validation puzzles"
+        after = f"step {sides[-1]['step']:.0f} of RL ({diagnosis(rows)})"
+    base, zero = sides[0], sides[-1]
+    digits = 0 if abs(zero["accuracy"] - base["accuracy"]) > 0.015 else 1
+    shares = [(100 * side["accuracy"], 100 * words.error_of(side)) for side in (base, zero)]
+    large = " → ".join(f"{share:.{digits}f}%" for share, _ in shares)
+    exact = [f"{share:.1f}% ±\xa0{error:.1f}" for share, error in shares]
+    count = f"{zero['n']:.0f} held-out" if "n" in zero else "Held-out"
+    said = f"{count} {problems}, one response each: the base solves {exact[0]}, {after} {exact[1]}."
+    return f"<h1>{large}</h1><p>{plain(said)}</p>"
 
 
 def summary_html(rows: list[dict], summary: dict) -> str:
@@ -198,12 +222,13 @@ def build_page(runs: list[tuple[str, list[dict], dict, list[dict]]]) -> bytes:
     names = [name for name, *_ in runs]
     data = [run_data(*run, budget=BUDGET // len(runs)) for run in runs]
     blocks = [summary_html(rows, summary) for _, rows, summary, _ in runs]
+    headline = headline_html(*runs[0][1:3])
     if len(runs) > 1:
         compared = compared_html(names, [summary for _, _, summary, _ in runs])
+        headline = f"<h1>{len(runs)} runs</h1>{compared}"
         for i, name in enumerate(names):
             head = f"<summary>{plain(name)}</summary>"
             blocks[i] = f"<details>{head}{blocks[i]}</details>"
-        blocks = [compared, *blocks]
     style, script = asset("page.css"), "\n".join(map(asset, SCRIPTS))
     allowed = f"style-src {fingerprint(style)}; script-src {fingerprint(script)}"
     parts = {
@@ -211,6 +236,7 @@ def build_page(runs: list[tuple[str, list[dict], dict, list[dict]]]) -> bytes:
         "title": plain(", ".join(names)),
         "style": style,
         "script": script,
+        "headline": headline,
         "summary": "\n".join(blocks),
         "data": embedded({"runs": data, "charts": charts([rows for _, rows, *_ in runs])}),
     }

@@ -186,19 +186,6 @@ function key(group) {
   return box;
 }
 
-/** A bar per kept step: the share of the problem's responses that are right. */
-function drawHistory(steps) {
-  parts.history.replaceChildren(...steps.map((step, i) => {
-    const group = groupOf(step), share = rightOf(group) / (group.length || 1);
-    const look = { viewBox: "0 0 10 100", preserveAspectRatio: "none", "aria-hidden": "true" };
-    const bar = svg("rect", { x: 0, width: 10, y: 100 - 100 * share, height: 100 * share });
-    const words = `${stepName(step)}: ${Math.round(100 * share)}% right`;
-    return el("button", { type: "button", tabindex: -1, title: words, "aria-label": words,
-      "aria-current": i === state.step ? "true" : null, click: () => go({ step: i }) },
-      svg("svg", look, bar));
-  }));
-}
-
 function stepName(step) {
   if (step < 0) return "step not given";
   return step === 0 ? "step 0, the base" : `step ${step}`;
@@ -211,7 +198,6 @@ function draw() {
   fill(parts.slider, { max: steps.length - 1, "aria-valuetext": stepName(step) }, []);
   parts.slider.value = state.step;
   parts.step.textContent = stepName(step);
-  drawHistory(steps);
   parts.question.textContent = problemOf().question;
   parts.about.textContent = aboutGroup(group);
   for (const [name, button] of Object.entries(parts.filters)) {
@@ -296,27 +282,60 @@ function controls(runs) {
   let filters, colours;
   [parts.filters, filters] = toggles(names, "show", (filter) => go({ filter }));
   [parts.colours, colours] = toggles(COLOURINGS, "colour by", (colour) => go({ colour }));
-  parts.history = el("div", { class: "history", role: "group",
-    "aria-label": "share right at each kept step" });
   const bar = (...children) => el("div", { class: "bar" }, ...children);
   return [
     bar(runs.length > 1 ? el("label", {}, "run", run) : "",
       el("label", {}, "problem", parts.problem)),
-    el("div", { class: "slide" }, parts.step, parts.history, parts.slider),
+    el("div", { class: "slide" }, parts.step, parts.slider),
     bar(filters, colours, el("label", {}, marks, "marks")),
   ];
+}
+
+// ---------------------------------------------------------------- before and after
+
+const isAttempt = (mark) => ["hit", "miss"].includes(mark[2]);
+
+/** A problem's first response at the first and at the last kept step. Best is one that went from
+ * wrong to right with more than one attempt; of several the shortest. */
+function choosePair({ steps, problems }) {
+  const pairs = problems.map(({ question, groups }) => {
+    const [before, after] = [steps[0], steps.at(-1)].map((step) => (groups[step] || [])[0]);
+    if (!before || !after) return null;
+    const once = after.marks.filter(isAttempt).length < 2;
+    const rank = !before.right && after.right ? Number(once) : 2;
+    return { question, before, after, rank, size: before.text.length + after.text.length };
+  });
+  return pairs.filter(Boolean).sort((a, b) => a.rank - b.rank || a.size - b.size)[0];
+}
+
+function drawPair() {
+  const { steps, problems } = samplesOf(), pair = choosePair(samplesOf());
+  if (!pair) return;
+  const side = (r, step) => {
+    const head = el("p", {}, el("strong", {}, stepName(step)), ` · ${r.tokens ?? "?"} tokens `,
+      el("span", { class: "verdict" }, r.right ? "✓ right" : "✗ wrong"));
+    return el("div", { class: r.right ? "card right" : "card" }, head,
+      textOf({ ...r, marks: r.marks.filter(isAttempt), cuts: null }, false));
+  };
+  const both = steps.length > 1 ? [side(pair.before, steps[0])] : [];
+  const chosen = pair.rank < 2 ? "Chosen for this change. " : "";
+  document.getElementById("pair").append(
+    el("h2", {}, both.length ? "One held-out problem, before and after" : "One held-out problem"),
+    el("p", { class: "question" }, pair.question),
+    el("div", { class: "cards" }, ...both, side(pair.after, steps.at(-1))),
+    note(`One of ${problems.length}, below. ${chosen}Boxes count attempts: ✓ hits the target.`));
 }
 
 function drawRollouts() {
   const section = document.getElementById("rollouts");
   const runs = [...DATA.runs.keys()].filter((i) => DATA.runs[i].samples.problems.length);
-  section.append(el("h2", { id: "rollouts-title" }, "Rollouts"));
   const intro = el("p", { class: "soft" }, "This run has kept no responses.");
   section.append(intro);
   if (!runs.length) return;
   intro.textContent = "Held-out problems, asked again and again during training. " +
     "Inside the viewer ← and → change the step, ↑ and ↓ the problem.";
   state.run = runs[0];
+  if (!several) drawPair();
   state.step = samplesOf().steps.length - 1;
   const box = el("div", { role: "group", "aria-label": "rollout viewer", keydown: onKey });
   box.append(...controls(runs));

@@ -1,0 +1,77 @@
+"""R1-Zero in a tab: checkpoints and the code that computes them as one file, opened from disk.
+
+    python -m minir1 page base-cpu.pt zero-cpu.pt --out page.html
+
+What is typed and what a model writes become text nodes, never markup, and the page's policy lets
+nothing run but its own script and nothing be fetched.
+"""
+
+import argparse
+import base64
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+from torch import Tensor
+
+from minir1.checkpoint import load_checkpoint
+from minir1.config import UserError
+from minir1.console.errors import parse
+from minir1.console.files import check_writable, write_text
+from minir1.data import find_checkpoint
+from minir1.hub.pack import pack
+from minir1.report.page.groups import embedded
+from minir1.report.page.page import fingerprint
+from minir1.tasks.countdown import QUESTIONS
+from minir1.tokenizer import PIECES
+from minir1.transcript import SPECIAL_TOKENS
+
+NAMES = {"base-cpu": "The base", "zero-cpu": "R1-Zero"}  # of shipped checkpoints, for the page
+BUDGET = 256  # tokens of a response, as in the preset cpu
+
+
+def entry(path: Path) -> dict:
+    """A model as engine.js wants it. Raises UserError for one that it cannot compute."""
+    model, tokenizer = load_checkpoint(path)
+    if model.config.attention != "mla" or model.config.q_rank:
+        raise UserError(f"{path}: the page computes --attention mla with --q_rank 0 only")
+    weights, numbers = [], []
+    for name, weight in model.state_dict().items():
+        if not name.startswith("mtp_"):
+            packed = pack(name, weight)
+            parts = [packed] if isinstance(packed, Tensor) else [*reversed(packed)]
+            weights.append([name, list(weight.shape), len(parts) == 2])
+            numbers += [part.numpy().tobytes() for part in parts]
+    codec = {key: json.loads(tokenizer.to_text())["model"][key] for key in ("vocab", "merges")}
+    return {
+        "name": NAMES.get(path.stem, path.stem), "config": asdict(model.config), "budget": BUDGET,
+        "codec": codec | {"special": SPECIAL_TOKENS, "pieces": PIECES}, "weights": weights,
+        "blob": base64.b64encode(b"".join(numbers)).decode(),
+    }
+
+
+def build_page(paths: list[Path]) -> str:
+    """The document. Raises UserError."""
+    names = ("page.html", "page.css", "engine.js", "page.js")
+    page, style, *scripts = (Path(__file__).with_name(n).read_text(encoding="utf-8") for n in names)
+    script = "\n".join(scripts)
+    allowed = f"style-src {fingerprint(style)}; script-src {fingerprint(script)}"
+    parts = {
+        "policy": f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'",
+        "style": style, "script": script,
+        "data": embedded({"models": [entry(p) for p in paths], "wordings": QUESTIONS["en"]}),
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], page)
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser("minir1 page", description=__doc__.splitlines()[0])
+    given = "by path or by the name of a shipped one; they stand side by side"
+    parser.add_argument("checkpoints", metavar="CHECKPOINT", nargs="+", help=given)
+    parser.add_argument("--out", type=Path, default=Path("page.html"), help="file to write")
+    arguments = parse(parser, arguments)
+    check_writable(arguments.out)
+    page = build_page([find_checkpoint(name) or Path(name) for name in arguments.checkpoints])
+    write_text(arguments.out, page)
+    print(f"{arguments.out}: {len(page.encode()) / 1e6:.1f} MB; open it in a browser")
