@@ -237,3 +237,62 @@ def test_the_solutions_learn(tmp_path):
     size = ("--steps", "16", "--prompts", "12", "--out", str(tmp_path))
     done = call("train_with_mine.py", *size, solved="solutions", limit=600)
     assert done.returncode == 0 and "4 of 4 points" in done.stdout, done.stdout
+
+
+# ---------------------------------------------------------------- mutants of the solutions
+
+EQUIVALENT = Path(__file__).with_name("equivalent_homework_mutants.txt")
+RUN_MUTANTS = """
+import ast, os, signal, sys, types
+os.environ["MINIR1_HOMEWORK"] = "solutions"
+sys.path[:0] = sys.argv[1:]
+import torch
+torch.set_num_threads(1)
+import adapters, test_mine
+from mutation import mutants
+
+def stop(*_):
+    raise TimeoutError
+
+def fails(task, name, source):
+    module = types.ModuleType(name)
+    exec(compile(source, name, "exec"), vars(module))
+    setattr(adapters, name, module)
+    signal.setitimer(signal.ITIMER_REAL, 20)
+    try:
+        for test, function in vars(test_mine).items():
+            if test.startswith(f"test_{task}"):
+                function()
+    except BaseException as fault:
+        return not isinstance(fault, KeyboardInterrupt)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    return False
+
+signal.signal(signal.SIGALRM, stop)
+for number, name in enumerate(("advantages", "loss", "verifier", "attention", "sampler"), 1):
+    tree = ast.parse((adapters.FOLDER / f"{name}.py").read_text(encoding="utf-8"))
+    assert not fails(f"task{number}", name, ast.unparse(tree))
+    for place, function in enumerate(tree.body):
+        for change, source in mutants(function) if isinstance(function, ast.FunctionDef) else ():
+            body = list(tree.body)
+            body[place] = ast.parse(source).body[0]
+            alive = not fails(f"task{number}", name, ast.unparse(ast.Module(body, [])))
+            print("alive" if alive else "dead", name, change)
+"""
+
+
+@pytest.mark.slow
+def test_every_wrong_version_of_a_solution_is_noticed():
+    """All tests of a task against each mutant of its solution, in one process: a minute."""
+    folders = [str(Path(__file__).parent), str(FOLDER), str(ROOT)]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", RUN_MUTANTS, *folders],
+        capture_output=True, text=True, cwd=FOLDER, timeout=900,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = done.stdout.splitlines()
+    alive = {line.removeprefix("alive ") for line in lines if line.startswith("alive ")}
+    listed = EQUIVALENT.read_text(encoding="utf-8").splitlines()
+    assert alive == {line for line in listed if line and not line.startswith("# ")}
+    assert len(lines) >= 800

@@ -148,6 +148,7 @@ def test_task3_limits_and_foreign_digits():
     for length, within in ((256, True), (257, False)):
         answer = sum_of + " " * (length - len(sum_of))
         assert verify((19, 36, 55, 7), 65, answer) is within, f"{length} characters"
+    assert verify((19, 36, 55, 7), 65, "(" * 20 + "55" + ")" * 20 + " + (36 - 19 - 7)") is True
     assert verify((0, 7), 7, "0 + 7") is True
     assert verify((19, 36, 55, 7), 72, "(55 + 36 - 19 7") is False, "a number is no parenthesis"
     for answer in ("５ + ５", "5 + ²", "٥ + 5", "5 ? 5", "5 + 5?"):
@@ -236,6 +237,17 @@ def test_task5_darts_hit_the_pieces():
     ids_B, logp_B = adapters.sampler.draw(logits_BV, dart_B)
     assert ids_B.tolist() == [0, 0, 1, 1, 2]
     torch.testing.assert_close(logp_B.exp(), torch.tensor([0.5, 0.5, 0.25, 0.25, 0.25]))
+
+
+def test_task5_darts_beyond_the_pieces_and_before_the_first():
+    last = torch.tensor([1 - 2**-24])  # the largest number below 1; rounded pieces may end before
+    for tokens in range(3, 100):
+        ids_B, logp_B = adapters.sampler.draw(torch.zeros(1, tokens), last)
+        assert ids_B.tolist() == [tokens - 1]
+        torch.testing.assert_close(logp_B.exp(), torch.tensor([1 / tokens]))
+    never = torch.tensor([[-torch.inf, 0.0, 0.0]])
+    ids_B, _ = adapters.sampler.draw(never, torch.zeros(1))
+    assert ids_B.tolist() == [1], "a token that has no piece"
 
 
 def test_task5_shares_of_many_draws():
