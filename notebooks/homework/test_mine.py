@@ -149,6 +149,9 @@ def test_task3_limits_and_foreign_digits():
         answer = sum_of + " " * (length - len(sum_of))
         assert verify((19, 36, 55, 7), 65, answer) is within, f"{length} characters"
     assert verify((19, 36, 55, 7), 65, "(" * 20 + "55" + ")" * 20 + " + (36 - 19 - 7)") is True
+    deep = "(" * 32 + "{}" + ")" * 32
+    assert verify((19, 36, 55, 7), 65, "36 - 19 - 7 + " + deep.format(55)) is True
+    assert verify((7, 1), 7, "7 * " + deep.format(1)) is True
     assert verify((0, 7), 7, "0 + 7") is True
     assert verify((19, 36, 55, 7), 72, "(55 + 36 - 19 7") is False, "a number is no parenthesis"
     for answer in ("５ + ５", "5 + ²", "٥ + 5", "5 ? 5", "5 + 5?"):
