@@ -4,13 +4,14 @@ computed rightly, the command works.
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from minir1.__main__ import main
 from minir1.config import Config
-from minir1.experiments.failures import bases, gallery
+from minir1.experiments.failures import bases, command, gallery
 from minir1.experiments.failures import runs as failure_runs
 from minir1.experiments.failures.command import compare, describe, fix, jobs_of, judge, table
 from minir1.experiments.failures.gallery import ACCURACY, FAILURES
@@ -244,7 +245,7 @@ def test_verdicts(broken, fixed, costs, shows):
         (False, False): "| neither |",
     }
     assert words.get((costs, shows), "| one seed |") in text
-    difference = "the fix:\n- --rl.average response\n+ --rl.average token"
+    difference = "the other choice:\n- --rl.average response\n+ --rl.average token"
     assert difference in describe("length-bias", failure, diagnosis)
 
 
@@ -301,3 +302,48 @@ def test_the_command_runs_both_arms_and_writes_figure_and_table(tmp_path, capsys
     assert found["failures"]["truncation"]["seeds"] == 2
     assert (tmp_path / "truncation.png").read_bytes()[:4] == b"\x89PNG"
     assert "| truncation: " in (tmp_path / "failures.md").read_text(encoding="utf-8")
+
+
+def test_blind_cases_are_unnamed_until_all_have_been_shown(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(failure_runs, "EXAM", 4)
+    monkeypatch.setattr(failure_runs, "LAST_EXAM", 8)
+    titles = []
+
+    def keep(failure, results, title=""):
+        figure = draw(failure, results, title)
+        words = [figure.get_suptitle(), figure.get_supxlabel()]
+        titles.append((failure.line, words))
+        return figure
+
+    monkeypatch.setattr(command, "draw", keep)
+    size = ["--steps", "1", "--prompts", "2", "--workers", "1", "--out", str(tmp_path)]
+    names = ["kl-too-strong", "lr-too-high", "length-bias"]
+    assert main(["failures", *names, "--blind", "2", *size]) == 0
+    shown, _, answers = capsys.readouterr().out.partition("\ncase-1 was ")
+    assert "case-1.png" in shown and "case-2.png" in shown and "case-2 was " in answers
+    for name in names[:2]:
+        assert name not in shown and FAILURES[name].line not in shown
+        assert name in answers and FAILURES[name].line in answers
+    assert [words for _, words in titles] == [
+        [f"case-{number}: what is broken?", ""] for number in (1, 2)
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["case-1.png", "case-2.png"]
+
+
+def test_the_seeds_draw_blind_cases_and_a_choice_is_no_case():
+    def cases(seed, blind, names=tuple(FAILURES)):
+        given = command.build_parser().parse_args(["--blind", blind, "--seeds", seed])
+        return command.draw_cases(list(names), given)
+
+    assert cases("0", "3") == cases("0", "3") and len(cases("0", "3")) == 3
+    assert len({tuple(cases(str(seed), "3")) for seed in range(8)}) > 4
+    assert sorted(cases("1", "12")) == sorted(set(FAILURES) - {"length-bias"})
+
+
+def test_a_failure_is_worse_than_its_fix():
+    """In the stored results; what is not worse is a matter of choice and says so."""
+    stored = Path(__file__).parent.parent / "results" / "failures" / "failures.json"
+    measured = json.loads(stored.read_text(encoding="utf-8"))["failures"]
+    better = {name for name, found in measured.items() if found["cost"]["worse"] <= 0}
+    assert better == {name for name, failure in FAILURES.items() if failure.choice}
+    assert all("more are right" in FAILURES[name].line for name in better)

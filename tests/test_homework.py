@@ -132,32 +132,47 @@ def test_mistakes_are_noticed(name, right, wrong, noticed, tmp_path):
     assert done.returncode == 1 and failed, done.stdout[-2000:]
 
 
-BORROWED = [
-    "from solutions.{0} import *", "from minir1.grpo import advantages", "import minir1.grpo as g",
-    "from .solutions import {0}", "import importlib", "f = __import__", "exec('import minir1')",
-    "from minir1 import grpo", "def g():\n    import minir1",
-]
+BORROWED = (
+    "from solutions.advantages import advantages",
+    "from minir1.grpo import advantages",
+    "import minir1.grpo as grpo\nadvantages = grpo.advantages",
+    "from minir1 import grpo\nadvantages = grpo.advantages",
+    "from test_mine import real_advantages as advantages",
+    "import importlib\nadvantages = importlib.import_module('solutions.advantages').advantages",
+    "advantages = __import__('solutions.advantages').advantages.advantages",
+    "exec(open('solutions/advantages.py').read())",
+    "import torch\nadvantages = torch.sys.modules['minir1.grpo'].advantages",
+    "from torch import sys\nadvantages = sys.modules['minir1.grpo'].advantages",
+    "def advantages(r):\n    from minir1 import grpo\n    return grpo.advantages(r)",
+    "advantages = (lambda: 0).__globals__['__builtins__']",
+    "from .solutions.advantages import advantages",
+)
 
 
-@pytest.mark.parametrize("line", BORROWED)
-def test_what_is_borrowed_is_noticed(line, tmp_path):
+def test_answers_are_not_borrowed():
     spec = importlib.util.spec_from_file_location("homework_adapters", FOLDER / "adapters.py")
     adapters = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(adapters)
-    (tmp_path / "loss.py").write_text(f"import torch\n{line.format('loss')}\n", encoding="utf-8")
-    assert adapters.borrowed(tmp_path / "loss.py") is not None
+    for source in BORROWED:
+        assert adapters.borrowed(source), source
     for name in TASKS.values():
-        assert adapters.borrowed(FOLDER / f"{name}.py") is None
-        assert adapters.borrowed(FOLDER / "solutions" / f"{name}.py") is None
+        assert adapters.borrowed(solution(name)) is None
 
 
-def test_what_is_borrowed_earns_nothing_and_says_why(tmp_path):
-    """The right function, in a file that takes something from elsewhere."""
-    folder = copied(tmp_path, advantages="from solutions.advantages import advantages\n")
+def test_a_borrowed_answer_is_no_answer(tmp_path):
+    folder = copied(tmp_path, advantages=BORROWED[0] + "\n")
     tests = ("-m", "pytest", "-p", "no:cacheprovider", "test_mine.py", "-k", "task1")
     done = call(*tests, solved=str(folder))
-    assert done.returncode == 1 and "passed" not in done.stdout.splitlines()[-1]
-    assert "write the function yourself" in done.stdout
+    assert done.returncode == 1 and "passed" not in done.stdout
+    assert "UserError: advantages.py uses " in done.stdout and "rules of the game" in done.stdout
+
+
+def test_training_with_a_borrowed_answer_is_one_line(tmp_path):
+    folder = copied(tmp_path, loss="from minir1.grpo import grpo_loss\n")
+    arguments = ("train_with_mine.py", "--steps", "1", "--prompts", "2", "--out", str(tmp_path))
+    done = call(*arguments, solved=str(folder))
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "loss.py uses minir1.grpo.grpo_loss" in done.stderr
 
 
 def signatures(tree: ast.Module) -> dict[str, list[str]]:
@@ -222,3 +237,62 @@ def test_the_solutions_learn(tmp_path):
     size = ("--steps", "16", "--prompts", "12", "--out", str(tmp_path))
     done = call("train_with_mine.py", *size, solved="solutions", limit=600)
     assert done.returncode == 0 and "4 of 4 points" in done.stdout, done.stdout
+
+
+# ---------------------------------------------------------------- mutants of the solutions
+
+EQUIVALENT = Path(__file__).with_name("equivalent_homework_mutants.txt")
+RUN_MUTANTS = """
+import ast, os, signal, sys, types
+os.environ["MINIR1_HOMEWORK"] = "solutions"
+sys.path[:0] = sys.argv[1:]
+import torch
+torch.set_num_threads(1)
+import adapters, test_mine
+from mutation import mutants
+
+def stop(*_):
+    raise TimeoutError
+
+def fails(task, name, source):
+    module = types.ModuleType(name)
+    exec(compile(source, name, "exec"), vars(module))
+    setattr(adapters, name, module)
+    signal.setitimer(signal.ITIMER_REAL, 20)
+    try:
+        for test, function in vars(test_mine).items():
+            if test.startswith(f"test_{task}"):
+                function()
+    except BaseException as fault:
+        return not isinstance(fault, KeyboardInterrupt)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    return False
+
+signal.signal(signal.SIGALRM, stop)
+for number, name in enumerate(("advantages", "loss", "verifier", "attention", "sampler"), 1):
+    tree = ast.parse((adapters.FOLDER / f"{name}.py").read_text(encoding="utf-8"))
+    assert not fails(f"task{number}", name, ast.unparse(tree))
+    for place, function in enumerate(tree.body):
+        for change, source in mutants(function) if isinstance(function, ast.FunctionDef) else ():
+            body = list(tree.body)
+            body[place] = ast.parse(source).body[0]
+            alive = not fails(f"task{number}", name, ast.unparse(ast.Module(body, [])))
+            print("alive" if alive else "dead", name, change)
+"""
+
+
+@pytest.mark.slow
+def test_every_wrong_version_of_a_solution_is_noticed():
+    """All tests of a task against each mutant of its solution, in one process: a minute."""
+    folders = [str(Path(__file__).parent), str(FOLDER), str(ROOT)]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", RUN_MUTANTS, *folders],
+        capture_output=True, text=True, cwd=FOLDER, timeout=900,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = done.stdout.splitlines()
+    alive = {line.removeprefix("alive ") for line in lines if line.startswith("alive ")}
+    listed = EQUIVALENT.read_text(encoding="utf-8").splitlines()
+    assert alive == {line for line in listed if line and not line.startswith("# ")}
+    assert len(lines) >= 800

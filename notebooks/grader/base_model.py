@@ -54,8 +54,10 @@ def _draw_pass(rng: Random) -> tuple:
     return n, rng.randint(0, n), rng.randint(1, n)
 
 
+_SURE = {"all are wrong": (4, 0, 2), "all are right": (4, 4, 1), "all are drawn": (4, 1, 4)}
+
 PUZZLES = {
     "03.true_share": Puzzle(true_share, _draw_steps),
-    "03.count_attempts": Puzzle(count_attempts, _draw_thought),
-    "03.pass_at_k": Puzzle(pass_at_k, _draw_pass),
+    "03.count_attempts": Puzzle(count_attempts, _draw_thought, {"no thought": ("",)}),
+    "03.pass_at_k": Puzzle(pass_at_k, _draw_pass, _SURE),
 }

@@ -1,7 +1,8 @@
 """The grader of the notebooks' puzzles: check("06.advantages", my_advantages).
 
 It says at once right or wrong, and where. A function is compared with a specification in plain
-loops (specs.py: spoilers) on random arguments from a fixed seed.
+loops (specs.py: spoilers) on random arguments from a fixed seed, and on those that chance seldom
+draws.
 """
 
 import copy
@@ -9,8 +10,10 @@ import inspect
 from collections.abc import Callable
 from random import Random
 
+import numpy
 import torch
 
+from grader.hints import HELP
 from grader.specs import PUZZLES
 from minir1.config import UserError
 
@@ -19,34 +22,50 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-6}
 NOTHING = "not done yet (it returns None)"
 
 
-def check(name: str, function: Callable) -> None:
+def check(name: str, function: Callable, hint: int = 0) -> None:
     """Print whether `function` solves the puzzle, and if not, a case where it differs.
 
-    Raises UserError for an unknown puzzle.
+    hint=1 also says where to look, hint=2 how to go on. A right answer earns the puzzle's stars.
+    Raises UserError for an unknown puzzle or hint.
 
     >>> check("00.response_probability", lambda logp_T: logp_T.sum().exp())
-    00.response_probability: right (40 cases)
+    00.response_probability: right (40 cases) ★
     >>> check("02.step_bias", lambda bias_E, load_E, rate: None)
     02.step_bias: not done yet (it returns None)
+    >>> check("02.step_bias", lambda bias_E, load_E, rate: None, hint=1)
+    02.step_bias: not done yet (it returns None)
+    Hint 1 of 2 (★): Only the sign of (load - mean) counts.
     """
     fault = first_fault(name, function)
-    print(f"{name}: {fault or f'right ({ROUNDS} cases)'}")
+    stars, hints = "★" * HELP[name].stars, HELP[name].hints
+    print(f"{name}: {fault or f'right ({len(cases(name))} cases) {stars}'}")
+    if hint not in range(len(hints) + 1):
+        raise UserError(f"no hint {hint}: there are hint=1 and hint=2")
+    if hint:
+        print(f"Hint {hint} of {len(hints)} ({stars}): {hints[hint - 1]}")
+    elif fault and fault != NOTHING:
+        print(f'    For a hint: check("{name}", ..., hint=1)')
+
+
+def cases(name: str) -> list[tuple[str, tuple]]:
+    """(what is odd in them, arguments) of a puzzle: ROUNDS that are drawn, then the edges."""
+    puzzle, rng = PUZZLES[name], Random(name)
+    return [("", puzzle.draw(rng)) for _ in range(ROUNDS)] + list(puzzle.edges.items())
 
 
 def first_fault(name: str, function: Callable) -> str | None:
     """What is wrong with `function` in the first case where it differs; None if it never does."""
     if name not in PUZZLES:
         raise UserError(f"no puzzle {name!r}; there are {', '.join(PUZZLES)}")
-    puzzle, rng = PUZZLES[name], Random(name)
+    puzzle, answered = PUZZLES[name], False
     names = inspect.signature(puzzle.specification).parameters
-    answered = False
-    for _ in range(ROUNDS):
-        arguments = puzzle.draw(rng)
+    for odd, arguments in cases(name):
         expected = puzzle.specification(*copy.deepcopy(arguments))
         where = "".join(f"\n    {n} = {_show(a)}" for n, a in zip(names, arguments))
+        where += f"\n    ({odd})" if odd else ""
         try:
             got = function(*copy.deepcopy(arguments))
-        except Exception as fault:  # whatever a student's function may raise
+        except (Exception, SystemExit) as fault:  # whatever a student's function may raise
             return f"wrong, it raises {type(fault).__name__}: {fault}; with{where}"
         if got is None and expected is not None:
             return f"wrong, it returns None; with{where}" if answered else NOTHING
@@ -85,7 +104,7 @@ def _far(expected, got, message: str) -> str | None:
     if e.dim() == 0:
         return message
     place = (e - g).abs().nan_to_num(torch.inf).argmax()
-    index = tuple(int(i) for i in torch.unravel_index(place, e.shape))
+    index = tuple(int(i) for i in numpy.unravel_index(int(place), e.shape))
     return f"{message} (most at {list(index)}: {e[index]:.4g} expected, not {g[index]:.4g})"
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 class Puzzle(NamedTuple):
     specification: Callable
     draw: Callable[[Random], tuple]  # the specification's arguments
+    edges: dict[str, tuple] = {}  # arguments that chance seldom draws, under what is odd in them
 
 
 def normal(rng: Random, *shape: int, scale: float = 1.0) -> Tensor:

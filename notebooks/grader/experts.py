@@ -74,9 +74,12 @@ def _draw_bias(rng: Random) -> tuple:
     return bias_E, load_E, rng.uniform(0.001, 0.1)
 
 
+_ALL = {"every expert is chosen": (torch.tensor([0.2, 0.3, 0.5]), torch.tensor([1.0, 0.0, 0.0]), 3)}
+_IDLE = {"the last experts are idle": (torch.tensor([[0, 1], [1, 0]]), 4)}
+
 PUZZLES = {
-    "02.gates": Puzzle(gates, _draw_gates),
-    "02.share_of_choices": Puzzle(share_of_choices, _draw_share),
+    "02.gates": Puzzle(gates, _draw_gates, _ALL),
+    "02.share_of_choices": Puzzle(share_of_choices, _draw_share, _IDLE),
     "02.step_bias": Puzzle(step_bias, _draw_bias),
     "02.sequence_balance": Puzzle(sequence_balance, _draw_choices),
 }

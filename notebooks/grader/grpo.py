@@ -108,11 +108,22 @@ def _draw_masked_logps(rng: Random) -> tuple:
     return -normal(rng, T).abs(), -normal(rng, T).abs(), _draw_mask(rng, 1, T)[0]
 
 
+_EQUAL = {
+    "all are equal; their mean may be off by rounding": (torch.full((7,), 0.1),),
+    "all are equal, and above 1": (torch.full((10,), 1.1),),
+}
+_BEFORE = {
+    "the first update: all ratios are 1": (torch.ones(3), -1.0, 0.2, 0.28),
+    "far outside on both sides, good": (torch.tensor([0.1, 9.0]), 1.0, 0.2, 0.28),
+    "far outside on both sides, bad": (torch.tensor([0.1, 9.0]), -1.0, 0.2, 0.28),
+}
+_SAME = {"policy and reference agree": (torch.tensor([-1.0, -2.0]), torch.tensor([-1.0, -2.0]))}
+
 PUZZLES = {
-    "06.advantages": Puzzle(advantages, _draw_rewards),
-    "06.clipped_terms": Puzzle(clipped_terms, _draw_ratios),
-    "06.gradient_weights": Puzzle(gradient_weights, _draw_ratios),
-    "06.kl_estimate": Puzzle(kl_estimate, _draw_logps),
+    "06.advantages": Puzzle(advantages, _draw_rewards, _EQUAL),
+    "06.clipped_terms": Puzzle(clipped_terms, _draw_ratios, _BEFORE),
+    "06.gradient_weights": Puzzle(gradient_weights, _draw_ratios, _BEFORE),
+    "06.kl_estimate": Puzzle(kl_estimate, _draw_logps, _SAME),
     "06.average_three_ways": Puzzle(average_three_ways, _draw_losses),
     "06.response_ratio": Puzzle(response_ratio, _draw_masked_logps),
 }

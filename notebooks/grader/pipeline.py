@@ -100,10 +100,21 @@ def _draw_counts(rng: Random) -> tuple:
     return rng.randint(10, 999), rng.randint(0, 50), rng.randint(0, 50)
 
 
+def _draw_share(rng: Random) -> tuple:
+    return (rng.uniform(0, 0.9),)
+
+
+_KEPT = {
+    "an empty thought is a thought": (True, "", 0, 0, 1.0),
+    "no words, so no wrong language": (True, "", 0, 0, None),
+    "one false step": (True, "", 0, 1, 1.0),
+    "everything is wrong at once": (False, None, 3, 2, 0.5),
+}
+
 PUZZLES = {
-    "08.keep": Puzzle(keep, _draw_response),
-    "08.thin_out": Puzzle(thin_out, _draw_pairs),
-    "08.highest_weight": Puzzle(highest_weight, lambda rng: (rng.uniform(0, 0.9),)),
+    "08.keep": Puzzle(keep, _draw_response, _KEPT),
+    "08.thin_out": Puzzle(thin_out, _draw_pairs, {"no pair": ([], 2)}),
+    "08.highest_weight": Puzzle(highest_weight, _draw_share, {"no word fits": (0.0,)}),
     "08.preference_loss": Puzzle(preference_loss, _draw_scores),
     "08.reverse_kl": Puzzle(reverse_kl, _draw_logits),
     "08.operations": Puzzle(operations, _draw_counts),

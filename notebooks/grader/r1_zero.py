@@ -64,9 +64,20 @@ def _draw_attempts(rng: Random) -> tuple:
     return (rng.choices(("3 + 5 = 8", "5 - 3 = 2", "3 * 5 = 15"), k=rng.randint(0, 6)),)
 
 
+def _draw_search(rng: Random) -> tuple:
+    return rng.uniform(0.05, 0.6), rng.randint(1, 12)
+
+
+_RATES = {
+    "no warm-up": (0, 10, 1.0, 0, 0.1),
+    "the first step of a warm-up": (0, 10, 1.0, 4, 0.1),
+    "the warm-up's last step": (3, 10, 1.0, 4, 0.1),
+}
+_SEARCHES = {"every attempt hits": (1.0, 5), "one attempt": (0.25, 1)}
+
 PUZZLES = {
-    "07.learning_rate": Puzzle(learning_rate, _draw_rate),
+    "07.learning_rate": Puzzle(learning_rate, _draw_rate, _RATES),
     "07.signal": Puzzle(signal, _draw_groups),
-    "07.search": Puzzle(search, lambda rng: (rng.uniform(0.05, 0.6), rng.randint(1, 12))),
-    "07.repeats": Puzzle(repeats, _draw_attempts),
+    "07.search": Puzzle(search, _draw_search, _SEARCHES),
+    "07.repeats": Puzzle(repeats, _draw_attempts, {"three times the same": (["3 + 5 = 8"] * 3,)}),
 }

@@ -73,10 +73,17 @@ def _draw_choices(rng: Random) -> tuple:
     return torch.tensor([[rng.randrange(experts) for _ in range(N)] for _ in range(L)]), experts
 
 
+def _draw_values(rng: Random) -> tuple:
+    return ([rng.uniform(0, 5) for _ in range(rng.randint(2, 7))],)
+
+
+_SURE = {"all problems alike": (torch.tensor([[1.0, 0.0], [0.0, 1.0]]),)}
+_BORDER = {"exactly two standard errors are not more": (0.125, 0.1875, 0.75, 0.25)}
+
 PUZZLES = {
-    "09.stderr": Puzzle(stderr, _draw_right),
-    "09.differ": Puzzle(differ, _draw_figures),
-    "09.trend": Puzzle(trend, lambda rng: ([rng.uniform(0, 5) for _ in range(rng.randint(2, 7))],)),
+    "09.stderr": Puzzle(stderr, _draw_right, _SURE),
+    "09.differ": Puzzle(differ, _draw_figures, _BORDER),
+    "09.trend": Puzzle(trend, _draw_values, {"two values": ([3.0, 1.0],)}),
     "09.gap": Puzzle(gap, _draw_tokens),
     "09.load_max": Puzzle(load_max, _draw_choices),
 }

@@ -132,10 +132,36 @@ def _draw_judged(rng: Random) -> tuple:
     return rng.random() < 0.5, rng.random() < 0.5, rng.choice((0.1, 0.5, 1.0))
 
 
+_TAILS = {
+    "a space behind the end": ("<answer>3 + 5</answer><|end|> ",),
+    "nothing at all": ("",),
+    "only the end": ("<|end|>",),
+    "text between thought and answer": ("<think>a</think> so <answer>8</answer><|end|>",),
+    "a thought inside the answer": ("<answer><think>a</think></answer><|end|>",),
+    "two thoughts": ("<think>a</think><think>b</think><answer>8</answer><|end|>",),
+    "the thought comes last": ("<answer>8</answer><think>a</think><|end|>",),
+}
+_USED = {
+    "nothing is used": ((3, 5), []),
+    "twice in the puzzle, once used": ((3, 3), [3]),
+    "the other number twice": ((3, 3, 5), [3, 5, 5]),
+}
+_PARTS = {
+    "a single number": ([7],),
+    "0 / 0": ([0, "/", 0],),
+    "it divides by zero after a sum": ([3, "+", 5, "/", 0],),
+    "from left to right, twice": ([8, "/", 4, "/", 2],),
+    "a difference of differences": ([8, "-", 4, "-", 2],),
+}
+_MIXED = {
+    "words of both kinds of characters": (["股A", "wait"], "zh"),
+    "no words": ([], "zh"),
+}
+
 PUZZLES = {
-    "05.well_formed": Puzzle(well_formed, _draw_response),
-    "05.uses_each_once": Puzzle(uses_each_once, _draw_used),
-    "05.exact_value": Puzzle(exact_value, _draw_parts),
+    "05.well_formed": Puzzle(well_formed, _draw_response, _TAILS),
+    "05.uses_each_once": Puzzle(uses_each_once, _draw_used, _USED),
+    "05.exact_value": Puzzle(exact_value, _draw_parts, _PARTS),
     "05.total_reward": Puzzle(total_reward, _draw_judged),
-    "05.share_in_language": Puzzle(share_in_language, _draw_words),
+    "05.share_in_language": Puzzle(share_in_language, _draw_words, _MIXED),
 }

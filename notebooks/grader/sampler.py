@@ -92,11 +92,29 @@ def _draw_mask(rng: Random) -> tuple:
     return start, length, start + length - 1 + rng.randint(0, 3)
 
 
+_BEYOND = {
+    "rounding: the pieces add up to less than 1, the last token gets the rest": (
+        torch.tensor([0.226, 0.329, 0.072, 0.035, 0.337]),
+        0.9995,
+    ),
+    "the dart lies at 0, and the first piece is empty": (torch.tensor([0.0, 0.5, 0.5]), 0.0),
+}
+_WHOLE = {
+    "everything is kept": (torch.tensor([8, 4, 3, 1]) / 16, 1.0),
+    "one token is enough": (torch.tensor([1, 8, 4, 3]) / 16, 0.1),
+}
+_LAST = {
+    "it stops with the last token allowed": ([5, 4, 0], (0,), 3),
+    "it stops one token too late": ([5, 4, 3, 0], (0,), 3),
+    "it stops at once": ([0, 0], (0,), 2),
+}
+_SLOTS = {"nothing to do": ([], 3), "more slots than responses": ([4, 2], 5)}
+
 PUZZLES = {
     "04.cooled": Puzzle(cooled, lambda rng: (normal(rng, rng.randint(2, 5)), rng.uniform(0.3, 3))),
-    "04.draw_token": Puzzle(draw_token, _draw_chances),
-    "04.nucleus": Puzzle(nucleus, _draw_nucleus),
-    "04.cut_at_stop": Puzzle(cut_at_stop, _draw_ids),
-    "04.slot_steps": Puzzle(slot_steps, _draw_slots),
+    "04.draw_token": Puzzle(draw_token, _draw_chances, _BEYOND),
+    "04.nucleus": Puzzle(nucleus, _draw_nucleus, _WHOLE),
+    "04.cut_at_stop": Puzzle(cut_at_stop, _draw_ids, _LAST),
+    "04.slot_steps": Puzzle(slot_steps, _draw_slots, _SLOTS),
     "04.action_mask": Puzzle(action_mask, _draw_mask),
 }

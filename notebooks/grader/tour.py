@@ -94,9 +94,27 @@ def _draw_logps(rng: Random) -> tuple:
     return (-normal(rng, rng.randint(1, 5)).abs(),)
 
 
+_REPLAYS = {
+    "a number is used twice and is there once": ((3, 5), [(3, "+", 3), (6, "-", 5)], 1),
+    "the first number is not there": ((3, 5), [(8, "-", 5)], 3),
+    "no step": ((5,), [], 5),
+    "no step, and the target is another number": ((5,), [], 4),
+    "a result that was there before": ((3, 3, 6), [(3, "+", 3), (6, "-", 6)], 0),
+}
+_EQUAL = {
+    "all are equal; their mean may be off by rounding": (torch.full((7,), 0.1),),
+    "all are equal, and above 1": (torch.full((10,), 1.1),),
+    "one is the mean": (torch.tensor([0.0, 0.5, 1.0]),),
+}
+_UNANSWERED = {
+    "nobody answered": ([None, None],),
+    "no response at all": ([],),
+    "two thirds gave no answer": ([None, None, "3 + 5"],),
+}
+
 PUZZLES = {
-    "00.replay": Puzzle(replay, _draw_replay),
+    "00.replay": Puzzle(replay, _draw_replay, _REPLAYS),
     "00.response_probability": Puzzle(response_probability, _draw_logps),
-    "00.push": Puzzle(push, _draw_rewards),
-    "00.majority": Puzzle(majority, _draw_answers),
+    "00.push": Puzzle(push, _draw_rewards, _EQUAL),
+    "00.majority": Puzzle(majority, _draw_answers, _UNANSWERED),
 }

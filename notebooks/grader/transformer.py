@@ -95,10 +95,13 @@ def _draw_pairs(rng: Random) -> tuple:
     return normal(rng, 2 * rng.randint(1, 3)), rng.randint(0, 9), rng.choice((10.0, 100.0))
 
 
+_ONE = {"one query, one key": (torch.ones(1, 1),)}
+_START = {"position 0": (torch.tensor([1.0, 2.0, 3.0, 4.0]), 0, 10.0)}
+
 PUZZLES = {
     "01.cache_numbers": Puzzle(cache_numbers, _draw_cache),
-    "01.rotate_pairs": Puzzle(rotate_pairs, _draw_pairs),
-    "01.causal_weights": Puzzle(causal_weights, _draw_scores),
+    "01.rotate_pairs": Puzzle(rotate_pairs, _draw_pairs, _START),
+    "01.causal_weights": Puzzle(causal_weights, _draw_scores, _ONE),
     "01.absorb_query": Puzzle(absorb_query, _draw_absorb),
     "01.attend_latent": Puzzle(attend_latent, _draw_attend),
 }

@@ -7,7 +7,6 @@ by MINIR1_HOMEWORK (teachers: `solutions`).
 import ast
 import importlib.util
 import os
-import sys
 from pathlib import Path
 
 import torch
@@ -19,40 +18,59 @@ from minir1.tasks.countdown import Countdown
 
 FOLDER = Path(__file__).parent / os.environ.get("MINIR1_HOMEWORK", ".")
 
-LENT = {"torch", "numpy", *sys.stdlib_module_names} - {"importlib", "runpy", "pkgutil", "imp"}
+MAY_IMPORT = (
+    "torch", "numpy", "ast", "bisect", "collections", "copy", "dataclasses", "fractions",
+    "functools", "heapq", "itertools", "math", "operator", "random", "re", "string", "typing",
+)
+NOT_NAMED = (  # what reaches another file's answer, or runs text as code
+    "builtins", "compile", "eval", "exec", "getattr", "globals", "importlib", "inspect", "io",
+    "locals", "open", "os", "sys", "vars",
+)
 
 
-def borrowed(path: Path) -> str | None:
-    """What a file takes from elsewhere: an import beyond LENT and UserError, or a hidden one."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and (node.module, node.level) != ("minir1.config", 0):
-            names = ["." * node.level + (node.module or "")]
-        if isinstance(node, ast.Name) and node.id in ("__import__", "exec"):
-            names = [node.id]
-        for name in names:
-            if name.partition(".")[0] not in LENT:
-                return name
+def imported(node: ast.AST) -> list[str]:
+    """Full names of what a node imports."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        return [f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names]
+    return []
+
+
+def borrowed(source: str) -> str | None:
+    """The first name in a homework file that could bring in an answer from elsewhere."""
+    for node in ast.walk(ast.parse(source)):
+        for full in imported(node):
+            if full != "minir1.config.UserError" and full.split(".")[0] not in MAY_IMPORT:
+                return full
+        name = getattr(node, "id", getattr(node, "attr", ""))
+        last = [full.rpartition(".")[2] for full in imported(node)]
+        for word in (name, *last):
+            if word in NOT_NAMED or word.startswith("__"):
+                return word
     return None
 
 
 class Refused:
-    """Stands for a file that is not the student's own work: none of its functions runs."""
+    """Stands for a file that breaks the rules: whatever is asked of it raises UserError."""
 
-    def __init__(self, file: str, name: str):
-        self.reason = f"{file} uses {name}: write the function yourself, with torch alone"
+    def __init__(self, why: str):
+        self._why = why
 
-    def __getattr__(self, function: str):
-        def refuse(*arguments, **named):
-            raise UserError(self.reason)
-
-        return refuse
+    def __getattr__(self, name: str):
+        raise UserError(self._why)
 
 
 def load(name: str):
-    """One of the five files, as a module."""
-    if taken := borrowed(FOLDER / f"{name}.py"):
-        return Refused(f"{name}.py", taken)
+    """One of the five files, as a module; a Refused if the answer may come from elsewhere."""
+    source = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
+    try:
+        found = borrowed(source)
+    except SyntaxError:
+        found = None  # Python's own message says more
+    if found:
+        why = "write it with torch and Python's standard library"
+        return Refused(f"{name}.py uses {found}: {why} (rules of the game, README.md)")
     spec = importlib.util.spec_from_file_location(f"homework_{name}", FOLDER / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -140,6 +140,24 @@ def test_task3_is_exact():
     assert adapters.verifier.verify((7, 2), 3, "7 / 2") is False
 
 
+def test_task3_limits_and_foreign_digits():
+    verify, sum_of = adapters.verifier.verify, "55 + 36 - 19 - 7"
+    for depth, within in ((32, True), (33, False)):
+        answer = "(" * depth + sum_of + ")" * depth
+        assert verify((19, 36, 55, 7), 65, answer) is within, f"{depth} parentheses"
+    for length, within in ((256, True), (257, False)):
+        answer = sum_of + " " * (length - len(sum_of))
+        assert verify((19, 36, 55, 7), 65, answer) is within, f"{length} characters"
+    assert verify((19, 36, 55, 7), 65, "(" * 20 + "55" + ")" * 20 + " + (36 - 19 - 7)") is True
+    deep = "(" * 32 + "{}" + ")" * 32
+    assert verify((19, 36, 55, 7), 65, "36 - 19 - 7 + " + deep.format(55)) is True
+    assert verify((7, 1), 7, "7 * " + deep.format(1)) is True
+    assert verify((0, 7), 7, "0 + 7") is True
+    assert verify((19, 36, 55, 7), 72, "(55 + 36 - 19 7") is False, "a number is no parenthesis"
+    for answer in ("５ + ５", "5 + ²", "٥ + 5", "5 ? 5", "5 + 5?"):
+        assert verify((5, 5), 10, answer) is False, answer
+
+
 FORMS = ("{} + {}", "{} - {}", "{}*{}", "({}) / {}", "({} - {})", "{} / ({})")
 
 
@@ -224,6 +242,17 @@ def test_task5_darts_hit_the_pieces():
     torch.testing.assert_close(logp_B.exp(), torch.tensor([0.5, 0.5, 0.25, 0.25, 0.25]))
 
 
+def test_task5_darts_beyond_the_pieces_and_before_the_first():
+    last = torch.tensor([1 - 2**-24])  # the largest number below 1; rounded pieces may end before
+    for tokens in range(3, 100):
+        ids_B, logp_B = adapters.sampler.draw(torch.zeros(1, tokens), last)
+        assert ids_B.tolist() == [tokens - 1]
+        torch.testing.assert_close(logp_B.exp(), torch.tensor([1 / tokens]))
+    never = torch.tensor([[-torch.inf, 0.0, 0.0]])
+    ids_B, _ = adapters.sampler.draw(never, torch.zeros(1))
+    assert ids_B.tolist() == [1], "a token that has no piece"
+
+
 def test_task5_shares_of_many_draws():
     logits_V = normal(3, 6)
     dart_B = torch.rand(20_000, generator=torch.Generator().manual_seed(0))
@@ -257,6 +286,16 @@ def test_task5_stops_and_limits():
     assert length_B.tolist() == [3, 4, 1] and stopped_B.tolist() == [True, False, True]
     assert (logp_BT[0, 3:] == 0).all() and (logp_BT[2, 1:] == 0).all() and logp_BT.shape == (3, 4)
     assert len(calls) == 3, "no step after the last token"
+
+
+def test_task5_what_comes_after_the_stop_changes_nothing():
+    script_BT = torch.tensor([[1, 3, 3, 1, 3], [2, 1, 4, 2, 3], [4, 2, 1, 5, 7]])
+    first, step, _ = scripted(script_BT)
+    written = adapters.sampler.generate(first, step, torch.full((3, 5), 0.5), 3)
+    ids_BT, logp_BT, length_B, stopped_B = written
+    assert ids_BT.tolist() == [[1, 3, 3, 3, 3], [2, 1, 4, 2, 3], [4, 2, 1, 5, 7]]
+    assert length_B.tolist() == [2, 5, 5] and stopped_B.tolist() == [True, True, False]
+    assert (logp_BT[0, 2:] == 0).all()
 
 
 def test_task5_ends_when_all_have_stopped():

@@ -8,7 +8,8 @@ def cooled(logits_V, temperature):
 
 
 def draw_token(p_V, u):
-    return int((p_V.cumsum(-1) <= u).sum())  # how many pieces end before the dart
+    before = int((p_V.cumsum(-1) <= u).sum())  # how many pieces end before the dart
+    return min(before, len(p_V) - 1)  # rounding: the pieces may end before 1
 
 
 def nucleus(p_V, top_p):

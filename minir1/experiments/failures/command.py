@@ -3,8 +3,10 @@
     python -m minir1 failures                       what there is
     python -m minir1 failures truncation            broken and fixed: symptom, figure, fix as a diff
     python -m minir1 failures all --seeds 0,1,2 --workers 12 --out results/failures
+    python -m minir1 failures --blind 3             three of them, unnamed: diagnose, then look
 
 Writes OUT/NAME.png, OUT/failures.json and OUT/failures.md; both files grow with every failure.
+Blind, it writes OUT/case-1.png and so on, and nothing else.
 """
 
 import argparse
@@ -13,8 +15,10 @@ import inspect
 import json
 import os
 import statistics
+import sys
 import textwrap
 from pathlib import Path
+from random import Random
 
 from minir1.config import COUNT, UserError, between
 from minir1.console.errors import parse
@@ -51,14 +55,14 @@ def shown(value) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def jobs_of(name: str, failure: Failure, seeds, steps: int, prompts: int) -> list[Job]:
-    """Broken and fixed, seed by seed."""
+def jobs_of(label: str, failure: Failure, seeds, steps: int, prompts: int) -> list[Job]:
+    """Broken and fixed, seed by seed. The label stands before each line of progress."""
     settings, exam = {"rl.lr": LR} | failure.settings, failure.fixed.settings
     jobs = []
     for seed in seeds:
         for side in ("broken", "fixed"):
-            label = f"{name} {side} seed {seed}"
-            jobs.append(Job(getattr(failure, side), settings, exam, seed, steps, prompts, label))
+            said = f"{label} {side} seed {seed}"
+            jobs.append(Job(getattr(failure, side), settings, exam, seed, steps, prompts, said))
     return jobs
 
 
@@ -113,7 +117,8 @@ def describe(name: str, failure: Failure, diagnosis: dict) -> str:
         broken, fixed = (show(diagnosis[key][s], symptom.percent) for s in ("broken", "fixed"))
         lines.append(f"{symptom.words:<58}{broken:>9}{fixed:>9}")
     lines.append(f"{'right answers before RL':<58}{show(diagnosis['before'], True):>9}")
-    return "\n".join([*lines, "", "the fix:", fix(failure)])
+    head = "the other choice:" if failure.choice else "the fix:"
+    return "\n".join([*lines, "", head, fix(failure)])
 
 
 def table(diagnoses: dict[str, dict]) -> str:
@@ -153,6 +158,8 @@ def build_parser() -> argparse.ArgumentParser:
     add, number = parser.add_argument, {"type": Value(whole, COUNT), "metavar": "N"}
     names = "failures to run, or all; without a name they are listed"
     add("names", metavar="NAME", nargs="*", help=names)
+    blind = "N unnamed failures (all), of the given or of any; the seeds draw them; answers last"
+    add("--blind", nargs="?", const=len(FAILURES), help=blind, **number)
     add("--seeds", "--seed", type=seeds, default=(0,), metavar="N,N", help="seeds (0)")
     add("--steps", default=30, help="RL steps of each run (30)", **number)
     add("--prompts", default=24, help="puzzles a step, an even number (24)", **number)
@@ -165,27 +172,52 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str]) -> None:
     given = parse(build_parser(), arguments)
-    if not given.names:
+    if not given.names and not given.blind:
         print("failures, each run beside its fix:\n")
         for name, failure in FAILURES.items():
             print(f"  {name:<16}{failure.line}")
         print("\npython -m minir1 failures NAME, or all")
         return
-    names = list(FAILURES) if given.names == ["all"] else given.names
+    names = given.names if given.names not in ([], ["all"]) else list(FAILURES)
     if unknown := [name for name in names if name not in FAILURES]:
         raise UserError(f"unknown failure {unknown[0]!r}; there are {', '.join(FAILURES)}, or all")
     if given.prompts % 2:
         raise UserError("--prompts is an even number")
     check_folder(given.out)
+    if given.blind:
+        names = draw_cases(names, given)
+    run_all(names, given)
+
+
+def draw_cases(names: list[str], given: argparse.Namespace) -> list[str]:
+    """At most `given.blind` of the failures, in an order that the seeds decide."""
+    cases = [name for name in names if not FAILURES[name].choice]
+    Random(str(given.seeds)).shuffle(cases)
+    return cases[: given.blind]
+
+
+def run_all(names: list[str], given: argparse.Namespace) -> None:
+    """Run, draw and judge each; blind, what names a failure comes when all have been shown."""
+    labels = [f"case-{i + 1}" if given.blind else name for i, name in enumerate(names)]
     size = (given.seeds, given.steps, given.prompts)
-    jobs = [(job,) for name in names for job in jobs_of(name, FAILURES[name], *size)]
-    runs, diagnoses = parallel_map(run_arm, jobs, given.workers), {}
-    for name in names:
+    pairs = list(zip(labels, names))
+    jobs = [(job,) for label, name in pairs for job in jobs_of(label, FAILURES[name], *size)]
+    runs, diagnoses, answers = parallel_map(run_arm, jobs, given.workers), {}, []
+    for label, name in pairs:
         failure = FAILURES[name]
         results = [next(runs) for _ in range(2 * len(given.seeds))]
         diagnoses[name] = judge(failure, results)
-        figure = save(draw(failure, results), given.out / f"{name}.png")
-        write(given.out, diagnoses, given)
+        title = f"{label}: what is broken?" if given.blind else ""
+        figure = save(draw(failure, results, title), given.out / f"{label}.png")
         text = describe(name, failure, diagnoses[name])
+        if given.blind:
+            answers.append(f"{label} was {text}")
+            print(f"\n{label}: {figure}", flush=True)
+            continue
+        write(given.out, diagnoses, given)
         print(f"\n{text}\n\nfigure: {figure}\n", flush=True)
     runs.close()
+    if answers and sys.stdin.isatty():
+        input("\nWrite down a diagnosis for each case; Enter shows the answers. ")
+    for answer in answers:
+        print(f"\n{answer}\n")

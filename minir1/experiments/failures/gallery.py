@@ -42,6 +42,7 @@ class Failure:
     symptom: Symptom
     curve: str  # the metric of a step that the figure shows beside accuracy
     settings: dict[str, object] = field(default_factory=dict)  # both arms alike
+    choice: bool = False  # the "broken" arm is not the worse one, so no case for --blind
 
 
 ACCURACY = Symptom("accuracy", "right answers", -1)
@@ -167,7 +168,7 @@ FAILURES = {
         broken=Arm({"rl.average": "response"}, base=bases.rambles),
         fixed=Arm({"rl.average": "token"}, base=bases.rambles),
         symptom=Symptom("length_wrong", "tokens of a wrong response", 1, percent=False),
-        curve="length", settings={"rl.max_tokens": 160},
+        curve="length", settings={"rl.max_tokens": 160}, choice=True,
     ),
     "truncation": Failure(
         "a token limit that cuts most thoughts off, silently",

@@ -9,10 +9,14 @@ from minir1.report.drawing import GREEN, GREY, INK, RED, dress, figure_of, smoot
 LOOKS = {"broken": (RED, "--"), "fixed": (GREEN, "-")}
 
 
-def draw(failure: Failure, results: list[dict]):
-    """`results`: broken and fixed in turn, seed by seed. Thin: each run; thick: their mean."""
+def draw(failure: Failure, results: list[dict], title: str = ""):
+    """`results`: broken and fixed in turn, seed by seed. Thin: each run; thick: their mean.
+
+    A `title` stands in the place of all words that name the failure.
+    """
     figure, (left, right) = figure_of(1, 2, (10, 4.4))
-    title = failure.line[0].upper() + failure.line[1:]
+    story = "" if title else textwrap.fill(failure.story, 150)
+    title = title or failure.line[0].upper() + failure.line[1:]
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, color=INK)
     dress(left, "Right answers to held-out puzzles", True, "RL step")
     dress(right, f"{failure.curve}, in practice", xlabel="RL step")
@@ -25,7 +29,6 @@ def draw(failure: Failure, results: list[dict]):
     for axes in (left, right):
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False, fontsize=9)
-    story = textwrap.fill(failure.story, 150)
     figure.supxlabel(story, x=0.01, ha="left", fontsize=8.5, color=GREY)
     return figure
 
