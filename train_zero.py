@@ -78,7 +78,8 @@ def answer_only(session: Session, base: Transformer, steps: int) -> Transformer:
     """A control: the same RL on a policy that may not think, for the answer tag is prefilled."""
     config = session.config
     rl = replace(config.rl, steps=steps, max_tokens=64, early_tokens=0)
-    parts = Parts(prefix=ANSWER, sampler=lambda model: make_sampler(model, session.device, config))
+    how = (session.device, config, session.tokenizer)
+    parts = Parts(prefix=ANSWER, sampler=lambda model: make_sampler(model, *how))
     return reinforce(RLPhase(session, base, "answer_only", rl, parts=parts, validate=True))
 
 
@@ -100,7 +101,7 @@ def zero(session: Session) -> str:
 
 def test(session: Session, models: dict[str, Transformer]) -> dict:
     """The test set, used once: every policy and every baseline on the same held-out problems."""
-    sampler = make_sampler(models["base"], session.device, session.config)
+    sampler = make_sampler(models["base"], session.device, session.config, session.tokenizer)
     return session.evaluator(sampler).compare(models, session.problems, session.config)
 
 

@@ -33,8 +33,10 @@ COMMANDS = {
     "calculator": ("minir1.experiments.calculator.command", "main",
         "teach a checkpoint to call a calculator while it thinks"),
     "teach": ("minir1.run.teach", "main", "let a base read on about a new task"),
+    "distil": ("minir1.r1.students.command", "main", "fine-tune a base on curated lines"),
     "pack": ("minir1.hub.pack", "main",
         "write a checkpoint at a quarter of its size, to be shipped"),
+    "import": ("minir1.hub.reading", "main", "make a checkpoint of a Llama or a Qwen"),
     "export": ("minir1.hub.export", "main", "write a checkpoint as a Hugging Face directory"),
 }
 

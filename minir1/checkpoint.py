@@ -7,6 +7,7 @@
 import hashlib
 import os
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -90,7 +91,11 @@ def save_checkpoint(
 def load_checkpoint(
     path: str | Path, device: str | torch.device = "cpu", read_codec=Tokenizer.from_text
 ) -> tuple[Transformer, TextCodec]:
-    """A float32 model in evaluation mode, and its tokenizer. Raises UserError with one line."""
+    """A float32 model in evaluation mode, and its tokenizer, from a checkpoint or a Hugging Face
+    directory. Raises UserError with one line."""
+    if Path(path).is_dir():
+        model, codec = import_module("minir1.hub.reading").read_directory(path)
+        return model.to(device).eval(), codec
     value = read(path)
     try:
         config, weights = from_dict(ModelConfig, value["config"]), value["weights"]

@@ -31,11 +31,21 @@ def wide(x: Tensor) -> Tensor:
 # ---------------------------------------------------------------- positions
 
 
-def rotary_table(width: int, positions: int, base: float) -> Tensor:
+def rotary_table(width: int, positions: int, base: float, c: ModelConfig | None = None) -> Tensor:
     """cos and sin of each position's angles in radians: `[positions, 2, A]`, A = width / 2."""
-    frequency_A = 1 / base ** (torch.arange(0, width, 2, dtype=torch.float32) / width)
-    angle = torch.arange(positions, dtype=torch.float32)[:, None] * frequency_A
+    angle = torch.arange(positions, dtype=torch.float32)[:, None] * frequencies(width, base, c)
     return torch.stack([angle.cos(), angle.sin()], dim=1)
+
+
+def frequencies(width: int, base: float, c: ModelConfig | None = None) -> Tensor:
+    """`[A]`, radians a position. As in Llama 3, what turns less often than rope_slow within
+    rope_original is slowed by rope_factor, what turns more often than rope_fast is not."""
+    frequency_A = 1 / base ** (torch.arange(0, width, 2, dtype=torch.float32) / width)
+    if c is None or c.rope_factor == 1:
+        return frequency_A
+    turns_A = c.rope_original * frequency_A / (2 * torch.pi)
+    kept_A = ((turns_A - c.rope_slow) / (c.rope_fast - c.rope_slow)).clamp(0, 1)
+    return (1 - kept_A) * frequency_A / c.rope_factor + kept_A * frequency_A
 
 
 def rotate(x_BTHJ: Tensor, turns_BT2A: Tensor, interleaved: bool) -> Tensor:
@@ -160,14 +170,15 @@ class LatentAttention(nn.Module):
 
 
 class GroupedAttention(nn.Module):
-    """Grouped-query attention with half-split RoPE: the dense twin (Llama; Qwen3 with qk_norm)."""
+    """Grouped-query attention with half-split RoPE: the dense twin (Llama; Qwen2 with qkv_bias,
+    Qwen3 with qk_norm)."""
 
     def __init__(self, c: ModelConfig):
         super().__init__()
         self.c = c
-        self.q = linear(c.width, c.heads * c.head_width)
-        self.k = linear(c.width, c.kv_heads * c.head_width)
-        self.v = linear(c.width, c.kv_heads * c.head_width)
+        self.q = linear(c.width, c.heads * c.head_width, bias=c.qkv_bias)
+        self.k = linear(c.width, c.kv_heads * c.head_width, bias=c.qkv_bias)
+        self.v = linear(c.width, c.kv_heads * c.head_width, bias=c.qkv_bias)
         self.out = linear(c.heads * c.head_width, c.width)
         if c.qk_norm:
             self.q_norm, self.k_norm = (RMSNorm(c.head_width, c.norm_eps) for _ in "qk")
@@ -318,12 +329,14 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(c, layer) for layer in range(c.layers))
         self.norm = RMSNorm(c.width, c.norm_eps)
         self.head = linear(c.width, c.vocab_size)
+        if c.tied:
+            self.head.weight = self.embed.weight
         if c.mtp:
             self.mtp_norms = nn.ModuleList(RMSNorm(c.width, c.norm_eps) for _ in range(3))
             self.mtp_merge = linear(2 * c.width, c.width)
             self.mtp_block = Block(c, c.layers - 1)
         rotated = c.rope_width if c.attention == "mla" else c.head_width
-        table_P2A = rotary_table(rotated, c.positions, c.rope_base)
+        table_P2A = rotary_table(rotated, c.positions, c.rope_base, c)
         self.register_buffer("table", table_P2A, persistent=False)
         self._initialise()
 
@@ -333,6 +346,8 @@ class Transformer(nn.Module):
             if weight.ndim > 1:
                 adds = ".out." in name or "down_EDF" in name or ".down." in name
                 nn.init.normal_(weight, std=self.config.init_std * (smaller if adds else 1))
+            elif name.endswith(".bias"):
+                nn.init.zeros_(weight)
 
     def forward(self, ids_BT: Tensor, cache: Cache | None = None) -> Tensor:
         hidden_BTD, _ = self.trunk(ids_BT, cache)

@@ -40,7 +40,7 @@ class Alone:
         """Of each group of rows, those that this process computes."""
         return groups
 
-    def share(self, ids_BT: Tensor, mask_BT: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def own_rows(self, ids_BT: Tensor, mask_BT: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The rows of a batch that this process computes."""
         return ids_BT, mask_BT
 
@@ -213,7 +213,7 @@ def train_supervised(
     model.train()
     ranks = learner.ranks
     for step, (ids_BT, mask_BT) in zip(range(first, steps), batches):
-        own, whole = ranks.share(ids_BT, mask_BT), Whole.of(ids_BT, mask_BT)
+        own, whole = ranks.own_rows(ids_BT, mask_BT), Whole.of(ids_BT, mask_BT)
         figures = learner.gradients(language_loss, model, *own, config, whole, ranks)
         cross_entropy, count_LE = ranks.sum(*figures)
         lr = cosine(step, steps, config.lr, config.lr_end, config.warmup)

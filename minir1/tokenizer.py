@@ -8,6 +8,7 @@ compares the two.
 
 import re
 from collections.abc import Iterable
+from importlib import import_module
 from typing import Protocol
 
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
@@ -28,6 +29,9 @@ class TextCodec(Protocol):
     def id(self, token: str) -> int: ...  # of a special token; KeyError if there is none
     def to_text(self) -> str: ...  # all of it, as checkpoints keep it
     def __len__(self) -> int: ...  # ids are 0 .. len - 1
+
+
+IMPORTED = '{"imported": '  # how the text of an imported codec begins
 
 
 # Digits alone; an operator with its spaces and parentheses; a word with the comma before it and the
@@ -71,8 +75,10 @@ class Tokenizer:
         return cls(library)
 
     @classmethod
-    def from_text(cls, text: str) -> "Tokenizer":
-        """What to_text() has written. The library raises an Exception for any other text."""
+    def from_text(cls, text: str) -> TextCodec:
+        """What to_text() has written, an imported codec's, too. Any other text: an Exception."""
+        if text.startswith(IMPORTED):
+            return import_module("minir1.hub.codec").ImportedCodec.from_text(text)
         return cls(Library.from_str(text))
 
     def to_text(self) -> str:

@@ -166,6 +166,8 @@ def inputs(count: int, rng: random.Random) -> int:
                 told, status = ended.stderr.strip(), ended.returncode
             except subprocess.TimeoutExpired:
                 told, status = "", "no end within a minute"
+            if (i + 1) % 50 == 0:
+                print(f"{i + 1} tried, {wrong} wrong", flush=True)
             good = status in (1, 2) and told and "Traceback" not in told and not out.exists()
             if not good:
                 wrong += 1

@@ -70,7 +70,7 @@ def test_the_loss_is_at_most_forty_lines():
 
 def test_run_time_packages_are_the_five_allowed_ones():
     allowed = {"torch", "numpy", "tqdm", "tokenizers", "matplotlib", "minir1", "train_zero"}
-    allowed |= set(sys.stdlib_module_names) | {"safetensors"}  # safetensors: the export extra
+    allowed |= set(sys.stdlib_module_names) | {"safetensors", "gguf"}  # the export extra
     optional = {  # used where they are installed
         "minir1.experiments.bench.others": {"transformers", "trl", "datasets"},  # rivals
         "minir1.experiments.tables.problems": {"reasoning_gym"},

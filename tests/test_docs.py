@@ -82,7 +82,7 @@ def test_there_are_pages_and_they_hold_links():
     names = {page.name for page in PAGES}
     assert names == {
         "README.md", "course.md", "glossary.md", "paper-map.md", "change-one-thing.md",
-        "own-task.md", "commands.md", "design.md", "several-gpus.md",
+        "own-task.md", "commands.md", "design.md", "several-gpus.md", "real-models.md",
     }
     assert all(links(page.read_text(encoding="utf-8")) for page in PAGES)
 

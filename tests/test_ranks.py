@@ -315,7 +315,7 @@ def test_a_single_rank_sends_and_copies_nothing(monkeypatch):
     ids_BT, sums = torch.ones(3, 2), Counter(a=1.0)
     assert parameter.grad is grad and ranks.sum(grad)[0] is grad and ranks.total(sums) is sums
     ranks.same(parameter)
-    assert ranks.share(ids_BT, None)[0].data_ptr() == ids_BT.data_ptr()
+    assert ranks.own_rows(ids_BT, None)[0].data_ptr() == ids_BT.data_ptr()
     assert ranks.folder(Path("run")) == Path("run")
 
 
@@ -328,17 +328,17 @@ def test_every_row_is_dealt_once_and_evenly(size):
     counts = [sum(map(len, own)) for own in dealt]
     assert max(counts) - min(counts) <= 1
     ids_BT = torch.arange(14).view(7, 2)
-    shares = [Ranks(rank, size).share(ids_BT, ids_BT > 0) for rank in range(size)]
+    shares = [Ranks(rank, size).own_rows(ids_BT, ids_BT > 0) for rank in range(size)]
     assert sorted(torch.cat([ids for ids, _ in shares]).tolist()) == ids_BT.tolist()
     assert all(torch.equal(mask, ids > 0) for ids, mask in shares)
 
 
 def test_a_rank_without_rows_reads_one_that_does_not_count():
     ids_BT = torch.ones(2, 3)
-    ids, mask = Ranks(2, 3).share(ids_BT, ids_BT > 0)
+    ids, mask = Ranks(2, 3).own_rows(ids_BT, ids_BT > 0)
     assert ids.shape == (1, 3) and not mask.any()
     with pytest.raises(UserError, match="3 processes, but batches of only 2 rows"):
-        Ranks(2, 3).share(ids_BT, None)
+        Ranks(2, 3).own_rows(ids_BT, None)
 
 
 # ---------------------------------------------------------------- by torchrun

@@ -1111,7 +1111,7 @@ def test_the_sampler_is_compiled_ahead_once(monkeypatch):
         lambda kind: SimpleNamespace(Process=lambda **how: started.append(how) or Mock()),
     )
     run, device = (
-        SimpleNamespace(config=replace(Config(), compile=True)),
+        SimpleNamespace(config=replace(Config(), compile=True), silent=False),
         Device("cpu", "CPU", torch.float32, "grouped"),
     )
     where = session.Session(run, device, SimpleNamespace(to_text=lambda: "{}"))
@@ -1124,7 +1124,7 @@ def test_nothing_is_compiled_ahead_where_nothing_is_compiled(monkeypatch):
     started = []
     monkeypatch.setattr(session, "get_context", started.append)
     for compiled, kernels in ((False, "grouped"), (True, "portable")):
-        run = SimpleNamespace(config=replace(Config(), compile=compiled))
+        run = SimpleNamespace(config=replace(Config(), compile=compiled), silent=False)
         session.Session(run, Device("cpu", "CPU", torch.float32, kernels), None).warm_sampler(
             tiny()
         )

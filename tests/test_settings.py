@@ -266,7 +266,7 @@ def never_read(program, reads: set[str]) -> list[str]:
     return [name for name in names if "." in name and name not in reads]
 
 
-DENSE = {"attention": "gqa", "qk_norm": True, "kv_heads": 1}
+DENSE = {"attention": "gqa", "qk_norm": True, "kv_heads": 1, "rope_factor": 2.0}
 EVERYTHING = {"model.mtp": True, "model.q_rank": 8, "corpus.pairs": 0.1}
 
 

@@ -301,6 +301,9 @@ def test_a_line_may_name_its_split_and_language(tmp_path):
         ({"question": "q", "answer": True}, '"answer" must be a text'),
         ({"question": "q", "answer": "a", "split": "dev"}, '"split" must be one of'),
         ({"question": "q", "answer": "a", "lang": "fr"}, '"lang" must be en or zh'),
+        ({"question": "q", "answer": "a", "read": "first"}, '"read" must be one of boxed, last'),
+        ({"question": "q", "answer": "a", "read": ["last"]}, '"read" must be one of boxed, last'),
+        ({"question": "q", "answer": "a b", "read": "last"}, "for a number or a choice"),
         (["q", "a"], "not a JSON object"),
     ],
 )
@@ -328,12 +331,35 @@ def test_a_file_needs_problems_in_every_split(tmp_path):
         ("1,200", ["1200", "1,200", "1200.00"], ["1,2,0,0", "12,00"]),
         ("-0.5", ["-1/2", "-0.50"], ["0.5", "1/2", "-1/0"]),
         ("New York", ["new york", " New York\n"], ["NewYork", "York"]),
+        ("B", ["B", "b", "(B)", "B.", " (b) "], ["A", "", "AB", "B or C", "((", "BB"]),
     ],
 )
 def test_numbers_are_compared_as_numbers_and_words_as_words(right, yes, no):
     problem = Line("?", right)
     assert all(problem.verify(answer) for answer in yes)
     assert not any(problem.verify(answer) for answer in (*no, None, 12, "9" * 500))
+
+
+@pytest.mark.parametrize(
+    ("read", "right", "yes", "no"),
+    [
+        ("last", "18", ["She pays 3 + 15 = $18.", "18", "I say 18. I do", "1/2 or 18.0"],
+         ["18 or 19", "none", "", "18 of 20 dollars"]),
+        ("last", "1,200", ["It costs 1,200, he says"], ["1, 200"]),
+        ("last", "-3", ["x = -3"], ["x = 3"]),
+        ("last", "B", ["The answer is (B).", "A? No, B", "B"], ["A or B? A", "b", "ABB"]),
+        ("boxed", "42", [r"so \boxed{42}", r"\boxed{1}: \boxed{ 42.0 }"], ["42", r"\boxed{43}"]),
+        ("boxed", "New York", [r"\boxed{new york}"], ["New York", r"\boxed{}"]),
+    ],
+)
+def test_an_answer_is_read_where_the_line_says(tmp_path, read, right, yes, no):
+    lines = [{"question": f"q{i}", "answer": right, "read": read} for i in range(40)]
+    mixture = write_lines(tmp_path / "x.jsonl", lines)
+    (problem,) = draw_problems((mixture,), ("en",), "test", "", 1)
+    assert all(problem.verify(answer) for answer in yes)
+    assert not any(problem.verify(answer) for answer in no)
+    assert problem_from_json(json.loads(json.dumps(problem.to_json()))) == problem
+
 
 
 @pytest.mark.parametrize("text", ["1" * 10**6, "1/" + "0" * 10**6, "-", "٣", "１２", "\ud800", ","])

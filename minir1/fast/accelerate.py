@@ -14,6 +14,7 @@ from minir1.fast.norms import norms_by_hand
 from minir1.model import Transformer, looped_experts
 from minir1.sampler import sample
 from minir1.supervised import Learner
+from minir1.transcript import prompt
 
 COMPILES = ("cuda",)  # where compiled blocks pay
 
@@ -59,10 +60,12 @@ def expert_kernel(device: Device, compiled: bool = False) -> Callable:
     return looped_experts if on_cores or device.kernels == "plain" else experts.batched_experts
 
 
-def make_sampler(model: Transformer, device: Device, config: Config):
-    """A function with the signature of `sampler.sample`."""
+def make_sampler(model: Transformer, device: Device, config: Config, codec=None):
+    """A function with the signature of `sampler.sample`, with room for the template of `codec`."""
     if device.kernels == "plain":
         return sample
     rows = max(config.eval.batch, config.rl.prompts * config.rl.group_size)
     compiled = config.compile and device.kernels == "grouped"
-    return Engine(model, device.dtype, rows, config.rl.max_tokens, compiled).sample
+    template = len(codec.encode(prompt(""))) if codec else 0
+    room = config.rl.max_tokens + max(0, template - 28)  # the engine adds 128
+    return Engine(model, device.dtype, rows, room, compiled).sample

@@ -80,7 +80,7 @@ class Ranks(Alone):
             before += len(rows)
         return [rows for rows in dealt if len(rows)]
 
-    def share(self, ids_BT: Tensor, mask_BT: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def own_rows(self, ids_BT: Tensor, mask_BT: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Every `size`-th row. Where there are fewer, the first one, in which nothing counts."""
         if self.rank < len(ids_BT):
             own = slice(self.rank, None, self.size)

@@ -10,9 +10,6 @@ A latent-attention model becomes DeepseekV3ForCausalLM, a dense twin LlamaForCau
 qk_norm) Qwen3ForCausalLM. Nothing is approximated: tests/test_export.py holds the logits together
 to 1e-5. The multi-token-prediction block is left out: it serves pretraining, and no next-token
 logit depends on it.
-
->>> rename("blocks.3.attention.kv_up.weight", "mla"), rename("blocks.0.mixer.gate.weight", "gqa")
-('model.layers.3.self_attn.kv_b_proj.weight', 'model.layers.0.mlp.gate_proj.weight')
 """
 
 import argparse
@@ -25,20 +22,12 @@ from minir1.checkpoint import load_checkpoint
 from minir1.config import ModelConfig, UserError
 from minir1.console.errors import parse
 from minir1.console.files import check_folder
+from minir1.hub.codec import ImportedCodec, around
+from minir1.hub.gguf import TYPES, export_gguf
+from minir1.hub.names import COMMON, LATENT, SCALING, rename
 from minir1.model import Transformer
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import BEGIN, END, PAD
-
-# One bos a document, as in the corpus; a finished exchange equals transcript.render.
-CHAT_TEMPLATE = (
-    "{% for message in messages %}"
-    "{% if message.role == 'user' %}{{ bos_token + 'User: ' + message.content + '\\n' }}"
-    "{% elif message.role == 'assistant' %}{{ 'Assistant:' + message.content + eos_token }}"
-    "{% else %}"
-    "{{ raise_exception('only user and assistant messages: the model knows no other role') }}"
-    "{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
-)
 
 # ---------------------------------------------------------------- configuration
 
@@ -57,36 +46,39 @@ def check(c: ModelConfig) -> None:
         ),
         "DeepseekV3's router needs at least 2 experts": all_dense or c.experts >= 2,
         "LlamaConfig wants a width that is a multiple of the heads": even,
+        "qk_norm with qkv_bias, or a latent model with tied or rope_factor, has no class": not (
+            (latent and (c.tied or c.rope_factor != 1)) or (c.qk_norm and c.qkv_bias)
+        ),
     }
     for message, holds in rules.items():
         if not holds:
             raise UserError(f"cannot export: {message}")
 
 
-def hub_config(c: ModelConfig, tokenizer: Tokenizer) -> dict:
+def hub_config(c: ModelConfig, tokenizer: Tokenizer | ImportedCodec) -> dict:
     """config.json."""
     own = deepseek_config(c) if c.attention == "mla" else dense_config(c)
-    return own | {
-        "vocab_size": c.vocab_size,
-        "hidden_size": c.width,
-        "intermediate_size": c.dense_width,
-        "num_hidden_layers": c.layers,
-        "num_attention_heads": c.heads,
+    return {theirs: getattr(c, ours) for theirs, ours in COMMON.items()} | own | {
         "hidden_act": "silu",
-        "max_position_embeddings": c.positions,
         "initializer_range": c.init_std,
-        "rms_norm_eps": c.norm_eps,
         "rope_theta": c.rope_base,  # read by llama.cpp and by transformers before 5
-        "rope_parameters": {"rope_type": "default", "rope_theta": c.rope_base},
+        "rope_parameters": rope_parameters(c),
         "attention_bias": False,
         "attention_dropout": 0.0,
-        "tie_word_embeddings": False,
         "use_cache": True,
         "dtype": "float32",
         "bos_token_id": tokenizer.begin,
-        "eos_token_id": tokenizer.end,
+        "eos_token_id": tokenizer.end if len(tokenizer.end_ids) == 1 else [*tokenizer.end_ids],
         "pad_token_id": tokenizer.pad,
     }
+
+
+def rope_parameters(c: ModelConfig) -> dict:
+    parameters = {"rope_type": "default", "rope_theta": c.rope_base}
+    if c.rope_factor == 1:
+        return parameters
+    scaling = {theirs: getattr(c, ours) for theirs, ours in SCALING.items()}
+    return parameters | {"rope_type": "llama3"} | scaling
 
 
 def generation_config(config: dict) -> dict:
@@ -106,65 +98,34 @@ def deepseek_config(c: ModelConfig) -> dict:
     """
     # transformers wants a number even where first_k_dense_replace leaves no expert layer
     experts = c.experts or 2
-    return {
+    return {theirs: getattr(c, ours) for theirs, ours in LATENT.items()} | {
         "architectures": ["DeepseekV3ForCausalLM"],
         "model_type": "deepseek_v3",
         "num_key_value_heads": c.heads,
         "q_lora_rank": c.q_rank or None,
-        "kv_lora_rank": c.kv_rank,
-        "qk_nope_head_dim": c.nope_width,
-        "qk_rope_head_dim": c.rope_width,
-        "v_head_dim": c.value_width,
         "rope_interleave": True,
         "first_k_dense_replace": min(c.dense_layers, c.layers) if c.experts else c.layers,
         "moe_layer_freq": 1,
         "n_routed_experts": experts,
-        "n_shared_experts": c.shared_experts,
         "num_experts_per_tok": min(c.top_k, experts),
-        "moe_intermediate_size": c.expert_width,
         "n_group": 1,
         "topk_group": 1,
         "scoring_func": "sigmoid",
         "topk_method": "noaux_tc",
         "norm_topk_prob": True,
-        "routed_scaling_factor": c.routed_scale,
         "num_nextn_predict_layers": 0,
     }
 
 
 def dense_config(c: ModelConfig) -> dict:
-    """Llama, or Qwen3 where queries and keys are normalised."""
-    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "mlp_bias": False}
-    if c.qk_norm:
-        config = {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3"}
-        config["use_sliding_window"] = False
+    """Llama; Qwen3 where queries and keys are normalised; Qwen2 where they have biases."""
+    family = "Qwen3" if c.qk_norm else "Qwen2" if c.qkv_bias else "Llama"
+    config = {"architectures": [f"{family}ForCausalLM"], "model_type": family.lower()}
+    config["mlp_bias" if family == "Llama" else "use_sliding_window"] = False
     return config | {"num_key_value_heads": c.kv_heads, "head_dim": c.head_width}
 
 
 # ---------------------------------------------------------------- weights
-
-_NAMES = {  # ours -> transformers', a word of a tensor's name
-    "embed": "model.embed_tokens", "norm": "model.norm", "head": "lm_head",
-    "blocks": "model.layers", "norm_1": "input_layernorm", "norm_2": "post_attention_layernorm",
-    "attention": "self_attn", "out": "o_proj",
-    "mixer": "mlp", "gate": "gate_proj", "up": "up_proj", "down": "down_proj",
-    "shared": "shared_experts", "router": "gate.weight", "bias_E": "gate.e_score_correction_bias",
-    "gate_EFD": "gate_proj.weight", "up_EFD": "up_proj.weight", "down_EDF": "down_proj.weight",
-}
-_ATTENTION_NAMES = {
-    "mla": {
-        "q_down": "q_a_proj", "q_norm": "q_a_layernorm", "q_up": "q_b_proj",
-        "kv_down": "kv_a_proj_with_mqa", "kv_norm": "kv_a_layernorm", "kv_up": "kv_b_proj",
-    },
-    "gqa": {"q": "q_proj", "k": "k_proj", "v": "v_proj"},
-}
-
-
-def rename(name: str, attention: str, q_rank: int = 0) -> str:
-    """Our name of a tensor -> its name in transformers, word by word."""
-    words = _NAMES | _ATTENTION_NAMES[attention] | ({} if q_rank else {"q_up": "q_proj"})
-    return ".".join(words.get(word, word) for word in name.split("."))
-
 
 def hub_weights(model: Transformer) -> dict[str, Tensor]:
     """Tensors under transformers' names, float32, without the MTP block.
@@ -173,7 +134,7 @@ def hub_weights(model: Transformer) -> dict[str, Tensor]:
     """
     c, weights = model.config, {}
     for name, value in model.state_dict().items():
-        if name.startswith("mtp_"):
+        if name.startswith("mtp_") or (c.tied and name == "head.weight"):
             continue
         renamed = rename(name, c.attention, c.q_rank)
         value = value.detach().float().cpu()
@@ -197,32 +158,53 @@ def hub_weights(model: Transformer) -> dict[str, Tensor]:
 # ---------------------------------------------------------------- tokenizer
 
 
-def tokenizer_files(tokenizer: Tokenizer) -> dict[str, dict]:
+def tokenizer_files(codec: Tokenizer | ImportedCodec) -> dict[str, dict]:
     """The contents of tokenizer.json and tokenizer_config.json.
 
-    Only begin, end and pad stay "special": generation front ends drop special tokens from their
-    output, and the tags of thinking and answer must be seen (DeepSeek-R1 marks <think> the same
-    way). Ids do not change.
+    Of our own tokenizer only begin, end and pad stay "special": generation front ends drop special
+    tokens from their output, and the tags of thinking and answer must be seen (DeepSeek-R1 marks
+    <think> the same way). Ids do not change. An imported one stays as it is.
     """
-    library = json.loads(tokenizer.to_text())
-    for token in library["added_tokens"]:
+    imported = isinstance(codec, ImportedCodec)
+    library = json.loads(codec.text if imported else codec.to_text())
+    for token in () if imported else library["added_tokens"]:
         token["special"] = token["content"] in (BEGIN, END, PAD)
-    settings = {
+    ids = {"bos_token": codec.begin, "eos_token": codec.end, "pad_token": codec.pad}
+    tokens = {k: codec.library.id_to_token(id) for k, id in ids.items() if id is not None}
+    settings = tokens | {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": BEGIN,
-        "eos_token": END,
-        "pad_token": PAD,
         "add_bos_token": False,  # the chat template writes it
         "add_eos_token": False,
         "clean_up_tokenization_spaces": False,
         "padding_side": "left",  # generate() goes on behind the last column
         "model_input_names": ["input_ids", "attention_mask"],
-        "chat_template": CHAT_TEMPLATE,
+        "chat_template": chat_template(*around(codec), tokens["eos_token"]),
     }
     return {"tokenizer.json": library, "tokenizer_config.json": settings}
 
 
+def chat_template(before: str, after: str, end: str) -> str:
+    """One prompt a question, as in training; a finished exchange equals transcript.render."""
+    before, after, end = map(json.dumps, (before, after, end))
+    return (
+        "{% for message in messages %}"
+        f"{{% if message.role == 'user' %}}{{{{ {before} + message.content }}}}"
+        f"{{% if add_generation_prompt or not loop.last %}}{{{{ {after} }}}}{{% endif %}}"
+        f"{{% elif message.role == 'assistant' %}}{{{{ message.content + {end} }}}}"
+        "{% else %}{{ raise_exception('only user and assistant: the model knows no other role') }}"
+        "{% endif %}{% endfor %}"
+    )
+
+
 # ---------------------------------------------------------------- the directory
+
+
+def writable(directory: Path) -> None:
+    """Raises UserError for a directory that cannot be written."""
+    try:
+        check_folder(directory)
+    except OSError as fault:
+        raise UserError(str(fault)) from fault
 
 
 def export(checkpoint_path: str | Path, directory: str | Path) -> str:
@@ -236,10 +218,7 @@ def export(checkpoint_path: str | Path, directory: str | Path) -> str:
     except ImportError as fault:
         raise UserError('export needs safetensors: pip install -e ".[export]"') from fault
     directory = Path(directory)
-    try:
-        check_folder(directory)
-    except OSError as fault:
-        raise UserError(str(fault)) from fault
+    writable(directory)
     model, tokenizer = load_checkpoint(checkpoint_path)
     check(model.config)
     config = hub_config(model.config, tokenizer)
@@ -261,12 +240,22 @@ def export(checkpoint_path: str | Path, directory: str | Path) -> str:
 
 def main(arguments: list[str]) -> None:
     """`CHECKPOINT DIR`. Raises UserError; prints help and raises SystemExit(0) for --help."""
-    about = "Write a checkpoint as a Hugging Face directory."
+    about = "Write a checkpoint as a Hugging Face directory, or for llama.cpp and Ollama."
     parser = argparse.ArgumentParser("minir1 export", description=about)
     checkpoint = "a file such as runs/cpu-0/checkpoints/zero.pt"
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help=checkpoint)
     parser.add_argument("directory", metavar="DIR", help="folder to write; made if it is not there")
+    parser.add_argument("--format", choices=("hub", "gguf"), default="hub", help="default: hub")
+    parser.add_argument("--type", choices=TYPES, help="of gguf's matrices (default: f16)")
     arguments = parse(parser, arguments)
-    written = export(arguments.checkpoint, arguments.directory)
-    load = f"AutoModelForCausalLM.from_pretrained({arguments.directory!r})"
-    print(f"wrote {written}, to {arguments.directory}; load it: {load}")
+    directory = Path(arguments.directory)
+    if arguments.format == "gguf":
+        writable(directory)
+        written = export_gguf(arguments.checkpoint, directory, arguments.type or "f16")
+        load = f"ollama create {directory.resolve().name} -f {directory / 'Modelfile'}"
+    elif arguments.type:
+        raise UserError("--type is for --format gguf; a Hugging Face directory is in float32")
+    else:
+        written = export(arguments.checkpoint, directory)
+        load = f"AutoModelForCausalLM.from_pretrained({arguments.directory!r})"
+    print(f"wrote {written}, to {directory}; load it: {load}")

@@ -368,7 +368,7 @@ def check(arguments: argparse.Namespace) -> None:
     """Raises UserError for arguments that do not go together."""
     if 0 < arguments.temperature < TEMPERATURE.low:
         raise UserError(f"--temperature is 0 (greedy) or {TEMPERATURE}: below, logits overflow")
-    folder = arguments.checkpoint is not None and arguments.checkpoint.is_dir()
+    folder = arguments.checkpoint is not None and (arguments.checkpoint / "checkpoints").is_dir()
     if folder != bool(arguments.k):
         raise UserError("a run folder and --k go together, such as RUN --k 256")
     if not folder and not arguments.problems:

@@ -74,10 +74,14 @@ class Evaluator:
     def forced(self, model, problems, seed: int = 0) -> dict[str, float]:
         """The base made to think and not allowed to end its thought before it says yes.
 
-        {} for a base that never says yes: it could never end, which is no baseline.
+        {} for a base that never says yes: it could never end, which is no baseline; and for one
+        whose tags are no tokens.
         """
         t, s = self.tokenizer, self.settings
-        banned = tuple(t.id(x) for x in ("</think>", "<answer>", "<think>", "<|end|>"))
+        try:
+            banned = tuple(t.id(x) for x in ("</think>", "<answer>", "<think>", "<|end|>"))
+        except KeyError:
+            return {}
         until = t.ids_holding(", yes") + t.ids_holding("，对")
         settings = replace(s, ban_ids=banned, until_ids=until)
         rollouts = self.roll(model, problems, 1, seed, settings, THINK)

@@ -140,7 +140,7 @@ class Session:
         for piece in spell(tokenizer, drawn):
             text += piece
             painter.write(piece)
-        stopped = self.draws[-1].id == tokenizer.end
+        stopped = self.draws[-1].id in tokenizer.end_ids
         response = judge(asked.problem, text, len(self.draws), stopped)
         print(f"\n{painter.verdict(response)}")
         if self.base:

@@ -237,7 +237,7 @@ class RLPhase:
         if self.parts.sampler is not None:
             return self.parts.sampler(self.model)
         config = replace(self.session.config, rl=self.rl)
-        return make_sampler(self.model, self.session.device, config)
+        return make_sampler(self.model, self.session.device, config, self.session.tokenizer)
 
     def _drawn_ahead(self, draw: Draw) -> Iterator[list]:
         numbers = range(self.first, self.rl.steps) if self.budget is None else count(self.first)

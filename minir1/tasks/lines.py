@@ -2,7 +2,9 @@
 
 A line is {"question": "...", "answer": "..."}, perhaps with "split" (train, validation or test; a
 hash of the question decides where it is missing) and "lang". An answer that is a number is compared
-as a number, any other as text without regard to case and spaces at its ends.
+as a number, a choice (one capital letter) without its parentheses, any other as text without regard
+to case and spaces at its ends. "read" says where in <answer> it stands: boxed (the last \\boxed{}),
+last (the last number or choice), or all of it ("", the default).
 """
 
 import json
@@ -19,6 +21,9 @@ from minir1.tasks import SPLITS, Task, problem_from_json
 from minir1.tasks.countdown import split_of
 
 _NUMBER = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30}|/[0-9]{1,30})?")
+READ = ("boxed", "last")
+_BOXED, _CHOICE = re.compile(r"\\boxed\{([^{}]*)\}"), re.compile(r"\b[A-Z]\b")
+_NUMBERS = re.compile(r"-?[0-9]+(?:,[0-9]{3})*(?:[./][0-9]+)?")
 
 
 def number(text: str) -> Fraction | None:
@@ -40,6 +45,7 @@ class Line:
     lang: str = "en"
     id: str = ""
     part: str = ""  # a split of its own; "": a hash decides
+    where: str = ""  # one of READ, or all of <answer>
     task: ClassVar[str] = "file"
 
     def question(self) -> str:
@@ -49,13 +55,18 @@ class Line:
         if not isinstance(answer, str) or len(answer) > 256:
             return False
         right = number(self.answer)
+        if self.where:
+            kind = _CHOICE if right is None else _NUMBERS
+            answer = ["", *(_BOXED if self.where == "boxed" else kind).findall(answer)][-1]
         if right is not None:
             return number(answer) == right
+        if _CHOICE.fullmatch(self.answer.strip()):
+            answer = answer.strip(" ().:")
         return answer.strip().casefold() == self.answer.strip().casefold()
 
     def readable(self, answer: str) -> bool:
         """Whether `answer` is a number where one was asked for, be it a wrong one."""
-        return number(self.answer) is None or number(answer) is not None
+        return bool(self.where) or number(self.answer) is None or number(answer) is not None
 
     def split(self) -> str:
         return self.part or split_of(f"file {self.text}")
@@ -63,7 +74,8 @@ class Line:
     def to_json(self) -> dict:
         line = {"id": self.id, "task": self.task, "lang": self.lang}
         line |= {"question": self.text, "answer": self.answer}
-        return line | ({"split": self.part} if self.part else {})
+        more = {"split": self.part, "read": self.where}
+        return line | {name: value for name, value in more.items() if value}
 
     @classmethod
     def from_json(cls, line: dict) -> "Line":
@@ -76,7 +88,12 @@ class Line:
                 raise ValueError(f'"{name}" must be a text')
         if part not in ("", *SPLITS):
             raise ValueError(f'"split" must be one of {", ".join(SPLITS)}, not {part!r}')
-        return cls(question, answer, str(line.get("lang", "en")), str(line.get("id", "")), part)
+        if (where := line.get("read", "")) not in ("", *READ):
+            raise ValueError(f'"read" must be one of {", ".join(READ)}, not {where!r}')
+        if where == "last" and number(answer) is None and not _CHOICE.fullmatch(answer.strip()):
+            raise ValueError('"read": last is for a number or a choice, such as B')
+        lang, id = (str(line.get(name, default)) for name, default in (("lang", "en"), ("id", "")))
+        return cls(question, answer, lang, id, part, where)
 
 
 @lru_cache(8)

@@ -1,0 +1,195 @@
+"""GGUF files in a real llama.cpp: the same tokens, the same greedy text, the same accuracy."""
+
+import json
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import pytest
+import torch
+from test_export import GQA, SMALL, random_model
+from test_import import CASES, library, write  # noqa: F401 - a fixture
+
+from minir1.__main__ import main as minir1
+from minir1.checkpoint import load_checkpoint, save_checkpoint
+from minir1.config import CorpusConfig
+from minir1.corpus.mixture import sample_text
+from minir1.hub.gguf import as_llama_cpp_does, cut_otherwise
+from minir1.rewards import score
+from minir1.sampler import Sampling, sample
+from minir1.tasks import GENERAL, draw_problems, find_task
+from minir1.tokenizer import Tokenizer
+from minir1.transcript import prompt
+
+gguf = pytest.importorskip("gguf")
+DATA = Path("minir1/data")
+MODELS = ("student-small-cpu.pt", "student-large-cpu.pt", "zero-cpu.pt", "base-r1-cpu.pt")
+
+
+@contextmanager
+def llama_cpp(path: Path):
+    """post(route, **question) to a server of one slot, one thread, an F32 cache."""
+    cpp = pytest.importorskip("xllamacpp")
+    how = cpp.CommonParams()
+    how.model.path, how.n_ctx, how.n_parallel, how.n_gpu_layers = str(path), 1024, 1, 0
+    how.cpuparams.n_threads, how.warmup, how.verbosity = 1, False, 0
+    how.cache_type_k = how.cache_type_v = cpp.ggml_type.GGML_TYPE_F32
+    how.flash_attn_type = cpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    server = cpp.Server(how)
+
+    def post(route: str, **question) -> dict:
+        headers = {"Content-Type": "application/json"}
+        data = json.dumps(question).encode()
+        request = Request(f"{server.listening_address}/{route}", data, headers)
+        with urlopen(request, timeout=120) as answer:
+            return json.load(answer)
+
+    yield post
+
+
+def exported(checkpoint: Path, folder: Path, kind: str = "f32") -> Path:
+    arguments = ["export", str(checkpoint), str(folder), "--format", "gguf", "--type", kind]
+    assert minir1(arguments) == 0
+    return folder / "model.gguf"
+
+
+def complete(post, ids: list[int], tokens: int, **how) -> list[int]:
+    asked = {"prompt": ids, "n_predict": tokens, "cache_prompt": False, "return_tokens": True}
+    return post("completion", **asked, **{"temperature": 0, "repeat_penalty": 1.0} | how)["tokens"]
+
+
+KINDS = tuple(f"{name}:{kind}=1" for name in GENERAL for kind in find_task(name).kinds)
+TIED = {"tie_word_embeddings": True}
+PUZZLES = ("countdown:cpu=1", "countdown:3to4=1", "countdown:rg-easy=1")
+
+
+def questions(tasks: tuple[str, ...], count: int, languages=("en", "zh")) -> list[str]:
+    return [p.question() for p in draw_problems(tasks, languages, "test", "gguf", count)]
+
+
+@torch.no_grad()
+def parting(model, ids: list[int], ours: list[int], theirs: list[int]) -> float | None:
+    """None where two greedy texts are the same, else how much more likely our token was, in
+    nats, where they part."""
+    if ours == theirs:
+        return None
+    t = next((i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b), len(theirs))
+    other = theirs[t] if t < len(theirs) else -1
+    logp_V = model(torch.tensor([ids + ours[:t]]))[0, -1].log_softmax(-1)
+    return float(logp_V[ours[t]] - logp_V[other])
+
+
+# ---------------------------------------------------------------- against llama.cpp
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_greedy_text_is_that_of_llama_cpp(name, tmp_path):
+    """50 prompts in F32. Near-ties may fall either way and are counted."""
+    model, codec = load_checkpoint(DATA / name)
+    ties, lengths = 0, []
+    with llama_cpp(exported(DATA / name, tmp_path)) as post:
+        for question in questions(PUZZLES, 40, ("en",)) + questions(KINDS, 10):
+            ids = codec.encode(prompt(question))
+            samples = sample(model, [ids], 1, Sampling(96, codec.end_ids, 0, 1.0, len(codec)))
+            ours = samples.ids_BT[0, : samples.length_B[0]].tolist()
+            theirs = complete(post, ids, 96)
+            gap = parting(model, ids, ours, theirs)
+            assert gap is None or abs(gap) < 1e-4, (question, gap, ours, theirs)
+            ties += gap is not None
+            lengths.append(len(ours))
+    print(f"{name}: 50 greedy texts of {sum(lengths)} tokens, {ties} part at a near-tie")
+    assert ties <= 2 and len(set(lengths)) > 5
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_prompts_are_cut_as_llama_cpp_cuts_them(name, tmp_path):
+    """10,000 prompts, English and Chinese: puzzles exactly as here; of the others export says how
+    many are not, for it knows what llama.cpp does."""
+    _, codec = load_checkpoint(DATA / name)
+    foretold, other, count = as_llama_cpp_does(codec), 0, 5000
+    puzzles, general = (questions(tasks, count) for tasks in (PUZZLES, KINDS))
+    with llama_cpp(exported(DATA / name, tmp_path)) as post:
+        for question in puzzles + general:
+            text = prompt(question)
+            asked = {"content": text, "add_special": True, "parse_special": True}
+            theirs, ours = post("tokenize", **asked)["tokens"], codec.encode(text)
+            assert theirs == foretold.encode(text).ids, text
+            other += theirs != ours
+            assert theirs == ours or question not in puzzles[:count], text
+    print(f"{name}: of {2 * count} prompts, {other} are cut otherwise, none of them a puzzle")
+    assert other / count == pytest.approx(cut_otherwise(codec)["general prompts"], abs=0.03)
+
+
+@pytest.mark.parametrize("name", ["student-large-cpu.pt", "zero-cpu.pt"])
+def test_q8_0_solves_as_many_puzzles(name, tmp_path):
+    """512 puzzles, greedy: 8 bits in llama.cpp against float32 here."""
+    model, codec = load_checkpoint(DATA / name)
+    problems = draw_problems(PUZZLES[:1], ("en",), "test", "q8", 512)
+    asked = [codec.encode(prompt(problem.question())) for problem in problems]
+    settings = Sampling(256, codec.end_ids, 0, 1.0, len(codec))
+    samples = sample(model, asked, 1, settings)
+    ours = [row[:n] for row, n in zip(samples.ids_BT.tolist(), samples.length_B.tolist())]
+    path = exported(DATA / name, tmp_path, "q8_0")
+    assert path.stat().st_size < 0.5 * 4 * sum(p.numel() for p in model.parameters())
+    with llama_cpp(path) as post:
+        theirs = [complete(post, ids, 256) for ids in asked]
+    shares = [accuracy(problems, codec, rows) for rows in (ours, theirs)]
+    print(f"{name}: {shares[0]:.1%} here, {shares[1]:.1%} in q8_0")
+    assert shares[0] > 0.3 and abs(shares[0] - shares[1]) <= 0.03
+
+
+def accuracy(problems, codec, rows: list[list[int]]) -> float:
+    right = (score(p, codec.decode(row)).accuracy for p, row in zip(problems, rows))
+    return sum(right) / len(problems)
+
+
+# ---------------------------------------------------------------- imported models and other shapes
+
+OTHERS = {
+    "llama": CASES["llama"], "llama 3 tied": ("Llama", CASES["llama 3"][1] | TIED),
+    "qwen2": CASES["qwen2"], "qwen2 tied": CASES["qwen2 tied"], "qwen3 tied": CASES["qwen3 tied"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_an_imported_model_is_the_same_function(case, library, tmp_path):  # noqa: F811
+    directory = write(tmp_path / "hub", library, *OTHERS[case])
+    same_greedy_text(directory, tmp_path)
+    text = (tmp_path / "gguf" / "Modelfile").read_text(encoding="utf-8")
+    assert '{{ .Prompt }}<|im_end|>\n<|im_start|>assistant\n"""' in text
+    assert 'stop "<|im_end|>"\nPARAMETER stop "<|endoftext|>"' in text
+
+
+SHAPES = {
+    "query latent": {"q_rank": 24}, "two dense layers": {"dense_layers": 2, "routed_scale": 2.5},
+    "no experts": {"experts": 0}, "top 1 of many": {"experts": 12, "top_k": 1},
+    "two shared experts": {"shared_experts": 2, "mtp": True},
+    "other rope base": {"rope_base": 500.0},
+    "dense": GQA, "tied": GQA | {"tied": True, "qk_norm": True},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SHAPES)
+def test_every_shape_is_the_same_function(case, tmp_path):
+    tokenizer = Tokenizer.train(sample_text(CorpusConfig(), 0, 100), 400)
+    model = random_model(replace(SMALL, vocab_size=448, **SHAPES[case]), gain=2.0)
+    save_checkpoint(tmp_path / "model.pt", model, tokenizer)
+    same_greedy_text(tmp_path / "model.pt", tmp_path)
+
+
+def same_greedy_text(checkpoint: Path, folder: Path) -> None:
+    """Eight prompts; random models soon go their own way, so the ids are random, too."""
+    model, codec = load_checkpoint(checkpoint)
+    draw, ties = torch.Generator().manual_seed(0), 0
+    with llama_cpp(exported(checkpoint, folder / "gguf")) as post:
+        for _ in range(8):
+            ids = torch.randint(7, len(codec), (40,), generator=draw).tolist()
+            settings = Sampling(24, codec.end_ids, 0, 1.0, len(codec))
+            samples = sample(model, [ids], 1, settings)
+            ours = samples.ids_BT[0, : samples.length_B[0]].tolist()
+            theirs = complete(post, ids, 24)
+            gap = parting(model, ids, ours, theirs)
+            assert gap is None or abs(gap) < 1e-4, (gap, ours, theirs)
+            ties += gap is not None
+    assert ties <= 1
