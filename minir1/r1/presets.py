@@ -163,8 +163,6 @@ BILINGUAL = CorpusConfig(
     habits=Habits(backtracking=0.1, persistence=0.03, systematic=0.1, switching=0.3),
     habits_zh=Habits(backtracking=0.5, persistence=0.3, systematic=0.5, switching=0.02),
 )
-# the same habits in both languages
-EVEN = replace(BILINGUAL, habits=Habits(switching=0.02), habits_zh=Habits(switching=0.02))
 
 _SUMS = ("countdown:cpu=0.8", "arithmetic:3d+=0.07", "arithmetic:3d-=0.06", "arithmetic:2dx=0.07")
 _CPU_RL = RLConfig(steps=80, tasks=_SUMS)
