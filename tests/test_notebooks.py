@@ -1067,6 +1067,10 @@ def test_right_answers_in_other_types_are_accepted():
     name = "05.uses_each_once"
     assert first_fault(name, lambda *drawn: torch.tensor(alike(*drawn))) is None
     assert first_fault(name, lambda *drawn: int(alike(*drawn))) is not None
+    push = PUZZLES["00.push"].specification
+    assert first_fault("00.push", lambda r: torch.tensor(push(r)).float()) is None
+    fault = first_fault("00.push", lambda r: (r - r.mean()).sign())  # named where it is met
+    assert "expected [0, 0, " in fault
 
 
 def test_every_puzzle_has_stars_and_two_hints_that_lead_on():
