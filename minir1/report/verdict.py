@@ -30,7 +30,6 @@ SETTINGS = {
     "rl.max_tokens": (3, "responses have no end", "thoughts are cut off and earn nothing"),
     "rl.temperature": (1.3, "samples are noise", "the improbable is never sampled, nor judged"),
     "rl.clip_high": (2, "no token's pull ever ends", "hardly any token may grow"),
-    "rl.clip_low": (2, "no token's pull ever ends", "hardly any token may shrink"),
     "rl.accuracy_reward": (3, "", "being right is hardly paid"),
     "rl.format_reward": (3, "form is paid like being right", "form is not paid"),
 }
@@ -198,8 +197,7 @@ LOOKS: tuple[Callable[[Case], Cause | None], ...] = (
 # ---------------------------------------------------------------- five sentences
 
 
-def cause_of(case: Case) -> Cause | None:
-    return next((cause for look in LOOKS if (cause := look(case))), None)
+UNKNOWN = ("only the final test is off", "look at its problems and its temperature")
 
 
 def five_sentences(run: Path) -> list[str]:
@@ -217,22 +215,23 @@ def five_sentences(run: Path) -> list[str]:
     except UserError as fault:
         band, good = [f"No band: {fault}.", "So only the run itself can be looked at."], True
     well = good and not case.gone and (not ill or ill.startswith("solved"))
-    cause = None if well else cause_of(case)
-    if cause is None:
+    if well:
         end = ["It is as it should be.", "Change nothing, or one thing over several seeds."]
     else:
-        end = [f"Likely cause: {cause[0]}.", f"To change: {cause[1]}."]
+        cause, change = next((found for look in LOOKS if (found := look(case))), UNKNOWN)
+        end = [f"Likely cause: {cause}.", f"To change: {change}."]
     return [happened(case), *band, *end]
 
 
 def happened(case: Case) -> str:
-    right, length = (
-        [case.mean(name, part) for part in (EARLY, LATE)] for name in ("accuracy", "length")
-    )
-    steps = f"In {len(case.rows)} steps right answers in practice went"
-    test = f"; the test says {100 * case.test['accuracy']:.0f}%" if "accuracy" in case.test else ""
-    course = f"from {100 * right[0]:.0f}% to {100 * right[1]:.0f}%"
-    return f"{steps} {course}, a response from {length[0]:.0f} to {length[1]:.0f} tokens{test}."
+    parts = []
+    for name, words in (("accuracy", "right answers in practice {:.0%} -> {:.0%}"),
+                        ("length", "{:.0f} -> {:.0f} tokens a response")):
+        if not math.isnan(case.mean(name)):
+            parts.append(words.format(case.mean(name, EARLY), case.mean(name)))
+    if "accuracy" in case.test:
+        parts.append(f"{case.test['accuracy']:.0%} right in the test")
+    return f"{len(case.rows)} steps: {', '.join(parts)}."
 
 
 def beside_golden(case: Case, every_row: list[dict], run: Path) -> tuple[list[str], bool]:
