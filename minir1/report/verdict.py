@@ -239,6 +239,8 @@ def beside_golden(case: Case, every_row: list[dict], run: Path) -> tuple[list[st
 
     Raises UserError if there is nothing to compare with.
     """
+    if "readable" in case.rows[0]:
+        raise UserError("a stage of R1 has no golden run")
     case.config = golden.read_config(run)
     paths = golden.golden_runs(case.config["preset"], run)
     case.settings = golden.differences(case.config, golden.read_config(paths[0]))

@@ -2,7 +2,7 @@
 
     python results/failures/stored.py run FOLDER NAME ...     the broken arm of failures, seed 0
     python results/failures/stored.py pack FOLDER ... > results/failures/runs.jsonl
-    python results/failures/stored.py table results/failures/runs.jsonl results/golden/runs.jsonl
+    python results/failures/stored.py table > results/failures/diagnoses.md
 
 A line holds a run's name, its settings that are not those of results/zero/cpu-seed0, its columns of
 RL metrics (four digits) and of validations, and its final test. Of a failure the test is the
@@ -95,14 +95,22 @@ def unpack(line: str, out: Path) -> Path:
     return out / run["name"]
 
 
-def table(paths: list[Path]) -> None:
-    print("| run | likely cause | to change |\n|---|---|---|")
+def table() -> str:
+    """The page on what `report` says of all stored runs: Markdown."""
+    lines = [
+        "# What `report` says of failures and of wrong settings", "",
+        "`python results/failures/stored.py table > results/failures/diagnoses.md`: the last two",
+        "of five sentences on each stored run.", "",
+        "| run | likely cause | to change |", "|---|---|---|",
+    ]
     with tempfile.TemporaryDirectory() as place:
-        for path in paths:
-            for line in path.read_text(encoding="utf-8").splitlines():
+        for name in ("failures", "golden"):
+            text = (ROOT / "results" / name / "runs.jsonl").read_text(encoding="utf-8")
+            for line in text.splitlines():
                 said = five_sentences(unpack(line, Path(place)))
-                cause, change = (s.partition(": ")[2] or s for s in said[-2:])
-                print(f"| {json.loads(line)['name']} | {cause} | {change} |")
+                cells = [sentence.partition(": ")[2] or sentence for sentence in said[-2:]]
+                lines.append(f"| {' | '.join([json.loads(line)['name'], *cells])} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
@@ -113,6 +121,6 @@ if __name__ == "__main__":
     elif what == "pack":
         print("\n".join(pack(Path(path)) for path in rest))
     elif what == "table":
-        table([Path(path) for path in rest])
+        print(table())
     else:
         print(__doc__)
