@@ -152,7 +152,40 @@ CLIPPING = Study(
     ),
 )
 
+EXPOSURES = (0.0, 0.001, 0.01, 0.1)
+FRONTIERS = {"large": ("cpu-large", "four numbers"), "five": ("cpu-five", "five numbers")}
+
+
+def frontier(name: str, exposure: float, *controls: str) -> Variant:
+    """A base that has read puzzles of three numbers and a share of harder ones, and RL from it."""
+    kind, text = FRONTIERS[name]
+    return own_base(
+        f"{name}_{100 * exposure:g}", f"{text}: {100 * exposure:g}% of the Countdown documents",
+        {"rl.tasks": f"countdown:cpu=0.5,countdown:{kind}=0.5", "rl.steps": 150,
+         "rl.group_size": 16, "rl.max_tokens": 384, "eval.problems": 128, "eval.batch": 4096},
+        corpus={"exposure": [kind, exposure]},
+        arms=["below", "at", "mixed", "beyond", *controls])
+
+
+def more_read(name: str) -> Variant:
+    """The control that reads on for about as many operations as RL takes."""
+    usual = frontier(name, 0.01)
+    hooks = usual.hooks | {"arms": [], "budget": 4 / 3}
+    return own_base(f"{name}_1_more", "a third more tokens read, no RL", usual.flags, **hooks)
+
+
+CREATE = Study(
+    "Does RL create, or only amplify? The base has read few harder puzzles, or none; RL practises "
+    "three numbers (below), the harder puzzles (at), both (mixed), or still harder ones (beyond).",
+    (
+        *(frontier(name, e, *(("coin", "rejection_sft") if e == 0.01 else ()))
+          for name in FRONTIERS for e in EXPOSURES),
+        *map(more_read, FRONTIERS),
+    ),
+)
+
 STUDIES = {
+    "create": CREATE,
     "controls": CONTROLS, "habits": HABITS, "transplant": TRANSPLANT,
     "ablations": ABLATIONS, "clipping": CLIPPING,
     "headline": Study("The default run.", (NORMAL, REFERENCES), seeds=(0, 1, 2, 3, 4)),
