@@ -100,7 +100,6 @@ DISTRIBUTIONS = {
     "cpu": Distribution((3,), 30, (10, 99)),
     "cpu-five": Distribution((5,), 30, (10, 99)),
     "cpu-large": Distribution((4,), 30, (100, 999)),  # random attempts hit less often than above
-    "cpu-five-large": Distribution((5,), 30, (100, 999)),
     "rg-easy": Distribution((4, 5, 6), 100, (100, 999), True),
     "rg-hard": Distribution((3, 4, 5, 6, 7, 8, 9), 100, (100, 1000), True),
 }

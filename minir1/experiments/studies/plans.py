@@ -161,10 +161,11 @@ def frontier(name: str, exposure: float, *controls: str) -> Variant:
     kind, text = FRONTIERS[name]
     return own_base(
         f"{name}_{100 * exposure:g}", f"{text}: {100 * exposure:g}% of the Countdown documents",
-        {"rl.tasks": f"countdown:cpu=0.5,countdown:{kind}=0.5", "rl.steps": 150,
-         "rl.group_size": 16, "rl.max_tokens": 384, "eval.problems": 128, "eval.batch": 4096},
+        {"rl.tasks": f"countdown:cpu=0.5,countdown:{kind}=0.5", "rl.steps": 100,
+         "rl.group_size": 16, "rl.max_tokens": 384, "rl.format_reward": 0.0,
+         "eval.problems": 64, "eval.batch": 4096},
         corpus={"exposure": [kind, exposure]},
-        arms=["below", "at", "mixed", "beyond", *controls])
+        arms=["below", "at", "mixed", *controls])
 
 
 def more_read(name: str) -> Variant:
@@ -176,7 +177,7 @@ def more_read(name: str) -> Variant:
 
 CREATE = Study(
     "Does RL create, or only amplify? The base has read few harder puzzles, or none; RL practises "
-    "three numbers (below), the harder puzzles (at), both (mixed), or still harder ones (beyond).",
+    "three numbers (below), the harder puzzles (at), or both (mixed).",
     (
         *(frontier(name, e, *(("coin", "rejection_sft") if e == 0.01 else ()))
           for name in FRONTIERS for e in EXPOSURES),

@@ -22,7 +22,7 @@ LEVEL = 0.05  # of all cells of a study together (Bonferroni)
 DRAWS = 4000
 LOOKS = {
     "base": (drawing.INK, "-"), "below": (drawing.SKY, "-"), "at": (drawing.BLUE, "-"),
-    "mixed": (drawing.RED, "-"), "beyond": (drawing.GREEN, "-"),
+    "mixed": (drawing.RED, "-"),
     "coin": (drawing.ORANGE, (0, (4, 2))), "rejection_sft": (drawing.PURPLE, (0, (4, 2))),
 }
 
@@ -89,13 +89,12 @@ def decide(summary: dict) -> list[dict]:
         variant, cell = found[name], next(iter(found[name]["seeds"].values()))["base"]
         base_SPK, arm_SPK = curves(variant, "base"), curves(variant, arm)
         _, low_K, high_K = gain(base_SPK, arm_SPK, LEVEL / len(pairs))
-        others = [curves(variant, o)[..., -1].mean() for o in arms[name] if o.startswith("base")
-                  and "beyond" not in o]
+        bases = [o for o in arms[name] if o.startswith("base")]
         rows.append({
             "cell": name, "arm": arm, "seeds": len(variant["seeds"]),
             "base@1": base_SPK[..., 0].mean(), "rl@1": arm_SPK[..., 0].mean(),
             "base@k": base_SPK[..., -1].mean(), "rl@k": arm_SPK[..., -1].mean(),
-            "best base@k": max(others), "random@k": floor(cell)[-1],
+            "best base@k": max(curves(variant, o)[..., -1].mean() for o in bases), "random@k": floor(cell)[-1],
             "verdict": verdict(low_K, high_K), "new puzzles": new_puzzles(variant, arm),
             "new shapes": len(new_shapes(variant, arm)),
         })
