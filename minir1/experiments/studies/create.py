@@ -98,7 +98,7 @@ def cells(session: Session, base: Transformer, hooks: dict) -> dict:
     for arm in hooks["arms"]:
         make = partial(train, session, base, arm, kind)
         result[arm] = measured(arm, session.load_or_make(arm, make, arm))
-    if CONTROLS <= set(hooks["arms"]):
+    if set(hooks["arms"]) >= CONTROLS:
         for temperature in TEMPERATURES:
             name = f"base at {temperature}"
             result[name] = measured(name, base, temperature=temperature)

@@ -94,7 +94,8 @@ def decide(summary: dict) -> list[dict]:
             "cell": name, "arm": arm, "seeds": len(variant["seeds"]),
             "base@1": base_SPK[..., 0].mean(), "rl@1": arm_SPK[..., 0].mean(),
             "base@k": base_SPK[..., -1].mean(), "rl@k": arm_SPK[..., -1].mean(),
-            "best base@k": max(curves(variant, o)[..., -1].mean() for o in bases), "random@k": floor(cell)[-1],
+            "best base@k": max(curves(variant, o)[..., -1].mean() for o in bases),
+            "random@k": floor(cell)[-1],
             "verdict": verdict(low_K, high_K), "new puzzles": new_puzzles(variant, arm),
             "new shapes": len(new_shapes(variant, arm)),
         })
