@@ -17,6 +17,7 @@ from torch import Tensor
 from minir1.fast.cpu_decoder import CoreDecoder, on_cores
 from minir1.fast.decoder import Decoder, can_fuse
 from minir1.fast.experts import batched_experts, set_expert_kernel
+from minir1.fast.grouped_decoder import GroupedDecoder, can_group
 from minir1.model import Cache, Transformer
 from minir1.sampler import (
     UNNAMED,
@@ -86,8 +87,11 @@ class Engine:
         cores = on_cores(model, dtype, compiled)
         if cores:
             self.decoder = CoreDecoder(model, dtype)
+        elif can_fuse(model):
+            self.decoder = Decoder(model, dtype, compiled)
         else:
-            self.decoder = Decoder(model, dtype, compiled) if can_fuse(model) else None
+            grouped = can_group(model)
+            self.decoder = GroupedDecoder(self.policy, compiled) if grouped else None
         self.draw = torch.compile(draw) if compiled else draw
         self.size = min(c.positions, round_up(room + 128, 64))
         self.cuda, self.pool, self.graphs = self.device.type == "cuda", None, {}
@@ -116,6 +120,13 @@ class Engine:
         self.out_ids = zeros(rows, self.room + 1, dtype=torch.long)
         self.out_logp = zeros(rows, self.room + 1, dtype=self.exact)
 
+    def _grow(self, longest: int) -> None:
+        """Longer rows from now on: questions from a file may be of any length."""
+        c, dtype = self.policy.config, self.store.dtype
+        self.size = min(c.positions, round_up(longest, 64))
+        self.graphs, self.stores, self.store = {}, (), None  # before the new ones are made
+        self._allocate(c, dtype, keys=False)
+
     @torch.no_grad()
     def refresh(self, model: Transformer) -> None:
         """Take over the policy's present weights."""
@@ -131,6 +142,8 @@ class Engine:
     ) -> Samples:
         self.refresh(model)
         longest = max(map(len, prompts)) + settings.max_tokens
+        if longest > self.size and isinstance(self.decoder, GroupedDecoder):
+            self._grow(longest)
         if settings.max_tokens > self.room or longest > self.size:  # rare: the plain loop
             return sample(self.policy, prompts, group, settings, stream)
         self.key.fill_(stream.key)
