@@ -14,6 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from minir1.config import ModelConfig
 from minir1.fast.cpu_decoder import CoreDecoder, on_cores
 from minir1.fast.decoder import Decoder, can_fuse
 from minir1.fast.experts import batched_experts, set_expert_kernel
@@ -39,6 +40,11 @@ NOBODY = -1  # in place of a response's number: the slot is free
 
 def round_up(value: int, step: int) -> int:
     return -(-value // step) * step
+
+
+def row_tokens(c: ModelConfig, room: int) -> int:
+    """Tokens of a row of the cache: prompts of 128, more if they come, and responses."""
+    return min(c.positions, round_up(room + 128, 64))
 
 
 class View(Cache):
@@ -93,7 +99,7 @@ class Engine:
             grouped = can_group(model)
             self.decoder = GroupedDecoder(self.policy, compiled) if grouped else None
         self.draw = torch.compile(draw) if compiled else draw
-        self.size = min(c.positions, round_up(room + 128, 64))
+        self.size = row_tokens(c, room)
         self.cuda, self.pool, self.graphs = self.device.type == "cuda", None, {}
         if self.cuda:  # each (rows, span) is captured once: few of them; and a look waits: seldom
             self.grain, self.look, self.sizes = 128, 16, ROWS
@@ -123,7 +129,7 @@ class Engine:
     def _grow(self, longest: int) -> None:
         """Longer rows from now on: questions from a file may be of any length."""
         c, dtype = self.policy.config, self.store.dtype
-        self.size = min(c.positions, round_up(longest, 64))
+        self.size = row_tokens(c, longest - 128)
         self.graphs, self.stores, self.store = {}, (), None  # before the new ones are made
         self._allocate(c, dtype, keys=False)
 
