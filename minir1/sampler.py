@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from minir1.config import Diverged
 from minir1.model import Cache, Transformer
@@ -79,9 +79,11 @@ class Samples(NamedTuple):
 
 def pad(rows: list[list[int]], value: int, device=None) -> Tensor:
     """Rows of ids (or of marks, if `value` is a bool) as one tensor, padded on the right."""
-    kind = torch.bool if isinstance(value, bool) else torch.long
-    rows = [torch.tensor(row, dtype=kind) for row in rows]
-    return pad_sequence(rows, batch_first=True, padding_value=value).to(device)
+    kind = bool if isinstance(value, bool) else np.int64
+    padded_BT = np.full((len(rows), max(map(len, rows))), value, kind)
+    for padded, row in zip(padded_BT, rows):
+        padded[: len(row)] = row
+    return torch.from_numpy(padded_BT).to(device)
 
 
 def restrict(logits_BV: Tensor, top_p: float) -> Tensor:

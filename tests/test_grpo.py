@@ -714,7 +714,7 @@ def test_update_equals_the_slow_one_whatever_the_micro_batches(name, c):
             close(seen, wanted)
         close(list(model.parameters()), list(slow.parameters()))
         assert {k: stats[k] for k in expected} == pytest.approx(expected, abs=1e-5, rel=1e-4)
-        results.append(stats)
+        results.append({name: float(figure) for name, figure in stats.items()})
     assert results[0] == pytest.approx(results[1], abs=1e-5, rel=1e-4)
     signal = 1.0 if c.kl > 0 else 11 / 16  # ADV has five zeros
     assert results[0]["signal"] == pytest.approx(signal)

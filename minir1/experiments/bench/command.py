@@ -114,7 +114,7 @@ class Table(Bench):
 
         def learn() -> None:
             adv_B = advantages(reward_B.view(P, G)).flatten()
-            update(model, learner, batch, adv_B.to(self.device.name), rl, 1e-4)
+            update(model, learner, batch, adv_B, rl, 1e-4)
 
         def work() -> None:
             phases["rollout"] = self.clock.once(rollout)
