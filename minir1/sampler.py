@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -79,11 +78,10 @@ class Samples(NamedTuple):
 
 def pad(rows: list[list[int]], value: int, device=None) -> Tensor:
     """Rows of ids (or of marks, if `value` is a bool) as one tensor, padded on the right."""
-    kind = bool if isinstance(value, bool) else np.int64
-    padded_BT = np.full((len(rows), max(map(len, rows))), value, kind)
-    for padded, row in zip(padded_BT, rows):
-        padded[: len(row)] = row
-    return torch.from_numpy(padded_BT).to(device)
+    padded_BT = torch.full((len(rows), max(map(len, rows))), value)
+    for padded_T, row in zip(padded_BT.numpy(), rows):  # NumPy reads lists ten times as fast
+        padded_T[: len(row)] = row
+    return padded_BT.to(device)
 
 
 def restrict(logits_BV: Tensor, top_p: float) -> Tensor:
