@@ -50,7 +50,7 @@ def test_the_clock_stands_still_while_the_judge_measures(quick, tmp_path, monkey
 
 
 def test_the_policy_that_crossed_is_kept_and_verified(quick, tmp_path, monkeypatch, capsys):
-    """Not the base, which may cross, too; it measures the same again, and a goal above it is told."""
+    """Not the base, which may cross, too. It measures the same again; a goal above it is told."""
     models, whole = [], speedrun.judged
 
     def judged(model, *rest) -> float:
