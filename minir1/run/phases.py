@@ -309,12 +309,14 @@ class RLPhase:
         """The policy that the KL term holds on to, where it is needed."""
         return self.held(step) if self.held else None
 
-    def finish_step(self, step: int, rollouts: Rollouts, stats: dict[str, float]) -> None:
+    def finish_step(self, step: int, rollouts: Rollouts, stats: dict[str, float | Tensor]) -> None:
         """Metrics, validation, checkpoint."""
         rl, done = self.rl, step + 1
         last = self.budget is None and done == rl.steps
+        seen = self.progress.describe(rollouts, rl)  # while a device may still be learning
+        stats = {k: v.item() if isinstance(v, Tensor) else v for k, v in stats.items()}
         stats |= {"lr": self.learning_rate(step)} | left_out(self.learner.skipped)
-        self.progress.step(step, self.model, rollouts, stats)
+        self.progress.step(step, self.model, rollouts, seen, stats)
         self.learner.check(step, rl.minibatches)
         if self.parts.after is not None:
             self.parts.after(step, self, rollouts, stats)

@@ -12,7 +12,6 @@ False
 
 import hashlib
 import re
-from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from random import Random
@@ -27,14 +26,15 @@ class _Reject(Exception):
     pass
 
 
-def _value(tokens: list[str], depth: int = 0) -> Fraction:
-    """Recursive descent over `tokens` (reversed: the next one is tokens[-1]), exact.
+def _value(tokens: list[str], depth: int = 0) -> int | Fraction:
+    """Recursive descent over `tokens` (reversed: the next one is tokens[-1]), exact: fractions from
+    the first division on.
 
     expression = product (("+" | "-") product)*
     product    = atom (("*" | "/") atom)*
     atom       = number | "(" expression ")"
     """
-    total, sign = Fraction(0), 1
+    total, sign = 0, 1
     while True:
         product, operator = _atom(tokens, depth), None
         while tokens and (operator := tokens[-1]) in "*/":
@@ -42,14 +42,14 @@ def _value(tokens: list[str], depth: int = 0) -> Fraction:
             factor = _atom(tokens, depth)
             if operator == "/" and factor == 0:
                 raise _Reject("division by zero")
-            product = product * factor if operator == "*" else product / factor
+            product = product * factor if operator == "*" else Fraction(product, factor)
         total += sign * product
         if not tokens or tokens[-1] not in "+-":
             return total
         sign = 1 if tokens.pop() == "+" else -1
 
 
-def _atom(tokens: list[str], depth: int) -> Fraction:
+def _atom(tokens: list[str], depth: int) -> int | Fraction:
     token = tokens.pop() if tokens else ")"
     if token == "(" and depth < 32:
         value = _value(tokens, depth + 1)
@@ -58,7 +58,7 @@ def _atom(tokens: list[str], depth: int) -> Fraction:
         return value
     if not token.isdigit():
         raise _Reject("number expected")
-    return Fraction(int(token))
+    return int(token)
 
 
 def evaluate(text: str) -> tuple[Fraction, list[int]] | None:
@@ -81,7 +81,7 @@ def evaluate(text: str) -> tuple[Fraction, list[int]] | None:
         value = _value(tokens)
     except _Reject:
         return None
-    return None if tokens else (value, [int(n) for n in numbers])
+    return None if tokens else (Fraction(value), [int(n) for n in numbers])
 
 
 # ---------------------------------------------------------------- problems
@@ -146,7 +146,7 @@ class Countdown:
         if result is None:
             return False
         value, numbers = result
-        return value == self.target and Counter(numbers) == Counter(self.numbers)
+        return value == self.target and sorted(numbers) == sorted(self.numbers)
 
     def readable(self, answer: str) -> bool:
         """Whether `answer` is an expression that has a value, be it a wrong one."""
