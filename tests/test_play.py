@@ -21,6 +21,7 @@ from minir1.__main__ import COMMANDS
 from minir1.checkpoint import save_checkpoint
 from minir1.config import ModelConfig, UserError
 from minir1.corpus.mixture import sample_text
+from minir1.data import FOLDER
 from minir1.model import Transformer
 from minir1.play import command as play
 from minir1.play import practice
@@ -314,6 +315,15 @@ def test_what_a_draft_gave_is_underlined(tokenizer, tmp_path, monkeypatch, capsy
     out = talk(session, ["/temperature 0", "/budget 4", "?"], monkeypatch, capsys)
     assert "\x1b[2m<think>\x1b[0m\x1b[2;4m7\x1b[0m\x1b[2m8\x1b[0m\x1b[2;4m7\x1b[0m" in out
     assert "50% of the tokens were free, by a right draft: 2.00 per forward pass" in out
+
+
+def test_the_shipped_block_belongs_to_the_shipped_r1_zero():
+    plain, with_block = (
+        open_voice(FOLDER / name, "cpu").model.state_dict()
+        for name in ("zero-cpu.pt", "zero-cpu-mtp.pt")
+    )
+    assert all(torch.equal(weight, with_block[name]) for name, weight in plain.items())
+    assert {name[:4] for name in with_block.keys() - plain.keys()} == {"mtp_"}
 
 
 def test_drafts_need_a_block(checkpoint):

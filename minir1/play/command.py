@@ -15,7 +15,7 @@ from minir1.config import Config, UserError
 from minir1.console.errors import describe, parse
 from minir1.data import FOLDER
 from minir1.fast.device import pick_device
-from minir1.play.practice import BILINGUAL, CHINESE, ZERO, best, practice_of
+from minir1.play.practice import BILINGUAL, CHINESE, DRAFTING, ZERO, best, practice_of
 from minir1.play.questions import Asked, Draw, Voice, judge, open_voice, recognise, spell, stream
 from minir1.play.screen import BOLD, DIM, Painter, saved, short, tally, visible, why
 
@@ -253,7 +253,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: list[str]) -> None:
     """`[CHECKPOINT]`: a conversation until Ctrl-D."""
     arguments = parse(build_parser(), arguments)
-    path = arguments.checkpoint or best(ZERO)
+    path = arguments.checkpoint or best(DRAFTING if arguments.draft else ZERO)
     voice = open_voice(path, pick_device(Config(device=arguments.device)).name)
     if arguments.draft and not voice.model.config.mtp:
         lacks = "has no block for multi-token prediction, which --draft needs"
