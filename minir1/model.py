@@ -335,6 +335,7 @@ class Transformer(nn.Module):
             self.mtp_norms = nn.ModuleList(RMSNorm(c.width, c.norm_eps) for _ in range(3))
             self.mtp_merge = linear(2 * c.width, c.width)
             self.mtp_block = Block(c, c.layers - 1)
+            self.mtp_block.layer = c.layers  # its place in a cache
         rotated = c.rope_width if c.attention == "mla" else c.head_width
         table_P2A = rotary_table(rotated, c.positions, c.rope_base, c)
         self.register_buffer("table", table_P2A, persistent=False)
@@ -379,13 +380,16 @@ class Transformer(nn.Module):
         future_BTS = torch.arange(cache.span, device=ids_BT.device) > position_BT[:, :, None]
         return Context(self.table[position_BT], position_BT, cache, future_BTS)
 
-    def mtp_logits(self, hidden_BTD: Tensor, next_ids_BT: Tensor) -> tuple[Tensor, list[Routing]]:
+    def mtp_logits(
+        self, hidden_BTD: Tensor, next_ids_BT: Tensor, cache: Cache | None = None
+    ) -> tuple[Tensor, list[Routing]]:
         """Logits `[B, T, V]` of the token after the next (V3 Eq. 21-23), and the block's routing;
-        only with config.mtp. Position t sees the trunk's hidden state t and token t+1."""
+        only with config.mtp. Position t sees the trunk's hidden state t and token t+1. A cache has
+        one more layer, and keeps its lengths."""
         left = self.mtp_norms[0](hidden_BTD)
         right = self.mtp_norms[1](self.embed(next_ids_BT))
         merged_BTD = self.mtp_merge(torch.cat([left, right], dim=-1))
-        x_BTD, chosen = self.mtp_block(merged_BTD, self._context(next_ids_BT, None))
+        x_BTD, chosen = self.mtp_block(merged_BTD, self._context(next_ids_BT, cache))
         logits_BTV = wide(self.head(self.mtp_norms[2](x_BTD)))
         return logits_BTV, [chosen] if chosen is not None else []
 
