@@ -191,13 +191,14 @@ def without_sums() -> tuple[dict, str]:
 
 
 def handed(ranks: Ranks) -> list:
-    last = ranks.rank == ranks.size - 1
+    last, run = ranks.rank == ranks.size - 1, Run(Path("unused"), CONFIG)
+    Session(run, PLAIN)
     return [
         list(ranks.map(divmod, ((n, 3) for n in range(5)))), list(ranks.map(divmod, [])),
         ranks.each(divmod, [7, 8, 9, 10, 11], [2, 3, 2, 3, 2]), ranks.each(abs, []),
         ranks.gather(ranks.rank), ranks.first(lambda: ranks.rank),
         ranks.sum(torch.tensor([1, ranks.rank]), None)[0].tolist(),
-        ranks.total(Counter(all=1.0, last=2.0) if last else Counter(all=1.0)),
+        ranks.total(Counter(all=1.0, last=2.0) if last else Counter(all=1.0)), run.silent,
     ]
 
 
@@ -304,8 +305,9 @@ def test_all_leave_out_a_step_that_is_broken_on_one(found, optimizer):
 
 def test_what_is_handed_around(found):
     for size in SIZES:
-        for rank in found[size]:
-            pairs, nothing, each, none, numbers, first, summed, total = rank["handed"]
+        for place, rank in enumerate(found[size]):
+            pairs, nothing, each, none, numbers, first, summed, total, silent = rank["handed"]
+            assert silent == (place > 0)  # one progress bar
             assert pairs == [divmod(n, 3) for n in range(5)] and nothing == []
             assert each == list(map(divmod, [7, 8, 9, 10, 11], [2, 3, 2, 3, 2])) and none == []
             assert numbers == list(range(size)) and first == 0
