@@ -364,7 +364,7 @@ from minir1.run.phases import RLPhase
 usual = RLPhase.learning_rate
 
 def rate(self, step):
-    if step == 2 and os.environ["RANK"] == "1":
+    if step == 2 and os.environ["RANK"] == "0":  # the other one tells whose folder to resume
         os.kill(os.getpid(), signal.SIGKILL)
     return usual(self, step)
 
