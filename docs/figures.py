@@ -96,7 +96,7 @@ def shown(value: float, like: str, percent: bool) -> str:
 def rules(text: str, folder: Path) -> list[tuple[str, list]]:
     """(text, values) of each rule in the page's comments.
 
-    They are run as code of this repository, like its tests: the few names keep them plain, not safe.
+    They are run as code of this repository, like its tests: few names keep them plain, not safe.
     """
     names = {"__builtins__": BUILTINS, "mean": mean, "load": lambda name: load(folder, name)}
     found = []
