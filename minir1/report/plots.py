@@ -117,7 +117,10 @@ HEALTH = [
     panel("reward and form", ("reward", INK, "reward"), ("format", ORANGE, "form")),
     panel("signal: responses in groups that differ", "signal", percent=True),
     panel("cut at the token limit", "truncated", percent=True),
-    panel("entropy (nats a token)", "entropy"),
+    panel(
+        "entropy (nats per token)", ("entropy", BLUE, "of what is trained"),
+        ("entropy_all", ORANGE, "of all responses"),
+    ),
     panel("clip fraction", "clip_fraction", percent=True),
     panel("gradient norm", "grad_norm"),
     panel("sampler-trainer gap (nats)", ("gap", BLUE, "mean"), logarithmic=True),
