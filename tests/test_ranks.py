@@ -143,7 +143,9 @@ def gradients(ranks: Ranks) -> list[torch.Tensor]:
             found.append(torch.tensor(pull(model, Transformer(TINY), learner, batch, 20)))
             learner.step(1e-3)
         elif step % 3 == 2:
-            config = RLConfig(group_size=1, train_tokens=20, recompute=bool(step % 2))
+            # four: what one rank scores before the first update another one learns from
+            how = {"recompute": True, "minibatches": 4} if step % 2 else {"recompute": False}
+            config = RLConfig(group_size=1, train_tokens=20, **how)
             grpo.update(model, learner, batch, adv_B, config, 1e-3)
         else:
             batch = ids_BT, mask_BT if step % 3 else None
