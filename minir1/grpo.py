@@ -187,8 +187,9 @@ def statistics(sums: Counter, minibatches: int, signal: float) -> dict[str, floa
     """Figures of one update, tensors where a device computes them.
 
     loss, clip_fraction, grad_norm (before clipping)   means over minibatches
-    entropy, kl     nats per token, over the tokens trained; kl only with a reference
-    gap             nats per token by which sampler and trainer differ, before the first step
+    entropy, kl     nats per token, over the tokens trained (not those of rows without advantage,
+                    unless there is a KL term); kl only with a reference
+    gap             over the same: by how much sampler and trainer differ, before the first step
     signal          share of the responses that were trained
     """
     divisor = {"gap": sums["fresh"], "entropy": sums["tokens"], "kl": sums["tokens"]}

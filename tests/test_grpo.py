@@ -33,6 +33,8 @@ from minir1.model import Transformer, token_logp
 from minir1.rewards import Reward
 from minir1.rollout import Batch, Rollouts, to_batch
 from minir1.run.phases import Parts
+from minir1.run.progress import entropy
+from minir1.sampler import Sampling, Stream, sample
 from minir1.supervised import Learner
 from minir1.tasks.countdown import Countdown
 from minir1.variants.losses import LOSSES, cispo_loss, dr_grpo_loss, gspo_loss, overlong_penalty
@@ -748,6 +750,31 @@ def test_statistics_of_an_update_are_means_over_the_tokens_trained():
         sum(kl) / len(kl), rel=1e-4
     )  # watched, although it has no weight in the loss
     assert stats["gap"] == pytest.approx(sum(gap) / len(gap), rel=1e-4)
+
+
+def test_the_entropy_of_all_responses_is_estimated_from_what_was_sampled():
+    """Within four standard errors of the exact one (p < 1e-4 by chance; the seed is fixed)."""
+    model, group = tiny(), 512
+    prompts = [[5, 6], [7, 8, 9]]
+    samples = sample(model, prompts, group, Sampling(24, (STOP,), 0.7, 1.0, V), Stream.of("entropy"))
+    lengths = samples.length_B.tolist()
+    responses = [row[:n] for row, n in zip(samples.ids_BT.tolist(), lengths)]
+    logp = [row[:n] for row, n in zip(samples.logp_BT, lengths)]
+    rollouts = replace(rollouts_by_hand(prompts, responses, group), logp=logp)
+    batch = to_batch(rollouts, PAD, "cpu")
+    with torch.no_grad():
+        exact_BT = token_logp(model, batch.ids_BT, 0.7)[1]
+    exact_N, drawn_N = exact_BT[batch.mask_BT], -torch.cat(logp)
+    error = (drawn_N - exact_N).std().item() / len(drawn_N) ** 0.5
+    assert entropy(rollouts) == pytest.approx(exact_N.mean().item(), abs=4 * error)
+    assert error < 0.02 < exact_N.std()
+
+
+def test_forced_tokens_have_no_entropy():
+    rollouts = rollouts_by_hand([[5]], [[6, 7, STOP], [STOP]], 2)
+    rollouts = replace(rollouts, logp=[torch.tensor([-1.0, 0.0, -2.0]), torch.tensor([-4.5])])
+    assert entropy(rollouts) == 7.5 / 4
+    assert entropy(replace(rollouts, actions=[[True, False, True], [True]])) == 2.5
 
 
 def test_padding_of_the_batch_changes_no_gradient():

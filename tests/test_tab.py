@@ -327,6 +327,16 @@ def test_a_new_question_ends_the_old_one(page):
 
 
 @in_chromium
+def test_a_new_question_ends_the_samples_of_the_old_one(page):
+    page.point("#many", click=True)
+    page.wait("/samples/.test(cards[0].panel.textContent)")
+    ask(page, "7, 25, 4 = 72")
+    texts = shown(page, ".text")
+    page.run("new Promise(done => setTimeout(done, 500))")
+    assert texts == shown(page, ".text") and shown(page, ".panel") == []
+
+
+@in_chromium
 def test_hostile_text_is_shown_as_text(page):
     ask(page, HOSTILE)
     assert HOSTILE in shown(page, "#note")[0]

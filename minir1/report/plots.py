@@ -54,10 +54,9 @@ def accuracy_plot(rows: list[dict], summary: dict):
         return None
     figure, (axes,) = drawing.figure_of(size=(10, 5.4))
     drawing.dress(axes, "Right answers over reinforcement learning", True, "RL step")
-    labels = []
-    for height, text, colour, dashes in reference_lines(summary):
-        axes.axhline(height, color=colour, linewidth=1.2, dashes=dashes, zorder=1)
-        labels.append((height, f"{text}  {100 * height:.1f}%", colour, (0, dashes)))
+    lines = reference_lines(summary)
+    lines = [(height, f"{name}  {100 * height:.1f}%", *look) for height, name, *look in lines]
+    labels = drawing.draw_lines(axes, lines)
     answers = column(phase(rows, "answer_only"), "accuracy")
     axes.plot(*answers, color=PURPLE, alpha=0.35, linewidth=1)
     axes.plot(*practice, color=SKY, alpha=0.55, linewidth=1.1)
@@ -118,7 +117,10 @@ HEALTH = [
     panel("reward and form", ("reward", INK, "reward"), ("format", ORANGE, "form")),
     panel("signal: responses in groups that differ", "signal", percent=True),
     panel("cut at the token limit", "truncated", percent=True),
-    panel("entropy (nats a token)", "entropy"),
+    panel(
+        "entropy (nats per token)", ("entropy", BLUE, "of what is trained"),
+        ("entropy_all", ORANGE, "of all responses"),
+    ),
     panel("clip fraction", "clip_fraction", percent=True),
     panel("gradient norm", "grad_norm"),
     panel("sampler-trainer gap (nats)", ("gap", BLUE, "mean"), logarithmic=True),

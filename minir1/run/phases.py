@@ -103,10 +103,7 @@ class MiniWeb:
         self, tokenizer, rows: int, row_tokens: int, first: int, count: int
     ) -> Iterator[np.ndarray]:
         """`count` id arrays `[rows, row_tokens + 1]` from batch `first` on, written ahead."""
-
-        def run(function, keys):
-            return Ranks.current().map(function, keys, self.corpus.workers)
-
+        run = partial(Ranks.current().map, workers=self.corpus.workers)
         size = (rows, row_tokens, first, count)
         return mixture.batches(self.corpus, tokenizer, self.seed, *size, run, self.shard)
 

@@ -152,6 +152,15 @@ def describe(rollouts: Rollouts, rl: RLConfig) -> dict[str, float]:
     }
 
 
+def entropy(rollouts: Rollouts) -> float:
+    """Nats per token over all sampled tokens, those of groups without signal, too. It is the mean
+    of -log p: each token was drawn from that distribution, so (at top_p 1) it is unbiased."""
+    logp_N = torch.cat(rollouts.logp).double()
+    if rollouts.actions:
+        logp_N = logp_N[torch.tensor([action for row in rollouts.actions for action in row])]
+    return -logp_N.mean().item()
+
+
 class RLProgress(Progress):
     """Reinforcement learning. `describe(rollouts, rl)` gives the metrics of a step's responses."""
 
