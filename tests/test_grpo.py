@@ -756,7 +756,8 @@ def test_the_entropy_of_all_responses_is_estimated_from_what_was_sampled():
     """Within four standard errors of the exact one (p < 1e-4 by chance; the seed is fixed)."""
     model, group = tiny(), 512
     prompts = [[5, 6], [7, 8, 9]]
-    samples = sample(model, prompts, group, Sampling(24, (STOP,), 0.7, 1.0, V), Stream.of("entropy"))
+    settings = Sampling(24, (STOP,), 0.7, 1.0, V)
+    samples = sample(model, prompts, group, settings, Stream.of("entropy"))
     lengths = samples.length_B.tolist()
     responses = [row[:n] for row, n in zip(samples.ids_BT.tolist(), lengths)]
     logp = [row[:n] for row, n in zip(samples.logp_BT, lengths)]

@@ -401,7 +401,10 @@ def test_a_failed_run_is_named_with_its_reason(tmp_path, capsys):
 # ---------------------------------------------------------------- create or amplify
 
 
-@pytest.mark.parametrize(("share", "kind"), [(0.1, "cpu-five"), (0.01, "cpu-large"), (0, "cpu-five")])
+EXPOSED = [(0.1, "cpu-five"), (0.01, "cpu-large"), (0, "cpu-five")]
+
+
+@pytest.mark.parametrize(("share", "kind"), EXPOSED)
 def test_an_exposure_is_the_share_of_countdown_documents_about_harder_puzzles(share, kind):
     config = PRESETS["cpu"].corpus
     texts = corpora.sample({"exposure": [kind, share]}, config, 1, 4000)

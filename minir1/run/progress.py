@@ -185,7 +185,7 @@ class RLProgress(Progress):
         tokens_scored (read once more), lr, skipped, and flops_more (a teacher's)."""
         now, sampled = time.time(), sum(rollouts.lengths())
         self.notice(now - self.begun)
-        row = seen | {"tokens_sampled": sampled}
+        row = seen | {"tokens_sampled": sampled, "entropy_all": entropy(rollouts)}
         unlogged = ("flops_more", "tokens_scored")
         row |= {name: value for name, value in stats.items() if name not in unlogged}
         read = sampled + sum(map(len, rollouts.prompt_ids)) + stats.get("tokens_scored", 0)

@@ -1,6 +1,6 @@
 """Acceptance of the drafts of multi-token prediction, and what they gain on this machine.
 
-    python results/mtp/measure.py results/mtp/cpu.json countdown:cpu 256 base=runs/mtp/base-cpu.pt ...
+    python results/mtp/measure.py results/mtp/cpu.json countdown:cpu 256 base=runs/base.pt ...
 
 The arguments: a file for the figures, a kind of puzzle, a token limit, checkpoints with a block.
 The last one is timed. Puzzles are from validation.

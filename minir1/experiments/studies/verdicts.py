@@ -106,8 +106,18 @@ def table(summary: dict) -> str:
     rows = summary["rows"]
     if not rows:
         return "nothing is done yet"
-    change = lambda v: " -> ".join(f"{100 * x:.2f}" for x in v) if type(v) is list else str(v)  # noqa: E731
-    return columns(tuple(rows[0]), [tuple(map(change, row.values())) for row in rows])
+    cells = [tuple(map(shown, row.values())) for row in rows]
+    return columns(tuple(rows[0]), cells)
+
+
+def shown(value: object) -> str:
+    """
+    >>> shown([0.01, 0.02]), shown(0.5), shown("nothing")
+    ('1.00 -> 2.00', '50.0', 'nothing')
+    """
+    if isinstance(value, list):
+        return " -> ".join(f"{100 * share:.2f}" for share in value)
+    return f"{100 * value:.1f}" if isinstance(value, float) else str(value)
 
 
 def draw(summary: dict, out: Path) -> list[Path]:
