@@ -1,11 +1,11 @@
 """Give a shipped checkpoint the multi-token-prediction block that it lacks: all else stays frozen.
 
-    python results/mtp/fit.py base-cpu.pt cpu 4_000_000 runs/mtp/base-cpu.pt
-    python results/mtp/fit.py zero-cpu.pt cpu 2_000_000 runs/mtp/zero-cpu.pt --own
-    python results/mtp/fit.py zero-cpu.pt cpu 0 runs/mtp/carried.pt --block runs/mtp/base-cpu.pt
+    python results/mtp/fit.py base-cpu.pt cpu 4_000_000 base.pt
+    python results/mtp/fit.py zero-cpu.pt cpu 0 carried.pt --block base.pt
+    python results/mtp/fit.py zero-cpu.pt cpu 1_500_000 own.pt --own --block base.pt
 
-It reads so many tokens of the preset's corpus or, with --own, of the model's own responses to
-training puzzles; or it takes over the block of another checkpoint of the same lineage.
+The block reads so many tokens of the preset's corpus or, with --own, of the model's own responses
+to training puzzles. With --block it begins as that of another checkpoint of the same shape.
 """
 
 import argparse
