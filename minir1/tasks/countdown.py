@@ -17,7 +17,7 @@ from fractions import Fraction
 from random import Random
 from typing import ClassVar, NamedTuple
 
-from minir1.tasks import Task
+from minir1.tasks import Task, check_split
 
 # ---------------------------------------------------------------- verifying
 
@@ -178,11 +178,12 @@ def _is_count(value) -> bool:
 def sample(rng: Random, name: str = "3to4", split: str = "train", lang: str = "en") -> Countdown:
     """One solvable problem of a named distribution, restricted to a split.
 
-    Raises ValueError for an unknown name. Targets stay uniform: the target is drawn first, then
-    numbers are redrawn until it can be reached (except by_expression: reasoning-gym's way).
+    Raises ValueError for an unknown name or split. Targets stay uniform: the target is drawn first,
+    then numbers are redrawn until it can be reached (except by_expression: reasoning-gym's way).
     """
     if name not in DISTRIBUTIONS:
         raise ValueError(f"unknown distribution {name!r}; choose from {', '.join(DISTRIBUTIONS)}")
+    check_split(split)
     kind = DISTRIBUTIONS[name]
     count, draws = rng.choice(kind.counts), 0
     while True:
