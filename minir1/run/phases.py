@@ -39,11 +39,12 @@ from minir1.run.progress import (
     left_out,
 )
 from minir1.run.session import Session
-from minir1.sampler import LARGE, Stream
+from minir1.sampler import Stream
 from minir1.supervised import Step, train_supervised
 from minir1.tasks import draw_problems
 from minir1.tokenizer import Tokenizer
 from minir1.variants.losses import LOSSES
+from minir1.variants.memory import LARGE
 from minir1.variants.reference import Reference
 
 # ---------------------------------------------------------------- supervised learning
