@@ -19,7 +19,7 @@ def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("class") / "copy"
     command = [sys.executable, str(ROOT / "notebooks" / "student_copy.py"), str(out)]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0 and "10 notebooks" in done.stdout, done.stderr
+    assert done.returncode == 0 and "11 notebooks" in done.stdout, done.stderr
     return out
 
 
