@@ -168,7 +168,7 @@ class Engine:
         store_LPSW = self.zeros(c.layers, P, longest, c.cache_width, dtype=self.store.dtype)
         logits, step = [], max(1, PREFILL // longest)
         for i in range(0, P, step):
-            cache, logits_PV = prefill(self.policy, prompts[i : i + step], 1, 0)
+            cache, logits_PV = self._read(prompts[i : i + step])
             store_LPSW[:, i : i + step, : cache.store_LBSW.shape[2]] = cache.store_LBSW
             logits.append(logits_PV)
         B, T = P * group, settings.max_tokens
@@ -178,6 +178,12 @@ class Engine:
         finished = Samples(ids_BT, logp_BT, length_B, stopped_B)
         length_P = torch.tensor([len(p) for p in prompts], device=self.device)
         return Queue(store_LPSW, length_P, torch.cat(logits), group, finished, first)
+
+    def _read(self, prompts) -> tuple[Cache, Tensor]:
+        """Caches and next logits of some prompts."""
+        if isinstance(self.decoder, GroupedDecoder):
+            return self.decoder.prefill(prompts)
+        return prefill(self.policy, prompts, 1, 0)
 
     # ------------------------------------------------------------ scheduling
     # `held` says for each slot which response it holds.

@@ -208,4 +208,16 @@ HELP = {
         "Count each layer by itself, take the largest count of all.",
         "An even share is N / experts.",
     )),
+    "10.training_bytes": Help(1, (
+        "How many bytes does one parameter cost in each of the five places?",
+        "18 a parameter; the cache is 2 (key, value) * 2 bytes * layers * heads * width * tokens.",
+    )),
+    "10.equal_steps": Help(1, (
+        "The parameters are the same on both sides.",
+        "A token of RL costs 2 + 6 operations; divide and round down.",
+    )),
+    "10.neighbours": Help(2, (
+        "See the rows as two halves: row i of each half belongs together.",
+        "unflatten into (2, K/2), exchange the two dimensions, flatten again.",
+    )),
 }

@@ -11,6 +11,7 @@ from grader import (
     pipeline,
     r1_zero,
     reading_a_run,
+    real_model,
     rewards,
     sampler,
     tour,
@@ -28,5 +29,6 @@ TOPICS = (  # notebook 00, 01, ...
     r1_zero,
     pipeline,
     reading_a_run,
+    real_model,
 )
 PUZZLES = {name: puzzle for topic in TOPICS for name, puzzle in topic.PUZZLES.items()}
