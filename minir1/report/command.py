@@ -8,59 +8,24 @@ report. metrics.md defines every metric.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from minir1.config import UserError
 from minir1.console import errors as cli
-from minir1.console.files import check_folder, check_writable, read_object
+from minir1.console.files import check_folder, check_writable
 from minir1.measure.diagnosis import diagnosis
 from minir1.report import drawing, plots
 from minir1.report.page.groups import visible
 from minir1.report.page.page import build_page
+from minir1.report.reading import read_lines, read_metrics, read_summary
 from minir1.report.seeds import seeds_plot
+from minir1.report.verdict import five_sentences
 from minir1.report.words import summary_text
 
 __all__ = [
     "diagnosis", "draw", "draw_seeds", "main", "read_lines", "read_metrics", "read_summary",
     "summary_text", "write_comparison", "write_html",
 ]
-
-# ---------------------------------------------------------------- reading
-
-
-def read_lines(path: Path) -> list[dict]:
-    """The JSON objects of a file, one per line; a torn last line, say, is passed over."""
-    if not path.is_file():
-        return []
-    rows = []
-    for line in path.read_bytes().decode("utf-8", "replace").split("\n"):
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(value, dict):
-            rows.append(value)
-    return rows
-
-
-def read_metrics(run: Path) -> list[dict]:
-    """The rows of RUN/metrics.jsonl, also of a run that was killed in the middle of a line.
-
-    Raises UserError if no line of it is one.
-    """
-    path = Path(run) / "metrics.jsonl"
-    rows = read_lines(path)
-    if not rows and path.is_file() and path.read_bytes().strip():
-        raise UserError(f"{path} cannot be read (no line is a row of metrics)")
-    return rows
-
-
-def read_summary(run: Path) -> dict:
-    """RUN/summary.json; {} while there is none. Raises UserError if it is no JSON object."""
-    path = Path(run) / "summary.json"
-    return read_object(path) if path.is_file() else {}
-
 
 def read_run(run: Path) -> tuple[str, list[dict], dict, list[dict]]:
     """(name, metrics, summary, samples) of a run folder: what its page is made of."""
@@ -143,6 +108,7 @@ def main(arguments: list[str]) -> None:
         pictures, summary = draw(run), read_summary(run)
         print(f"{summary_text(summary)}\n" if summary else f"{run}: no summary yet")
         print(f"during training: {diagnosis(read_metrics(run))}")
+        print("\n".join(["diagnosis:", *five_sentences(run)]))
         print(f"wrote {len(pictures)} plots and {write_html(run)}")
     if len(runs) > 1:
         _compare(runs, out)
