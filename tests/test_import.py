@@ -334,6 +334,15 @@ def nan(directory: Path) -> None:
     safetensors.save_file(weights, path)
 
 
+def append(directory: Path, data: bytes) -> None:
+    path = directory / "model.safetensors"
+    path.write_bytes(path.read_bytes() + data)
+
+
+LLAMA_3 = {
+    "rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 4.0,
+    "high_freq_factor": 4.0, "original_max_position_embeddings": 64,
+}  # fmt: skip
 HOSTILE = {  # what is done to a good directory: what the one line says
     "no config": (lambda d: (d / "config.json").unlink(), "cannot read"),
     "config is a list": (put("config.json", "[1]"), "no JSON object"),
@@ -341,6 +350,13 @@ HOSTILE = {  # what is done to a good directory: what the one line says
     "deep config": (put("config.json", "[" * 100_000), "is not JSON"),
     "unknown architecture": (edit(architectures=["GPT2LMHeadModel"]), "'GPT2LMHeadModel' is unkno"),
     "architecture of another kind": (edit(architectures=7), "cannot be imported"),
+    "two architectures": (edit(architectures=["LlamaForCausalLM", "X"]), "'LlamaForCausalLM' is"),
+    "a switch that is off": (edit(norm_topk_prob=False), "norm_topk_prob False"),
+    "sliding layers": (edit(layer_types=["full_attention", "sliding_attention"]), "sliding"),
+    "linear, as it was once written": (
+        edit(rope_parameters="gone", rope_scaling={"type": "linear"}), "rope_type 'linear'"),
+    "slow above fast": (edit(rope_parameters=LLAMA_3), "low_freq_factor >= high_freq_factor"),
+    "an odd head": (edit(head_dim=15), "rotated width of a head % 2"),
     "another activation": (edit(hidden_act="gelu"), "hidden_act 'gelu'"),
     "biases": (edit(attention_bias=True), "attention_bias True"),
     "yarn": (edit(rope_parameters={"rope_type": "yarn", "factor": 4}), "rope_type 'yarn'"),
@@ -356,6 +372,8 @@ HOSTILE = {  # what is done to a good directory: what the one line says
     "empty weights": (cut(0), "within its header"),
     "truncated header": (cut(100), "within its header"),
     "truncated weights": (cut(100_000), "not a sound safetensors file"),
+    "half of a length": (cut(4), "within its header"),
+    "bytes behind": (lambda d: append(d, bytes(8)), "8 bytes belong to no tensor"),
     "header length": (lambda d: (d / "model.safetensors").write_bytes(b"\xff" * 64), "sound"),
     "header is no JSON": (
         lambda d: (d / "model.safetensors").write_bytes(struct.pack("<Q", 8) + b"x" * 64), "sound"),
@@ -365,6 +383,8 @@ HOSTILE = {  # what is done to a good directory: what the one line says
     "offsets are text": (entry(data_offsets=["0", "256"]), "sound"),
     "dtype": (entry(dtype="I64"), "dtype I64"),
     "shape": (entry(shape=[63]), "bytes, which are not"),
+    "shape of half the bytes": (entry(shape=[32]), "bytes, which are not"),
+    "negative shape": (entry(shape=[-8, -8]), "no sizes"),
     "absurd shape": (entry(shape=[2**50]), "no sizes"),
     "shape of the same size": (entry(shape=[8, 8]), "is [8, 8], not [64]"),
     "another name": (header(renamed), "model.norm.weight is missing"),

@@ -66,12 +66,13 @@ def scaling(axes, title: str, label: str, ticks: list[int], curves: dict) -> Non
     axes.set_ylim(0, 1.1)
 
 
-figure, (laptop, card) = figure_of(1, 2, (12, 4))
+figure, (laptop, card) = figure_of(2, 1, (7.2, 6.4))  # on a phone one above the other
 learning(laptop, "Laptop, three numbers", sorted(FOLDER.glob("cpu-seed*")))
 learning(card, "One GPU, three or four numbers", sorted(FOLDER.glob("gpu-seed*")))
-laptop.set_ylabel("right: validation puzzles (lines: test)", fontsize=9)
+for axes in (laptop, card):
+    axes.set_ylabel("validation puzzles (lines: test)", fontsize=9)
 title = (
-    "R1-Zero passes random search and its own base; "
+    "R1-Zero passes random search and its own base;\n"
     "a program that looks ahead does as well or better"
 )
 figure.suptitle(title, x=0.01, ha="left", fontsize=11.5)
