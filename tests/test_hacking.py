@@ -154,7 +154,7 @@ def test_the_neural_judge_learns_from_training_problems_and_is_measured_on_other
         return Judge()
 
     monkeypatch.setattr(command, "draw_problems", spied_draw)
-    monkeypatch.setattr(command, "train_points", train)
+    monkeypatch.setattr(command.preference, "train_points", train)
     monkeypatch.setattr(command, "_arms", lambda *how: {})
     found = reasoning_experiment(b, start)
     assert len(taught) == found["judge"]["read"] == 2 * POINTS_A_STEP

@@ -310,14 +310,12 @@ def first_to_leave(gone: list[Band], settings_differ: bool) -> str:
 
 def main(arguments: list[str]) -> int:
     """`RUN [--against GOLDEN ...]`. Exit status 0: within the band, 1: not. Raises UserError."""
-    parser = argparse.ArgumentParser(
-        "minir1 golden", description="Compare a run with known-good ones.", allow_abbrev=False
-    )
-    parser.add_argument("run", metavar="RUN", type=Path, help="a run folder such as runs/cpu-0")
-    parser.add_argument(
-        "--against", metavar="GOLDEN", type=Path, nargs="+",
-        help="golden runs (default: results/zero/PRESET-seed*)",
-    )
+    about = "Compare a run with known-good ones."
+    parser = argparse.ArgumentParser("minir1 golden", description=about, allow_abbrev=False)
+    known_good = "golden runs (default: results/zero/PRESET-seed*)"
+    add = parser.add_argument
+    add("run", metavar="RUN", type=Path, help="a run folder such as runs/cpu-0")
+    add("--against", metavar="GOLDEN", type=Path, nargs="+", help=known_good)
     options = cli.parse(parser, arguments)
     run, config = options.run, read_config(options.run)
     golden = options.against or golden_runs(config["preset"], run)

@@ -28,17 +28,9 @@ from random import Random
 
 import torch
 
+from minir1 import config as core
 from minir1.checkpoint import load_checkpoint
-from minir1.config import (
-    COUNT,
-    LANGUAGES,
-    LENGTH,
-    PERHAPS,
-    Config,
-    EvalConfig,
-    PretrainConfig,
-    RLConfig,
-)
+from minir1.config import COUNT, LANGUAGES, LENGTH, PERHAPS, Config, PretrainConfig, RLConfig
 from minir1.console.errors import guard, parse
 from minir1.console.files import check_folder, write_text
 from minir1.console.flags import Value, parts, seed, whole
@@ -48,12 +40,7 @@ from minir1.fast.engine import Engine
 from minir1.grpo import score_tokens
 from minir1.model import Transformer
 from minir1.r1.data import curation
-from minir1.r1.preference.model import (
-    POINTS_A_STEP,
-    PreferenceModel,
-    train_points,
-    train_preference,
-)
+from minir1.r1.preference import model as preference
 from minir1.r1.preference.pairs import final_summary
 from minir1.r1.preference.rewards import Judgement, plain
 from minir1.r1.tasks import general
@@ -232,9 +219,9 @@ def preference_experiment(bench: Bench, start: Transformer, saved: str | None = 
     """
     plan, device = bench.plan, bench.session.device.name
     if saved:
-        judge = PreferenceModel.load(saved, device)
+        judge = preference.PreferenceModel.load(saved, device)
     else:
-        judge = train_preference(
+        judge = preference.train_preference(
             start, bench.session.tokenizer, bench.seed, plan.judge_steps, device, plan.languages
         )
 
@@ -251,10 +238,10 @@ def reasoning_experiment(bench: Bench, start: Transformer) -> dict:
     """
     session, plan = bench.session, bench.plan
     sampler = Engine(start, session.device.dtype, 256, plan.max_tokens).sample
-    counts = {"train": POINTS_A_STEP * plan.judge_steps, "validation": 1024}
+    counts = {"train": preference.POINTS_A_STEP * plan.judge_steps, "validation": 1024}
     graded = {split: _graded(bench, start, sampler, split, n) for split, n in counts.items()}
     how = (bench.seed, session.device.name)
-    judge = train_points(start, session.tokenizer, graded["train"], *how)
+    judge = preference.train_points(start, session.tokenizer, graded["train"], *how)
     questions, responses, right = map(list, zip(*graded["validation"]))
     value_N, right_N = judge.harmless_score(questions, responses), torch.tensor(right)
     figures = {
@@ -359,7 +346,7 @@ def main(arguments: list[str]) -> None:
     check_folder(given.out)
     torch.manual_seed(given.seed)
     settings = {"seed": given.seed, "device": given.device, "rl": plan.rl()}
-    config = Config(**settings, eval=EvalConfig(batch=128))
+    config = Config(**settings, eval=core.EvalConfig(batch=128))
     device, start = pick_device(config), time.time()
     model, tokenizer = load_checkpoint(given.checkpoint, device.name)
     session = Session.unsaved(config, device, tokenizer)
