@@ -275,9 +275,8 @@ def judge(run: Path, golden: list[Path], settings: list[str]) -> tuple[str, bool
     if settings:
         lines.append(f"settings that differ: {'; '.join(settings)}")
     if len(golden) == 1:
-        lines.append(
-            "one golden run only: how far such runs lie apart is a guess, and the band is wide"
-        )
+        guess = "how far such runs lie apart is a guess, and the band is wide"
+        lines.append(f"one golden run only: {guess}")
     lines.append(report(bands))
     final_words, final_good = final_test(run, golden) or ("", True)
     gone, ill = [band for band in bands if band.left is not None], trouble(practice)

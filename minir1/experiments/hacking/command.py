@@ -18,7 +18,6 @@ there is in a folder, so that arms and seeds can run side by side.
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -31,7 +30,7 @@ import torch
 from minir1 import config as core
 from minir1.checkpoint import load_checkpoint
 from minir1.config import COUNT, LANGUAGES, LENGTH, PERHAPS, Config, PretrainConfig, RLConfig
-from minir1.console.errors import guard, parse
+from minir1.console.errors import parse
 from minir1.console.files import check_folder, write_text
 from minir1.console.flags import Value, parts, seed, whole
 from minir1.experiments.hacking.plot import draw_figure
@@ -100,15 +99,15 @@ class Bench:
     def problems(self, split: str, key: object, count: int) -> list[Problem]:
         return draw_problems(self.kind, self.plan, split, key, count)
 
-    def judge(self, step: int, rollouts: Rollouts) -> list:
-        """The core's rewards; a summary is none of its business."""
-        return [plain(rollouts.problem(i), text) for i, text in enumerate(rollouts.texts)]
+    def judged(self, rollouts: Rollouts) -> Rollouts:
+        """With the core's rewards; a summary is none of its business."""
+        rows = enumerate(rollouts.texts)
+        return replace(rollouts, rewards=[plain(rollouts.problem(row), text) for row, text in rows])
 
     def roll(self, model, sampler, problems: list[Problem], group: int, seed: int) -> Rollouts:
         tokenizer, stream = self.session.tokenizer, Stream.of("hacking", seed)
         settings = sampling(tokenizer, self.plan.max_tokens)
-        rollouts = roll_out(model, tokenizer, problems, group, settings, stream, sampler)
-        return replace(rollouts, rewards=self.judge(0, rollouts))
+        return self.judged(roll_out(model, tokenizer, problems, group, settings, stream, sampler))
 
 
 def draw_problems(kind: str, plan: Plan, split: str, key: object, count: int) -> list[Problem]:
@@ -157,7 +156,7 @@ def chase(bench: Bench, start: Transformer, proxy: Proxy, reward: Proxy, arm: st
         return draw_problems, (bench.kind, plan, "train", key, plan.prompts)
 
     def judge(step: int, rollouts: Rollouts) -> list[Judgement]:
-        judged = replace(rollouts, rewards=bench.judge(step, rollouts))
+        judged = bench.judged(rollouts)
         return [*map(hacked, reward(judged), judged.rewards)]
 
     def after(step: int, phase: RLPhase, rollouts: Rollouts, stats) -> None:
@@ -364,7 +363,3 @@ def main(arguments: list[str]) -> None:
         whole = json.dumps(head | {"arm": arm, "rows": results[arm]}, indent=1, ensure_ascii=False)
         write_text(given.out / f"{given.kind}-{given.seed}-{arm}.json", whole)
     print(f"judge: {results['judge']}; see {draw_figure(given.kind, given.out)}")
-
-
-if __name__ == "__main__":
-    sys.exit(guard(main, sys.argv[1:], "minir1.experiments.hacking.command"))
