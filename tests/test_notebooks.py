@@ -548,6 +548,24 @@ def test_reading_puzzles_ask_what_the_package_does():
     agree("09.load_max", busiest)
 
 
+def test_create_puzzles_ask_what_the_package_does():
+    import numpy as np
+
+    from minir1.experiments.studies.verdicts import floor, verdict
+
+    for chance_P, k in arguments("11.random_floor"):
+        cell = {"chance": chance_P.tolist(), "samples": k}
+        assert floor(cell)[-1] == pytest.approx(wanted("11.random_floor", chance_P, k))
+    words = set()
+    for bounds in arguments("11.verdict"):
+        words.add(word := wanted("11.verdict", *bounds))
+        assert verdict(*map(np.array, bounds)) == word
+    assert words == {"extends", "sharpens", "narrows", "sharpens and narrows", "nothing"}
+    for (samples,) in arguments("11.at_most"):
+        none = (1 - wanted("11.at_most", samples)) ** samples
+        assert none == pytest.approx(0.05, rel=1e-4)
+
+
 # ---------------------------------------------------------------- what a notebook promises
 
 
@@ -970,6 +988,26 @@ WRONG = {
             max(torch.bincount(row).max() for row in chosen) / chosen.shape[1]
         ),  # a share
         lambda chosen, experts: float(experts),
+    ),
+    "11.at_most": (
+        lambda samples: 3 / samples,  # only where there are many
+        lambda samples: 1 - 0.95 ** (1 / samples),
+        lambda samples: 0.05 ** (1 / samples),
+    ),
+    "11.random_floor": (
+        lambda chance, k: 1 - (1 - chance.mean()) ** k,  # as if all puzzles were alike
+        lambda chance, k: (k * chance).clamp(max=1).mean(),
+        lambda chance, k: ((1 - chance) ** k).mean(),
+    ),
+    "11.verdict": (
+        lambda low, high: (
+            "extends" if low[0] > 0 < low[-1] else wanted("11.verdict", low, high)
+        ),  # looks at both ends only
+        lambda low, high: {"sharpens and narrows": "narrows"}.get(
+            word := wanted("11.verdict", low, high), word
+        ),
+        lambda low, high: wanted("11.verdict", high, low),
+        lambda low, high: wanted("11.verdict", [x + 1e-9 for x in low], high),  # 0 is enough
     ),
 }
 
