@@ -568,6 +568,24 @@ def test_reading_puzzles_ask_what_the_package_does():
     agree("09.load_max", busiest)
 
 
+def test_create_puzzles_ask_what_the_package_does():
+    import numpy as np
+
+    from minir1.experiments.studies.verdicts import floor, verdict
+
+    for chance_P, k in arguments("11.random_floor"):
+        cell = {"chance": chance_P.tolist(), "samples": k}
+        assert floor(cell)[-1] == pytest.approx(wanted("11.random_floor", chance_P, k))
+    words = set()
+    for bounds in arguments("11.verdict"):
+        words.add(word := wanted("11.verdict", *bounds))
+        assert verdict(*map(np.array, bounds)) == word
+    assert words == {"extends", "sharpens", "narrows", "sharpens and narrows", "nothing"}
+    for (samples,) in arguments("11.at_most"):
+        none = (1 - wanted("11.at_most", samples)) ** samples
+        assert none == pytest.approx(0.05, rel=1e-4)
+
+
 # ---------------------------------------------------------------- what a notebook promises
 
 

@@ -6,6 +6,7 @@ The loops stand in one file a notebook. They are slow, and meant to be beyond do
 
 from grader import (
     base_model,
+    create_or_amplify,
     experts,
     grpo,
     pipeline,
