@@ -1023,6 +1023,26 @@ WRONG = {
         lambda rows: torch.cat([rows[0::2], rows[1::2]]),  # the way back
         lambda rows: rows.flip(0),
     ),
+    "11.at_most": (
+        lambda samples: 3 / samples,  # only where there are many
+        lambda samples: 1 - 0.95 ** (1 / samples),
+        lambda samples: 0.05 ** (1 / samples),
+    ),
+    "11.random_floor": (
+        lambda chance, k: 1 - (1 - chance.mean()) ** k,  # as if all puzzles were alike
+        lambda chance, k: (k * chance).clamp(max=1).mean(),
+        lambda chance, k: ((1 - chance) ** k).mean(),
+    ),
+    "11.verdict": (
+        lambda low, high: (
+            "extends" if low[0] > 0 < low[-1] else wanted("11.verdict", low, high)
+        ),  # looks at both ends only
+        lambda low, high: {"sharpens and narrows": "narrows"}.get(
+            word := wanted("11.verdict", low, high), word
+        ),
+        lambda low, high: wanted("11.verdict", high, low),
+        lambda low, high: wanted("11.verdict", [x + 1e-9 for x in low], high),  # 0 is enough
+    ),
 }
 
 

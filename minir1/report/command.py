@@ -27,6 +27,7 @@ __all__ = [
     "summary_text", "write_comparison", "write_html",
 ]
 
+
 def read_run(run: Path) -> tuple[str, list[dict], dict, list[dict]]:
     """(name, metrics, summary, samples) of a run folder: what its page is made of."""
     run = Path(run)

@@ -220,4 +220,17 @@ HELP = {
         "See the rows as two halves: row i of each half belongs together.",
         "unflatten into (2, K/2), exchange the two dimensions, flatten again.",
     )),
+    "11.at_most": Help(2, (
+        "The chance that none of n samples is right: (1 - rate) ** n.",
+        "Set it to 0.05 and solve for the rate: an n-th root. About 3 / n when n is large.",
+    )),
+    "11.random_floor": Help(1, (
+        "A puzzle stays unsolved if all k attempts miss it.",
+        "First the chance of each puzzle, then the mean: the mean chance to the power k is wrong.",
+    )),
+    "11.verdict": Help(1, (
+        "An interval says something only if 0 lies outside it.",
+        "Look at extends first (all lower bounds), then at low_K[0] and at high_K[-1]. Both may "
+        "hold.",
+    )),
 }

@@ -31,5 +31,6 @@ TOPICS = (  # notebook 00, 01, ...
     pipeline,
     reading_a_run,
     real_model,
+    create_or_amplify,
 )
 PUZZLES = {name: puzzle for topic in TOPICS for name, puzzle in topic.PUZZLES.items()}
