@@ -95,21 +95,21 @@ def shown(value: float, like: str, percent: bool) -> str:
 
 
 def rules(text: str, folder: Path) -> list[tuple[str, list]]:
-    """(text, values) of each rule in the page's comments."""
+    """(text, values) of each rule in the page's comments.
+
+    They are run as code of this repository, like its tests: few names keep them plain, not safe.
+    """
     names = {"__builtins__": BUILTINS, "mean": mean, "load": lambda name: load(folder, name)}
     found = []
     for comment in re.findall(r"<!-- figures\n(.*?)-->", text, re.DOTALL):
         for statement in ast.parse(comment).body:
-            source = ast.unparse(statement)
             if isinstance(statement, ast.Assign):
-                exec(source, names)
+                exec(ast.unparse(statement), names)
                 continue
-            first = statement.value.elts[0] if isinstance(statement.value, ast.Tuple) else None
-            shift = first or statement.value
-            assert isinstance(shift, ast.BinOp) and isinstance(shift.op, ast.RShift), source
-            rest = [ast.unparse(e) for e in statement.value.elts[1:]] if first else []
-            parts = [ast.unparse(shift.right), *rest]
-            found.append((shift.left.value, flat([eval(part, names) for part in parts])))
+            first, *rest = getattr(statement.value, "elts", [statement.value])
+            assert isinstance(first, ast.BinOp) and isinstance(first.op, ast.RShift), comment
+            values = [eval(ast.unparse(part), names) for part in (first.right, *rest)]
+            found.append((first.left.value, flat(values)))
     return found
 
 

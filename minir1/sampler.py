@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from minir1.config import Diverged
 from minir1.model import Cache, Transformer
@@ -79,9 +78,10 @@ class Samples(NamedTuple):
 
 def pad(rows: list[list[int]], value: int, device=None) -> Tensor:
     """Rows of ids (or of marks, if `value` is a bool) as one tensor, padded on the right."""
-    kind = torch.bool if isinstance(value, bool) else torch.long
-    rows = [torch.tensor(row, dtype=kind) for row in rows]
-    return pad_sequence(rows, batch_first=True, padding_value=value).to(device)
+    padded_BT = torch.full((len(rows), max(map(len, rows))), value)
+    for padded_T, row in zip(padded_BT.numpy(), rows):  # NumPy reads lists ten times as fast
+        padded_T[: len(row)] = row
+    return padded_BT.to(device)
 
 
 def restrict(logits_BV: Tensor, top_p: float) -> Tensor:

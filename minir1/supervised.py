@@ -61,7 +61,7 @@ class Learner:
 
     An update whose loss or gradient is not finite is left out: weights and moments stay as they
     are. `skipped` counts such updates, `in_a_row` the latest of them. All of it happens on the
-    model's device; only check() waits for it.
+    model's device; only check() waits for it. It takes 0.05% of a step (results/bench/guard.py).
     """
 
     patience = 5  # updates left out in a row, after which check() gives up

@@ -92,6 +92,24 @@ def test_learning_gives_up_after_a_few_in_a_row_and_says_since_when():
     assert max(bias) <= 10.5 * config.balance_rate  # ten moves, none after that
 
 
+def test_a_short_run_gives_up_at_its_end():
+    model = tiny()
+    model.embed.register_forward_hook(lambda *_: _[-1] * torch.nan)
+    batches = [(torch.arange(20).view(2, 10), None)] * 7
+    with pytest.raises(Diverged, match="since step 1: .* 7 times in a row"):
+        train_supervised(model, Learner(model), batches, PretrainConfig(), 7, lambda step: None)
+
+
+@pytest.mark.parametrize("lost, since", [(5, 8), (6, 8), (7, 7)])
+def test_it_says_since_which_step_where_a_step_has_several_updates(lost, since):
+    learner = Learner(tiny())
+    learner.in_a_row.fill_(lost)
+    with pytest.raises(Diverged, match=f"since step {since}: .* {lost} times in a row"):
+        learner.check(9, updates=2)  # the tenth step, the ninth ...
+    learner.in_a_row.fill_(Learner.patience - 1)
+    learner.check(9, updates=2)
+
+
 @pytest.mark.parametrize("part", ["reward", "logp"])
 def test_no_update_of_grpo_learns_from_what_is_not_finite(part):
     model = tiny()

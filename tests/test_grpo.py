@@ -5,6 +5,7 @@ Specifications are written here in plain Python, with their derivatives, and sha
 package.
 """
 
+import copy
 import math
 from dataclasses import replace
 from types import SimpleNamespace
@@ -32,6 +33,8 @@ from minir1.model import Transformer, token_logp
 from minir1.rewards import Reward
 from minir1.rollout import Batch, Rollouts, to_batch
 from minir1.run.phases import Parts
+from minir1.run.progress import entropy
+from minir1.sampler import Sampling, Stream, sample
 from minir1.supervised import Learner
 from minir1.tasks.countdown import Countdown
 from minir1.variants.losses import LOSSES, cispo_loss, dr_grpo_loss, gspo_loss, overlong_penalty
@@ -714,7 +717,7 @@ def test_update_equals_the_slow_one_whatever_the_micro_batches(name, c):
             close(seen, wanted)
         close(list(model.parameters()), list(slow.parameters()))
         assert {k: stats[k] for k in expected} == pytest.approx(expected, abs=1e-5, rel=1e-4)
-        results.append(stats)
+        results.append({name: float(figure) for name, figure in stats.items()})
     assert results[0] == pytest.approx(results[1], abs=1e-5, rel=1e-4)
     signal = 1.0 if c.kl > 0 else 11 / 16  # ADV has five zeros
     assert results[0]["signal"] == pytest.approx(signal)
@@ -747,6 +750,32 @@ def test_statistics_of_an_update_are_means_over_the_tokens_trained():
         sum(kl) / len(kl), rel=1e-4
     )  # watched, although it has no weight in the loss
     assert stats["gap"] == pytest.approx(sum(gap) / len(gap), rel=1e-4)
+
+
+def test_the_entropy_of_all_responses_is_estimated_from_what_was_sampled():
+    """Within four standard errors of the exact one (p < 1e-4 by chance; the seed is fixed)."""
+    model, group = tiny(), 512
+    prompts = [[5, 6], [7, 8, 9]]
+    settings = Sampling(24, (STOP,), 0.7, 1.0, V)
+    samples = sample(model, prompts, group, settings, Stream.of("entropy"))
+    lengths = samples.length_B.tolist()
+    responses = [row[:n] for row, n in zip(samples.ids_BT.tolist(), lengths)]
+    logp = [row[:n] for row, n in zip(samples.logp_BT, lengths)]
+    rollouts = replace(rollouts_by_hand(prompts, responses, group), logp=logp)
+    batch = to_batch(rollouts, PAD, "cpu")
+    with torch.no_grad():
+        exact_BT = token_logp(model, batch.ids_BT, 0.7)[1]
+    exact_N, drawn_N = exact_BT[batch.mask_BT], -torch.cat(logp)
+    error = (drawn_N - exact_N).std().item() / len(drawn_N) ** 0.5
+    assert entropy(rollouts) == pytest.approx(exact_N.mean().item(), abs=4 * error)
+    assert error < 0.02 < exact_N.std()
+
+
+def test_forced_tokens_have_no_entropy():
+    rollouts = rollouts_by_hand([[5]], [[6, 7, STOP], [STOP]], 2)
+    rollouts = replace(rollouts, logp=[torch.tensor([-1.0, 0.0, -2.0]), torch.tensor([-4.5])])
+    assert entropy(rollouts) == 7.5 / 4
+    assert entropy(replace(rollouts, actions=[[True, False, True], [True]])) == 2.5
 
 
 def test_padding_of_the_batch_changes_no_gradient():
@@ -824,6 +853,19 @@ def test_scoring_and_updating_compute_in_the_learners_number_format():
     update(model, learner, random_batch(0), ADV, c, 0.01)
     assert 1 <= own < len(formats)
     assert set(formats) == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("c", UPDATES, ids=["token", "response", "kl"])
+def test_an_update_never_waits_for_its_device(c):
+    """On PyTorch's "meta" device tensors have no values: to ask for one is an error."""
+    model, batch = Transformer(replace(TINY, experts=0)), random_batch(7)
+    learner, reference = Descent(model), copy.deepcopy(model).to("meta")
+    learner.parameters = list(model.to("meta").parameters())
+    learner.finite = learner.finite.to("meta")
+    there = {name: x.to("meta") for name, x in vars(batch).items() if name != "length_B"}
+    stats = update(model, learner, replace(batch, **there), ADV, c, 0.1, reference=reference)
+    assert all(stats[name].is_meta for name in ("loss", "gap", "kl", "grad_norm"))
+    assert stats["signal"] == (1.0 if c.kl > 0 else 11 / 16)
 
 
 def test_a_rollout_without_any_signal_leaves_the_model_alone():

@@ -14,10 +14,13 @@ import torch.multiprocessing as mp
 
 from minir1 import grpo
 from minir1.config import Config, CorpusConfig, ModelConfig, PretrainConfig, RLConfig, UserError
+from minir1.console.errors import describe
+from minir1.fast import parallel
 from minir1.fast.device import Device, make_learner
 from minir1.fast.ranks import Ranks
 from minir1.model import Transformer
 from minir1.r1.data.fine_tuning import fine_tune
+from minir1.r1.students.distillation import pull
 from minir1.rewards import Reward
 from minir1.rollout import Batch
 from minir1.run.folder import Run
@@ -43,6 +46,7 @@ CONFIG = Config(
 )
 WITH_KL = replace(CONFIG, rl=replace(CONFIG.rl, steps=8, kl=0.1, kl_refresh=3, checkpoint_every=2))
 SIZES = (1, 2, 3)
+BROKEN = ("adamw", "muon", "float16")  # the last one: AdamW, on gradients that are scaled
 
 
 # ---------------------------------------------------------------- what each process does
@@ -123,20 +127,25 @@ class Watched(Learner):
 
 def gradients(ranks: Ranks) -> list[torch.Tensor]:
     """Summed gradients in float32, each from weights that all sizes share: of five rows of uneven
-    lengths in pretraining, fine-tuning and RL."""
+    lengths in pretraining, fine-tuning, RL and on-policy distillation (and its divergence)."""
     length_B = torch.tensor([13, 4, 9, 2, 11])
     mask_BT = torch.arange(12) < length_B[:, None] - 1
     adv_B = torch.tensor([1.0, -0.5, 0.0, 2.0, -1.0])
     found = []
-    for step in range(9):
+    for step in range(11):
         torch.manual_seed(step)
         model = Transformer(TINY)
         ids_BT, logp_BT = torch.randint(320, (5, 13)), -torch.rand(5, 12) * mask_BT
         learner = Watched(model)
         learner.ranks = ranks
-        if step % 3 == 2:
-            batch = Batch(ids_BT, mask_BT, logp_BT, length_B)
-            config = RLConfig(group_size=1, train_tokens=20, recompute=bool(step % 2))
+        batch = Batch(ids_BT, mask_BT, logp_BT, length_B)
+        if step >= 9:
+            found.append(torch.tensor(pull(model, Transformer(TINY), learner, batch, 20)))
+            learner.step(1e-3)
+        elif step % 3 == 2:
+            # four: what one rank scores before the first update another one learns from
+            how = {"recompute": True, "minibatches": 4} if step % 2 else {"recompute": False}
+            config = RLConfig(group_size=1, train_tokens=20, **how)
             grpo.update(model, learner, batch, adv_B, config, 1e-3)
         else:
             batch = ids_BT, mask_BT if step % 3 else None
@@ -146,13 +155,14 @@ def gradients(ranks: Ranks) -> list[torch.Tensor]:
 
 
 def broken(ranks: Ranks, optimizer: str) -> list:
-    """The gradient norms of three steps, in the second of which the last rank alone has a loss that
+    """The gradient norms of four steps, in the second of which the last rank alone has a loss that
     is not a number, in the third one an infinite loss whose gradient is finite."""
     torch.manual_seed(0)
     model = Transformer(replace(TINY, mtp=False))
-    learner = make_learner(model, 0.1, 1.0, PLAIN, optimizer)
+    device = replace(PLAIN, dtype=torch.float16) if optimizer == "float16" else PLAIN
+    learner = make_learner(model, 0.1, 1.0, device, optimizer)
     norms = []
-    for fault in (0.0, float("nan"), float("inf")):
+    for fault in (0.0, float("nan"), float("inf"), 0.0):
         before = [p.clone() for p in model.parameters()]
         last = ranks.rank == ranks.size - 1
         value = model(torch.arange(12).view(2, 6)).square().mean()
@@ -165,15 +175,16 @@ def broken(ranks: Ranks, optimizer: str) -> list:
     return norms + [int(learner.skipped), int(learner.in_a_row)]
 
 
-def without_sums(ranks: Ranks) -> tuple[dict, str]:
-    """The mutant: three steps of pretraining in which gradients stay where they are."""
+def without_sums() -> tuple[dict, str]:
+    """The mutant: three steps of pretraining in which gradients stay where they are, and what is
+    told when they are to be saved."""
     usual, Ranks.reduce = Ranks.reduce, lambda *_: None
     try:
         config = replace(CONFIG, pretrain=replace(CONFIG.pretrain, tokens=3 * 160))
         session = Session.unsaved(config, PLAIN, None)
         model, told = pretrain(session, TINY, MiniWeb(config), every=1), ""
         try:
-            ranks.same(model)
+            session.keep("pretrain", 3, model, make_learner(model, 0.0, 1.0, PLAIN))
         except RuntimeError as fault:
             told = str(fault)
     finally:
@@ -182,13 +193,14 @@ def without_sums(ranks: Ranks) -> tuple[dict, str]:
 
 
 def handed(ranks: Ranks) -> list:
-    last = ranks.rank == ranks.size - 1
+    last, run = ranks.rank == ranks.size - 1, Run(Path("unused"), CONFIG)
+    Session(run, PLAIN)
     return [
         list(ranks.map(divmod, ((n, 3) for n in range(5)))), list(ranks.map(divmod, [])),
         ranks.each(divmod, [7, 8, 9, 10, 11], [2, 3, 2, 3, 2]), ranks.each(abs, []),
         ranks.gather(ranks.rank), ranks.first(lambda: ranks.rank),
         ranks.sum(torch.tensor([1, ranks.rank]), None)[0].tolist(),
-        ranks.total(Counter(all=1.0, last=2.0) if last else Counter(all=1.0)),
+        ranks.total(Counter(all=1.0, last=2.0) if last else Counter(all=1.0)), run.silent,
     ]
 
 
@@ -200,8 +212,8 @@ def work(rank: int, size: int, folder: Path) -> None:
     ranks = Ranks.current()
     assert (ranks.rank, ranks.size) == (rank, size)
     found = {"run": whole_run(folder, ranks), "gradients": gradients(ranks)}
-    found["handed"], found["mutant"] = handed(ranks), without_sums(ranks)
-    for optimizer in ("adamw", "muon"):
+    found["handed"], found["mutant"] = handed(ranks), without_sums()
+    for optimizer in BROKEN:
         found[optimizer] = broken(ranks, optimizer)
     torch.save(found, folder / f"{size}-{rank}.pt")
     if size > 1:
@@ -283,19 +295,21 @@ def test_gradients_that_do_not_meet_are_noticed(found):
             assert gap > 1e-3 and "different weights" in told
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("optimizer", BROKEN)
 def test_all_leave_out_a_step_that_is_broken_on_one(found, optimizer):
     for size in SIZES[1:]:
         norms = [rank[optimizer] for rank in found[size]]
-        for sound, moved, nan, stayed, infinite, still, skipped, in_a_row in norms:
-            assert (moved, stayed, still, skipped, in_a_row) == (True, False, False, 2, 2)
+        for sound, moved, nan, stayed, infinite, still, again, on, skipped, in_a_row in norms:
+            assert (moved, stayed, still, on, skipped, in_a_row) == (True, False, False, True, 2, 0)
             assert sound == norms[0][0] > 0 and nan != nan and infinite != infinite
+            assert again == norms[0][6] > 0  # with one scale: all have halved it, or none
 
 
 def test_what_is_handed_around(found):
     for size in SIZES:
-        for rank in found[size]:
-            pairs, nothing, each, none, numbers, first, summed, total = rank["handed"]
+        for place, rank in enumerate(found[size]):
+            pairs, nothing, each, none, numbers, first, summed, total, silent = rank["handed"]
+            assert silent == (place > 0)  # one progress bar
             assert pairs == [divmod(n, 3) for n in range(5)] and nothing == []
             assert each == list(map(divmod, [7, 8, 9, 10, 11], [2, 3, 2, 3, 2])) and none == []
             assert numbers == list(range(size)) and first == 0
@@ -352,7 +366,7 @@ from minir1.run.phases import RLPhase
 usual = RLPhase.learning_rate
 
 def rate(self, step):
-    if step == 2 and os.environ["RANK"] == "1":
+    if step == 2 and os.environ["RANK"] == "0":  # the other one tells whose folder to resume
         os.kill(os.getpid(), signal.SIGKILL)
     return usual(self, step)
 
@@ -379,7 +393,8 @@ def figures(folder: Path) -> list[dict]:
 
 
 def test_a_killed_process_ends_the_run_and_another_goes_on(tmp_path, monkeypatch):
-    """One line of ours says how to go on; one process then ends with the metrics of a run alone."""
+    """One line of ours says how to go on; three processes then end with the metrics of one alone,
+    and of their folders leave none."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # where what is killed leaves its folder
@@ -389,8 +404,10 @@ def test_a_killed_process_ends_the_run_and_another_goes_on(tmp_path, monkeypatch
     ours = [line for line in told.splitlines() if "train_zero.py:" in line]
     assert status != 0 and len(ours) == 1 and f"--resume {run}" in ours[0], told
     assert shown.count("minir1: preset smoke") == 1 and ", 2 processes; run folder" in shown
-    status, shown, told = command(1, "train_zero.py", "--resume", str(run))
+    left = {path.name for path in tmp_path.glob("minir1-*")}
+    status, shown, told = command(3, "train_zero.py", "--resume", str(run))
     assert status == 0 and shown.count("right answers (pass@1)") == 1, told
+    assert {path.name for path in tmp_path.glob("minir1-*")} <= left
     status, *_ = command(1, "train_zero.py", *SMALL, "--out", str(tmp_path / "alone"))
     alone, together = figures(tmp_path / "alone"), figures(run)
     assert status == 0 and len(alone) == len(together) > 6
@@ -404,3 +421,18 @@ def test_a_killed_process_ends_the_run_and_another_goes_on(tmp_path, monkeypatch
 def test_a_wrong_flag_is_told_once():
     status, shown, told = command(2, "train_zero.py", "--preset", "nix")
     assert status != 0 and told.count("train_zero.py: unknown preset 'nix'") == 1 and not shown
+
+
+def test_words_of_a_lost_connection_are_explained_under_torchrun_alone(monkeypatch):
+    fault = ConnectionResetError(104, "Connection reset by peer")
+    assert describe(fault) == "[Errno 104] Connection reset by peer"
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("RANK", "1")
+    assert describe(fault) == "another process of this run has ended"
+
+
+def test_processes_of_a_host_share_its_cores(monkeypatch):
+    monkeypatch.setattr(parallel.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(parallel, "ProcessPoolExecutor", lambda workers, *_: pytest.fail(workers))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert list(parallel.parallel_map(divmod, [(7, 2)])) == [(3, 1)]  # two each: one beside it

@@ -90,9 +90,19 @@ def test_one_file_of_at_most_four_megabytes_that_asks_for_nothing(path):
     assert " src=" not in text and " href=" not in text and "url(" not in text
 
 
+def test_the_page_in_docs_is_what_the_command_writes(path):
+    """Else: python -m minir1 page base-cpu.pt zero-cpu.pt --out docs/think.html"""
+    shipped = Path(__file__).parent.parent / "docs/think.html"
+    same = path.read_bytes() == shipped.read_bytes()
+    assert same  # without a diff of millions of characters
+
+
 def test_a_model_that_it_cannot_compute_is_refused_in_one_line(tmp_path, capsys):
-    with pytest.raises(UserError, match="--attention mla"):
-        build_page([FOLDER / "student-small-cpu.pt"])
+    config = ModelConfig(width=32, layers=1, q_rank=8)
+    save_checkpoint(tmp_path / "low.pt", Transformer(config), load_checkpoint(PAIR[0])[1])
+    for path in (FOLDER / "student-small-cpu.pt", tmp_path / "low.pt"):
+        with pytest.raises(UserError, match="--attention mla with --q_rank 0 only"):
+            build_page([path])
     assert main(["page", "nowhere.pt", "--out", str(tmp_path / "page.html")]) == 2
     assert capsys.readouterr().err == "minir1: no checkpoint at nowhere.pt\n"
     assert not (tmp_path / "page.html").exists()
@@ -121,13 +131,14 @@ def test_logits(page, models, which):
 
 @in_chromium
 def test_shapes_other_than_the_presets(tmp_path, browser, models):
-    """Two dense layers of four, no shared expert, three experts a token, a scale, another base."""
+    """Two dense layers of four, no shared expert, three experts a token, a scale, other turns."""
     _, tokenizer = models[0]
     torch.manual_seed(0)
     config = ModelConfig(
         vocab_size=512, width=48, layers=4, heads=3, kv_rank=20, nope_width=12, rope_width=4,
         value_width=16, dense_width=64, dense_layers=2, experts=5, shared_experts=0, top_k=3,
-        expert_width=40, routed_scale=1.7, rope_base=500.0, positions=64, init_std=0.3, mtp=True)
+        expert_width=40, routed_scale=1.7, rope_base=500.0, rope_factor=8.0, rope_original=32,
+        positions=64, init_std=0.3, mtp=True)
     model = Transformer(config)
     for layer in model.expert_layers():
         layer.bias_E.copy_(torch.randn(5))
@@ -200,6 +211,7 @@ def test_expressions_have_their_exact_value(page):
     texts = ["".join(rng.choices("0123456789+-*/() ", k=rng.randrange(1, 9))) for _ in range(900)]
     texts += ["(1 + 2) * 3 / 4", "1 / 3 * 3", "2 - 3 - 4", "8 / 4 / 2", "((7))", "9" * 40 + " + 1"]
     texts += ["05", "1 2", "1 // 2", "2 ** 3", "1 / (2 - 2)", "(1", "1)", "-1", "", "()", "1 +"]
+    texts += ["1" + " + 1" * 63, "1" + " + 1" * 64]  # 253 and 257 characters
     values = page.run(f"{json.dumps(texts)}.map(evaluate).map(v => v && v.map(String))")
     found = 0
     for text, value in zip(texts, values):
@@ -225,7 +237,8 @@ def test_what_is_typed_is_recognised(page):
         assert recognised(problem.question()) == expected == recognised(bare)
     assert recognised("what is 4821+977") == ["What is 4821 + 977?", None, "5798"]
     assert recognised("12 × 3 = ?") == ["What is 12 * 3?", None, "36"]
-    for other in ("Who are you?", "7", "1 / 3", HOSTILE):
+    assert recognised("8 ÷ 2 − 1 × 3") == ["What is 8 / 2 - 1 * 3?", None, "1"]
+    for other in ("Who are you?", "7", "5 = 5", "1 / 3", HOSTILE):
         assert recognised(other) == [other, None, None]
 
 
@@ -250,6 +263,26 @@ def test_verdicts_are_those_of_the_reward(page, response):
     assert (kind == "right") == (score(problem, response).accuracy == 1)
 
 
+SUM, PUZZLE = "What is 12 + 7?", "Use 23, 5, 13 to make 31."
+
+
+@in_chromium
+@pytest.mark.parametrize("question, response, said", [
+    (SUM, "<answer>19</answer><|end|>", "right"),
+    (SUM, "<answer>18</answer><|end|>", "wrong: it is 19"),
+    (SUM, "19<|end|>", "wrong: there is no answer"), (SUM, "<think>1", "wrong: it comes to no end"),
+    (PUZZLE, "<answer>a</answer><|end|>", "wrong: that is no expression"),
+    (PUZZLE, "<answer>23 + 5</answer><|end|>", "wrong: that makes 28"),
+    (PUZZLE, "<answer>23 / 5</answer><|end|>", "wrong: that makes a fraction"),
+    (PUZZLE, "<answer>62 / 2</answer><|end|>", "wrong: it uses other numbers"),
+    (PUZZLE, "<answer>23 - 5 + 13</answer><|end|>", "right: 23 - 5 + 13 = 31"),
+    ("Who are you?", "<answer>7</answer><|end|>", "it says 7"),
+])  # fmt: skip
+def test_verdicts_give_their_reason(page, question, response, said):
+    attempt = json.dumps({"text": response, "stopped": response.endswith("<|end|>")})
+    assert page.run(f"judge(recognise({json.dumps(question)}), {attempt}).said") == said
+
+
 # ---------------------------------------------------------------- what a visitor does
 
 
@@ -262,6 +295,46 @@ def test_both_models_answer_side_by_side(page):
         assert text == page.run(f"cards[{k}].attempt.text") and text.endswith("<|end|>")
         right = score(Countdown((23, 5, 13), 31), text).accuracy == 1
         assert verdict.startswith("right:" if right else "wrong:")
+        assert shown(page, ".count")[k] == f"{page.run(f'cards[{k}].attempt.steps.length')} tokens"
+
+
+@in_chromium
+def test_an_example_is_asked_by_a_click_at_the_temperature_that_is_set(page):
+    heat = "at('temperature')"
+    page.run(f"{heat}.value = '0', {heat}.dispatchEvent(new Event('input', {{bubbles: true}}))")
+    page.point("#examples button:nth-child(4)", click=True)
+    page.wait("cards.every(card => card.attempt.done)")
+    assert shown(page, "#note") == ["Asked: What is 38 + 57?"] and shown(page, "#degrees") == ["0"]
+    steps = page.run("cards[0].attempt.steps.map(s => [s.shares[s.id], Math.max(...s.shares)])")
+    assert all(share == best for share, best in steps)
+    tokens = "[...cards[0].text.querySelectorAll('.token')]"
+    doubts = page.run(f"{tokens}.map(token => parseFloat(token.style.getPropertyValue('--doubt')))")
+    assert doubts == pytest.approx([75 * (1 - share) for share, _ in steps], abs=0.51)
+
+
+@in_chromium
+def test_a_response_ends_where_the_model_knows_no_further_position(page):
+    page.run("cards[0].model.config.positions = 40, at('temperature').value = '1.5'")
+    page.run("cards[0].model.codec.ids.set('<|end|>', -1)")  # it never stops by itself
+    ask(page, "23, 5, 13 = 31")
+    assert page.run("(a => a.prompt.length + a.steps.length)(cards[0].attempt)") == 40
+    assert shown(page, ".card:nth-child(1) .verdict") == ["wrong: it comes to no end"]
+
+
+@in_chromium
+def test_votes_are_counted(page):
+    ask(page, "23, 5, 13 = 31")
+    answers = [*"aaabbcdefgh", None]
+    verdicts = [{"answer": a, "kind": "right" if a == "a" else "wrong"} for a in answers]
+    verdicts = json.dumps(verdicts).replace('"answer": null, ', "")
+    page.run(f"cards[0].vote({verdicts}, 16)")
+    rows = [("a", 3), ("b", 2), *((letter, 1) for letter in "cdef")]
+    assert shown(page, ".row code") == [answer for answer, _ in rows]
+    assert shown(page, ".row span") == [f"{n} of 16" for _, n in rows]
+    panel = shown(page, ".panel")[0]
+    assert panel.startswith("12 samples, 3 of them right.") and "and 3 other answers" in panel
+    page.run("cards[0].vote([{kind: 'wrong'}], 16)")
+    assert shown(page, ".row code") == ["no answer"]
 
 
 @in_chromium
@@ -288,6 +361,24 @@ def test_a_token_shows_its_alternatives_and_one_of_them_goes_on_from_there(page)
       }));
     })(cards[1].attempt)""")
     assert difference < 1e-5
+
+
+@in_chromium
+def test_a_token_that_was_unlikely_stands_below_the_six_likely_ones(page):
+    ask(page, "23, 5, 13 = 31")
+    page.run("""(card => {
+      const {shares} = card.attempt.steps[3];
+      card.attempt.fork(3, shares.indexOf(Math.min(...shares)));
+      card.draw();
+    })(cards[1])""")
+    page.run("cards[1].pick(cards[1].text.querySelectorAll('.token')[3])")
+    rows = shown(page, "button.row")
+    assert len(rows) == 7 and shown(page, "button.chosen") == rows[-1:]
+    codes = []
+    for place in range(4):
+        page.run(f"cards[1].pick(cards[1].text.querySelectorAll('.token')[{place}])")
+        codes += shown(page, "button.row code")
+    assert "␣" in "".join(codes) and not set(" \n") & set("".join(codes))
 
 
 @in_chromium
@@ -324,6 +415,16 @@ def test_a_new_question_ends_the_old_one(page):
     assert texts == page.run("cards.map(card => card.attempt.text)")
     page.run("new Promise(done => setTimeout(done, 300))")
     assert texts == shown(page, ".text")
+
+
+@in_chromium
+def test_a_new_question_ends_the_samples_of_the_old_one(page):
+    page.point("#many", click=True)
+    page.wait("/samples/.test(cards[0].panel.textContent)")
+    ask(page, "7, 25, 4 = 72")
+    texts = shown(page, ".text")
+    page.run("new Promise(done => setTimeout(done, 500))")
+    assert texts == shown(page, ".text") and shown(page, ".panel") == []
 
 
 @in_chromium

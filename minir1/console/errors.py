@@ -89,26 +89,25 @@ def terminable():
     """SIGTERM raises Terminated here, unless somebody handles it already. torchrun sends more than
     one to each process: what comes after the first, or after a fault, cuts no goodbye short."""
 
-    def set_signals(interrupt, terminate) -> None:
-        signal.signal(signal.SIGTERM, terminate)
+    def handle(handler) -> None:
+        signal.signal(signal.SIGTERM, handler)
         if rank() is not None:
-            signal.signal(signal.SIGINT, interrupt)
+            signal.signal(signal.SIGINT, handler)
 
     def stop(number, _):
         if rank() is not None:
-            set_signals(signal.SIG_IGN, signal.SIG_IGN)
+            handle(signal.SIG_IGN)
         raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
     usual = threading.current_thread() is threading.main_thread()
     usual = usual and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     if usual:
-        set_signals(stop, stop)
+        handle(stop)
     try:
         yield
     finally:
         if usual:
-            left = signal.SIG_DFL if rank() is None else signal.SIG_IGN
-            set_signals(left, left)
+            handle(signal.SIG_DFL if rank() is None else signal.SIG_IGN)
 
 
 def _output_fails(probe: str) -> bool:
@@ -142,16 +141,27 @@ def describe(fault: BaseException) -> str:
         less = "--batch, --budget, --problems or --max-tokens, if the command has them"
         return f"no memory left: lower {less}"
     text = str(fault).strip()
-    if "closed by peer" in text or "reset by peer" in text or "remote process exited" in text:
+    gone = ("closed by peer", "reset by peer", "remote process exited")
+    if rank() is not None and any(words in text for words in gone):
         return "another process of this run has ended"
     return text.splitlines()[0] if text else type(fault).__name__
 
 
 def parse(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
     """Parse; a wrong flag becomes a UserError of one line instead of argparse's exit."""
+    given, unknown = parse_some(parser, arguments)
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return given
+
+
+def parse_some(
+    parser: argparse.ArgumentParser, arguments: list[str]
+) -> tuple[argparse.Namespace, list[str]]:
+    """The same, and what the parser does not know."""
 
     def error(message: str):
         raise UserError(f"{message} (see {parser.prog} --help)")
 
     parser.error = error
-    return parser.parse_args(arguments)
+    return parser.parse_known_args(arguments)

@@ -14,9 +14,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from minir1.config import ModelConfig
 from minir1.fast.cpu_decoder import CoreDecoder, on_cores
 from minir1.fast.decoder import Decoder, can_fuse
 from minir1.fast.experts import batched_experts, set_expert_kernel
+from minir1.fast.grouped_decoder import GroupedDecoder, can_group
 from minir1.model import Cache, Transformer
 from minir1.sampler import (
     UNNAMED,
@@ -38,6 +40,11 @@ NOBODY = -1  # in place of a response's number: the slot is free
 
 def round_up(value: int, step: int) -> int:
     return -(-value // step) * step
+
+
+def row_tokens(c: ModelConfig, room: int) -> int:
+    """Tokens of a row of the cache: prompts of 128, more if they come, and responses."""
+    return min(c.positions, round_up(room + 128, 64))
 
 
 class View(Cache):
@@ -86,10 +93,13 @@ class Engine:
         cores = on_cores(model, dtype, compiled)
         if cores:
             self.decoder = CoreDecoder(model, dtype)
+        elif can_fuse(model):
+            self.decoder = Decoder(model, dtype, compiled)
         else:
-            self.decoder = Decoder(model, dtype, compiled) if can_fuse(model) else None
+            grouped = can_group(model)
+            self.decoder = GroupedDecoder(self.policy, compiled) if grouped else None
         self.draw = torch.compile(draw) if compiled else draw
-        self.size = min(c.positions, round_up(room + 128, 64))
+        self.size = row_tokens(c, room)
         self.cuda, self.pool, self.graphs = self.device.type == "cuda", None, {}
         if self.cuda:  # each (rows, span) is captured once: few of them; and a look waits: seldom
             self.grain, self.look, self.sizes = 128, 16, ROWS
@@ -112,9 +122,17 @@ class Engine:
         whole = partial(zeros, dtype=torch.long)
         self.length, self.count, self.token, self.response = (whole(rows) for _ in range(4))
         self.key = whole(())  # of the stream; `response` is its number in the stream
+        self.budget = whole(())  # tokens of a response
         self.done, self.free = (zeros(rows, dtype=torch.bool) for _ in range(2))
         self.out_ids = zeros(rows, self.room + 1, dtype=torch.long)
         self.out_logp = zeros(rows, self.room + 1, dtype=self.exact)
+
+    def _grow(self, longest: int) -> None:
+        """Longer rows from now on: questions from a file may be of any length."""
+        c, dtype = self.policy.config, self.store.dtype
+        self.size = row_tokens(c, longest - 128)
+        self.graphs, self.stores, self.store = {}, (), None  # before the new ones are made
+        self._allocate(c, dtype, keys=False)
 
     @torch.no_grad()
     def refresh(self, model: Transformer) -> None:
@@ -131,9 +149,12 @@ class Engine:
     ) -> Samples:
         self.refresh(model)
         longest = max(map(len, prompts)) + settings.max_tokens
+        if longest > self.size and isinstance(self.decoder, GroupedDecoder):
+            self._grow(longest)
         if settings.max_tokens > self.room or longest > self.size:  # rare: the plain loop
             return sample(self.policy, prompts, group, settings, stream)
         self.key.fill_(stream.key)
+        self.budget.fill_(settings.max_tokens)
         if len(self.keys):  # number after number, which lie no further apart than needed
             L, R, _, W = self.store.shape
             keys_LRWS = self.keys[: L * R * W * longest].view(L, R, W, longest)
@@ -149,7 +170,7 @@ class Engine:
         store_LPSW = self.zeros(c.layers, P, longest, c.cache_width, dtype=self.store.dtype)
         logits, step = [], max(1, PREFILL // longest)
         for i in range(0, P, step):
-            cache, logits_PV = prefill(self.policy, prompts[i : i + step], 1, 0)
+            cache, logits_PV = self._read(prompts[i : i + step])
             store_LPSW[:, i : i + step, : cache.store_LBSW.shape[2]] = cache.store_LBSW
             logits.append(logits_PV)
         B, T = P * group, settings.max_tokens
@@ -159,6 +180,12 @@ class Engine:
         finished = Samples(ids_BT, logp_BT, length_B, stopped_B)
         length_P = torch.tensor([len(p) for p in prompts], device=self.device)
         return Queue(store_LPSW, length_P, torch.cat(logits), group, finished, first)
+
+    def _read(self, prompts) -> tuple[Cache, Tensor]:
+        """Caches and next logits of some prompts."""
+        if isinstance(self.decoder, GroupedDecoder):
+            return self.decoder.prefill(prompts)
+        return prefill(self.policy, prompts, 1, 0)
 
     # ------------------------------------------------------------ scheduling
     # `held` says for each slot which response it holds.
@@ -194,13 +221,13 @@ class Engine:
         span = queue.store_LPSW.shape[2]
         for store in self.stores:
             store[:, slot_N, :span] = queue.store_LPSW[:, prompt_N]
-        self.length[slot_N] = queue.length_P[prompt_N]
+        position_N = queue.length_P[prompt_N] - 1
         self.response[slot_N] = queue.first + response_N
         self.count[slot_N] = 0
         self.done[slot_N] = self.free[slot_N] = False
         self.out_ids[slot_N] = settings.stop_ids[0]
         self.out_logp[slot_N] = 0.0
-        self._record(queue.logits_PV[prompt_N], settings, slot_N, draw)
+        self._record(queue.logits_PV[prompt_N], settings, slot_N, position_N, draw)
 
     def _decode(self, rows: int, settings: Sampling) -> None:
         span = self._span(rows)
@@ -230,8 +257,7 @@ class Engine:
         span = min(self.size, int(self.length[kept].max()) + 1)
         for store in self.stores:
             store[:, :rows, :span] = store[:, kept, :span]
-        slots = (self.length, self.count, self.token, self.response, self.done, self.free)
-        for state in (*slots, self.out_ids, self.out_logp):
+        for state in (self.response, *self._state()):
             state[:rows] = state[kept]
         return held[kept]
 
@@ -267,38 +293,44 @@ class Engine:
             logits_BV = self.decoder.step(self.token[:rows], store, position, *keys)
         else:
             logits_BV = self.policy(self.token[:rows, None], View(store, position))[:, -1]
-        self.length[:rows] = position + (~self.done[:rows]).long()
         if self.decoder and self.decoder.compiled:
             torch._dynamo.maybe_mark_dynamic(logits_BV, 0)
-        self._record(logits_BV, settings, slice(0, rows), self.draw)
+        self._record(logits_BV, settings, slice(0, rows), position, self.draw)
 
-    def _record(self, logits_BV, settings: Sampling, slots, draw) -> None:
+    def _state(self) -> tuple[Tensor, ...]:
+        """What a step changes of the slots, beside the store."""
+        slots = (self.length, self.count, self.token, self.done, self.free)
+        return *slots, self.out_ids, self.out_logp
+
+    def _record(self, logits_BV, settings: Sampling, slots, position, draw) -> None:
         """Sample, write down, test for the stop token and the budget: all on the device."""
-        count = self.count[slots]
-        last = count + 1 >= settings.max_tokens
         any_budget = replace(settings, max_tokens=0)  # `draw` is not compiled for each budget
-        state = (self.done[slots], self.free[slots], last)
-        place = (self.key, self.response[slots], count)
-        token, logp, kept, done, free = draw(logits_BV, any_budget, *state, *place)
-        row = torch.arange(self.rows, device=self.device)[slots]
-        place = torch.where(kept, count, self.room)  # an ended row's draws go to the spare column
-        self.out_ids[row, place] = token
-        self.out_logp[row, place] = logp
-        self.token[slots] = token
-        self.count[slots] = count + kept
-        self.done[slots] = done
-        self.free[slots] = free
+        parts = [state[slots] for state in self._state()]
+        place = (self.key, self.budget, self.response[slots], position)
+        draw(logits_BV, any_budget, *place, *parts)
+        if not isinstance(slots, slice):  # then the parts are copies
+            for state, part in zip(self._state(), parts):
+                state[slots] = part
 
 
 def draw(
-    logits_BV, settings: Sampling, done_B, free_B, last_B, key, response_B, count_B
-) -> tuple[Tensor, ...]:
-    """One token a row, the `last` of its budget or not, by the number of its place: (tokens,
-    log-probs, whether they count, rows then done, rows then free)."""
-    token_B, logp_B = choose(logits_BV, settings, free_B, uniform(key, response_B, count_B))
-    token_B = torch.where(done_B, settings.stop_ids[0], token_B)
-    done_after_B = done_B | (last_B | among(token_B, settings.stop_ids))
-    return token_B, logp_B, ~done_B, done_after_B, free_B | among(token_B, settings.until_ids)
+    logits_BV, settings: Sampling, key, budget, response_B, position_B,
+    length_B, count_B, token_B, done_B, free_B, ids_BT, logp_BT,
+) -> None:
+    """One token a row, by the number of its place, behind the one at `position`. What is in the
+    second line is changed in place: in one function, of which a compiler makes a few kernels."""
+    drawn_B, chosen_B = choose(logits_BV, settings, free_B, uniform(key, response_B, count_B))
+    drawn_B = torch.where(done_B, settings.stop_ids[0], drawn_B)
+    spare = ids_BT.shape[1] - 1  # an ended row's draws go there
+    place_B = torch.where(done_B, spare, count_B)
+    row_B = torch.arange(len(drawn_B), device=drawn_B.device)
+    ids_BT[row_B, place_B] = drawn_B
+    logp_BT[row_B, place_B] = chosen_B
+    length_B.copy_(position_B + (~done_B).long())
+    count_B.add_(~done_B)
+    token_B.copy_(drawn_B)
+    done_B.logical_or_((count_B >= budget) | among(drawn_B, settings.stop_ids))
+    free_B.logical_or_(among(drawn_B, settings.until_ids))
 
 
 def among(token_B: Tensor, ids: tuple[int, ...]) -> Tensor:

@@ -185,7 +185,7 @@ def roll_out(
     """rollout.roll_out by all ranks, each of which answers a part of the problems and gets all
     responses. `judge` gives other rewards, by the row."""
     ranks = Ranks.current()
-    part, own = ranks.slice(len(problems)), Rollouts([], group, [], [], [], [], [], [])
+    part, own = ranks.slice(len(problems)), Rollouts.joined([], group)
     if problems[part]:
         place = stream.after(part.start * group)
         own = rollout.roll_out(model, codec, problems[part], group, settings, place, *how)

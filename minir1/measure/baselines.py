@@ -110,6 +110,25 @@ def blind_hit_rates(problems: list[Problem], repeats: int = 40) -> dict[str, flo
     return {f"hit_rate_{count}": mean(shares[count]) for count in sorted(shares)}
 
 
+@lru_cache(1 << 18)
+def hit_chance(numbers: tuple[int, ...], target: int) -> float:
+    """Chance that one random attempt (plain.random_attempt) hits, exactly; `numbers` in order.
+
+    >>> hit_chance((3, 5), 8) == 2 / 6
+    True
+    """
+    if len(numbers) == 1:
+        return float(numbers[0] == target)
+    chances = []
+    for i, x in enumerate(numbers):
+        for j, y in enumerate(numbers[:i]):
+            rest = numbers[:j] + numbers[j + 1 : i] + numbers[i + 1 :]
+            for operator in plain.OPERATORS:
+                left = tuple(sorted((*rest, plain.step_by(operator, x, y).value)))
+                chances.append(hit_chance(left, target))
+    return mean(chances)
+
+
 # ---------------------------------------------------------------- look-ahead
 
 Pair = tuple[int, int]  # the last two numbers, the smaller first

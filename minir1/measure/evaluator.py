@@ -71,21 +71,27 @@ class Evaluator:
         """The figures of `roll` with the same arguments."""
         return outcome(self.roll(model, problems, *how, **more))
 
+    def forced_settings(self) -> Sampling | None:
+        """Not allowed to end a thought before it says yes; None where the tags are no tokens."""
+        t = self.tokenizer
+        try:
+            banned = tuple(t.id(x) for x in ("</think>", "<answer>", "<think>", "<|end|>"))
+        except KeyError:
+            return None
+        until = t.ids_holding(", yes") + t.ids_holding("，对")
+        return replace(self.settings, ban_ids=banned, until_ids=until)
+
     def forced(self, model, problems, seed: int = 0) -> dict[str, float]:
         """The base made to think and not allowed to end its thought before it says yes.
 
         {} for a base that never says yes: it could never end, which is no baseline; and for one
         whose tags are no tokens.
         """
-        t, s = self.tokenizer, self.settings
-        try:
-            banned = tuple(t.id(x) for x in ("</think>", "<answer>", "<think>", "<|end|>"))
-        except KeyError:
+        settings = self.forced_settings()
+        if settings is None:
             return {}
-        until = t.ids_holding(", yes") + t.ids_holding("，对")
-        settings = replace(s, ban_ids=banned, until_ids=until)
         rollouts = self.roll(model, problems, 1, seed, settings, THINK)
-        ends = set(until)
+        ends = set(settings.until_ids)
         said = any(not ends.isdisjoint(ids) for ids in rollouts.response_ids)
         return outcome(rollouts) if said else {}
 

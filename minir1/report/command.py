@@ -27,6 +27,7 @@ __all__ = [
     "summary_text", "write_comparison", "write_html",
 ]
 
+
 def read_run(run: Path) -> tuple[str, list[dict], dict, list[dict]]:
     """(name, metrics, summary, samples) of a run folder: what its page is made of."""
     run = Path(run)
@@ -58,8 +59,11 @@ def draw_seeds(runs: list[Path], out: Path) -> Path | None:
     figure = seeds_plot([read_metrics(run) for run in runs], names)
     if figure is None:
         return None
-    out = Path(out)
-    return drawing.save(figure, out if out.suffix == ".png" else out / "seeds.png")
+    return drawing.save(figure, _picture(Path(out)))
+
+
+def _picture(out: Path) -> Path:
+    return out if out.suffix == ".png" else out / "seeds.png"
 
 
 def write_html(run: Path) -> Path:
@@ -79,17 +83,13 @@ def write_comparison(runs: list[Path], out: Path) -> Path:
 
 def main(arguments: list[str]) -> None:
     """`RUN [RUN2 ...]`. Raises UserError; prints help and raises SystemExit(0) for --help."""
-    parser = argparse.ArgumentParser(
-        "minir1 report", description="Draw a run, write its page, print the result."
-    )
-    parser.add_argument(
-        "runs", metavar="RUN", nargs="+", type=Path, help="a run folder such as runs/cpu-0"
-    )
-    parser.add_argument(
-        "--out", metavar="PNG", type=Path,
-        help="the picture of several runs (its page: the same name, .html); "
-        "else seeds.png and compare.html beside the first",
-    )
+    about = "Draw a run, write its page, print the result."
+    parser = argparse.ArgumentParser("minir1 report", description=about)
+    add = parser.add_argument
+    add("runs", metavar="RUN", nargs="+", type=Path, help="a run folder such as runs/cpu-0")
+    place = "the picture of several runs (its page: the same name, .html)"
+    place += "; else seeds.png and compare.html beside the first"
+    add("--out", metavar="PNG", type=Path, help=place)
     options = cli.parse(parser, arguments)
     runs, out = options.runs, options.out
     if out and len(runs) == 1:
@@ -101,7 +101,8 @@ def main(arguments: list[str]) -> None:
         if not (run / "metrics.jsonl").is_file():
             raise UserError(f"{run} is not a run folder: it holds no metrics.jsonl")
         check_folder(run)
-    for path in _compared(runs, out) if len(runs) > 1 else ():
+    picture, page = _compared(runs, out)
+    for path in (picture, page) if len(runs) > 1 else ():
         path.parent.mkdir(parents=True, exist_ok=True)
         check_writable(path)
     for run in runs:
@@ -111,21 +112,12 @@ def main(arguments: list[str]) -> None:
         print("\n".join(["diagnosis:", *five_sentences(run)]))
         print(f"wrote {len(pictures)} plots and {write_html(run)}")
     if len(runs) > 1:
-        _compare(runs, out)
+        nothing = "no reinforcement learning step in these runs: nothing to draw together"
+        print(f"wrote {picture}" if draw_seeds(runs, picture) else nothing)
+        print(f"wrote {write_comparison(runs, page)}")
 
 
 def _compared(runs: list[Path], out: Path | None) -> tuple[Path, Path]:
     """Where the picture and the page of several runs go."""
     folder = runs[0].resolve().parent
-    picture = out or folder
-    if picture.suffix != ".png":
-        picture = picture / "seeds.png"
-    return picture, out.with_suffix(".html") if out else folder / "compare.html"
-
-
-def _compare(runs: list[Path], out: Path | None) -> None:
-    out, page = _compared(runs, out)
-    picture = draw_seeds(runs, out)
-    nothing = "no reinforcement learning step in these runs: nothing to draw together"
-    print(f"wrote {picture}" if picture else nothing)
-    print(f"wrote {write_comparison(runs, page)}")
+    return _picture(out or folder), out.with_suffix(".html") if out else folder / "compare.html"

@@ -286,9 +286,8 @@ def judge(run: Path, golden: list[Path], settings: list[str]) -> tuple[str, bool
     if settings:
         lines.append(f"settings that differ: {'; '.join(settings)}")
     if len(golden) == 1:
-        lines.append(
-            "one golden run only: how far such runs lie apart is a guess, and the band is wide"
-        )
+        guess = "how far such runs lie apart is a guess, and the band is wide"
+        lines.append(f"one golden run only: {guess}")
     lines.append(report(bands))
     final_words, final_good = final_test(run, golden) or ("", True)
     gone, ill = [band for band in bands if band.left is not None], trouble(practice)
@@ -324,14 +323,12 @@ def first_to_leave(gone: list[Band], settings_differ: bool) -> str:
 
 def main(arguments: list[str]) -> int:
     """`RUN [--against GOLDEN ...]`. Exit status 0: within the band, 1: not. Raises UserError."""
-    parser = argparse.ArgumentParser(
-        "minir1 golden", description="Compare a run with known-good ones.", allow_abbrev=False
-    )
-    parser.add_argument("run", metavar="RUN", type=Path, help="a run folder such as runs/cpu-0")
-    parser.add_argument(
-        "--against", metavar="GOLDEN", type=Path, nargs="+",
-        help="golden runs (default: results/zero/PRESET-seed*)",
-    )
+    about = "Compare a run with known-good ones."
+    parser = argparse.ArgumentParser("minir1 golden", description=about, allow_abbrev=False)
+    known_good = "golden runs (default: results/zero/PRESET-seed*)"
+    add = parser.add_argument
+    add("run", metavar="RUN", type=Path, help="a run folder such as runs/cpu-0")
+    add("--against", metavar="GOLDEN", type=Path, nargs="+", help=known_good)
     options = cli.parse(parser, arguments)
     run, config = options.run, read_config(options.run)
     golden = options.against or golden_runs(config["preset"], run)

@@ -54,18 +54,15 @@ def accuracy_plot(rows: list[dict], summary: dict):
         return None
     figure, (axes,) = drawing.figure_of(size=(10, 5.4))
     drawing.dress(axes, "Right answers over reinforcement learning", True, "RL step")
-    labels = []
-    for height, text, colour, dashes in reference_lines(summary):
-        axes.axhline(height, color=colour, linewidth=1.2, dashes=dashes, zorder=1)
-        labels.append((height, f"{text}  {100 * height:.1f}%", colour, (0, dashes)))
+    lines = reference_lines(summary)
+    lines = [(height, f"{name}  {100 * height:.1f}%", *look) for height, name, *look in lines]
+    labels = drawing.draw_lines(axes, lines)
     answers = column(phase(rows, "answer_only"), "accuracy")
     axes.plot(*answers, color=PURPLE, alpha=0.35, linewidth=1)
     axes.plot(*practice, color=SKY, alpha=0.55, linewidth=1.1)
     errors = errors_at(validations, steps)
-    axes.errorbar(
-        steps, marks, errors, color=BLUE, linewidth=2, marker="o", markersize=4.5, capsize=3,
-        elinewidth=1.2, zorder=4,
-    )
+    look = {"marker": "o", "markersize": 4.5, "capsize": 3, "elinewidth": 1.2}
+    axes.errorbar(steps, marks, errors, color=BLUE, linewidth=2, zorder=4, **look)
     last = max([*practice[0], *steps, 1])
     labels += _final_test(axes, entry(summary.get("zero")), last)
     if practice[1]:
@@ -86,9 +83,8 @@ def _final_test(axes, zero: dict, last: float) -> list[tuple]:
     if "accuracy" not in zero:
         return []
     height, error = zero["accuracy"], max(0.0, zero.get("stderr", 0.0))
-    axes.errorbar(
-        [last], [height], [error], color=RED, marker="D", markersize=7, capsize=4, zorder=5
-    )
+    look = {"marker": "D", "markersize": 7, "capsize": 4}
+    axes.errorbar([last], [height], [error], color=RED, zorder=5, **look)
     return [(height, f"R1-Zero, test  {100 * height:.1f} ± {100 * error:.1f}%", RED, "-")]
 
 
@@ -118,7 +114,10 @@ HEALTH = [
     panel("reward and form", ("reward", INK, "reward"), ("format", ORANGE, "form")),
     panel("signal: responses in groups that differ", "signal", percent=True),
     panel("cut at the token limit", "truncated", percent=True),
-    panel("entropy (nats a token)", "entropy"),
+    panel(
+        "entropy (nats per token)", ("entropy", BLUE, "of what is trained"),
+        ("entropy_all", ORANGE, "of all responses"),
+    ),
     panel("clip fraction", "clip_fraction", percent=True),
     panel("gradient norm", "grad_norm"),
     panel("sampler-trainer gap (nats)", ("gap", BLUE, "mean"), logarithmic=True),
@@ -202,9 +201,8 @@ def _draw_panel(
     if len(labels) > 1:
         for label, colour in labels:
             axes.plot([], [], color=colour, linewidth=2.5, label=label)
-        axes.legend(
-            fontsize=8, frameon=False, labelcolor="linecolor", handlelength=1.2, borderpad=0.1
-        )
+        how = {"labelcolor": "linecolor", "handlelength": 1.2, "borderpad": 0.1}
+        axes.legend(fontsize=8, frameon=False, **how)
 
 
 def pretrain_plot(rows: list[dict], summary: dict):

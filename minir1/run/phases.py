@@ -21,12 +21,15 @@ from torch import Tensor
 from minir1 import grpo
 from minir1.config import Config, ModelConfig, PretrainConfig, RLConfig, replace
 from minir1.corpus import mixture
-from minir1.fast.accelerate import accelerate, make_sampler
+from minir1.fast.accelerate import accelerate, make_sampler, slots
 from minir1.fast.device import make_learner
+from minir1.fast.engine import row_tokens
 from minir1.fast.parallel import parallel_map
 from minir1.fast.ranks import Ranks, roll_out
 from minir1.model import Transformer
 from minir1.rollout import Rollouts, sampling
+from minir1.run.memory import Load, capacity, plan
+from minir1.run.memory import describe as describe_plan
 from minir1.run.progress import (
     Describe,
     RLProgress,
@@ -41,6 +44,7 @@ from minir1.supervised import Step, train_supervised
 from minir1.tasks import draw_problems
 from minir1.tokenizer import Tokenizer
 from minir1.variants.losses import LOSSES
+from minir1.variants.memory import LARGE
 from minir1.variants.reference import Reference
 
 # ---------------------------------------------------------------- supervised learning
@@ -100,10 +104,7 @@ class MiniWeb:
         self, tokenizer, rows: int, row_tokens: int, first: int, count: int
     ) -> Iterator[np.ndarray]:
         """`count` id arrays `[rows, row_tokens + 1]` from batch `first` on, written ahead."""
-
-        def run(function, keys):
-            return Ranks.current().map(function, keys, self.corpus.workers)
-
+        run = partial(Ranks.current().map, workers=self.corpus.workers)
         size = (rows, row_tokens, first, count)
         return mixture.batches(self.corpus, tokenizer, self.seed, *size, run, self.shard)
 
@@ -210,7 +211,9 @@ class RLPhase:
     ):
         self.session, self.name, self.rl = session, name, rl
         self.parts, self.budget = parts, budget
-        self.model = copy.deepcopy(start)
+        self.model = copy.deepcopy(start).to(session.device.name)
+        if self._large(start) and not session.run.silent:
+            self._announce(start)
         self.learner = make_learner(self.model, 0.0, rl.clip, session.device)
         self.first = session.restore(name, self.model, self.learner)
         self.loss = parts.loss or LOSSES[rl.loss]
@@ -226,8 +229,24 @@ class RLPhase:
         self.problems = self._drawn_ahead(draw or training_problems(session.config, rl, name))
         self.stack = ExitStack()
 
+    def _large(self, model: Transformer) -> bool:
+        """Whether memory counts: then a base that is not changed serves as its own reference."""
+        c = model.config
+        return c.vocab_size >= LARGE and c.attention == "gqa" and not c.experts
+
+    def _announce(self, start: Transformer) -> None:
+        """The memory that this takes."""
+        device, c, rl = self.session.device, start.config, self.rl
+        copies = 2 if rl.kl > 0 else 1
+        here = start.embed.weight.device == self.model.embed.weight.device
+        rows, room = slots(replace(self.session.config, rl=rl), self.session.tokenizer)
+        size, half = row_tokens(c, room), device.dtype.itemsize
+        load = Load(rows, size, copies + here, half, fused=device.name == "cuda" or half == 4)
+        print(f"memory: {describe_plan(plan(c, rl, load), capacity(device.name))}", flush=True)
+
     def _reference(self, start: Transformer) -> Reference:
-        reference = Reference(copy.deepcopy(start), self.model, self.rl)
+        held = start if self._large(start) and self.rl.kl == 0 else copy.deepcopy(start)
+        reference = Reference(held, self.model, self.rl)
         if self.first and self.rl.kl > 0:
             state = self.session.run.load_state(self.name)
             reference.held.load_state_dict(state["held"])
@@ -249,7 +268,8 @@ class RLPhase:
         if self.validation and self.first == 0:
             self.validation(0, self.model)
         for model in (self.model, self.held.held) if self.held else (self.model,):
-            self.stack.enter_context(accelerate(model, self.session.device))
+            how = {"save_memory": self.rl.save_memory}
+            self.stack.enter_context(accelerate(model, self.session.device, **how))
         return self
 
     def __exit__(self, *fault) -> None:
@@ -293,12 +313,14 @@ class RLPhase:
         """The policy that the KL term holds on to, where it is needed."""
         return self.held(step) if self.held else None
 
-    def finish_step(self, step: int, rollouts: Rollouts, stats: dict[str, float]) -> None:
+    def finish_step(self, step: int, rollouts: Rollouts, stats: dict[str, float | Tensor]) -> None:
         """Metrics, validation, checkpoint."""
         rl, done = self.rl, step + 1
         last = self.budget is None and done == rl.steps
+        seen = self.progress.describe(rollouts, rl)  # while a device may still be learning
+        stats = {k: v.item() if isinstance(v, Tensor) else v for k, v in stats.items()}
         stats |= {"lr": self.learning_rate(step)} | left_out(self.learner.skipped)
-        self.progress.step(step, self.model, rollouts, stats)
+        self.progress.step(step, self.model, rollouts, seen, stats)
         self.learner.check(step, rl.minibatches)
         if self.parts.after is not None:
             self.parts.after(step, self, rollouts, stats)

@@ -152,6 +152,15 @@ def describe(rollouts: Rollouts, rl: RLConfig) -> dict[str, float]:
     }
 
 
+def entropy(rollouts: Rollouts) -> float:
+    """Nats per token over all sampled tokens, those of groups without signal, too. It is the mean
+    of -log p: each token was drawn from that distribution, so (at top_p 1) it is unbiased."""
+    logp_N = torch.cat(rollouts.logp).double()
+    if rollouts.actions:
+        logp_N = logp_N[torch.tensor([action for row in rollouts.actions for action in row])]
+    return -logp_N.mean().item()
+
+
 class RLProgress(Progress):
     """Reinforcement learning. `describe(rollouts, rl)` gives the metrics of a step's responses."""
 
@@ -169,12 +178,14 @@ class RLProgress(Progress):
         """Its responses are sampled and judged."""
         self.sampled = time.time()
 
-    def step(self, step: int, model: Transformer, rollouts: Rollouts, stats: dict) -> None:
-        """Log a step. `stats` holds tokens_trained, and may hold tokens_scored (read once more),
-        lr, skipped, and flops_more (a teacher's)."""
+    def step(
+        self, step: int, model: Transformer, rollouts: Rollouts, seen: dict, stats: dict
+    ) -> None:
+        """Log a step. `seen`: what `describe` says. `stats` holds tokens_trained, and may hold
+        tokens_scored (read once more), lr, skipped, and flops_more (a teacher's)."""
         now, sampled = time.time(), sum(rollouts.lengths())
         self.notice(now - self.begun)
-        row = self.describe(rollouts, self.rl) | {"tokens_sampled": sampled}
+        row = seen | {"tokens_sampled": sampled, "entropy_all": entropy(rollouts)}
         unlogged = ("flops_more", "tokens_scored")
         row |= {name: value for name, value in stats.items() if name not in unlogged}
         read = sampled + sum(map(len, rollouts.prompt_ids)) + stats.get("tokens_scored", 0)

@@ -231,4 +231,4 @@ def compile_sampler(shape: ModelConfig, tokenizer: str, device: Device, config: 
     model, codec, rl = Transformer(shape).to(device.name), Tokenizer.from_text(tokenizer), config.rl
     prompts = [codec.encode("Make 9 from 3, 6.")] * rl.prompts
     settings = sampling(codec, 32, rl.temperature)
-    make_sampler(model, device, config)(model, prompts, rl.group_size, settings)
+    make_sampler(model, device, config, codec)(model, prompts, rl.group_size, settings)

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from minir1.measure.diagnosis import column, phase
+from minir1.report.command import read_metrics
 from minir1.report.drawing import (
     BLUE,
     GREY,
@@ -10,6 +12,7 @@ from minir1.report.drawing import (
     ORANGE,
     PURPLE,
     RED,
+    draw_lines,
     dress,
     figure_of,
     save,
@@ -29,24 +32,15 @@ LINES = {
 }
 
 
-def validations(run: Path) -> tuple[list[int], list[float]]:
-    """Steps of reinforcement learning, and accuracy on the validation puzzles there."""
-    rows = map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-    marks = [row for row in rows if row["phase"] == "validate"]
-    return [row["step"] for row in marks], [row["accuracy"] for row in marks]
-
-
 def learning(axes, title: str, runs: list[Path]) -> None:
     """Every seed's curve, and what needs no reinforcement learning as dashed lines (seed 0)."""
     for run in runs:
-        steps, heights = validations(run)
+        steps, heights = column(phase(read_metrics(run), "validate"), "accuracy")
         axes.plot(steps, heights, color=RED, linewidth=1.3, marker="o", markersize=3)
     labels = [(heights[-1], f"R1-Zero, {len(runs)} seeds", RED, "-")]
     references = json.loads((runs[0] / "summary.json").read_text(encoding="utf-8"))["references"]
-    for key, (name, colour, dashes) in LINES.items():
-        height = references[key]["accuracy"]
-        axes.axhline(height, color=colour, linewidth=1.2, dashes=dashes, zorder=1)
-        labels.append((height, name, colour, (0, dashes)))
+    lines = [(references[key]["accuracy"], *look) for key, look in LINES.items()]
+    labels += draw_lines(axes, lines)
     dress(axes, title, percent=True, xlabel="step of reinforcement learning")
     axes.set_ylim(0, 1.03)
     write_labels(axes, labels)
@@ -72,12 +66,13 @@ def scaling(axes, title: str, label: str, ticks: list[int], curves: dict) -> Non
     axes.set_ylim(0, 1.1)
 
 
-figure, (laptop, card) = figure_of(1, 2, (12, 4))
+figure, (laptop, card) = figure_of(2, 1, (7.2, 6.4))  # on a phone one above the other
 learning(laptop, "Laptop, three numbers", sorted(FOLDER.glob("cpu-seed*")))
 learning(card, "One GPU, three or four numbers", sorted(FOLDER.glob("gpu-seed*")))
-laptop.set_ylabel("right: validation puzzles (lines: test)", fontsize=9)
+for axes in (laptop, card):
+    axes.set_ylabel("validation puzzles (lines: test)", fontsize=9)
 title = (
-    "R1-Zero passes random search and its own base; "
+    "R1-Zero passes random search and its own base;\n"
     "a program that looks ahead does as well or better"
 )
 figure.suptitle(title, x=0.01, ha="left", fontsize=11.5)

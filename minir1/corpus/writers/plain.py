@@ -82,8 +82,15 @@ def _two(rng: Random, left: list[int]) -> tuple[int, int]:
 
 
 def _random_step(rng: Random, x: int, y: int) -> Step:
-    """Sums and differences twice as often as products and quotients, which seldom lead anywhere."""
-    operator = "++--*/"[int(rng.random() * 6)]
+    return step_by(OPERATORS[int(rng.random() * len(OPERATORS))], x, y)
+
+
+# sums and differences twice as often as products and quotients, which seldom lead anywhere
+OPERATORS = "++--*/"
+
+
+def step_by(operator: str, x: int, y: int) -> Step:
+    """The larger number stands first; what does not divide, or is too large, is a difference."""
     a, b = (x, y) if x >= y else (y, x)
     if (operator == "/" and (b == 0 or a % b)) or (operator == "*" and a * b > 1000):
         operator = "-"

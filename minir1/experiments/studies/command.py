@@ -26,7 +26,7 @@ from minir1.config import UserError, between
 from minir1.console.errors import parse
 from minir1.console.files import check_folder, checked_read, read_object, write_text
 from minir1.console.flags import Value, parse_command_line, parts, real, seeds, whole
-from minir1.experiments.studies import figures
+from minir1.experiments.studies import figures, verdicts
 from minir1.experiments.studies.plans import SCALES, STUDIES, Flags, Variant, flags_of
 
 
@@ -210,10 +210,13 @@ def main(arguments: list[str]) -> int:
     elif path.is_file():  # the command that ran them, not the one that draws them
         command = str(read_object(path).get("command", command))
     summary = figures.gather(name, given.scale, command, jobs)
+    shown = figures
+    if name == "create":
+        shown, summary["rows"] = verdicts, verdicts.decide(summary)
     write_text(path, json.dumps(summary, ensure_ascii=False) + "\n")
-    for figure in figures.draw(summary, out):
+    for figure in shown.draw(summary, out):
         print(f"wrote {figure}")
-    print(figures.table(summary))
+    print(shown.table(summary))
     if summary["missing"]:
         print(f"missing: {'; '.join(summary['missing'])}")
         print(f"failed: {'; '.join(map(str, failed))}" if failed else "the same command goes on")

@@ -18,7 +18,7 @@ from random import Random
 
 import numpy as np
 
-from minir1.config import CorpusConfig, UserError
+from minir1.config import CorpusConfig, UserError, replace
 from minir1.corpus import mixture
 from minir1.corpus.writers.plain import RETRY
 from minir1.measure.attempts import spread
@@ -191,7 +191,20 @@ def transplanted(rng: Random, config: CorpusConfig, where: str) -> list[str]:
     return [*puzzle, other]
 
 
-WRITERS = {"dose": with_dose, "false_checks": with_false_checks, "transplant": transplanted}
+def with_exposure(rng: Random, config: CorpusConfig, setting: tuple[str, float]) -> list[str]:
+    """A share of the Countdown documents is about puzzles of another distribution."""
+    kind, share = setting
+    text = mixture.document(rng, config)
+    if not is_countdown(text) or rng.random() >= share:
+        return [text]
+    other = replace(config, countdown=kind)
+    return [mixture.countdown_document(rng, other, config.languages[0])]
+
+
+WRITERS = {
+    "dose": with_dose, "false_checks": with_false_checks, "transplant": transplanted,
+    "exposure": with_exposure,
+}
 
 
 def write(plan: dict[str, object], rng: Random, config: CorpusConfig) -> str:

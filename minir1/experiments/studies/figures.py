@@ -41,6 +41,8 @@ def gather(name: str, scale: str, command: str, jobs: list) -> dict:
             seeds = variant.setdefault("seeds", {})
             if spec["kind"] == "references":
                 variant["references"] = result
+            elif "cells" in result:
+                seeds[str(job.seed)] = result["cells"]
             else:
                 seeds[str(job.seed)] = run_of(result) | {"curves": curves_of(job.path)}
     return summary | {"variants": variants}

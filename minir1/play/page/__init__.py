@@ -10,7 +10,6 @@ import argparse
 import base64
 import json
 import re
-from dataclasses import asdict
 from pathlib import Path
 
 from torch import Tensor
@@ -21,6 +20,7 @@ from minir1.console.errors import parse
 from minir1.console.files import check_writable, write_text
 from minir1.data import find_checkpoint
 from minir1.hub.pack import pack
+from minir1.model import frequencies
 from minir1.report.page.groups import embedded
 from minir1.report.page.page import fingerprint
 from minir1.tasks.countdown import QUESTIONS
@@ -29,12 +29,17 @@ from minir1.transcript import SPECIAL_TOKENS
 
 NAMES = {"base-cpu": "The base", "zero-cpu": "R1-Zero"}  # of shipped checkpoints, for the page
 BUDGET = 256  # tokens of a response, as in the preset cpu
+FIELDS = (  # of the configuration, as far as engine.js reads it
+    "width", "layers", "heads", "kv_rank", "nope_width", "rope_width", "value_width",
+    "dense_layers", "experts", "shared_experts", "top_k", "routed_scale", "norm_eps", "positions",
+)
 
 
 def entry(path: Path) -> dict:
     """A model as engine.js wants it. Raises UserError for one that it cannot compute."""
     model, tokenizer = load_checkpoint(path)
-    if model.config.attention != "mla" or model.config.q_rank:
+    c = model.config
+    if c.attention != "mla" or c.q_rank:
         raise UserError(f"{path}: the page computes --attention mla with --q_rank 0 only")
     weights, numbers = [], []
     for name, weight in model.state_dict().items():
@@ -45,7 +50,9 @@ def entry(path: Path) -> dict:
             numbers += [part.numpy().tobytes() for part in parts]
     codec = {key: json.loads(tokenizer.to_text())["model"][key] for key in ("vocab", "merges")}
     return {
-        "name": NAMES.get(path.stem, path.stem), "config": asdict(model.config), "budget": BUDGET,
+        "name": NAMES.get(path.stem, path.stem), "budget": BUDGET,
+        "config": {field: getattr(c, field) for field in FIELDS},
+        "turns": frequencies(c.rope_width, c.rope_base, c).tolist(),
         "codec": codec | {"special": SPECIAL_TOKENS, "pieces": PIECES}, "weights": weights,
         "blob": base64.b64encode(b"".join(numbers)).decode(),
     }

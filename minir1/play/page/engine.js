@@ -32,8 +32,9 @@ function softmax(values, temperature = 1) {
 }
 
 class Model {
-  // given: name, config, budget (tokens of a response), codec, weights ([name, shape, in int8?])
-  // and blob: their numbers in this order, those in int8 behind a scale per row
+  // given: name, config, budget (tokens of a response), turns (radians a position), codec,
+  // weights ([name, shape, in int8?]) and blob: their numbers in this order, int8 behind a scale
+  // per row
   constructor(given) {
     Object.assign(this, given, {codec: new Codec(given.codec), w: {}});
     const bytes = Uint8Array.from(atob(given.blob), character => character.charCodeAt(0));
@@ -46,8 +47,6 @@ class Model {
         (value, i) => value * scales[Math.floor(i / columns)]) : floats(size);
       if (packed) at += size;
     }
-    const angles = this.config.rope_width / 2, base = this.config.rope_base;
-    this.turns = Float32Array.from({length: angles}, (_, i) => 1 / base ** (i / angles));
   }
 
   // What attention keeps of the tokens read so far. It is cut by lowering its length.

@@ -32,10 +32,8 @@ from train_zero import reinforce
 
 
 def sampler_for(model: Transformer, where, config: R1Config, max_tokens: int):
-    """The fast sampler with room for `max_tokens`;
-
-    `where` has a device. Not compiled: too short a use.
-    """
+    """The fast sampler with room for `max_tokens`. `where` has a device. Not compiled: too short a
+    use."""
     stage = config.stage_config(replace(config.reasoning, max_tokens=max_tokens))
     return make_sampler(model, where.device, replace(stage, compile=False))
 
@@ -71,9 +69,8 @@ def collect(
     with Progress(session, "collect", -(-len(problems) // at_once)) as progress:
         for i in range(0, len(problems), at_once):
             part, place = problems[i : i + at_once], stream.after(i * how.samples)
-            rollouts = roll_out(
-                model, session.tokenizer, part, how.samples, settings, place, sampler
-            )
+            asked = (part, how.samples, settings, place, sampler)
+            rollouts = roll_out(model, session.tokenizer, *asked)
             collection.add(rollouts, how.most)
             figures = {"kept": len(collection.lines), "dropped": sum(collection.dropped.values())}
             sampled = sum(rollouts.lengths())

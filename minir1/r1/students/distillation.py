@@ -108,8 +108,7 @@ def by_teacher(
 
 
 def direct_rl(
-    session: Session, start: Transformer, rl, budget: float, judge: Judge = by_rule,
-    phase: str = "direct",
+    session: Session, start: Transformer, rl, budget: float, judge: Judge = by_rule
 ) -> Transformer:
     """GRPO on a copy of `start` until it has cost `budget` operations (to within half a step).
 
@@ -118,7 +117,7 @@ def direct_rl(
     """
     rl = replace(rl, lr_end=1.0, early_tokens=0)
     parts = Parts(judge=judge, describe=describe_stage)
-    return reinforce(RLPhase(session, start, phase, rl, parts=parts, budget=budget))
+    return reinforce(RLPhase(session, start, "direct", rl, parts=parts, budget=budget))
 
 
 def on_policy(
@@ -180,7 +179,7 @@ def curated_batches(session: Session, lines: list[dict], rows: int, steps: int) 
     epochs = -(-steps * rows // (len(pairs) // rows * rows))
     how = (rows, epochs, session.config.seed, session.device.name)
     for ids_BT, mask_BT in curation.batches(pairs, session.tokenizer, *how):
-        yield Batch(ids_BT, mask_BT, mask_BT.float(), (ids_BT != pad).sum(1))
+        yield Batch(ids_BT, mask_BT, mask_BT.float(), (ids_BT != pad).sum(1).cpu())
 
 
 def pull(student: Transformer, teacher: Transformer, learner, batch: Batch, tokens: int) -> float:
