@@ -100,7 +100,7 @@ def test_what_follows_a_prediction_is_folded(path):
             if PREDICT in before and not cell.source.startswith(FOLD):
                 after.append(cell.source)
             before = cell.source
-    assert folds >= 3
+    assert folds >= 2
     for text in after:
         assert text.startswith(("#", "Token by token", "That was arithmetic")), text
 

@@ -114,6 +114,12 @@ def test_good_runs_are_as_they_should_be(run):
     assert said[1].startswith("No figure left the band of ")
 
 
+def test_a_good_run_that_is_no_golden_one(tmp_path):
+    said = five_sentences(stored().unpack(lines("golden/runs.jsonl")["good-10"], tmp_path))
+    assert said[1] == "No figure left the band of 5 golden runs."
+    assert said[3] == "It is as it should be."
+
+
 def test_packing_loses_nothing_that_the_sentences_need(tmp_path):
     run = RESULTS / "zero" / "gpu-plain"
     copy = tmp_path / "gpu-plain"
