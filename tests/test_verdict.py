@@ -84,6 +84,13 @@ def test_wrong_settings_are_named(tmp_path):
     assert set(wrong) - set(found) == {"wrong-10-20"}  # 20 steps stay within the band
 
 
+def test_what_left_first_stands_before_what_left_later(tmp_path):
+    line = lines("golden/runs.jsonl")["wrong-1-20"]
+    said = five_sentences(stored().unpack(line, tmp_path))
+    assert "first: hit_rate, training, below it (0.13 at step 7; golden 0.134 to" in said[1]
+    assert said[2].startswith("Then left: accuracy (below, step 7), entropy (above, step 9), ")
+
+
 def test_the_page_says_what_the_report_says():
     page = (RESULTS / "failures" / "diagnoses.md").read_text(encoding="utf-8")
     assert page == stored().table() + "\n"
