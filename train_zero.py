@@ -46,7 +46,7 @@ def reinforce(phase: RLPhase) -> Transformer:
 
             reward_B = torch.tensor([reward.total(rl) for reward in rollouts.rewards])
             reward_PG = reward_B.view(-1, rollouts.group)
-            adv_B = parts.advantages(reward_PG, rl.scale).flatten().to(device)  # Eq. 3
+            adv_B = parts.advantages(reward_PG, rl.scale).flatten()  # Eq. 3
 
             batch, lr = to_batch(rollouts, pad, device), phase.learning_rate(step)
             how = (rl, lr, phase.loss, phase.reference(step))

@@ -221,6 +221,8 @@ class RLConfig:
         basic=True)
     recompute: bool = knob(
         False, "old log-probs from the trainer, not from the sampler (where their numbers differ)")
+    save_memory: bool = knob(
+        False, "keep blocks' inputs only and compute the rest again: less memory, slower")
     train_tokens: int = knob(3_072, "tokens in a forward pass of the update", between(1, 10**9))
     evaluate_every: int = knob(20, "steps between validations", COUNT)
     checkpoint_every: int = knob(20, "steps between checkpoints", COUNT)

@@ -25,7 +25,7 @@ from minir1.supervised import Learner
 class Total(NamedTuple):
     """What a sum over a micro-batch is divided by, so that micro-batches add up to the whole."""
 
-    tokens: int
+    tokens: int | Tensor
     responses: int
 
 
@@ -95,7 +95,7 @@ def micro_batches(length_B: Tensor, budget: int) -> list[Tensor]:
         else:
             groups.append([row])
             filled = lengths[row]
-    return [torch.tensor(group, device=length_B.device) for group in groups]
+    return [torch.tensor(group) for group in groups]
 
 
 def own_batches(learner: Learner, length_B: Tensor, budget: int) -> list[Tensor]:
@@ -112,42 +112,42 @@ def score_tokens(model: Transformer, learner: Learner, batch: Batch, config: RLC
         part = batch.rows(index)
         with learner.autocast():
             logp_BT, _ = token_logp(model, part.ids_BT, config.temperature)
-        out_BT[index, : logp_BT.shape[1]] = logp_BT
+        out_BT[batch.sent(index), : logp_BT.shape[1]] = logp_BT
     return learner.ranks.sum(out_BT)[0]
 
 
 def update(
     model: Transformer, learner: Learner, batch: Batch, adv_B: Tensor, config: RLConfig, lr: float,
     loss: Loss = grpo_loss, reference: Transformer | None = None,
-) -> dict[str, float]:
+) -> dict[str, float | Tensor]:
     """`minibatches` optimizer steps on one rollout, each on every `minibatches`-th group. Rows
     without advantage only count in the averages, unless there is a KL term. See statistics();
-    beside it stand the tokens trained on, and those that were only read once more."""
+    beside it stand the tokens trained on, and those that were only read once more. `adv_B` is on
+    the host, so that nothing here waits for a device, which may still compute at the end."""
     signal_B = torch.where((adv_B != 0) | (config.kl > 0))[0]
     if len(signal_B) == 0:
         nothing = dict.fromkeys(("loss", "grad_norm", "clip_fraction", "signal"), 0.0)
         return nothing | {"tokens_trained": 0, "tokens_scored": 0}
     model.train()
-    group_B = torch.arange(len(adv_B), device=adv_B.device) // config.group_size
+    group_B = torch.arange(len(adv_B)) // config.group_size
     minibatch_B = group_B % config.minibatches
     old_logp_BT, sums, norm = batch.sampler_logp_BT, Counter(), 0.0
     later_B = signal_B[minibatch_B[signal_B] > 0]  # before the first step a forward pass gives both
     if config.recompute and len(later_B):
         scored_BT = score_tokens(model, learner, batch.rows(later_B), config)
         old_logp_BT = torch.zeros_like(old_logp_BT)
-        old_logp_BT[later_B, : scored_BT.shape[1]] = scored_BT
+        old_logp_BT[batch.sent(later_B), : scored_BT.shape[1]] = scored_BT
     for minibatch in range(config.minibatches):
         chosen_B = minibatch_B == minibatch
-        total = Total(int(batch.mask_BT[chosen_B].sum()), int(chosen_B.sum()))
+        total = Total((batch.mask_BT & batch.sent(chosen_B)[:, None]).sum(), int(chosen_B.sum()))
         rows = signal_B[chosen_B[signal_B]]
         if len(rows) == 0:
             continue
         for index in own_batches(learner, batch.length_B[rows], config.train_tokens):
-            row_B = rows[index]
-            part = batch.rows(row_B)
+            part, row_B = batch.rows(rows[index]), batch.sent(rows[index])
             same = config.recompute and minibatch == 0
             old_BT = None if same else old_logp_BT[row_B, : part.mask_BT.shape[1]]
-            case = (part, adv_B[row_B], old_BT, total, config)
+            case = (part, batch.sent(adv_B[rows[index]]), old_BT, total, config)
             sums.update(_backward(model, learner, *case, loss, reference, minibatch == 0))
         norm += learner.step(lr)
     sums = learner.ranks.total(sums)
@@ -183,8 +183,8 @@ def _backward(model, learner, part, adv_B, old_BT, total, config, loss, referenc
     return figures
 
 
-def statistics(sums: Counter, minibatches: int, signal: float) -> dict[str, float]:
-    """Figures of one update.
+def statistics(sums: Counter, minibatches: int, signal: float) -> dict[str, float | Tensor]:
+    """Figures of one update, tensors where a device computes them.
 
     loss, clip_fraction, grad_norm (before clipping)   means over minibatches
     entropy, kl     nats per token, over the tokens trained (not those of rows without advantage,
@@ -196,7 +196,7 @@ def statistics(sums: Counter, minibatches: int, signal: float) -> dict[str, floa
     stats = {}
     for name, total in sums.items():
         if name not in ("fresh", "tokens"):
-            stats[name] = float(total / divisor.get(name, minibatches))
+            stats[name] = total / divisor.get(name, minibatches)
     return stats | {"signal": signal}
 
 

@@ -335,9 +335,11 @@ class Transformer(nn.Module):
             self.mtp_norms = nn.ModuleList(RMSNorm(c.width, c.norm_eps) for _ in range(3))
             self.mtp_merge = linear(2 * c.width, c.width)
             self.mtp_block = Block(c, c.layers - 1)
+            self.mtp_block.layer = c.layers  # its place in a cache
         rotated = c.rope_width if c.attention == "mla" else c.head_width
         table_P2A = rotary_table(rotated, c.positions, c.rope_base, c)
         self.register_buffer("table", table_P2A, persistent=False)
+        self.score = score_whole  # or a twin
         self._initialise()
 
     def _initialise(self) -> None:
@@ -378,13 +380,16 @@ class Transformer(nn.Module):
         future_BTS = torch.arange(cache.span, device=ids_BT.device) > position_BT[:, :, None]
         return Context(self.table[position_BT], position_BT, cache, future_BTS)
 
-    def mtp_logits(self, hidden_BTD: Tensor, next_ids_BT: Tensor) -> tuple[Tensor, list[Routing]]:
+    def mtp_logits(
+        self, hidden_BTD: Tensor, next_ids_BT: Tensor, cache: Cache | None = None
+    ) -> tuple[Tensor, list[Routing]]:
         """Logits `[B, T, V]` of the token after the next (V3 Eq. 21-23), and the block's routing;
-        only with config.mtp. Position t sees the trunk's hidden state t and token t+1."""
+        only with config.mtp. Position t sees the trunk's hidden state t and token t+1. A cache has
+        one more layer, and keeps its lengths."""
         left = self.mtp_norms[0](hidden_BTD)
         right = self.mtp_norms[1](self.embed(next_ids_BT))
         merged_BTD = self.mtp_merge(torch.cat([left, right], dim=-1))
-        x_BTD, chosen = self.mtp_block(merged_BTD, self._context(next_ids_BT, None))
+        x_BTD, chosen = self.mtp_block(merged_BTD, self._context(next_ids_BT, cache))
         logits_BTV = wide(self.head(self.mtp_norms[2](x_BTD)))
         return logits_BTV, [chosen] if chosen is not None else []
 
@@ -404,6 +409,11 @@ def move_router_bias(model: Transformer, load_LE: Tensor, rate: float) -> None:
 def token_logp(model: Transformer, ids_BT: Tensor, temperature=1.0) -> tuple[Tensor, Tensor]:
     """Log-prob of each next token and the policy's entropy there, at the sampler's temperature:
     `[B, T-1]` each, in nats. The entropy carries no gradient."""
+    return model.score(model, ids_BT, temperature)
+
+
+def score_whole(model: Transformer, ids_BT: Tensor, temperature=1.0) -> tuple[Tensor, Tensor]:
+    """token_logp, all logits at once."""
     logp_BTV = (model(ids_BT[:, :-1]) / temperature).log_softmax(-1)
     chosen_BT = logp_BTV.gather(-1, ids_BT[:, 1:, None])[..., 0]
     fixed_BTV = logp_BTV.detach()

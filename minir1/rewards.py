@@ -33,7 +33,7 @@ class Reward(NamedTuple):
 def count_words(text: str) -> tuple[int, int]:
     """(English words, Chinese characters): each character counts as a word."""
     words = _WORD.findall(text)
-    chinese = sum(word >= "一" for word in words)
+    chinese = 0 if text.isascii() else sum(word >= "一" for word in words)
     return len(words) - chinese, chinese
 
 

@@ -53,14 +53,18 @@ class Batch:
     ids_BT: Tensor  # [B, T + 1], prompt and response
     mask_BT: Tensor  # [B, T], True where the *next* token was sampled (not forced)
     sampler_logp_BT: Tensor  # [B, T], nats, 0 outside the responses
-    length_B: Tensor  # tokens of prompt and response
+    length_B: Tensor  # tokens of prompt and response; on the host, which deals rows out by length
 
     def rows(self, index: Tensor) -> "Batch":
-        """Some rows, cut to the longest of them."""
-        length_B = self.length_B[index]
+        """Some rows, cut to the longest of them. `index` is on the host."""
+        length_B, row_B = self.length_B[index], self.sent(index)
         T = int(length_B.max()) - 1
-        mask_BT, logp_BT = self.mask_BT[index, :T], self.sampler_logp_BT[index, :T]
-        return Batch(self.ids_BT[index, : T + 1], mask_BT, logp_BT, length_B)
+        mask_BT, logp_BT = self.mask_BT[row_B, :T], self.sampler_logp_BT[row_B, :T]
+        return Batch(self.ids_BT[row_B, : T + 1], mask_BT, logp_BT, length_B)
+
+    def sent(self, x: Tensor) -> Tensor:
+        """A few numbers of the host, on the batch's device, which is not waited for."""
+        return x.to(self.ids_BT.device, non_blocking=True)
 
 
 def sampling(
@@ -80,18 +84,19 @@ def roll_out(
     """
     prompt_ids = [codec.encode(template.prompt(p.question()) + prefix) for p in problems]
     samples = sampler(model, prompt_ids, group, settings, stream)
-    lengths = samples.length_B.tolist()
-    response_ids = [row[:n] for row, n in zip(samples.ids_BT.tolist(), lengths)]
-    logp = [row[:n] for row, n in zip(samples.logp_BT.cpu(), lengths)]
+    lengths, stopped = samples.length_B.tolist(), samples.stopped_B.tolist()
+    ids_BT, logp_BT = (x[:, : max(lengths)].cpu() for x in (samples.ids_BT, samples.logp_BT))
+    response_ids = [row[:n].tolist() for row, n in zip(ids_BT.numpy(), lengths)]
+    logp = [row[:n] for row, n in zip(logp_BT, lengths)]
     texts = [prefix + text for text in codec.decode_batch(response_ids)]
-    asked = (problem for problem in problems for _ in range(group))
-    rewards = [score(p, text, template.parse) for p, text in zip(asked, texts)]
-    stopped = samples.stopped_B.tolist()
+    pairs = [(row // group, text) for row, text in enumerate(texts)]  # of equal ones one is judged
+    judged = {(i, text): score(problems[i], text, template.parse) for i, text in set(pairs)}
+    rewards = [judged[pair] for pair in pairs]
     return Rollouts(problems, group, prompt_ids, response_ids, logp, texts, stopped, rewards)
 
 
 def to_batch(rollouts: Rollouts, pad_id: int, device) -> Batch:
-    """All rows as tensors on `device`; log-probs are the sampler's."""
+    """All rows as tensors on `device` (lengths on the host); log-probs are the sampler's."""
     asked = [ids for ids in rollouts.prompt_ids for _ in range(rollouts.group)]
     ids_BT = pad([q + r for q, r in zip(asked, rollouts.response_ids)], pad_id)
     first_B = torch.tensor([len(ids) for ids in asked])
@@ -103,4 +108,4 @@ def to_batch(rollouts: Rollouts, pad_id: int, device) -> Batch:
     if rollouts.actions:
         sampled = torch.tensor([action for row in rollouts.actions for action in row])
         mask_BT[mask_BT.clone()] = sampled
-    return Batch(ids_BT.to(device), mask_BT.to(device), logp_BT.to(device), length_B.to(device))
+    return Batch(ids_BT.to(device), mask_BT.to(device), logp_BT.to(device), length_B)

@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from minir1.config import Diverged
 from minir1.model import Cache, Transformer
+
+LARGE = 8192  # tokens: vocabularies from here on are too large for logits of every prompt token
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,10 @@ class Samples(NamedTuple):
 
 def pad(rows: list[list[int]], value: int, device=None) -> Tensor:
     """Rows of ids (or of marks, if `value` is a bool) as one tensor, padded on the right."""
-    kind = torch.bool if isinstance(value, bool) else torch.long
-    rows = [torch.tensor(row, dtype=kind) for row in rows]
-    return pad_sequence(rows, batch_first=True, padding_value=value).to(device)
+    padded_BT = torch.full((len(rows), max(map(len, rows))), value)
+    for padded_T, row in zip(padded_BT.numpy(), rows):  # NumPy reads lists ten times as fast
+        padded_T[: len(row)] = row
+    return padded_BT.to(device)
 
 
 def restrict(logits_BV: Tensor, top_p: float) -> Tensor:
@@ -123,11 +125,17 @@ def prefill(model: Transformer, prompts: list[list[int]], group: int, room: int)
     ids_BT = pad(prompts, 0, weight.device)
     size = (len(prompts), ids_BT.shape[1] + room)
     cache = Cache(model.config, *size, weight.device, weight.dtype)
-    logits_BTV = model(ids_BT, cache)
+    if model.config.vocab_size < LARGE:
+        logits_BTV = model(ids_BT, cache)
+        logits_BV = logits_BTV[torch.arange(len(prompts)), length_B - 1]
+    else:
+        hidden_BTD, _ = model.trunk(ids_BT, cache)
+        last_BD = hidden_BTD[torch.arange(len(prompts)), length_B - 1]
+        logits_BV = model.logits(last_BD[:, None])[:, 0]
     cache.length_B = length_B
     rows = torch.arange(len(prompts), device=weight.device).repeat_interleave(group)
     cache.keep(rows)
-    return cache, logits_BTV[torch.arange(len(prompts)), length_B - 1][rows]
+    return cache, logits_BV[rows]
 
 
 @torch.no_grad()

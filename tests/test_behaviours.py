@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from random import Random
 from time import perf_counter
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,11 +22,12 @@ from minir1.measure.behaviours import corpus_rates, observe, read_document, summ
 from minir1.measure.corpus import main
 from minir1.presets import PRESETS
 from minir1.rewards import score
-from minir1.rollout import Rollouts
+from minir1.rollout import Rollouts, roll_out
+from minir1.sampler import Samples, Stream
 from minir1.tasks import arithmetic
 from minir1.tasks.arithmetic import Arithmetic
 from minir1.tasks.countdown import Countdown
-from minir1.transcript import render
+from minir1.transcript import parse, render
 
 PUZZLE = Countdown((19, 36, 55, 7), 65)
 THREE = Countdown((3, 5, 13), 65)  # 13 * 5 = 65 leaves 3 over: no solution
@@ -331,6 +333,21 @@ def test_summarise():
     }  # fmt: skip
     assert found == pytest.approx(expected)
     json.dumps(found, allow_nan=False)
+
+
+def test_equal_responses_are_read_once_for_each_problem():
+    """Judged and observed once, counted as often as they came, each by its own problem."""
+    text = "<think>3 + 5 = 8, yes</think><answer>3 + 5</answer><|end|>"
+    looked, problems = [], [Countdown((3, 5), 8), Countdown((3, 5), 2)]
+    codec = SimpleNamespace(encode=lambda text: [5], decode_batch=lambda rows: [text] * len(rows))
+    zeros, two = torch.zeros(6, 2), torch.full((6,), 2)
+    samples = Samples(zeros.long(), zeros, two, two > 0)
+    template = SimpleNamespace(prompt=str, parse=lambda text: looked.append(text) or parse(text))
+    how = (None, Stream(), lambda *given: samples, "", template)
+    batch = roll_out(None, codec, problems, 3, *how)
+    assert [reward.accuracy for reward in batch.rewards] == [1, 1, 1, 0, 0, 0] and len(looked) == 2
+    found = summarise(batch)
+    assert found["attempts"] == 1 and found["hit_rate"] == found["check_right"] == 0.5
 
 
 def test_summarise_leaves_out_what_has_no_denominator():

@@ -15,7 +15,7 @@ from minir1.experiments.failures import bases, command, gallery
 from minir1.experiments.failures import runs as failure_runs
 from minir1.experiments.failures.command import compare, describe, fix, jobs_of, judge, table
 from minir1.experiments.failures.gallery import ACCURACY, FAILURES
-from minir1.experiments.failures.plot import draw
+from minir1.experiments.failures.plot import draw, label
 from minir1.experiments.failures.runs import Arm, Job, last_figures, run_arm, shipped_base
 from minir1.model import token_logp
 from minir1.rewards import score
@@ -347,3 +347,8 @@ def test_a_failure_is_worse_than_its_fix():
     better = {name for name, found in measured.items() if found["cost"]["worse"] <= 0}
     assert better == {name for name, failure in FAILURES.items() if failure.choice}
     assert all("more are right" in FAILURES[name].line for name in better)
+
+
+def test_of_two_choices_neither_is_called_broken():
+    assert label(FAILURES["length-bias"], "broken") == "rl.average response"
+    assert [label(FAILURES["padding"], side) for side in ("broken", "fixed")] == ["broken", "fixed"]

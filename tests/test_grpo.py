@@ -5,6 +5,7 @@ Specifications are written here in plain Python, with their derivatives, and sha
 package.
 """
 
+import copy
 import math
 from dataclasses import replace
 from types import SimpleNamespace
@@ -716,7 +717,7 @@ def test_update_equals_the_slow_one_whatever_the_micro_batches(name, c):
             close(seen, wanted)
         close(list(model.parameters()), list(slow.parameters()))
         assert {k: stats[k] for k in expected} == pytest.approx(expected, abs=1e-5, rel=1e-4)
-        results.append(stats)
+        results.append({name: float(figure) for name, figure in stats.items()})
     assert results[0] == pytest.approx(results[1], abs=1e-5, rel=1e-4)
     signal = 1.0 if c.kl > 0 else 11 / 16  # ADV has five zeros
     assert results[0]["signal"] == pytest.approx(signal)
@@ -755,7 +756,8 @@ def test_the_entropy_of_all_responses_is_estimated_from_what_was_sampled():
     """Within four standard errors of the exact one (p < 1e-4 by chance; the seed is fixed)."""
     model, group = tiny(), 512
     prompts = [[5, 6], [7, 8, 9]]
-    samples = sample(model, prompts, group, Sampling(24, (STOP,), 0.7, 1.0, V), Stream.of("entropy"))
+    settings = Sampling(24, (STOP,), 0.7, 1.0, V)
+    samples = sample(model, prompts, group, settings, Stream.of("entropy"))
     lengths = samples.length_B.tolist()
     responses = [row[:n] for row, n in zip(samples.ids_BT.tolist(), lengths)]
     logp = [row[:n] for row, n in zip(samples.logp_BT, lengths)]
@@ -851,6 +853,19 @@ def test_scoring_and_updating_compute_in_the_learners_number_format():
     update(model, learner, random_batch(0), ADV, c, 0.01)
     assert 1 <= own < len(formats)
     assert set(formats) == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("c", UPDATES, ids=["token", "response", "kl"])
+def test_an_update_never_waits_for_its_device(c):
+    """On PyTorch's "meta" device tensors have no values: to ask for one is an error."""
+    model, batch = Transformer(replace(TINY, experts=0)), random_batch(7)
+    learner, reference = Descent(model), copy.deepcopy(model).to("meta")
+    learner.parameters = list(model.to("meta").parameters())
+    learner.finite = learner.finite.to("meta")
+    there = {name: x.to("meta") for name, x in vars(batch).items() if name != "length_B"}
+    stats = update(model, learner, replace(batch, **there), ADV, c, 0.1, reference=reference)
+    assert all(stats[name].is_meta for name in ("loss", "gap", "kl", "grad_norm"))
+    assert stats["signal"] == (1.0 if c.kl > 0 else 11 / 16)
 
 
 def test_a_rollout_without_any_signal_leaves_the_model_alone():

@@ -27,6 +27,8 @@ FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
 SOLUTIONS = sorted((FOLDER / "solutions").glob("*.py"))
 SECONDS = 90  # in the CI profile
+RENDERED = FOLDER / "rendered"
+PREDICT = "**Predict before you run.**"
 
 
 def load(path: Path):
@@ -51,7 +53,17 @@ def named(paths):
 
 
 @named(NOTEBOOKS)
-def test_saved_outputs_are_whole_and_belong_to_this_code(path):
+def test_students_see_no_output_and_the_rendered_copy_is_the_same_notebook(path):
+    notebook, shown = (nbformat.read(p, as_version=4) for p in (path, RENDERED / path.name))
+    nbformat.validate(notebook)
+    assert all(not cell.outputs and cell.execution_count is None for cell in cells(path))
+    assert [cell.source for cell in notebook.cells] == [cell.source for cell in shown.cells]
+    assert "minir1" not in notebook.metadata  # the mark of a rendered copy
+
+
+@named(NOTEBOOKS)
+def test_rendered_outputs_are_whole_and_belong_to_this_code(path):
+    path = RENDERED / path.name
     notebook, code = nbformat.read(path, as_version=4), cells(path)
     nbformat.validate(notebook)
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
@@ -68,7 +80,54 @@ def test_saved_outputs_are_whole_and_belong_to_this_code(path):
     )
 
 
+def test_all_notebooks_together_stay_small():
+    rendered = sorted(RENDERED.iterdir())
+    assert [path.name for path in rendered] == [path.name for path in NOTEBOOKS]
+    assert sum(path.stat().st_size for path in [*rendered, *NOTEBOOKS]) <= 1_500_000
+
+
+FOLD = "<details><summary>After you have run it</summary>\n\n"
+
+
 @named(NOTEBOOKS)
+def test_what_follows_a_prediction_is_folded(path):
+    """The text behind a predicted cell begins with its fold, or with what is no answer."""
+    before, folds, after = "", 0, []
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "markdown":
+            folds += cell.source.count(FOLD)
+            assert cell.source.count("<details>") == cell.source.count("</details>")
+            if PREDICT in before and not cell.source.startswith(FOLD):
+                after.append(cell.source)
+            before = cell.source
+    assert folds >= 3
+    for text in after:
+        assert text.startswith(("#", "Token by token", "That was arithmetic")), text
+
+
+@named(NOTEBOOKS)
+def test_the_head_says_how_long_it_takes(path):
+    head = nbformat.read(path, as_version=4).cells[0].source
+    assert re.search(r"\*\*Time:\*\* .*(second|minute)", head)
+
+
+def test_the_setup_is_folded_and_asks_once(monkeypatch, tmp_path):
+    """Where minir1 is missing and no address is given, it asks for one and clones it."""
+    setup = cells(NOTEBOOKS[0])[0]
+    assert setup.metadata == {"cellView": "form", "jupyter": {"source_hidden": True}}
+    asked, called = [], []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("builtins.input", lambda text: asked.append(text) or " https://x/y.git ")
+    monkeypatch.setattr("subprocess.run", lambda command, check: called.append(command))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    exec(setup.source, {})
+    assert len(asked) == 1 and "https://x/y.git" in called[0]
+    exec(setup.source.replace('SOURCE = ""', 'SOURCE = "https://z"'), {})
+    assert len(asked) == 1 and "https://z" in called[3]
+
+
+@named(sorted(RENDERED.glob("*.ipynb")))
 def test_no_machine_paths(path):
     for cell in nbformat.read(path, as_version=4).cells:
         text = cell.source + "".join(
@@ -134,9 +193,10 @@ def test_begins_with_the_same_setup_and_ends_in_its_puzzles(path):
         assert [a.arg for a in stub.args.args] == list(
             arguments.co_varnames[: arguments.co_argcount]
         )
-        assert "not done yet" in cell.outputs[0].text
         asked.append(name)
     assert asked == [name for name in PUZZLES if name[:2] == path.stem[:2]]
+    for cell in cells(RENDERED / path.name)[-len(stubs) :]:
+        assert "not done yet" in cell.outputs[0].text
 
 
 @named(NOTEBOOKS)
@@ -493,7 +553,7 @@ def test_reading_puzzles_ask_what_the_package_does():
 
 def test_live_training_gained_ten_points():
     said = "".join(
-        o.get("text", "") for cell in cells(FOLDER / "07_r1_zero.ipynb") for o in cell.outputs
+        o.get("text", "") for cell in cells(RENDERED / "07_r1_zero.ipynb") for o in cell.outputs
     )
     pattern = r", ([-+0-9.]+) points \(± ([0-9.]+)\), in ([0-9]+) s of processor time"
     gain, error, seconds = map(float, re.search(pattern, said).groups())
@@ -1007,6 +1067,10 @@ def test_right_answers_in_other_types_are_accepted():
     name = "05.uses_each_once"
     assert first_fault(name, lambda *drawn: torch.tensor(alike(*drawn))) is None
     assert first_fault(name, lambda *drawn: int(alike(*drawn))) is not None
+    push = PUZZLES["00.push"].specification
+    assert first_fault("00.push", lambda r: torch.tensor(push(r)).float()) is None
+    fault = first_fault("00.push", lambda r: (r - r.mean()).sign())  # named where it is met
+    assert "expected [0, 0, " in fault
 
 
 def test_every_puzzle_has_stars_and_two_hints_that_lead_on():

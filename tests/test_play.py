@@ -21,6 +21,7 @@ from minir1.__main__ import COMMANDS
 from minir1.checkpoint import save_checkpoint
 from minir1.config import ModelConfig, UserError
 from minir1.corpus.mixture import sample_text
+from minir1.data import FOLDER
 from minir1.model import Transformer
 from minir1.play import command as play
 from minir1.play import practice
@@ -222,15 +223,16 @@ def test_a_response_is_judged_as_in_training():
 # ---------------------------------------------------------------- token by token
 
 
+@pytest.mark.parametrize("draft", [False, True])
 @pytest.mark.parametrize("temperature", [0.0, 0.6, 1.0, 2.0])
-def test_the_stream_is_the_samplers(tokenizer, temperature):
+def test_the_stream_is_the_samplers(tokenizer, temperature, draft):
     """Random models of the default kind; some rows stop and some are cut."""
-    stopped = set()
-    for seed in range(4):
+    stopped, free = set(), 0
+    for seed in range(8):
         torch.manual_seed(seed)
-        model = Transformer(SMALL).eval()
+        model = Transformer(replace(SMALL, mtp=draft)).eval()
         how = Sampling(25, (3, 4), temperature)
-        draws = list(stream(model, [7, 8, 9], how, Stream.of(seed)))
+        draws = list(stream(model, [7, 8, 9], how, Stream.of(seed), draft))
         drawn = sample(model, [[7, 8, 9]], 1, how, Stream.of(seed))
         assert [d.id for d in draws] == drawn.ids_BT[0, : drawn.length_B[0]].tolist()
         assert torch.allclose(
@@ -240,7 +242,9 @@ def test_the_stream_is_the_samplers(tokenizer, temperature):
             d.top == sorted(d.top, key=lambda pair: -pair[1]) and len(d.top) == 5 for d in draws
         )
         stopped.add(bool(drawn.stopped_B[0]))
+        free += sum(d.free for d in draws)
     assert temperature == 0 or stopped == {True, False}
+    assert (free > 0) == draft
 
 
 def test_the_text_is_the_samplers(session):
@@ -298,6 +302,33 @@ def test_thoughts_are_dim_and_answers_bold(capsys):
     ]
     assert shown(pieces, True, capsys) == "".join(coloured)
     assert shown(pieces, False, capsys) == "<think>7 + 8</think>\n<answer>5</answer>"
+
+
+def test_what_a_draft_gave_is_underlined(tokenizer, tmp_path, monkeypatch, capsys):
+    model = scripted(tokenizer, positions=64)
+    larger = Transformer(replace(model.config, mtp=True)).eval()
+    larger.load_state_dict(model.state_dict(), strict=False)
+    save_checkpoint(tmp_path / "mtp.pt", larger, tokenizer)
+    session = Session(open_voice(tmp_path / "mtp.pt", "cpu"), colour=True, draft=True)
+    monkeypatch.setattr(play, "stream", lambda *how: iter(  # as if each second one were free
+        draw._replace(free=i % 2 == 1) for i, draw in enumerate(stream(*how))))
+    out = talk(session, ["/temperature 0", "/budget 4", "?"], monkeypatch, capsys)
+    assert "\x1b[2m<think>\x1b[0m\x1b[2;4m7\x1b[0m\x1b[2m8\x1b[0m\x1b[2;4m7\x1b[0m" in out
+    assert "50% of the tokens were free, by a right draft: 2.00 per forward pass" in out
+
+
+def test_the_shipped_block_belongs_to_the_shipped_r1_zero():
+    plain, with_block = (
+        open_voice(FOLDER / name, "cpu").model.state_dict()
+        for name in ("zero-cpu.pt", "zero-cpu-mtp.pt")
+    )
+    assert all(torch.equal(weight, with_block[name]) for name, weight in plain.items())
+    assert {name[:4] for name in with_block.keys() - plain.keys()} == {"mtp_"}
+
+
+def test_drafts_need_a_block(checkpoint):
+    with pytest.raises(UserError, match="has no block for multi-token prediction"):
+        play.main([str(checkpoint), "--draft"])
 
 
 def test_a_model_cannot_steer_the_terminal(capsys):

@@ -17,7 +17,9 @@ student = load(ROOT / "notebooks" / "student_copy.py")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("class") / "copy"
-    command = [sys.executable, str(ROOT / "notebooks" / "student_copy.py"), str(out)]
+    # -I -S: as in a plain install, without nbformat, and without anything else
+    script = str(ROOT / "notebooks" / "student_copy.py")
+    command = [sys.executable, "-I", "-S", script, str(out)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0 and "10 notebooks" in done.stdout, done.stderr
     return out
@@ -34,7 +36,8 @@ def test_code_is_the_same_and_outputs_are_gone(folder):
 
 def test_nothing_holds_an_answer(folder):
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
-    assert not [name for name in names if re.search("solution|key.md|exam|slides|/\\.", name)]
+    hidden = "solution|rendered|key.md|exam|slides|/\\."
+    assert not [name for name in names if re.search(hidden, name)]
     readme = folder / "notebooks" / "homework" / "README.md"
     assert "MINIR1_HOMEWORK" not in readme.read_text(encoding="utf-8")
     for path in (ROOT / "notebooks").rglob("solutions/*.py"):
@@ -45,24 +48,15 @@ def test_nothing_holds_an_answer(folder):
                     assert answer not in copied.read_text(encoding="utf-8")
 
 
-def test_what_follows_a_prediction_is_folded(folder):
-    text = (folder / "notebooks" / "06_grpo_by_hand.ipynb").read_text(encoding="utf-8")
-    cell = next(
-        cell
-        for cell in nbformat.reads(text, as_version=4).cells
-        if "The loss is 0 and the gradient is not" in cell.source
-    )
-    assert cell.source.startswith("<details><summary>After you have run it</summary>")
-    predictions = text.count("**Predict before you run.**")
-    assert predictions - 1 <= text.count("<details>") <= predictions
-
-
-def test_a_fold_ends_at_the_next_heading_or_prediction():
-    fold = student.FOLD.format("It is 0.")
-    assert student.folded("It is 0.\n\n## Next\n\nMore.") == f"{fold}\n\n## Next\n\nMore."
-    assert student.folded("It is 0.\n\n**Predict** it.") == f"{fold}\n\n**Predict** it."
-    assert student.folded("It is 0.") == fold
-    assert student.folded("## Next\n\nMore.") == "## Next\n\nMore."
+def test_the_address_for_colab_is_given_once(tmp_path):
+    address = "https://example.org/minir1.git"
+    for path in student.copy(tmp_path / "copy", address):
+        setup = cells(path)[0].source
+        assert f'SOURCE = "{address}"  # @param' in setup
+        assert setup.replace(address, "") == cells(ROOT / "notebooks" / path.name)[0].source
+    for wrong in ("example.org", 'https://a"b', "https://a b", "http://a"):
+        with pytest.raises(SystemExit, match="--source is an address"):
+            student.copy(tmp_path / "other", wrong)
 
 
 def test_the_copy_works_by_itself(folder):
@@ -84,6 +78,6 @@ def test_it_overwrites_nothing(folder, tmp_path):
         with pytest.raises(SystemExit, match="student_copy.py: "):
             student.copy(Path(out))
     assert not (ROOT / "docs" / "copy").exists()
-    for arguments in ([], ["a", "b"], ["--help"]):
-        with pytest.raises(SystemExit, match="usage"):
+    for arguments in ([], ["a", "b"], ["a", "--sauce", "b"]):
+        with pytest.raises(SystemExit, match="2"):
             student.main(arguments)

@@ -19,7 +19,8 @@ from minir1.checkpoint import load_checkpoint
 from minir1.config import CorpusConfig, ModelConfig, RLConfig, UserError, apply
 from minir1.console.flags import parse_command_line
 from minir1.corpus import mixture
-from minir1.experiments.studies import command, corpora
+from minir1.corpus.writers.plain import random_attempt
+from minir1.experiments.studies import command, corpora, create, verdicts
 from minir1.experiments.studies import hooks as study_hooks
 from minir1.experiments.studies.figures import curves_of, over_seeds
 from minir1.experiments.studies.hooks import parts_of
@@ -28,7 +29,9 @@ from minir1.experiments.studies.worker import reader
 from minir1.fast.device import pick_device
 from minir1.grpo import Total
 from minir1.measure import evaluator as measure
-from minir1.measure.behaviours import corpus_rates
+from minir1.measure.baselines import hit_chance
+from minir1.measure.behaviours import corpus_rates, read_document
+from minir1.measure.statistics import pass_at_k
 from minir1.model import Transformer
 from minir1.presets import PRESETS
 from minir1.rewards import Reward
@@ -269,7 +272,8 @@ def test_every_variant_is_a_valid_run(name, scale, device):
         flags = flags_of(variant, scale, device, {})
         config = parse_command_line([f"--{key}={value}" for key, value in flags.items()])
         assert config.from_scratch == (variant.pretrained or scale == "smoke")
-        assert set(variant.hooks) <= set(study_hooks.HOOKS) | {"budget", "dense_twin", "corpus"}
+        others = {"budget", "dense_twin", "corpus", "arms"}
+        assert set(variant.hooks) <= set(study_hooks.HOOKS) | others
 
 
 def test_names_of_variants_are_folders_and_unlike():
@@ -392,3 +396,92 @@ def test_a_failed_run_is_named_with_its_reason(tmp_path, capsys):
     assert command.main(arguments) == 1
     said = capsys.readouterr().out
     assert "no checkpoint at nowhere.pt" in said and "failed: normal, seed 0" in said
+
+
+# ---------------------------------------------------------------- create or amplify
+
+
+EXPOSED = [(0.1, "cpu-five"), (0.01, "cpu-large"), (0, "cpu-five")]
+
+
+@pytest.mark.parametrize(("share", "kind"), EXPOSED)
+def test_an_exposure_is_the_share_of_countdown_documents_about_harder_puzzles(share, kind):
+    config = PRESETS["cpu"].corpus
+    texts = corpora.sample({"exposure": [kind, share]}, config, 1, 4000)
+    problems = [read_document(t)[1] for t in texts if corpora.is_countdown(t)]
+    hard = [p for p in problems if len(p.numbers) > 3]
+    expected = share * len(problems)
+    assert abs(len(hard) - expected) <= 4 * expected**0.5
+    assert all(p.split() == "train" for p in problems)
+    if kind == "cpu-large":
+        assert all(p.target >= 100 and len(p.numbers) == 4 for p in hard)
+
+
+PUZZLE = Countdown((3, 5, 4), 32)
+
+
+@pytest.mark.parametrize(("thought", "reached"), [
+    ("3 + 5 = 8, 8 * 4 = 32, yes", True),
+    ("3 * 5 = 15, 15 + 4 = 19, not 32\nwait, 3 + 5 = 8, 8 * 4 = 32, yes", True),
+    ("3 + 5 = 9, 8 * 4 = 32, yes", False),  # a false step
+    ("3 + 5 = 8, 8 + 4 = 12, not 32", False),  # the answer does not come from it
+    ("8 * 4 = 32, yes", False),  # a number that it was not given
+    ("", False),
+])
+def test_a_thought_counts_only_if_its_true_steps_reach_the_target(thought, reached):
+    text = f"<think>{thought}</think><answer>(3 + 5) * 4</answer>"
+    assert create.thought_through(PUZZLE, text) == reached
+
+
+def test_random_attempts_hit_as_often_as_is_computed():
+    rng, problem = Random(3), Countdown((2, 3, 7, 10), 24)
+    chance = hit_chance(problem.numbers, problem.target)
+    hits = sum(random_attempt(rng, problem.numbers)[-1].value == 24 for _ in range(20_000))
+    assert chance > 0.005 and abs(hits / 20_000 - chance) < 4 * (chance / 20_000) ** 0.5
+
+
+def cell(counts: list[int]) -> dict:
+    return {"right": counts, "thought": counts, "samples": 16, "shapes": {}, "chance": [0.01] * 40}
+
+
+@pytest.mark.parametrize(("before", "after", "word"), [
+    (0, 2, "extends"), (2, 2, "nothing"), (4, 0, "narrows"),
+])
+def test_a_verdict_compares_pass_at_k_at_every_k(before, after, word):
+    seeds = {str(i): {"base": cell([before] * 40), "at": cell([after] * 40)} for i in range(3)}
+    summary = {"variants": {"five_1": {"seeds": seeds}}}
+    (row,) = verdicts.decide(summary)
+    assert row["right: RL"] == row["thought: RL"] == word
+    assert row["right@1"] == [before / 16, after / 16]
+    assert row["new puzzles"] == (120 if before == 0 else 0)
+
+
+def test_more_for_one_answer_and_fewer_puzzles_sharpens_and_narrows():
+    seeds = {str(i): {"base": cell([2] * 40), "at": cell([16, 0] * 20)} for i in range(3)}
+    (row,) = verdicts.decide({"variants": {"five_1": {"seeds": seeds}}})
+    assert row["right: RL"] == "sharpens and narrows"
+
+
+def test_the_rows_of_create_follow_from_the_counts_that_are_stored():
+    summary = json.loads((ROOT / "results/studies/create/create.json").read_text())
+    assert len([v for v in summary["variants"].values() if len(v["seeds"]) == 3]) == 8
+    variant = summary["variants"]["five_10"]
+    row = next(r for r in summary["rows"] if (r["cell"], r["recipe"]) == ("five_10", "mixed"))
+    for key in ("right", "thought"):
+        for place, side in enumerate(("base", "mixed")):
+            cells = [seed[side] for seed in variant["seeds"].values()]
+            solved = [pass_at_k(1024, c, 1024) for one in cells for c in one[key]]
+            assert row[f"{key}@k"][place] == pytest.approx(sum(solved) / len(solved), abs=1e-5)
+
+
+def test_one_cell_of_create_from_end_to_end(tmp_path):
+    few = ["rl.steps=1", "eval.problems=2", "rl.group_size=2", "rl.max_tokens=24", "eval.batch=16"]
+    flags = [word for pair in few for word in ("--set", pair)]
+    arguments = ["create", "--scale", "smoke", "--devices", "cpu", "--workers", "1", "--seeds", "0"]
+    arguments += ["--variants", "five_1", "--out", str(tmp_path), *flags]
+    assert command.main(arguments) == 0
+    summary = json.loads((tmp_path / "create.json").read_text())
+    cells = summary["variants"]["five_1"]["seeds"]["0"]
+    arms = {"base", "below", "at", "mixed", "coin", "rejection_sft"}
+    assert set(cells) == arms | {"base at 0.7", "base at 1.4", "base forced"}
+    assert all(len(c["right"]) == 2 and c["samples"] == 8 for c in cells.values())

@@ -34,6 +34,7 @@ from minir1.tasks import (
     problem_from_json,
     register,
 )
+from minir1.tasks.countdown import DISTRIBUTIONS
 from minir1.tasks.lines import Line, number
 from minir1.transcript import parse
 
@@ -119,7 +120,7 @@ def test_a_task_can_be_registered_and_completed():
     look = lambda problem, response: {"letters": len(response)}  # noqa: E731
     complete("countdown", observe=look)
     assert find_task("countdown").observe is look
-    assert find_task("countdown").kinds == ("3to4", "sos4", "cpu", "rg-easy", "rg-hard")
+    assert find_task("countdown").kinds == tuple(DISTRIBUTIONS)
     register(Task("own", ("a",), lambda *how: how, dict))
     assert parse_tasks(("own:a=2",)) == [("own", "a", 2.0)]
 
@@ -462,3 +463,9 @@ def test_a_task_without_baselines_shows_none():
     assert set(figures["references"]) == {"pass64_base"}
     assert {"accuracy", "accuracy_sorting"} <= set(figures["zero"])
     assert not {"attempts", "hit_rate"} & set(figures["zero"])
+
+
+@pytest.mark.parametrize("task", ["countdown:cpu", "arithmetic:2d+"])
+def test_a_split_that_does_not_exist_is_said_at_once(task):
+    with pytest.raises(ValueError, match="unknown split 'val'; choose from train, validation, test"):
+        draw_problems((f"{task}=1",), ("en",), "val", "key", 1)

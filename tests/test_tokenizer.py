@@ -251,6 +251,16 @@ def test_decode_is_total(tokenizer):
     assert "�" in tokenizer.decode(half)
 
 
+def test_many_rows_are_decoded_as_by_the_library(tokenizer):
+    """Also those with parts of characters: a third of these tokens are single bytes."""
+    rng, smiley = Random(2), tokenizer.encode("😀")
+    rows = [[rng.randrange(len(tokenizer)) for _ in range(rng.randrange(9))] for _ in range(3000)]
+    rows += [smiley, smiley[:2], tokenizer.encode("3 + 5 = 8, 不对"), []]
+    texts = tokenizer.library.decode_batch(rows, skip_special_tokens=False)
+    assert tokenizer.decode_batch(rows) == texts
+    assert 100 < sum("�" in text for text in texts) < 2900
+
+
 class Letters:
     """A codec of another kind: a token per byte, two tokens that end a response, tags in pieces."""
 

@@ -297,7 +297,7 @@ def test_keyboard_alone(page):
     page.press("ArrowLeft")
     page.press("ArrowRight", 2)
     assert now(page)[0] == "step 40"
-    page.press("Tab", 9)
+    page.press("Tab", 13)  # filters, colours, marks; play, and a button for each of three steps
     assert page.run("document.activeElement.className").startswith("card")
     page.press("n", 4)
     assert page.run("document.querySelector('#said').textContent").startswith("token 4 of ")
@@ -354,11 +354,46 @@ def test_curves_tell_their_values(page):
 
 
 @in_chromium
+def test_it_opens_with_the_puzzle_that_changed_most(browser, tmp_path):
+    """Of whole groups; a single response that turned right is no sign."""
+    rows = groups()
+    for row in rows:  # problem 1 goes from 1 to 8 of 8, the others from 0 and 2 to 4 and 6
+        if row["id"] == "1" and row["step"] == 40:
+            row |= {"correct": True, "advantage": 0.0, "reward": 1.1}
+    for step, right in ((0, False), (40, True)):
+        rows.append({"step": step, "id": "9", "question": "?", "response": "a", "correct": right})
+    page = browser.open(report.write_html(folder(tmp_path / "run", [], rows)))
+    pair = page.run("document.querySelector('#pair').textContent")
+    assert "Use 23, 5, 14 to make 31." in pair and now(page)[1] == "Use 23, 5, 14 to make 31."
+    assert "✗ wrong, as 7 of 8 are" in pair and "✓ right, as 8 of 8 are" in pair
+    assert page.troubles() == []
+
+
+@in_chromium
+def test_a_group_is_watched_as_it_learns(page):
+    lines = "[...document.querySelectorAll('.lessons li')].map(l => l.textContent)"
+    assert page.run(lines) == [
+        "step 0, the base0 of 8 right, 44 tokens each▼▼▼▼▼▼▼▼",
+        "step 202 of 8 right, 44 tokens each▲▲▼▼▼▼▼▼",
+        "step 404 of 8 right, 44 tokens each▲▲▲▲▼▼▼▼",
+    ]
+    said = "[...document.querySelectorAll('#rollouts .card')].map(c => c.textContent)"
+    said = page.run(said)
+    assert "▲ pushed up: right, in a group with 4 of 8 right" in said[0]
+    assert "▼ pushed down: wrong, cut off, in a group with 4 of 8 right" in said[7]
+    page.run("document.querySelectorAll('.lessons button')[1].click()")
+    assert now(page)[0] == "step 20"
+    button(page, "▶ play")
+    assert now(page)[0] == "step 0, the base"
+    page.wait("document.querySelector('#step').textContent === 'step 40'")
+
+
+@in_chromium
 def test_the_result_comes_first_and_the_rest_is_folded(browser, page_path):
     page = browser.open(page_path)
     seen = page.run("document.body.innerText")
     order = ["19% → 67%", "2048 held-out test puzzles, one response each: the base solves 18.8%",
-             "One held-out problem, before", "Use 23, 5, 13 to make 31.", "✗ wrong",
+             "The puzzle that changed most", "Use 23, 5, 13 to make 31.", "✗ wrong",
              "✓ right", "Right answers over the steps", "All figures", "Length",
              "Self-evolution", "Health", "Pretraining", "All kept"]
     places = [seen.index(words) for words in order]

@@ -11,10 +11,11 @@ from minir1.fast.device import Device
 from minir1.fast.engine import Engine
 from minir1.fast.graphs import Replayed
 from minir1.fast.norms import norms_by_hand
-from minir1.model import Transformer, looped_experts
-from minir1.sampler import sample
+from minir1.model import Transformer, looped_experts, score_whole
+from minir1.sampler import LARGE, sample
 from minir1.supervised import Learner
 from minir1.transcript import prompt
+from minir1.variants.memory import checkpointed, score_by_chunks
 
 COMPILES = ("cuda",)  # where compiled blocks pay
 
@@ -22,9 +23,10 @@ COMPILES = ("cuda",)  # where compiled blocks pay
 @contextmanager
 def accelerate(
     model: Transformer, device: Device, compiled: bool = False, learner: Learner | None = None,
-    cudnn: bool = True,
+    cudnn: bool = True, save_memory: bool = False,
 ):
-    """While training: the device's expert kernel, and on CPU cores norms by hand.
+    """While training: the device's expert kernel, and on CPU cores norms by hand. Of a large
+    vocabulary logits by chunks; with `save_memory` checkpointed blocks.
 
     `compiled` (CUDA, all batches of one shape): compiled blocks (all of a kind share one
     compilation), cuDNN's attention, planned once, and the `learner`'s gradients from a CUDA graph.
@@ -40,10 +42,16 @@ def accelerate(
     if replayed:
         learner.gradients = replayed
     torch.backends.cuda.enable_cudnn_sdp(cudnn_before or (compiled and cudnn))
+    if model.config.vocab_size >= LARGE and type(model) is Transformer:
+        model.score = score_by_chunks
     try:
-        with norms_by_hand(model) if by_hand else nullcontext():
+        with (
+            norms_by_hand(model) if by_hand else nullcontext(),
+            checkpointed(model) if save_memory else nullcontext(),
+        ):
             yield model
     finally:
+        model.score = score_whole
         experts.set_expert_kernel(model, looped_experts)
         torch.backends.cuda.enable_cudnn_sdp(cudnn_before)
         for block in model.blocks if compiled else ():
@@ -64,8 +72,12 @@ def make_sampler(model: Transformer, device: Device, config: Config, codec=None)
     """A function with the signature of `sampler.sample`, with room for the template of `codec`."""
     if device.kernels == "plain":
         return sample
-    rows = max(config.eval.batch, config.rl.prompts * config.rl.group_size)
     compiled = config.compile and device.kernels == "grouped"
+    return Engine(model, device.dtype, *slots(config, codec), compiled).sample
+
+
+def slots(config: Config, codec=None) -> tuple[int, int]:
+    """The engine's rows and their room in tokens, to which it adds 128 for prompts."""
+    rows = max(config.eval.batch, config.rl.prompts * config.rl.group_size)
     template = len(codec.encode(prompt(""))) if codec else 0
-    room = config.rl.max_tokens + max(0, template - 28)  # the engine adds 128
-    return Engine(model, device.dtype, rows, room, compiled).sample
+    return rows, config.rl.max_tokens + max(0, template - 28)

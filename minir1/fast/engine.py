@@ -14,9 +14,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from minir1.config import ModelConfig
 from minir1.fast.cpu_decoder import CoreDecoder, on_cores
 from minir1.fast.decoder import Decoder, can_fuse
 from minir1.fast.experts import batched_experts, set_expert_kernel
+from minir1.fast.grouped_decoder import GroupedDecoder, can_group
 from minir1.model import Cache, Transformer
 from minir1.sampler import (
     UNNAMED,
@@ -38,6 +40,11 @@ NOBODY = -1  # in place of a response's number: the slot is free
 
 def round_up(value: int, step: int) -> int:
     return -(-value // step) * step
+
+
+def row_tokens(c: ModelConfig, room: int) -> int:
+    """Tokens of a row of the cache: prompts of 128, more if they come, and responses."""
+    return min(c.positions, round_up(room + 128, 64))
 
 
 class View(Cache):
@@ -86,10 +93,13 @@ class Engine:
         cores = on_cores(model, dtype, compiled)
         if cores:
             self.decoder = CoreDecoder(model, dtype)
+        elif can_fuse(model):
+            self.decoder = Decoder(model, dtype, compiled)
         else:
-            self.decoder = Decoder(model, dtype, compiled) if can_fuse(model) else None
+            grouped = can_group(model)
+            self.decoder = GroupedDecoder(self.policy, compiled) if grouped else None
         self.draw = torch.compile(draw) if compiled else draw
-        self.size = min(c.positions, round_up(room + 128, 64))
+        self.size = row_tokens(c, room)
         self.cuda, self.pool, self.graphs = self.device.type == "cuda", None, {}
         if self.cuda:  # each (rows, span) is captured once: few of them; and a look waits: seldom
             self.grain, self.look, self.sizes = 128, 16, ROWS
@@ -116,6 +126,13 @@ class Engine:
         self.out_ids = zeros(rows, self.room + 1, dtype=torch.long)
         self.out_logp = zeros(rows, self.room + 1, dtype=self.exact)
 
+    def _grow(self, longest: int) -> None:
+        """Longer rows from now on: questions from a file may be of any length."""
+        c, dtype = self.policy.config, self.store.dtype
+        self.size = row_tokens(c, longest - 128)
+        self.graphs, self.stores, self.store = {}, (), None  # before the new ones are made
+        self._allocate(c, dtype, keys=False)
+
     @torch.no_grad()
     def refresh(self, model: Transformer) -> None:
         """Take over the policy's present weights."""
@@ -131,6 +148,8 @@ class Engine:
     ) -> Samples:
         self.refresh(model)
         longest = max(map(len, prompts)) + settings.max_tokens
+        if longest > self.size and isinstance(self.decoder, GroupedDecoder):
+            self._grow(longest)
         if settings.max_tokens > self.room or longest > self.size:  # rare: the plain loop
             return sample(self.policy, prompts, group, settings, stream)
         self.key.fill_(stream.key)

@@ -55,17 +55,17 @@ def thought_of(response: str) -> str:
 
 def attempts_of(problem: Countdown, thought: str) -> list[Attempt]:
     """The attempts of a thought, in order."""
-    attempts = []
-    for line in thought.split("\n"):
-        if ("keep " in line or "留" in line) and KEPT.search(line):
-            opening = _read_opening(problem, line)
-            looks = line[opening.end :].split("; ")
-            line_attempts = [_read_look(opening, look, i > 0) for i, look in enumerate(looks)]
-        else:
-            texts = spread(line)
-            line_attempts = [_read_attempt(problem, text, i > 0) for i, text in enumerate(texts)]
-        attempts += [attempt for attempt in line_attempts if attempt is not None]
-    return attempts
+    lines = thought.split("\n")
+    return [attempt for line in lines for attempt in _read_line(problem, line) if attempt]
+
+
+@lru_cache(1 << 12)  # responses to one question share many lines, and looks
+def _read_line(problem: Countdown, line: str) -> list[Attempt | None]:
+    if ("keep " in line or "留" in line) and KEPT.search(line):
+        opening = _read_opening(problem, line)
+        looks = line[opening.end :].split("; ")
+        return [_read_look(opening, look, i > 0) for i, look in enumerate(looks)]
+    return [_read_attempt(problem, text, i > 0) for i, text in enumerate(spread(line))]
 
 
 # ---------------------------------------------------------------- steps
@@ -218,9 +218,9 @@ class _Opening(NamedTuple):
     text: str  # without the word that opens the line
     end: int  # where it ends in the line
     steps: int  # written before a number is kept
-    kept: list[int]
-    left: list[int]
-    goals: list[int]  # what is needed, as written
+    kept: tuple[int, ...]
+    left: tuple[int, ...]
+    goals: tuple[int, ...]  # what is needed, as written
     target: int
     sound: bool
     wrong: int  # false steps, and needed values that do not lead on
@@ -243,9 +243,11 @@ def _read_opening(problem: Countdown, line: str) -> _Opening:
         goals = written
     end = keeps[-1].end()
     text = line[(matches or keeps)[0].start() : end]
-    return _Opening(text, end, len(steps), kept, left, goals, problem.target, sound, wrong)
+    lists = (tuple(kept), tuple(left), tuple(goals))
+    return _Opening(text, end, len(steps), *lists, problem.target, sound, wrong)
 
 
+@lru_cache(1 << 12)
 def _read_look(opening: _Opening, text: str, shared: bool) -> Attempt | None:
     """`shared`: the opening stands in an earlier attempt already and is not counted again."""
     looked, verdict, ending = text.partition(", yes: " if ", yes: " in text else "，对：")
@@ -264,7 +266,7 @@ def _read_look(opening: _Opening, text: str, shared: bool) -> Attempt | None:
     check = None
     if verdict:
         check = bool(looked_at) and looked_at[-1] in opening.goals and looked_at[-1] in reach
-    pool = left + opening.kept
+    pool = left + list(opening.kept)
     closed = sound and all(_take(pool, step) for step in closing)
     return Attempt(
         text=opening.text + looked,

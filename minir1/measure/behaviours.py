@@ -56,8 +56,8 @@ class Behaviour(NamedTuple):
 
 def reflections_in(text: str) -> Counter:
     """How often each of REFLECTION_WORDS stands in a text; English ones as whole words."""
-    words = Counter(word.lower() for word in _WORD.findall(text))
-    counts = {w: words[w] if w.isascii() else text.count(w) for w in REFLECTION_WORDS}
+    words = Counter(map(str.lower, _WORD.findall(text)))
+    counts = {w: words.get(w, 0) if w.isascii() else text.count(w) for w in REFLECTION_WORDS}
     return Counter(counts)
 
 
@@ -113,7 +113,11 @@ def summarise(rollouts: Rollouts) -> dict[str, float]:
     what a task observes itself (Task.observe).
     """
     problems = [rollouts.problem(row) for row in range(len(rollouts.texts))]
-    seen = Ranks.current().each(observe, problems, rollouts.texts)
+    pairs = [(row // rollouts.group, text) for row, text in enumerate(rollouts.texts)]
+    distinct = dict.fromkeys(pairs)  # of equal responses one is read
+    asked = [rollouts.problems[i] for i, _ in distinct]
+    read = Ranks.current().each(observe, asked, [text for _, text in distinct])
+    seen = [*map(dict(zip(distinct, read)).get, pairs)]
     right = [reward.accuracy for reward in rollouts.rewards]
     puzzles = [b for b, p in zip(seen, problems) if isinstance(p, Countdown)]
     metrics: dict[str, float] = {}

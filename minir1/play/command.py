@@ -15,9 +15,9 @@ from minir1.config import Config, UserError
 from minir1.console.errors import describe, parse
 from minir1.data import FOLDER
 from minir1.fast.device import pick_device
-from minir1.play.practice import BILINGUAL, CHINESE, ZERO, best, practice_of
+from minir1.play.practice import BILINGUAL, CHINESE, DRAFTING, ZERO, best, practice_of
 from minir1.play.questions import Asked, Draw, Voice, judge, open_voice, recognise, spell, stream
-from minir1.play.screen import BOLD, DIM, Painter, short, tally, visible, why
+from minir1.play.screen import BOLD, DIM, Painter, saved, short, tally, visible, why
 
 HELP = """\
   23 5 13 = 31          a puzzle: make 31 of these numbers, each used once
@@ -46,10 +46,14 @@ def whole(text: str, low: int, high: int, name: str) -> int:
 class Session:
     """The settings, the last question, and what each line of input does.
 
-    `bilingual`: a checkpoint that is asked in `voice`'s place what holds Chinese.
+    `bilingual`: a checkpoint that is asked in `voice`'s place what holds Chinese. `draft`: stream
+    by multi-token prediction what has it.
     """
 
-    def __init__(self, voice: Voice, colour: bool = False, bilingual: Path | None = None):
+    def __init__(
+        self, voice: Voice, colour: bool = False, bilingual: Path | None = None, draft: bool = False
+    ):
+        self.draft = draft
         self.voice = self.first = voice
         self.second: Voice | None = None
         self.bilingual = bilingual
@@ -135,14 +139,15 @@ class Session:
         ids, settings = self.voice.prepare(asked, self.budget, self.temperature)
         painter = Painter(self.painter.colour)  # of this response
         self.draws = []
-        drawn = map(self.note, stream(model, ids, settings, self.voice.draws()))
+        draft = self.draft and model.config.mtp
+        draws = stream(model, ids, settings, self.voice.draws(), draft)
         text = ""
-        for piece in spell(tokenizer, drawn):
+        for piece in spell(tokenizer, map(self.note, draws)):
             text += piece
-            painter.write(piece)
+            painter.write(piece, underlined=self.draws[-1].free)
         stopped = self.draws[-1].id in tokenizer.end_ids
         response = judge(asked.problem, text, len(self.draws), stopped)
-        print(f"\n{painter.verdict(response)}")
+        print(f"\n{painter.verdict(response)}{saved(self.draws) if draft else ''}")
         if self.base:
             [other] = self.base.answers(asked, 1, self.budget, self.temperature)
             answer = painter.paint(short(other.answer), BOLD)
@@ -241,14 +246,19 @@ def build_parser() -> argparse.ArgumentParser:
     device = "auto, cpu, cuda or mps (default: cpu, quick enough for one response)"
     add("checkpoint", metavar="CHECKPOINT", nargs="?", type=Path, help="default: the shipped one")
     add("--device", default="cpu", help=device)
+    add("--draft", action="store_true", help="stream by multi-token prediction: the same responses")
     return parser
 
 
 def main(arguments: list[str]) -> None:
     """`[CHECKPOINT]`: a conversation until Ctrl-D."""
     arguments = parse(build_parser(), arguments)
-    path = arguments.checkpoint or best(ZERO)
+    path = arguments.checkpoint or best(DRAFTING if arguments.draft else ZERO)
     voice = open_voice(path, pick_device(Config(device=arguments.device)).name)
-    session = Session(voice, terminal(), None if arguments.checkpoint else best(BILINGUAL))
+    if arguments.draft and not voice.model.config.mtp:
+        lacks = "has no block for multi-token prediction, which --draft needs"
+        raise UserError(f"{path} {lacks}: see results/mtp/README.md")
+    bilingual = None if arguments.checkpoint else best(BILINGUAL)
+    session = Session(voice, terminal(), bilingual, arguments.draft)
     print(f"{introduce(voice)}\n/help says what can be asked")
     session.run()

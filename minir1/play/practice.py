@@ -74,6 +74,7 @@ def _hard(problem: Arithmetic) -> str:
 _BOTH = ("en", "zh")
 SHIPPED = {
     "zero-cpu.pt": Practice(("cpu",)),
+    "zero-cpu-mtp.pt": Practice(("cpu",)),
     "r1-cpu.pt": Practice(("cpu",), _BOTH),
     "zero-r1-cpu.pt": Practice(("cpu",), _BOTH),
     "base-r1-cpu.pt": Practice(("cpu",), _BOTH, "has only read"),
@@ -82,6 +83,7 @@ SHIPPED = {
     "base-gpu.pt": Practice(("3to4",), verb="has only read"),
 }
 ZERO = ("zero-cpu.pt", "base-cpu.pt")  # the best one first
+DRAFTING = ("zero-cpu-mtp.pt", *ZERO)
 BILINGUAL = ("r1-cpu.pt", "zero-r1-cpu.pt", "base-r1-cpu.pt")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from minir1.checkpoint import load_checkpoint
 from minir1.config import UserError
@@ -26,6 +27,7 @@ from minir1.tasks.countdown import Countdown, evaluate
 from minir1.tasks.lines import Line
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import parse, prompt
+from minir1.variants.drafting import passes
 
 # ---------------------------------------------------------------- what was asked
 
@@ -185,16 +187,25 @@ class Draw(NamedTuple):
     id: int
     chance: float  # of the distribution it was drawn from; if greedy, of temperature 1's
     top: list[tuple[int, float]]  # the most probable tokens there
+    free: bool = False  # it cost no forward pass: a draft was right
 
 
 @torch.no_grad()
 def stream(
-    model: Transformer, ids: list[int], settings: Sampling, places: Stream
+    model: Transformer, ids: list[int], settings: Sampling, places: Stream, draft: bool = False
 ) -> Iterator[Draw]:
-    """One response as it is drawn: the very tokens of sampler.sample(model, [ids], 1, ...).
+    """One response as it is drawn: the very tokens of sampler.sample(model, [ids], 1, ...), with
+    `draft` in fewer forward passes (variants/drafting.py).
 
     Banned tokens are not supported.
     """
+    if draft:
+        for done in passes(model, [ids], 1, settings, places):
+            first, second = done.token_B2[0].tolist()
+            yield _draw(first, done.logits_B2V[0, 0], settings)
+            if done.kept_B2[0, 1]:
+                yield _draw(second, done.logits_B2V[0, 1], settings, free=True)
+        return
     cache, logits_BV = prefill(model, [ids], 1, settings.max_tokens)
     free_B = torch.ones(1, dtype=torch.bool, device=logits_BV.device)
     response_B = torch.tensor([places.first], device=logits_BV.device)
@@ -202,12 +213,16 @@ def stream(
         uniform_B = uniform(places.key, response_B, t)
         token_B, _ = choose(logits_BV, settings, free_B, uniform_B)
         id = int(token_B)
-        p_V = (logits_BV[0] / (settings.temperature or 1.0)).softmax(-1)
-        top = p_V.topk(min(5, len(p_V)))
-        yield Draw(id, p_V[id].item(), list(zip(top.indices.tolist(), top.values.tolist())))
+        yield _draw(id, logits_BV[0], settings)
         if id in settings.stop_ids or t + 1 == settings.max_tokens:
             return
         logits_BV = model(token_B[:, None], cache)[:, -1]
+
+
+def _draw(id: int, logits_V: Tensor, settings: Sampling, free: bool = False) -> Draw:
+    p_V = (logits_V / (settings.temperature or 1.0)).softmax(-1)
+    top = p_V.topk(min(5, len(p_V)))
+    return Draw(id, p_V[id].item(), list(zip(top.indices.tolist(), top.values.tolist())), free)
 
 
 def spell(tokenizer: Tokenizer, ids: Iterable[int]) -> Iterator[str]:

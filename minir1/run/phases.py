@@ -21,12 +21,15 @@ from torch import Tensor
 from minir1 import grpo
 from minir1.config import Config, ModelConfig, PretrainConfig, RLConfig, replace
 from minir1.corpus import mixture
-from minir1.fast.accelerate import accelerate, make_sampler
+from minir1.fast.accelerate import accelerate, make_sampler, slots
 from minir1.fast.device import make_learner
+from minir1.fast.engine import row_tokens
 from minir1.fast.parallel import parallel_map
 from minir1.fast.ranks import Ranks, roll_out
 from minir1.model import Transformer
 from minir1.rollout import Rollouts, sampling
+from minir1.run.memory import Load, capacity, plan
+from minir1.run.memory import describe as describe_plan
 from minir1.run.progress import (
     Describe,
     RLProgress,
@@ -36,7 +39,7 @@ from minir1.run.progress import (
     left_out,
 )
 from minir1.run.session import Session
-from minir1.sampler import Stream
+from minir1.sampler import LARGE, Stream
 from minir1.supervised import Step, train_supervised
 from minir1.tasks import draw_problems
 from minir1.tokenizer import Tokenizer
@@ -207,7 +210,8 @@ class RLPhase:
     ):
         self.session, self.name, self.rl = session, name, rl
         self.parts, self.budget = parts, budget
-        self.model = copy.deepcopy(start)
+        self.model = copy.deepcopy(start).to(session.device.name)
+        self._announce(start, 2 if validate or rl.kl > 0 else 1)
         self.learner = make_learner(self.model, 0.0, rl.clip, session.device)
         self.first = session.restore(name, self.model, self.learner)
         self.loss = parts.loss or LOSSES[rl.loss]
@@ -222,6 +226,17 @@ class RLPhase:
             self.validation = Validation(session, self.progress, *how)
         self.problems = self._drawn_ahead(draw or training_problems(session.config, rl, name))
         self.stack = ExitStack()
+
+    def _announce(self, start: Transformer, copies: int) -> None:
+        """Of a large model, the memory that this takes."""
+        device, c, rl = self.session.device, start.config, self.rl
+        if self.session.run.silent or c.vocab_size < LARGE or c.attention == "mla" or c.experts:
+            return
+        here = start.embed.weight.device == self.model.embed.weight.device
+        rows, room = slots(replace(self.session.config, rl=rl), self.session.tokenizer)
+        size, half = row_tokens(c, room), device.dtype.itemsize
+        load = Load(rows, size, copies + here, half, fused=device.name == "cuda" or half == 4)
+        print(f"memory: {describe_plan(plan(c, rl, load), capacity(device.name))}", flush=True)
 
     def _reference(self, start: Transformer) -> Reference:
         reference = Reference(copy.deepcopy(start), self.model, self.rl)
@@ -246,7 +261,8 @@ class RLPhase:
         if self.validation and self.first == 0:
             self.validation(0, self.model)
         for model in (self.model, self.held.held) if self.held else (self.model,):
-            self.stack.enter_context(accelerate(model, self.session.device))
+            how = {"save_memory": self.rl.save_memory}
+            self.stack.enter_context(accelerate(model, self.session.device, **how))
         return self
 
     def __exit__(self, *fault) -> None:
@@ -290,12 +306,14 @@ class RLPhase:
         """The policy that the KL term holds on to, where it is needed."""
         return self.held(step) if self.held else None
 
-    def finish_step(self, step: int, rollouts: Rollouts, stats: dict[str, float]) -> None:
+    def finish_step(self, step: int, rollouts: Rollouts, stats: dict[str, float | Tensor]) -> None:
         """Metrics, validation, checkpoint."""
         rl, done = self.rl, step + 1
         last = self.budget is None and done == rl.steps
+        seen = self.progress.describe(rollouts, rl)  # while a device may still be learning
+        stats = {k: v.item() if isinstance(v, Tensor) else v for k, v in stats.items()}
         stats |= {"lr": self.learning_rate(step)} | left_out(self.learner.skipped)
-        self.progress.step(step, self.model, rollouts, stats)
+        self.progress.step(step, self.model, rollouts, seen, stats)
         self.learner.check(step, rl.minibatches)
         if self.parts.after is not None:
             self.parts.after(step, self, rollouts, stats)

@@ -178,13 +178,14 @@ class RLProgress(Progress):
         """Its responses are sampled and judged."""
         self.sampled = time.time()
 
-    def step(self, step: int, model: Transformer, rollouts: Rollouts, stats: dict) -> None:
-        """Log a step. `stats` holds tokens_trained, and may hold tokens_scored (read once more),
-        lr, skipped, and flops_more (a teacher's)."""
+    def step(
+        self, step: int, model: Transformer, rollouts: Rollouts, seen: dict, stats: dict
+    ) -> None:
+        """Log a step. `seen`: what `describe` says. `stats` holds tokens_trained, and may hold
+        tokens_scored (read once more), lr, skipped, and flops_more (a teacher's)."""
         now, sampled = time.time(), sum(rollouts.lengths())
         self.notice(now - self.begun)
-        row = self.describe(rollouts, self.rl)
-        row |= {"tokens_sampled": sampled, "entropy_all": entropy(rollouts)}
+        row = seen | {"tokens_sampled": sampled, "entropy_all": entropy(rollouts)}
         unlogged = ("flops_more", "tokens_scored")
         row |= {name: value for name, value in stats.items() if name not in unlogged}
         read = sampled + sum(map(len, rollouts.prompt_ids)) + stats.get("tokens_scored", 0)

@@ -60,6 +60,14 @@ class Task:
 
 
 SPLITS = ("train", "validation", "test")
+
+
+def check_split(split: str) -> None:
+    """Raises ValueError: no problem of a split that does not exist is ever found."""
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}; choose from {', '.join(SPLITS)}")
+
+
 GENERAL = ("fact", "self", "instruction", "json", "dialogue", "decline")
 SHIPPED = {
     "countdown": "minir1.tasks.countdown",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import ClassVar
 
-from minir1.tasks import Task
+from minir1.tasks import Task, check_split
 from minir1.tasks.countdown import split_of
 
 # GPT-3 (arXiv 2005.14165, section 3.9.1): nD+ and nD- draw operands from 0 to 10^n - 1.
@@ -108,13 +108,14 @@ def value_of(parts) -> int:
 
 
 def sample(rng: Random, kind: str = "2d+", split: str = "train", lang: str = "en") -> Arithmetic:
-    """One problem of a kind, restricted to a split. Raises ValueError for an unknown kind."""
+    """One problem of a kind, restricted to a split. Raises ValueError for unknown ones."""
     return sample_with_parts(rng, kind, split, lang)[0]
 
 
 def sample_with_parts(rng: Random, kind: str, split: str, lang: str) -> tuple[Arithmetic, list]:
     if kind not in KINDS:
         raise ValueError(f"unknown arithmetic kind {kind!r}; choose from {', '.join(KINDS)}")
+    check_split(split)
     while True:
         text, parts = expression(rng, kind)
         key = canonical(parts)

@@ -110,8 +110,9 @@ def _far(expected, got, message: str) -> str | None:
 
 def _equal(expected, got) -> bool:
     """Exactly equal. True and 1 are not the same answer; a tensor holding one number is that
-    number."""
-    got = got.item() if isinstance(got, torch.Tensor) and got.numel() == 1 else got
+    number, and where a list is expected a tensor is the list of its numbers."""
+    if isinstance(got, torch.Tensor) and (got.numel() == 1 or isinstance(expected, list)):
+        got = got.tolist() if isinstance(expected, list) else got.item()
     if isinstance(expected, bool) != isinstance(got, bool):
         return False
     try:

@@ -3,6 +3,7 @@
     python -m minir1 bench                        the preset that fits this machine
     python -m minir1 bench --preset cpu --out results/bench/cpu.json
     python -m minir1 bench --curves --out curves.json    against batch, length and size (curves.py)
+    python -m minir1 bench speedrun gpu           from nothing to a goal: a record (speedrun.py)
 
 Measured one after another: the ceilings (copying, matrix products, launches), generating responses
 of a fixed length (this engine, the plain loop, transformers), responses as they come in RL, one
@@ -22,7 +23,7 @@ from minir1.config import THREADS, Config, apply, replace
 from minir1.console.errors import parse
 from minir1.console.files import check_writable, write_text
 from minir1.console.flags import Value, whole
-from minir1.experiments.bench import curves, others
+from minir1.experiments.bench import curves, others, speedrun
 from minir1.experiments.bench.measuring import Bench, decode_bytes, operations
 from minir1.fast.accelerate import accelerate, make_sampler
 from minir1.fast.device import make_learner
@@ -114,7 +115,7 @@ class Table(Bench):
 
         def learn() -> None:
             adv_B = advantages(reward_B.view(P, G)).flatten()
-            update(model, learner, batch, adv_B.to(self.device.name), rl, 1e-4)
+            update(model, learner, batch, adv_B, rl, 1e-4)
 
         def work() -> None:
             phases["rollout"] = self.clock.once(rollout)
@@ -177,8 +178,10 @@ def show(part: str, rows: dict[str, dict], limits: dict[str, float]) -> list[str
     return lines
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str]) -> int | None:
     """See --help. Raises UserError for wrong arguments."""
+    if arguments[:1] == ["speedrun"]:
+        return speedrun.main(arguments[1:])
     about = "Speed, beside others and beside the machine's limits."
     parser = argparse.ArgumentParser("minir1 bench", description=about)
     flag = parser.add_argument

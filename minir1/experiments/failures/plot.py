@@ -22,8 +22,9 @@ def draw(failure: Failure, results: list[dict], title: str = ""):
     dress(right, f"{failure.curve}, in practice", xlabel="RL step")
     for index, side in enumerate(LOOKS):
         arm = results[index::2]
-        _curves(left, [column(run["exams"], "accuracy") for run in arm], side, "o")
-        _curves(right, [column(run["rows"], failure.curve) for run in arm], side)
+        name = label(failure, side)
+        _curves(left, [column(run["exams"], "accuracy") for run in arm], side, name, "o")
+        _curves(right, [column(run["rows"], failure.curve) for run in arm], side, name)
     left.set_ylim(0, max(0.2, left.get_ylim()[1]))
     right.set_ylim(bottom=0)
     for axes in (left, right):
@@ -33,7 +34,13 @@ def draw(failure: Failure, results: list[dict], title: str = ""):
     return figure
 
 
-def _curves(axes, curves: list[tuple[list, list]], side: str, marker: str | None = None) -> None:
+def label(failure: Failure, side: str) -> str:
+    """Of an arm in the legend; of two choices neither is called broken."""
+    settings = getattr(failure, side).settings
+    return " ".join(map(str, *settings.items())) if failure.choice else side
+
+
+def _curves(axes, curves: list, side: str, name: str, marker: str | None = None) -> None:
     colour, style = LOOKS[side]
     look = {"color": colour, "linestyle": style}
     for steps, values in curves:
@@ -42,4 +49,4 @@ def _curves(axes, curves: list[tuple[list, list]], side: str, marker: str | None
     if steps and all(other == steps for other, _ in curves):
         mean = [sum(values) / len(values) for values in zip(*(values for _, values in curves))]
         mean = mean if marker else smooth(mean)
-        axes.plot(steps, mean, linewidth=2.2, marker=marker, label=side, **look)
+        axes.plot(steps, mean, linewidth=2.2, marker=marker, label=name, **look)

@@ -210,8 +210,10 @@ def main(arguments: list[str]) -> int:
     elif path.is_file():  # the command that ran them, not the one that draws them
         command = str(read_object(path).get("command", command))
     summary = figures.gather(name, given.scale, command, jobs)
+    shown = figures
+    if name == "create":
+        shown, summary["rows"] = verdicts, verdicts.decide(summary)
     write_text(path, json.dumps(summary, ensure_ascii=False) + "\n")
-    shown = verdicts if name == "create" else figures
     for figure in shown.draw(summary, out):
         print(f"wrote {figure}")
     print(shown.table(summary))

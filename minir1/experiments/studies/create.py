@@ -27,7 +27,7 @@ from minir1.tasks.countdown import Countdown
 from minir1.transcript import THINK, parse
 from train_zero import reinforce
 
-BEYOND = "cpu-five-large"  # harder than every puzzle that a base has read
+CONTROLS = {"coin", "rejection_sft"}
 TEMPERATURES = (0.7, 1.4)  # of the base, beside 1
 SAMPLES = {"smoke": 8}  # of a puzzle, by preset; 1,024 elsewhere
 
@@ -43,16 +43,17 @@ def shape(answer: str) -> str:
     return re.sub(r"[-+*/]", ".", re.sub(r"\d+", "x", answer)).replace(" ", "")
 
 
-def counts(session: Session, model: Transformer, kind: str, temperature: float = 1.0,
-           forced: bool = False, part: int = 1) -> dict:
-    """How often each puzzle of a held-out set is answered right, and right by its thought.
+def counts(
+    session: Session, model: Transformer, kind: str, temperature: float = 1.0, forced: bool = False
+) -> dict:
+    """How often each held-out puzzle is answered right, and right by its thought.
 
-    `part`: every so manieth puzzle only. Lists have an entry a puzzle.
+    Lists have an entry a puzzle. `forced`: the model must think until it says yes.
     """
     config = session.config
     samples, split = SAMPLES.get(config.preset, 1024), "validation"
     where = (f"countdown:{kind}=1",), ("en",), split, f"create {split}"
-    problems = draw_problems(*where, config.eval.problems)[::part]
+    problems = draw_problems(*where, config.eval.problems)
     evaluator = session.evaluator(make_sampler(model, session.device, config))
     settings = evaluator.forced_settings() if forced else evaluator.settings
     how = (samples, config.seed, replace(settings, temperature=temperature), THINK * forced)
@@ -77,7 +78,7 @@ def train(session: Session, base: Transformer, arm: str, kind: str) -> Transform
     """One recipe. Controls practise what `mixed` practises: the run's own tasks."""
     if arm == "rejection_sft":
         return rejection_sft(session, base)
-    practised = {"below": "cpu", "at": kind, "beyond": BEYOND}
+    practised = {"below": "cpu", "at": kind}
     rl = session.config.rl
     if arm in practised:
         rl = replace(rl, tasks=(f"countdown:{practised[arm]}=1",))
@@ -87,21 +88,19 @@ def train(session: Session, base: Transformer, arm: str, kind: str) -> Transform
 
 
 def cells(session: Session, base: Transformer, hooks: dict) -> dict:
-    """The base and what every arm makes of it, on the harder puzzles and on still harder ones."""
+    """The base and what every arm makes of it; with controls, other ways to sample the base too."""
     ((kind, _),) = hooks["corpus"].values()
 
     def measured(name: str, model: Transformer, **more) -> dict:
-        return session.once(f"counts {name}", partial(counts, session, model, **more))
+        return session.once(f"counts {name}", partial(counts, session, model, kind, **more))
 
-    result = {}
-    for arm in ("base", *hooks["arms"]):
+    result = {"base": measured("base", base)}
+    for arm in hooks["arms"]:
         make = partial(train, session, base, arm, kind)
-        model = base if arm == "base" else session.load_or_make(arm, make, arm)
-        result[arm] = measured(arm, model, kind=kind)
-        if arm in ("base", "mixed", "beyond"):
-            result[f"{arm}, beyond"] = measured(f"{arm}, beyond", model, kind=BEYOND, part=4)
-    for temperature in TEMPERATURES:
-        name = f"base at {temperature}"
-        result[name] = measured(name, base, kind=kind, temperature=temperature)
-    result["base forced"] = measured("base forced", base, kind=kind, forced=True)
+        result[arm] = measured(arm, session.load_or_make(arm, make, arm))
+    if set(hooks["arms"]) >= CONTROLS:
+        for temperature in TEMPERATURES:
+            name = f"base at {temperature}"
+            result[name] = measured(name, base, temperature=temperature)
+        result["base forced"] = measured("base forced", base, forced=True)
     return {"cells": result}

@@ -85,10 +85,10 @@ def router_load(
     left out."""
     batch, counts = to_batch(rollouts, pad_id, model.embed.weight.device), 0.0
     for index in torch.arange(len(batch.ids_BT)).split(rows):
-        part = batch.rows(index.to(batch.ids_BT.device))
+        part = batch.rows(index)
         _, routing = model.trunk(part.ids_BT)
         position_T = torch.arange(part.ids_BT.shape[1], device=part.ids_BT.device)
-        real_BT = position_T < part.length_B[:, None]
+        real_BT = position_T < part.length_B[:, None].to(position_T.device)
         kept = without_padding(routing, real_BT)
         counts = counts + expert_load(kept, model.config.experts) * int(real_BT.sum())
     return counts / counts.sum(-1, keepdim=True)

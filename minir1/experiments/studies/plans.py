@@ -18,7 +18,8 @@ Flags = dict[str, object]  # dotted names of config.Config: {"rl.lr": 1e-4}
 class Variant:
     """One setting of an experiment.
 
-    hooks       names and arguments for studies.hooks.HOOKS
+    hooks       names and arguments for studies.hooks.HOOKS; or "arms": the recipes that are tried
+                on one base (studies/create.py)
     kind        rl; answer_only: RL that may not think; rejection_sft: fine-tuned on right answers
                 of the base, as many samples drawn as RL draws; references: no training, the lines
                 that an accuracy is shown beside
@@ -153,30 +154,32 @@ CLIPPING = Study(
 )
 
 EXPOSURES = (0.0, 0.001, 0.01, 0.1)
-FRONTIERS = {"large": ("cpu-large", "four numbers"), "five": ("cpu-five", "five numbers")}
+FRONTIERS = {"large": ("cpu-large", "4 numbers"), "five": ("cpu-five", "5 numbers")}
 
 
 def frontier(name: str, exposure: float, *controls: str) -> Variant:
     """A base that has read puzzles of three numbers and a share of harder ones, and RL from it."""
     kind, text = FRONTIERS[name]
     return own_base(
-        f"{name}_{100 * exposure:g}", f"{text}: {100 * exposure:g}% of the Countdown documents",
-        {"rl.tasks": f"countdown:cpu=0.5,countdown:{kind}=0.5", "rl.steps": 150,
-         "rl.group_size": 16, "rl.max_tokens": 384, "eval.problems": 128, "eval.batch": 4096},
+        f"{name}_{100 * exposure:g}", f"{text}, {100 * exposure:g}% read",
+        {"rl.tasks": f"countdown:cpu=0.5,countdown:{kind}=0.5", "rl.steps": 100,
+         "rl.group_size": 16, "rl.max_tokens": 384, "rl.early_tokens": 0,
+         "rl.format_reward": 0.0,         "eval.problems": 64, "eval.batch": 4096},
         corpus={"exposure": [kind, exposure]},
-        arms=["below", "at", "mixed", "beyond", *controls])
+        arms=["below", "at", "mixed", *controls])
 
 
 def more_read(name: str) -> Variant:
     """The control that reads on for about as many operations as RL takes."""
     usual = frontier(name, 0.01)
     hooks = usual.hooks | {"arms": [], "budget": 4 / 3}
-    return own_base(f"{name}_1_more", "a third more tokens read, no RL", usual.flags, **hooks)
+    about = f"{FRONTIERS[name][1]}, a third more tokens, no RL"
+    return own_base(f"{name}_1_more", about, usual.flags, **hooks)
 
 
 CREATE = Study(
     "Does RL create, or only amplify? The base has read few harder puzzles, or none; RL practises "
-    "three numbers (below), the harder puzzles (at), both (mixed), or still harder ones (beyond).",
+    "three numbers (below), the harder puzzles (at), or both (mixed).",
     (
         *(frontier(name, e, *(("coin", "rejection_sft") if e == 0.01 else ()))
           for name in FRONTIERS for e in EXPOSURES),

@@ -5,9 +5,8 @@
     narrows   pass@k at the largest k falls
     nothing   none of these
 
-Each with an interval from a bootstrap over seeds and puzzles. A policy's response counts
-where the steps of its thought reach the target; a base's wherever its answer is right, which
-favours the base.
+Each with an interval from a bootstrap over seeds and puzzles. For right answers, and for those that
+the true steps of a thought reach: a base may guess an answer without a thought.
 """
 
 from pathlib import Path
@@ -20,9 +19,9 @@ from minir1.report.words import table as columns
 
 LEVEL = 0.05  # of all cells of a study together (Bonferroni)
 DRAWS = 4000
+TITLES = {"right": "right answers", "thought": "reached by true steps"}
 LOOKS = {
-    "base": (drawing.INK, "-"), "below": (drawing.SKY, "-"), "at": (drawing.BLUE, "-"),
-    "mixed": (drawing.RED, "-"), "beyond": (drawing.GREEN, "-"),
+    "below": (drawing.SKY, "-"), "at": (drawing.BLUE, "-"), "mixed": (drawing.RED, "-"),
     "coin": (drawing.ORANGE, (0, (4, 2))), "rejection_sft": (drawing.PURPLE, (0, (4, 2))),
 }
 
@@ -33,9 +32,8 @@ def curve(cell: dict, key: str) -> np.ndarray:
     return np.array([[pass_at_k(n, c, k) for k in powers(n)] for c in cell[key]])
 
 
-def curves(variant: dict, arm: str) -> np.ndarray:
+def curves(variant: dict, arm: str, key: str) -> np.ndarray:
     """`[S, P, K]` over the seeds."""
-    key = "right" if arm.startswith("base") else "thought"
     return np.array([curve(seed[arm], key) for seed in variant["seeds"].values()])
 
 
@@ -67,71 +65,81 @@ def verdict(low_K: np.ndarray, high_K: np.ndarray) -> str:
     return "extends" if (low_K > 0).all() else " and ".join(words) or "nothing"
 
 
-def new_puzzles(variant: dict, arm: str) -> int:
-    """Puzzles, over all seeds, that the policy thinks through and no sample of its base solves."""
-    pairs = ((s["base"]["right"], s[arm]["thought"]) for s in variant["seeds"].values())
-    return sum(not b and a > 0 for before, after in pairs for b, a in zip(before, after))
-
-
-def new_shapes(variant: dict, arm: str) -> list[str]:
-    """Shapes of right expressions that the policy writes and no sample of any base does."""
-    known = {shape for seed in variant["seeds"].values() for shape in seed["base"]["shapes"]}
-    return sorted({s for seed in variant["seeds"].values() for s in seed[arm]["shapes"]} - known)
+def new_ones(variant: dict, arm: str) -> tuple[int, int]:
+    """What no sample of the base shows: puzzles that the policy thinks through (of all seeds), and
+    shapes of its right expressions."""
+    seeds = variant["seeds"].values()
+    pairs = [pair for s in seeds for pair in zip(s["base"]["right"], s[arm]["thought"])]
+    known = {shape for seed in seeds for shape in seed["base"]["shapes"]}
+    shapes = {shape for seed in seeds for shape in seed[arm]["shapes"]}
+    return sum(not before and after > 0 for before, after in pairs), len(shapes - known)
 
 
 def decide(summary: dict) -> list[dict]:
-    """A row a cell: an exposure and a recipe. `k` below is the number of samples."""
+    """A row a cell (a base and a recipe): pass@1 and pass@k before and after, and the verdict, for
+    right answers and for those that the thought reaches. k is the number of samples."""
     found = {n: v for n, v in summary["variants"].items() if v["seeds"]}
-    arms = {name: list(next(iter(v["seeds"].values()))) for name, v in found.items()}
-    pairs = [(n, arm) for n in found for arm in arms[n] if arm in LOOKS and arm != "base"]
+    cells = [(n, arm) for n, v in found.items() for arm in LOOKS if arm in first(v)]
+    level = LEVEL / (2 * len(cells) or 1)
     rows = []
-    for name, arm in pairs:
-        variant, cell = found[name], next(iter(found[name]["seeds"].values()))["base"]
-        base_SPK, arm_SPK = curves(variant, "base"), curves(variant, arm)
-        _, low_K, high_K = gain(base_SPK, arm_SPK, LEVEL / len(pairs))
-        others = [curves(variant, o)[..., -1].mean() for o in arms[name] if o.startswith("base")
-                  and "beyond" not in o]
-        rows.append({
-            "cell": name, "arm": arm, "seeds": len(variant["seeds"]),
-            "base@1": base_SPK[..., 0].mean(), "rl@1": arm_SPK[..., 0].mean(),
-            "base@k": base_SPK[..., -1].mean(), "rl@k": arm_SPK[..., -1].mean(),
-            "best base@k": max(others), "random@k": floor(cell)[-1],
-            "verdict": verdict(low_K, high_K), "new puzzles": new_puzzles(variant, arm),
-            "new shapes": len(new_shapes(variant, arm)),
-        })
+    for name, arm in cells:
+        variant, row = found[name], {"cell": name, "recipe": arm}
+        for key in ("right", "thought"):
+            before_SPK, after_SPK = (curves(variant, a, key) for a in ("base", arm))
+            _, low_K, high_K = gain(before_SPK, after_SPK, level)
+            for place, title in ((0, f"{key}@1"), (-1, f"{key}@k")):
+                row[title] = [float(x[..., place].mean()) for x in (before_SPK, after_SPK)]
+            row[f"{key}: RL"] = verdict(low_K, high_K)
+        row["random@k"] = float(floor(first(variant)["base"])[-1])
+        row["new puzzles"], row["new shapes"] = new_ones(variant, arm)
+        rows.append(row)
     return rows
 
 
+def first(variant: dict) -> dict:
+    """The cells of the first seed; {} without any."""
+    return next(iter(variant["seeds"].values()), {})
+
+
 def table(summary: dict) -> str:
-    """`decide` in lines."""
-    rows = decide(summary)
+    """`decide` in lines, in percent."""
+    rows = summary["rows"]
     if not rows:
         return "nothing is done yet"
-    shares = [name for name in rows[0] if "@" in name]
-    cells = [[f"{100 * v:.1f}%" if n in shares else str(v) for n, v in r.items()] for r in rows]
-    return columns(tuple(rows[0]), list(map(tuple, cells)))
+    cells = [tuple(map(shown, row.values())) for row in rows]
+    return columns(tuple(rows[0]), cells)
+
+
+def shown(value: object) -> str:
+    """
+    >>> shown([0.01, 0.02]), shown(0.5), shown("nothing")
+    ('1.00 -> 2.00', '50.0', 'nothing')
+    """
+    if isinstance(value, list):
+        return " -> ".join(f"{100 * share:.2f}" for share in value)
+    return f"{100 * value:.1f}" if isinstance(value, float) else str(value)
 
 
 def draw(summary: dict, out: Path) -> list[Path]:
-    """create.png: a panel a base, a curve a recipe, pass@k over k."""
+    """create.png: a column a base that solves anything, a curve a recipe, pass@k over k."""
     trained = [v for v in summary["variants"].values() if v["seeds"] and v["hooks"]["arms"]]
+    trained = [v for v in trained if curves(v, "base", "right").mean((0, 1))[-1] > 0.05]
     if not trained:
         return []
-    rows = -(-len(trained) // 4)
-    figure, grid = drawing.figure_of(rows, min(4, len(trained)), (13, 3.6 * rows))
-    for axes, variant in zip(grid, trained):
-        seeds = variant["seeds"].values()
-        ks = powers(next(iter(seeds))["base"]["samples"])
-        drawing.dress(axes, variant["about"], True, "samples (k)")
-        for arm, (colour, dashes) in LOOKS.items():
-            if all(arm in seed for seed in seeds):
-                mean_SK = curves(variant, arm).mean(1)
+    figure, grid = drawing.figure_of(2, len(trained), (3.6 * len(trained), 7))
+    panels = [(key, variant) for key in TITLES for variant in trained]
+    for axes, (key, variant) in zip(grid, panels):
+        ks = powers(first(variant)["base"]["samples"])
+        drawing.dress(axes, f"{TITLES[key]}\n{variant['about']}", True, "samples (k)")
+        for arm, (colour, dashes) in ({"base": (drawing.INK, "-")} | LOOKS).items():
+            if arm in first(variant):
+                mean_SK = curves(variant, arm, key).mean(1)
                 axes.fill_between(ks, mean_SK.min(0), mean_SK.max(0), color=colour, alpha=0.12)
                 axes.plot(ks, mean_SK.mean(0), color=colour, linestyle=dashes, label=arm)
-        random_K = floor(next(iter(seeds))["base"])
+        random_K = floor(first(variant)["base"])
         axes.plot(ks, random_K, color=drawing.GREY, linestyle=":", label="random attempts")
         axes.set_xscale("log", base=2)
-        axes.set_ylim(0, 1.02)
+        axes.set_ylim(0, 0.9)
     handles = {t: h for axes in grid for h, t in zip(*axes.get_legend_handles_labels())}
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=8, frameon=False)
     return [drawing.save(figure, out / f"{summary['study']}.png")]

@@ -180,7 +180,7 @@ def curated_batches(session: Session, lines: list[dict], rows: int, steps: int) 
     epochs = -(-steps * rows // (len(pairs) // rows * rows))
     how = (rows, epochs, session.config.seed, session.device.name)
     for ids_BT, mask_BT in curation.batches(pairs, session.tokenizer, *how):
-        yield Batch(ids_BT, mask_BT, mask_BT.float(), (ids_BT != pad).sum(1))
+        yield Batch(ids_BT, mask_BT, mask_BT.float(), (ids_BT != pad).sum(1).cpu())
 
 
 def pull(student: Transformer, teacher: Transformer, learner, batch: Batch, tokens: int) -> float:

@@ -16,6 +16,7 @@ const parts = {}; // the elements of the viewer, by name
 const samplesOf = () => DATA.runs[state.run].samples;
 const problemOf = () => samplesOf().problems[state.problem];
 const groupOf = (step) => problemOf().groups[step] || [];
+const sizeOf = ({ groups }) => Math.max(...Object.values(groups).map((group) => group.length));
 const rightOf = (group) => group.filter(FILTERS.right).length;
 const note = (...text) => el("p", { class: "soft small" }, ...text);
 
@@ -126,7 +127,10 @@ function card(r, place, count) {
   }
   const box = el("article", { class: r.right ? "card right" : "card", tabindex: 0,
     "aria-label": `response ${place + 1} of ${count}: ${verdict}${cut}` });
-  box.append(head, note(facts.join(" · ")), textOf(r, false));
+  box.append(head, note(facts.join(" · ")));
+  const group = groupOf(samplesOf().steps[state.step]);
+  if (count > 1 && r.advantage !== undefined) box.append(note(why(r, group)));
+  box.append(textOf(r, false));
   const look = (event) => {
     const span = event.target.closest("[data-token], [data-marks]");
     if (span) tell(box, r, span);
@@ -140,6 +144,56 @@ function card(r, place, count) {
     if (next) tell(box, r, next);
   };
   return fill(box, { mouseover: look, click: look, keydown: onKey }, []);
+}
+
+// ---------------------------------------------------------------- a group learns
+
+/** Which way GRPO pushes a response: 1 up, -1 down, 0 not at all or not known. */
+const pushOf = (r) => Math.sign(Math.round(1e3 * (r.advantage ?? 0)));
+
+function why(r, group) {
+  const push = pushOf(r);
+  if (!push) return "not pushed: its reward is its group's mean";
+  const verdict = r.right ? "right" : "wrong", cut = r.stopped === false ? ", cut off" : "";
+  const others = `in a group with ${rightOf(group)} of ${group.length} right`;
+  return `${push > 0 ? "▲ pushed up" : "▼ pushed down"}: ${verdict}${cut}, ${others}`;
+}
+
+/** For at most twelve kept steps: how many are right, and which way each is pushed. */
+function lessons() {
+  const all = samplesOf().steps.map((step, i) => [step, i]);
+  const kept = all.filter(([step]) => groupOf(step).length);
+  const every = Math.ceil(kept.length / 12);
+  return kept.filter((_, k) => (kept.length - 1 - k) % every === 0).map(([step, i]) => {
+    const group = groupOf(step), tokens = group.reduce((sum, r) => sum + (r.tokens ?? 0), 0);
+    const marks = group.map((r) => el("span", { class: r.right ? "good" : "bad",
+      title: why(r, group) }, ["▼", "•", "▲"][pushOf(r) + 1]));
+    const look = { type: "button", "aria-pressed": String(i === state.step),
+      click: () => go({ step: i }) };
+    const words = `${rightOf(group)} of ${group.length} right, ` +
+      `${Math.round(tokens / group.length)} tokens each`;
+    return el("li", {}, el("button", look, stepName(step)), words, el("span", {}, ...marks));
+  });
+}
+
+/** From the first step to the last, a second and a half each. */
+function play() {
+  clearInterval(parts.clock);
+  go({ step: 0 });
+  parts.clock = setInterval(() => {
+    if (state.step >= samplesOf().steps.length - 1) clearInterval(parts.clock);
+    else go({ step: state.step + 1 });
+  }, 1500);
+}
+
+function watch() {
+  if (sizeOf(problemOf()) < 2) return [];
+  return [
+    el("h3", {}, "Watch a group learn ", el("button", { type: "button", click: play }, "▶ play")),
+    el("ol", { class: "lessons" }, ...lessons()),
+    note("A mark is a response: green right, red wrong; ▲ pushed up, ▼ pushed down, • not pushed. ",
+      "So GRPO would push these; they are held out, and nothing is learned from them."),
+  ];
 }
 
 // ---------------------------------------------------------------- the group
@@ -199,6 +253,7 @@ function draw() {
   parts.slider.value = state.step;
   parts.step.textContent = stepName(step);
   parts.question.textContent = problemOf().question;
+  parts.watch.replaceChildren(...watch());
   parts.about.textContent = aboutGroup(group);
   for (const [name, button] of Object.entries(parts.filters)) {
     button.setAttribute("aria-pressed", String(name === state.filter));
@@ -222,8 +277,7 @@ function fillProblems(problems) {
   if (parts.problem.dataset.run !== String(state.run)) {
     parts.problem.dataset.run = state.run;
     parts.problem.replaceChildren(...problems.map((problem, i) => {
-      const largest = Math.max(...Object.values(problem.groups).map((group) => group.length));
-      const size = largest > 1 ? `  (${largest} responses)` : "";
+      const size = sizeOf(problem) > 1 ? `  (${sizeOf(problem)} responses)` : "";
       return el("option", { value: i }, `${problem.question || "(no question)"}${size}`);
     }));
   }
@@ -295,35 +349,41 @@ function controls(runs) {
 
 const isAttempt = (mark) => ["hit", "miss"].includes(mark[2]);
 
-/** A problem's first response at the first and at the last kept step. Best is one that went from
- * wrong to right with more than one attempt; of several the shortest. */
-function choosePair({ steps, problems }) {
-  const pairs = problems.map(({ question, groups }) => {
-    const [before, after] = [steps[0], steps.at(-1)].map((step) => (groups[step] || [])[0]);
-    if (!before || !after) return null;
-    const once = after.marks.filter(isAttempt).length < 2;
-    const rank = !before.right && after.right ? Number(once) : 2;
-    return { question, before, after, rank, size: before.text.length + after.text.length };
-  });
-  return pairs.filter(Boolean).sort((a, b) => a.rank - b.rank || a.size - b.size)[0];
+/** How far the share of right responses moved from a problem's first kept group to its last. */
+function changeOf({ groups }, steps) {
+  const kept = steps.map((step) => groups[step]).filter(Boolean);
+  const [first, last] = [kept[0], kept.at(-1)].map((group) => rightOf(group) / group.length);
+  return Math.abs(last - first);
+}
+
+/** The index of the problem that changed most; whole groups come before single responses. */
+function mostChanged({ steps, problems }) {
+  const ranks = problems.map((p) => changeOf(p, steps) + 2 * (sizeOf(p) > 1));
+  return ranks.indexOf(Math.max(...ranks));
+}
+
+/** The first response of a group that is like most of it: right or wrong. */
+function typical(group) {
+  const right = 2 * rightOf(group) >= group.length;
+  return group.find((r) => r.right === right);
 }
 
 function drawPair() {
-  const { steps, problems } = samplesOf(), pair = choosePair(samplesOf());
-  if (!pair) return;
-  const side = (r, step) => {
+  const { steps, problems } = samplesOf(), { groups, question } = problemOf();
+  const kept = steps.filter((step) => groups[step]), ends = new Set([kept[0], kept.at(-1)]);
+  const side = (step) => {
+    const r = typical(groups[step]), [right, size] = [rightOf(groups[step]), groups[step].length];
     const head = el("p", {}, el("strong", {}, stepName(step)), ` · ${r.tokens ?? "?"} tokens `,
-      el("span", { class: "verdict" }, r.right ? "✓ right" : "✗ wrong"));
+      el("span", { class: "verdict" }, r.right ? "✓ right" : "✗ wrong"),
+      size > 1 ? `, as ${r.right ? right : size - right} of ${size} are` : "");
     return el("div", { class: r.right ? "card right" : "card" }, head,
       textOf({ ...r, marks: r.marks.filter(isAttempt), cuts: null }, false));
   };
-  const both = steps.length > 1 ? [side(pair.before, steps[0])] : [];
-  const chosen = pair.rank < 2 ? "Chosen for this change. " : "";
   document.getElementById("pair").append(
-    el("h2", {}, both.length ? "One held-out problem, before and after" : "One held-out problem"),
-    el("p", { class: "question" }, pair.question),
-    el("div", { class: "cards" }, ...both, side(pair.after, steps.at(-1))),
-    note(`One of ${problems.length}, below. ${chosen}Boxes count attempts: ✓ hits the target.`));
+    el("h2", {}, ends.size > 1 ? "The puzzle that changed most" : "One held-out problem"),
+    el("p", { class: "question" }, question),
+    el("div", { class: "cards" }, ...[...ends].map(side)),
+    note(`One of ${problems.length} held-out problems, below. Boxes count attempts: ✓ hits.`));
 }
 
 function drawRollouts() {
@@ -335,11 +395,13 @@ function drawRollouts() {
   intro.textContent = "Held-out problems, asked again and again during training. " +
     "Inside the viewer ← and → change the step, ↑ and ↓ the problem.";
   state.run = runs[0];
+  state.problem = mostChanged(samplesOf());
   if (!several) drawPair();
   state.step = samplesOf().steps.length - 1;
   const box = el("div", { role: "group", "aria-label": "rollout viewer", keydown: onKey });
   box.append(...controls(runs));
-  const looks = { question: "", about: " soft", key: "", cards: "", note: " soft small", said: "" };
+  const looks = { question: "", watch: "", about: " soft", key: "", cards: "",
+    note: " soft small", said: "" };
   for (const [name, look] of Object.entries(looks)) {
     parts[name] = el("div", { class: name + look });
     box.append(parts[name]);
