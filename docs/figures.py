@@ -27,7 +27,8 @@ from pathlib import Path
 from statistics import mean
 
 ROOT = Path(__file__).parent.parent
-GENERATED = ("tables.md", "failures.md", "scoreboard.md", "prompts.md")  # written by commands
+# written by commands
+GENERATED = ("tables.md", "failures.md", "diagnoses.md", "scoreboard.md", "prompts.md")
 NUMBER = re.compile(r"(?<![\w.])[+-]?\d+(?:,\d{3})*(?:\.\d+)?(?!\w)")
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 HIDDEN = re.compile(r"<!--.*?-->|```.*?```|`[^`\n]*`|\]\([^)\n]*\)", re.DOTALL)

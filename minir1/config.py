@@ -221,8 +221,7 @@ class RLConfig:
         basic=True)
     recompute: bool = knob(
         False, "old log-probs from the trainer, not from the sampler (where their numbers differ)")
-    save_memory: bool = knob(
-        False, "keep blocks' inputs only and compute the rest again: less memory, slower")
+    save_memory: bool = knob(False, "keep blocks' inputs only, compute the rest again (slower)")
     train_tokens: int = knob(3_072, "tokens in a forward pass of the update", between(1, 10**9))
     evaluate_every: int = knob(20, "steps between validations", COUNT)
     checkpoint_every: int = knob(20, "steps between checkpoints", COUNT)

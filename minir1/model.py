@@ -339,7 +339,6 @@ class Transformer(nn.Module):
         rotated = c.rope_width if c.attention == "mla" else c.head_width
         table_P2A = rotary_table(rotated, c.positions, c.rope_base, c)
         self.register_buffer("table", table_P2A, persistent=False)
-        self.score = score_whole  # or a twin
         self._initialise()
 
     def _initialise(self) -> None:
@@ -358,6 +357,13 @@ class Transformer(nn.Module):
     def logits(self, hidden_BTD: Tensor) -> Tensor:
         """`[B, T, V]`, float32."""
         return wide(self.head(self.norm(hidden_BTD)))
+
+    def score(self, ids_BT: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        """See token_logp."""
+        logp_BTV = (self(ids_BT[:, :-1]) / temperature).log_softmax(-1)
+        chosen_BT = logp_BTV.gather(-1, ids_BT[:, 1:, None])[..., 0]
+        fixed_BTV = logp_BTV.detach()
+        return chosen_BT, -(fixed_BTV.exp() * fixed_BTV).sum(-1)
 
     def trunk(self, ids_BT: Tensor, cache: Cache | None = None) -> tuple[Tensor, list[Routing]]:
         """Hidden states `[B, T, D]` before the last norm, and the routing of each expert layer."""
@@ -409,12 +415,4 @@ def move_router_bias(model: Transformer, load_LE: Tensor, rate: float) -> None:
 def token_logp(model: Transformer, ids_BT: Tensor, temperature=1.0) -> tuple[Tensor, Tensor]:
     """Log-prob of each next token and the policy's entropy there, at the sampler's temperature:
     `[B, T-1]` each, in nats. The entropy carries no gradient."""
-    return model.score(model, ids_BT, temperature)
-
-
-def score_whole(model: Transformer, ids_BT: Tensor, temperature=1.0) -> tuple[Tensor, Tensor]:
-    """token_logp, all logits at once."""
-    logp_BTV = (model(ids_BT[:, :-1]) / temperature).log_softmax(-1)
-    chosen_BT = logp_BTV.gather(-1, ids_BT[:, 1:, None])[..., 0]
-    fixed_BTV = logp_BTV.detach()
-    return chosen_BT, -(fixed_BTV.exp() * fixed_BTV).sum(-1)
+    return model.score(ids_BT, temperature)

@@ -15,8 +15,6 @@ from torch import Tensor
 from minir1.config import Diverged
 from minir1.model import Cache, Transformer
 
-LARGE = 8192  # tokens: vocabularies from here on are too large for logits of every prompt token
-
 
 @dataclass(frozen=True)
 class Sampling:
@@ -125,17 +123,11 @@ def prefill(model: Transformer, prompts: list[list[int]], group: int, room: int)
     ids_BT = pad(prompts, 0, weight.device)
     size = (len(prompts), ids_BT.shape[1] + room)
     cache = Cache(model.config, *size, weight.device, weight.dtype)
-    if model.config.vocab_size < LARGE:
-        logits_BTV = model(ids_BT, cache)
-        logits_BV = logits_BTV[torch.arange(len(prompts)), length_B - 1]
-    else:
-        hidden_BTD, _ = model.trunk(ids_BT, cache)
-        last_BD = hidden_BTD[torch.arange(len(prompts)), length_B - 1]
-        logits_BV = model.logits(last_BD[:, None])[:, 0]
+    logits_BTV = model(ids_BT, cache)
     cache.length_B = length_B
     rows = torch.arange(len(prompts), device=weight.device).repeat_interleave(group)
     cache.keep(rows)
-    return cache, logits_BV[rows]
+    return cache, logits_BTV[torch.arange(len(prompts)), length_B - 1][rows]
 
 
 @torch.no_grad()

@@ -58,7 +58,7 @@ class Tokenizer:
         self._known = {token: [library.token_to_id(token)] for token in SPECIAL_TOKENS}
         self.pad, self.begin, self.end = (self.id(token) for token in (PAD, BEGIN, END))
         self.end_ids = (self.end,)
-        self._texts = [self.decode([i]) for i in range(len(self))]
+        self._texts = {i: self.decode([i]) for i in range(len(self))}
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int) -> "Tokenizer":
@@ -102,8 +102,8 @@ class Tokenizer:
 
     def decode_batch(self, rows: list[list[int]]) -> list[str]:
         """The same for many rows, from each token's own text, unless one is a part of a character.
-        """
-        texts = ["".join([self._texts[i] for i in row]) for row in rows]
+        Ids beyond the vocabulary are nothing."""
+        texts = ["".join([self._texts.get(i, "") for i in row]) for row in rows]
         return [self.decode(row) if "\ufffd" in text else text for row, text in zip(rows, texts)]
 
     def __len__(self) -> int:

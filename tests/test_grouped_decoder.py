@@ -1,19 +1,18 @@
 """The engine's step for grouped-query models from elsewhere, against the plain sampler."""
 
-import copy
 from dataclasses import replace
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from minir1 import sampler as core
 from minir1.config import ModelConfig
 from minir1.fast import grouped_decoder
 from minir1.fast.engine import Engine
 from minir1.fast.grouped_decoder import GroupedDecoder, can_group
 from minir1.model import Transformer
-from minir1.sampler import LARGE, Sampling, Stream, prefill, sample
+from minir1.sampler import Sampling, Stream, prefill, sample
+from minir1.variants.memory import LARGE
 
 LLAMA = ModelConfig(
     vocab_size=300, width=48, layers=3, heads=6, attention="gqa", kv_heads=2, head_width=16,
@@ -32,8 +31,7 @@ MODELS = pytest.mark.parametrize("name", FAMILIES)
 @pytest.fixture(autouse=True)
 def large(monkeypatch):
     """Small vocabularies count as large ones: the test says what, not how long."""
-    for module in (grouped_decoder, core):
-        monkeypatch.setattr(module, "LARGE", 0)
+    monkeypatch.setattr(grouped_decoder, "LARGE", 0)
 
 
 def tiny(name: str, dtype=torch.float32) -> Transformer:
@@ -153,21 +151,20 @@ def test_which_models_it_serves(monkeypatch):
 
 
 @MODELS
-def test_of_a_large_vocabulary_only_the_last_prompt_tokens_get_logits(name, monkeypatch):
+def test_of_the_prompts_only_the_last_tokens_get_logits(name, monkeypatch):
     model, prompts, sizes = tiny(name), PROMPTS[:9], []
-    small = copy.deepcopy(model)
-    logits = Transformer.logits
+    engine, logits = Engine(model, torch.float32, 16, 40), Transformer.logits
 
     def spy(self, hidden):
-        sizes.append(tuple(hidden.shape[:2]))
+        sizes.append(tuple(hidden.shape[:-1]))
         return logits(self, hidden)
 
     monkeypatch.setattr(Transformer, "logits", spy)
-    _, found = prefill(model, prompts, 2, 5)
-    monkeypatch.setattr(core, "LARGE", 10_000)
-    _, expected = prefill(small, prompts, 2, 5)
-    assert sizes == [(9, 1), (9, 3)]
+    cache, found = engine._read(prompts)
+    own, expected = prefill(model, prompts, 1, 0)
+    assert sizes == [(9,), (9, 3)]
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert torch.equal(cache.store_LBSW, own.store_LBSW)
 
 
 @pytest.mark.slow

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from minir1.checkpoint import save_checkpoint
-from minir1.config import ModelConfig, RLConfig, UserError
+from minir1.config import ModelConfig, UserError
 from minir1.corpus.mixture import sample_text
 from minir1.experiments.hacking import command
 from minir1.experiments.hacking.command import (
     PLANS,
     Bench,
-    Hacked,
     auc,
     chase,
+    hacked,
     main,
     preference_experiment,
     reasoning_experiment,
@@ -53,19 +53,15 @@ def start():
 def bench(tokenizer, kind="preference", **changes) -> Bench:
     size = {"steps": 4, "prompts": 4, "group": 4, "max_tokens": 8, "every": 2, "problems": 32}
     plan = replace(PLANS[kind], **size | changes)
-    rl = RLConfig(
-        steps=plan.steps, prompts=plan.prompts, group_size=plan.group, lr=plan.lr, lr_end=1.0,
-        max_tokens=plan.max_tokens,
-    )
-    config = replace(PRESETS["smoke"], seed=0, rl=rl)
+    config = replace(PRESETS["smoke"], seed=0, rl=plan.rl())
     return Bench(Session.unsaved(config, pick_device(config), tokenizer), kind, plan)
 
 
 def test_the_truth_never_counts_in_a_hacked_reward():
-    config = RLConfig()
-    right, wrong = (Hacked(0.25, accuracy, 1.0, 1.0, 0.5).total(config) for accuracy in (1.0, 0.0))
+    config = PLANS["reasoning"].rl()  # it weighs the format with a half
+    right, wrong = (hacked(0.25, Reward(x, 1.0, 1.0)).total(config) for x in (1.0, 0.0))
     assert right == wrong == 0.75
-    rewards = [Hacked(0.25, float(i % 2), 1.0, 1.0, 0.5) for i in range(8)]
+    rewards = [hacked(0.25, Reward(float(i % 2), 1.0, 1.0)) for i in range(8)]
     same = torch.tensor([[reward.total(config) for reward in rewards]])
     assert (advantages(same) == 0).all()
 
@@ -158,7 +154,7 @@ def test_the_neural_judge_learns_from_training_problems_and_is_measured_on_other
         return Judge()
 
     monkeypatch.setattr(command, "draw_problems", spied_draw)
-    monkeypatch.setattr(command, "train_points", train)
+    monkeypatch.setattr(command.preference, "train_points", train)
     monkeypatch.setattr(command, "_arms", lambda *how: {})
     found = reasoning_experiment(b, start)
     assert len(taught) == found["judge"]["read"] == 2 * POINTS_A_STEP

@@ -106,7 +106,7 @@ class Limits(NamedTuple):
 
 
 # package: 14,000 is the aim; lower this when lines go
-LIMITS = Limits(columns=100, function=40, package=19_700)
+LIMITS = Limits(columns=100, function=40, package=19_541)
 
 
 def sources(*patterns: str) -> list[Path]:
@@ -149,6 +149,7 @@ STUDIES = "minir1.experiments"
 MAY_USE = {  # a loop, or a step of one: the files that may use it, beside its own
     "train_zero.reinforce": {
         "minir1.r1.pipeline.stages",
+        "minir1.r1.students.comparison",
         "minir1.r1.students.distillation",
         f"{STUDIES}.failures.runs",
         f"{STUDIES}.hacking.command",

@@ -16,7 +16,7 @@ from minir1.fast import accelerate as plugs
 from minir1.fast.accelerate import accelerate
 from minir1.fast.device import Device, make_learner
 from minir1.fast.engine import Engine
-from minir1.model import Transformer, score_whole, token_logp
+from minir1.model import Transformer, token_logp
 from minir1.rollout import Batch
 from minir1.run import memory as plans
 from minir1.run.memory import Load, plan
@@ -29,6 +29,7 @@ QWEN = ModelConfig(
     vocab_size=90, width=32, layers=3, heads=4, attention="gqa", kv_heads=2, head_width=8,
     dense_width=40, experts=0, positions=64, init_std=0.3, qkv_bias=True, tied=True,
 )
+score_whole = Transformer.score
 SHAPES = pytest.mark.parametrize("config", [QWEN, replace(QWEN, tied=False)], ids=["tied", "two"])
 IDS = torch.randint(90, (3, 12), generator=torch.manual_seed(0))
 
@@ -55,7 +56,7 @@ def test_scores_by_chunks_are_those_of_the_whole(config, chunk, monkeypatch):
     model = tiny(config)
     for found, expected in zip(learned(model, score_by_chunks), learned(model, score_whole)):
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
-    assert not score_by_chunks(model, IDS)[1].requires_grad
+    assert not score_by_chunks(model, IDS, 1.0)[1].requires_grad
 
 
 def test_their_gradient_is_the_functions(monkeypatch):
@@ -108,16 +109,16 @@ def test_checkpointed_blocks_give_the_same_and_keep_less(autocast):
 def test_large_vocabularies_are_scored_by_chunks_while_training(monkeypatch):
     model = tiny(dtype=torch.float32)
     with accelerate(model, CPU):
-        assert model.score is score_whole
+        assert "score" not in vars(model)
     monkeypatch.setattr(plugs, "LARGE", 90)
     with pytest.raises(KeyboardInterrupt), accelerate(model, CPU, save_memory=True):
-        assert model.score is score_by_chunks and "forward" in vars(model.blocks[0])
+        assert model.score.func is score_by_chunks and "forward" in vars(model.blocks[0])
         twin = copy.deepcopy(model)  # computes with its own weights
         token_logp(twin, IDS)[0].sum().backward()
         assert twin.blocks[0].attention.q.weight.grad is not None
         assert all(weight.grad is None for weight in model.parameters())
         raise KeyboardInterrupt
-    assert model.score is score_whole and "forward" not in vars(model.blocks[0])
+    assert "score" not in vars(model) and "forward" not in vars(model.blocks[0])
 
 
 # ---------------------------------------------------------------- the plan

@@ -460,6 +460,26 @@ def test_the_averages_puzzle_asks_what_the_package_does():
         torch.testing.assert_close(expected, got, rtol=1e-4, atol=1e-6)
 
 
+def test_real_model_puzzles_ask_what_the_package_does():
+    from minir1.hub.gguf import halves_to_pairs
+    from minir1.model import Transformer
+    from minir1.run.costs import operations
+    from minir1.run.memory import Load, plan
+
+    agree("10.neighbours", lambda rows_KD: halves_to_pairs(rows_KD, len(rows_KD)))
+    shape = {"attention": "gqa", "experts": 0, "layers": 3, "kv_heads": 2, "head_width": 6}
+    config = ModelConfig(width=8, heads=4, positions=32, **shape)
+    model = Transformer(config)
+    count = sum(p.numel() for p in model.parameters())
+    parts = plan(config, RLConfig(), Load(rows=5, size=7))
+    named = ("weights", "gradients", "moments", "sampler", "cache")
+    assert wanted("10.training_bytes", count, 5, 7, 3, 2, 6) == sum(parts[name] for name in named)
+    for lines, tokens, responses, length in arguments("10.equal_steps"):
+        whole = operations(model, trained=lines * tokens)
+        step = operations(model, responses * length, responses * length)
+        assert wanted("10.equal_steps", lines, tokens, responses, length) == whole // step
+
+
 def test_training_puzzles_ask_what_the_package_does():
     from minir1.grpo import advantages, learning_rate
     from minir1.measure.behaviours import observe
@@ -546,6 +566,24 @@ def test_reading_puzzles_ask_what_the_package_does():
         return expert_load(layers, experts).max() * experts
 
     agree("09.load_max", busiest)
+
+
+def test_create_puzzles_ask_what_the_package_does():
+    import numpy as np
+
+    from minir1.experiments.studies.verdicts import floor, verdict
+
+    for chance_P, k in arguments("11.random_floor"):
+        cell = {"chance": chance_P.tolist(), "samples": k}
+        assert floor(cell)[-1] == pytest.approx(wanted("11.random_floor", chance_P, k))
+    words = set()
+    for bounds in arguments("11.verdict"):
+        words.add(word := wanted("11.verdict", *bounds))
+        assert verdict(*map(np.array, bounds)) == word
+    assert words == {"extends", "sharpens", "narrows", "sharpens and narrows", "nothing"}
+    for (samples,) in arguments("11.at_most"):
+        none = (1 - wanted("11.at_most", samples)) ** samples
+        assert none == pytest.approx(0.05, rel=1e-4)
 
 
 # ---------------------------------------------------------------- what a notebook promises
@@ -970,6 +1008,40 @@ WRONG = {
             max(torch.bincount(row).max() for row in chosen) / chosen.shape[1]
         ),  # a share
         lambda chosen, experts: float(experts),
+    ),
+    "10.training_bytes": (
+        lambda n, rows, tokens, L, kv, K: 14 * n + 4 * L * kv * K * rows * tokens,  # one moment
+        lambda n, rows, tokens, L, kv, K: 18 * n + 2 * L * kv * K * rows * tokens,  # keys only
+        lambda n, rows, tokens, L, kv, K: 18 * n + 4 * L * K * rows * tokens,
+    ),
+    "10.equal_steps": (
+        lambda lines, line, many, tokens: round(6 * lines * line / (8 * many * tokens)),
+        lambda lines, line, many, tokens: lines * line // (many * tokens),
+        lambda lines, line, many, tokens: 6 * lines * line / (8 * many * tokens),
+    ),
+    "10.neighbours": (
+        lambda rows: torch.cat([rows[0::2], rows[1::2]]),  # the way back
+        lambda rows: rows.flip(0),
+    ),
+    "11.at_most": (
+        lambda samples: 3 / samples,  # only where there are many
+        lambda samples: 1 - 0.95 ** (1 / samples),
+        lambda samples: 0.05 ** (1 / samples),
+    ),
+    "11.random_floor": (
+        lambda chance, k: 1 - (1 - chance.mean()) ** k,  # as if all puzzles were alike
+        lambda chance, k: (k * chance).clamp(max=1).mean(),
+        lambda chance, k: ((1 - chance) ** k).mean(),
+    ),
+    "11.verdict": (
+        lambda low, high: (
+            "extends" if low[0] > 0 < low[-1] else wanted("11.verdict", low, high)
+        ),  # looks at both ends only
+        lambda low, high: {"sharpens and narrows": "narrows"}.get(
+            word := wanted("11.verdict", low, high), word
+        ),
+        lambda low, high: wanted("11.verdict", high, low),
+        lambda low, high: wanted("11.verdict", [x + 1e-9 for x in low], high),  # 0 is enough
     ),
 }
 

@@ -256,6 +256,7 @@ def test_many_rows_are_decoded_as_by_the_library(tokenizer):
     rng, smiley = Random(2), tokenizer.encode("😀")
     rows = [[rng.randrange(len(tokenizer)) for _ in range(rng.randrange(9))] for _ in range(3000)]
     rows += [smiley, smiley[:2], tokenizer.encode("3 + 5 = 8, 不对"), []]
+    rows += [[len(tokenizer) + 3, *smiley, len(tokenizer)], [len(tokenizer)]]
     texts = tokenizer.library.decode_batch(rows, skip_special_tokens=False)
     assert tokenizer.decode_batch(rows) == texts
     assert 100 < sum("�" in text for text in texts) < 2900

@@ -149,9 +149,19 @@ def describe(fault: BaseException) -> str:
 
 def parse(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
     """Parse; a wrong flag becomes a UserError of one line instead of argparse's exit."""
+    given, unknown = parse_some(parser, arguments)
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return given
+
+
+def parse_some(
+    parser: argparse.ArgumentParser, arguments: list[str]
+) -> tuple[argparse.Namespace, list[str]]:
+    """The same, and what the parser does not know."""
 
     def error(message: str):
         raise UserError(f"{message} (see {parser.prog} --help)")
 
     parser.error = error
-    return parser.parse_args(arguments)
+    return parser.parse_known_args(arguments)

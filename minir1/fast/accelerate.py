@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
+from functools import partial
 
 import torch
 
@@ -11,11 +12,11 @@ from minir1.fast.device import Device
 from minir1.fast.engine import Engine
 from minir1.fast.graphs import Replayed
 from minir1.fast.norms import norms_by_hand
-from minir1.model import Transformer, looped_experts, score_whole
-from minir1.sampler import LARGE, sample
+from minir1.model import Transformer, looped_experts
+from minir1.sampler import sample
 from minir1.supervised import Learner
 from minir1.transcript import prompt
-from minir1.variants.memory import checkpointed, score_by_chunks
+from minir1.variants.memory import LARGE, checkpointed, score_by_chunks
 
 COMPILES = ("cuda",)  # where compiled blocks pay
 
@@ -43,7 +44,7 @@ def accelerate(
         learner.gradients = replayed
     torch.backends.cuda.enable_cudnn_sdp(cudnn_before or (compiled and cudnn))
     if model.config.vocab_size >= LARGE and type(model) is Transformer:
-        model.score = score_by_chunks
+        model.score = partial(score_by_chunks, model)
     try:
         with (
             norms_by_hand(model) if by_hand else nullcontext(),
@@ -51,7 +52,7 @@ def accelerate(
         ):
             yield model
     finally:
-        model.score = score_whole
+        vars(model).pop("score", None)
         experts.set_expert_kernel(model, looped_experts)
         torch.backends.cuda.enable_cudnn_sdp(cudnn_before)
         for block in model.blocks if compiled else ():

@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from minir1.fast.decoder import Decoder, mask
-from minir1.model import Block, FeedForward, Transformer
-from minir1.sampler import LARGE
+from minir1.model import Block, Cache, FeedForward, Transformer
+from minir1.sampler import pad
+from minir1.variants.memory import LARGE
 
 
 def can_group(model: Transformer) -> bool:
@@ -96,6 +97,16 @@ class GroupedDecoder(Decoder):
                 mixed_BI = attend(query_BHK, store_BSW, mask_B11S, c.kv_heads)
                 x_BD = self.leave(*self._any_number(x_BD, mixed_BI), layer, c)
         return policy.logits(x_BD)
+
+    def prefill(self, prompts: list[list[int]]) -> tuple[Cache, Tensor]:
+        """`sampler.prefill`, but of logits only the last tokens': all would be gigabytes."""
+        weight = self.policy.embed.weight
+        ids_BT = pad(prompts, 0, weight.device)
+        cache = Cache(self.c, *ids_BT.shape, weight.device, weight.dtype)
+        hidden_BTD, _ = self.policy.trunk(ids_BT, cache)
+        last_B = torch.tensor([len(p) - 1 for p in prompts], device=weight.device)
+        row_B = torch.arange(len(prompts), device=weight.device)
+        return cache, self.policy.logits(hidden_BTD[row_B, last_B])
 
 
 def signed(turn_B2A: Tensor) -> Tensor:

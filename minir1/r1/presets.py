@@ -12,18 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from minir1 import config as core
-from minir1.config import (
-    Config,
-    CorpusConfig,
-    EvalConfig,
-    Habits,
-    ModelConfig,
-    PretrainConfig,
-    RLConfig,
-    UserError,
-    from_dict,
-    knob,
-)
+from minir1.config import Config, CorpusConfig, ModelConfig, PretrainConfig, RLConfig, knob
 from minir1.presets import PRESETS as ZERO_PRESETS
 from minir1.presets import check
 from minir1.r1.data.bilingual_corpus import ReadingConfig
@@ -154,34 +143,30 @@ class R1Config:
             preset=self.preset, out=self.out, seed=self.seed, device=self.device, dtype=self.dtype,
             kernels=self.kernels, compile=self.compile, threads=self.threads,
             from_scratch=self.from_scratch, base=self.base, model=self.model, corpus=self.corpus,
-            pretrain=self.pretrain, rl=rl or self.zero_rl, eval=EvalConfig(batch=self.score.batch),
+            pretrain=self.pretrain, rl=rl or self.zero_rl,
+            eval=core.EvalConfig(batch=self.score.batch),
         )
 
 
 BILINGUAL = CorpusConfig(
     languages=("en", "zh"), vocab_size=1024,
-    habits=Habits(backtracking=0.1, persistence=0.03, systematic=0.1, switching=0.3),
-    habits_zh=Habits(backtracking=0.5, persistence=0.3, systematic=0.5, switching=0.02),
+    habits=core.Habits(backtracking=0.1, persistence=0.03, systematic=0.1, switching=0.3),
+    habits_zh=core.Habits(backtracking=0.5, persistence=0.3, systematic=0.5, switching=0.02),
 )
 
 _SUMS = ("countdown:cpu=0.8", "arithmetic:3d+=0.07", "arithmetic:3d-=0.06", "arithmetic:2dx=0.07")
 _CPU_RL = RLConfig(steps=80, tasks=_SUMS)
+_CPU_LATER = replace(_CPU_RL, max_tokens=288, lr=5e-5, language_reward=0.5, format_reward=1.0)
 _CPU = R1Config(  # 25 minutes on two cores, scoreboard included: README
     control=False,
     corpus=BILINGUAL,
     zero_rl=_CPU_RL,
-    cold=CollectConfig(prompts=4096, samples=4, lines=4000),
-    cold_sft=SFTConfig(epochs=2),
-    reasoning=replace(
-        _CPU_RL, steps=60, max_tokens=288, lr=5e-5, language_reward=0.5, format_reward=1.0
-    ),
-    rejection=CollectConfig(prompts=4096, samples=4, most=3, lines=8000, general=16_000),
-    rejection_sft=SFTConfig(epochs=2),
+    cold=CollectConfig(prompts=4096),
+    reasoning=replace(_CPU_LATER, steps=60),
+    rejection=CollectConfig(prompts=4096, most=3, lines=8000, general=16_000),
+    scenarios=replace(_CPU_LATER, steps=30),
     students=StudentConfig(lines=12_000, epochs=1, on_policy_steps=20),
     score=ScoreConfig(countdown=128, general=128),
-    scenarios=replace(
-        _CPU_RL, steps=30, max_tokens=288, lr=5e-5, language_reward=0.5, format_reward=1.0
-    ),
 )
 _GPU_ZERO = ZERO_PRESETS["gpu"]
 _GPU_TASKS = (
@@ -202,13 +187,11 @@ _GPU = R1Config(
     ),
     pretrain=replace(_GPU_ZERO.pretrain, tokens=400_000_000, batch_tokens=131_072, row_tokens=2048),
     zero_rl=_GPU_RL,
-    cold=CollectConfig(prompts=12_288, samples=4, sums=0.2, lines=16_000),
-    cold_sft=SFTConfig(epochs=2, rows=128),
+    cold=CollectConfig(prompts=12_288, sums=0.2, lines=16_000),
+    cold_sft=SFTConfig(rows=128),
     reasoning=replace(_GPU_LATER, steps=110),
-    rejection=CollectConfig(
-        prompts=12_288, samples=4, most=3, sums=0.2, lines=32_000, general=60_000
-    ),
-    rejection_sft=SFTConfig(epochs=2, rows=128),
+    rejection=CollectConfig(prompts=12_288, most=3, sums=0.2, lines=32_000, general=60_000),
+    rejection_sft=SFTConfig(rows=128),
     scenarios=replace(_GPU_LATER, steps=60),
     students=StudentConfig(scale="gpu", tokens=80_000_000, rows=128, on_policy_steps=20),
     score=ScoreConfig(
@@ -249,7 +232,7 @@ def parse_stages(text: str) -> list[str]:
             or (last or first) not in STAGES
             or STAGES.index(first) > STAGES.index(last or first)
         ):
-            raise UserError(f"--stages reads like 0-5, 2-4, 3, base or students, not {text!r}")
+            raise core.UserError(f"--stages reads like 0-5, 2-4, 3, base or students, not {text!r}")
         wanted |= set(STAGES[STAGES.index(first) : STAGES.index(last or first) + 1])
     return [stage for stage in STAGES if stage in wanted]
 
@@ -261,8 +244,8 @@ def check_r1(config: R1Config) -> R1Config:
         try:
             stage = config.stage_config(getattr(config, name))
             check(replace(stage, from_scratch=True))  # students are pretrained in any case
-        except UserError as fault:
-            raise UserError(str(fault).replace("--rl.", f"--{name}.")) from None
+        except core.UserError as fault:
+            raise core.UserError(str(fault).replace("--rl.", f"--{name}.")) from None
     parse_stages(config.stages)
     students, apart = config.students, Path(config.source) != Path(config.out)
     rules = {
@@ -278,7 +261,7 @@ def check_r1(config: R1Config) -> R1Config:
     }
     for message, holds in rules.items():
         if not holds:
-            raise UserError(message)
+            raise core.UserError(message)
     return config
 
 
@@ -288,4 +271,4 @@ def to_text(config: R1Config) -> str:
 
 def from_dict_r1(values: dict) -> R1Config:
     """Raises UserError or ValueError if it is not a configuration of this version."""
-    return check_r1(from_dict(R1Config, values))
+    return check_r1(core.from_dict(R1Config, values))

@@ -8,58 +8,24 @@ report. metrics.md defines every metric.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from minir1.config import UserError
 from minir1.console import errors as cli
-from minir1.console.files import check_folder, check_writable, read_object
+from minir1.console.files import check_folder, check_writable
 from minir1.measure.diagnosis import diagnosis
 from minir1.report import drawing, plots
 from minir1.report.page.groups import visible
 from minir1.report.page.page import build_page
+from minir1.report.reading import read_lines, read_metrics, read_summary
 from minir1.report.seeds import seeds_plot
+from minir1.report.verdict import five_sentences
 from minir1.report.words import summary_text
 
 __all__ = [
     "diagnosis", "draw", "draw_seeds", "main", "read_lines", "read_metrics", "read_summary",
     "summary_text", "write_comparison", "write_html",
 ]
-
-# ---------------------------------------------------------------- reading
-
-
-def read_lines(path: Path) -> list[dict]:
-    """The JSON objects of a file, one per line; a torn last line, say, is passed over."""
-    if not path.is_file():
-        return []
-    rows = []
-    for line in path.read_bytes().decode("utf-8", "replace").split("\n"):
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(value, dict):
-            rows.append(value)
-    return rows
-
-
-def read_metrics(run: Path) -> list[dict]:
-    """The rows of RUN/metrics.jsonl, also of a run that was killed in the middle of a line.
-
-    Raises UserError if no line of it is one.
-    """
-    path = Path(run) / "metrics.jsonl"
-    rows = read_lines(path)
-    if not rows and path.is_file() and path.read_bytes().strip():
-        raise UserError(f"{path} cannot be read (no line is a row of metrics)")
-    return rows
-
-
-def read_summary(run: Path) -> dict:
-    """RUN/summary.json; {} while there is none. Raises UserError if it is no JSON object."""
-    path = Path(run) / "summary.json"
-    return read_object(path) if path.is_file() else {}
 
 
 def read_run(run: Path) -> tuple[str, list[dict], dict, list[dict]]:
@@ -93,8 +59,11 @@ def draw_seeds(runs: list[Path], out: Path) -> Path | None:
     figure = seeds_plot([read_metrics(run) for run in runs], names)
     if figure is None:
         return None
-    out = Path(out)
-    return drawing.save(figure, out if out.suffix == ".png" else out / "seeds.png")
+    return drawing.save(figure, _picture(Path(out)))
+
+
+def _picture(out: Path) -> Path:
+    return out if out.suffix == ".png" else out / "seeds.png"
 
 
 def write_html(run: Path) -> Path:
@@ -114,17 +83,13 @@ def write_comparison(runs: list[Path], out: Path) -> Path:
 
 def main(arguments: list[str]) -> None:
     """`RUN [RUN2 ...]`. Raises UserError; prints help and raises SystemExit(0) for --help."""
-    parser = argparse.ArgumentParser(
-        "minir1 report", description="Draw a run, write its page, print the result."
-    )
-    parser.add_argument(
-        "runs", metavar="RUN", nargs="+", type=Path, help="a run folder such as runs/cpu-0"
-    )
-    parser.add_argument(
-        "--out", metavar="PNG", type=Path,
-        help="the picture of several runs (its page: the same name, .html); "
-        "else seeds.png and compare.html beside the first",
-    )
+    about = "Draw a run, write its page, print the result."
+    parser = argparse.ArgumentParser("minir1 report", description=about)
+    add = parser.add_argument
+    add("runs", metavar="RUN", nargs="+", type=Path, help="a run folder such as runs/cpu-0")
+    place = "the picture of several runs (its page: the same name, .html)"
+    place += "; else seeds.png and compare.html beside the first"
+    add("--out", metavar="PNG", type=Path, help=place)
     options = cli.parse(parser, arguments)
     runs, out = options.runs, options.out
     if out and len(runs) == 1:
@@ -136,30 +101,23 @@ def main(arguments: list[str]) -> None:
         if not (run / "metrics.jsonl").is_file():
             raise UserError(f"{run} is not a run folder: it holds no metrics.jsonl")
         check_folder(run)
-    for path in _compared(runs, out) if len(runs) > 1 else ():
+    picture, page = _compared(runs, out)
+    for path in (picture, page) if len(runs) > 1 else ():
         path.parent.mkdir(parents=True, exist_ok=True)
         check_writable(path)
     for run in runs:
         pictures, summary = draw(run), read_summary(run)
         print(f"{summary_text(summary)}\n" if summary else f"{run}: no summary yet")
         print(f"during training: {diagnosis(read_metrics(run))}")
+        print("\n".join(["diagnosis:", *five_sentences(run)]))
         print(f"wrote {len(pictures)} plots and {write_html(run)}")
     if len(runs) > 1:
-        _compare(runs, out)
+        nothing = "no reinforcement learning step in these runs: nothing to draw together"
+        print(f"wrote {picture}" if draw_seeds(runs, picture) else nothing)
+        print(f"wrote {write_comparison(runs, page)}")
 
 
 def _compared(runs: list[Path], out: Path | None) -> tuple[Path, Path]:
     """Where the picture and the page of several runs go."""
     folder = runs[0].resolve().parent
-    picture = out or folder
-    if picture.suffix != ".png":
-        picture = picture / "seeds.png"
-    return picture, out.with_suffix(".html") if out else folder / "compare.html"
-
-
-def _compare(runs: list[Path], out: Path | None) -> None:
-    out, page = _compared(runs, out)
-    picture = draw_seeds(runs, out)
-    nothing = "no reinforcement learning step in these runs: nothing to draw together"
-    print(f"wrote {picture}" if picture else nothing)
-    print(f"wrote {write_comparison(runs, page)}")
+    return _picture(out or folder), out.with_suffix(".html") if out else folder / "compare.html"

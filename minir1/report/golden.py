@@ -23,8 +23,8 @@ from minir1.config import Config, UserError, to_json
 from minir1.console import errors as cli
 from minir1.console.files import read_settings
 from minir1.measure.diagnosis import column, phase, trouble
-from minir1.report.command import read_metrics, read_summary
 from minir1.report.golden_figures import FIGURES, Figure
+from minir1.report.reading import read_metrics, read_summary
 from minir1.report.words import entry, table
 
 WINDOW = 9  # steps of a moving mean
@@ -212,19 +212,25 @@ def golden_runs(preset: str, run: Path) -> list[Path]:
     )
 
 
-def differing(config: dict, golden: dict) -> list[str]:
-    """Settings that are not the golden ones, as "rl.lr 0.001 (golden 0.0001)".
+def differences(config: dict, golden: dict) -> dict[str, tuple]:
+    """{setting: (its value, the golden one)} of those that are not the golden ones.
 
     What a run knows nothing of is newer than the run, and was as the default keeps it.
     """
     default = flat(json.loads(to_json(Config())))
     config, golden = default | config, default | golden
-    settings = []
+    settings = {}
     for name in golden | config:
         free = name in FREE or name.split(".")[0] in FREE
         if not free and config.get(name) != golden.get(name):
-            settings.append(f"{name} {config.get(name)} (golden {golden.get(name)})")
+            settings[name] = (config.get(name), golden.get(name))
     return settings
+
+
+def differing(config: dict, golden: dict) -> list[str]:
+    """Settings that are not the golden ones, as "rl.lr 0.001 (golden 0.0001)"."""
+    pairs = differences(config, golden).items()
+    return [f"{name} {value} (golden {known})" for name, (value, known) in pairs]
 
 
 # ---------------------------------------------------------------- the verdict
@@ -258,6 +264,11 @@ def report(bands: list[Band]) -> str:
     return table(("figure", "now", ""), rows)
 
 
+def bands_of(rows: list[dict], known: list[list[dict]]) -> list[Band]:
+    """The band of every figure that a run (its rows) and the golden runs hold."""
+    return [band for figure in FIGURES if (band := compare(figure, known, rows)) is not None]
+
+
 def judge(run: Path, golden: list[Path], settings: list[str]) -> tuple[str, bool]:
     """(what to say, whether the run is within the band).
 
@@ -267,7 +278,7 @@ def judge(run: Path, golden: list[Path], settings: list[str]) -> tuple[str, bool
     practice = phase(rows, "rl")
     if len(practice) < FEWEST:
         raise UserError(f"{run} holds {len(practice)} RL steps: too early, {FEWEST} are needed")
-    bands = [band for figure in FIGURES if (band := compare(figure, known, rows)) is not None]
+    bands = bands_of(rows, known)
     if not any(band.figure.phase == "rl" for band in bands):
         raise UserError(f"{run} and {golden[0]} share no RL steps to compare")
     last, whole = practice[-1].get("step"), phase(known[0], "rl")[-1].get("step")
@@ -275,9 +286,8 @@ def judge(run: Path, golden: list[Path], settings: list[str]) -> tuple[str, bool
     if settings:
         lines.append(f"settings that differ: {'; '.join(settings)}")
     if len(golden) == 1:
-        lines.append(
-            "one golden run only: how far such runs lie apart is a guess, and the band is wide"
-        )
+        guess = "how far such runs lie apart is a guess, and the band is wide"
+        lines.append(f"one golden run only: {guess}")
     lines.append(report(bands))
     final_words, final_good = final_test(run, golden) or ("", True)
     gone, ill = [band for band in bands if band.left is not None], trouble(practice)
@@ -294,30 +304,31 @@ def judge(run: Path, golden: list[Path], settings: list[str]) -> tuple[str, bool
     return "\n".join(filter(None, lines)), final_good and not gone and not ill
 
 
+def moment(band: Band) -> float:
+    """The step at which a figure left; pretraining comes before all steps of RL."""
+    return -1 if band.figure.phase == "pretrain" else band.steps[band.left]
+
+
+def usual(band: Band) -> str:
+    return band.figure.low if band.side == "below" else band.figure.high
+
+
 def first_to_leave(gone: list[Band], settings_differ: bool) -> str:
     """Which figure left first, and the usual causes."""
-
-    def moment(band: Band) -> float:
-        return -1 if band.figure.phase == "pretrain" else band.steps[band.left]
-
     first = min(gone, key=moment)
-    cause = first.figure.low if first.side == "below" else first.figure.high
-    if settings_differ:
-        cause = f"the settings that differ; {cause}"
+    cause = f"the settings that differ; {usual(first)}" if settings_differ else usual(first)
     place = f"{first.figure.label}, {first.side} it ({first.show(first.left)})"
     return f"Left the band first: {place}.\nUsual causes: {cause}."
 
 
 def main(arguments: list[str]) -> int:
     """`RUN [--against GOLDEN ...]`. Exit status 0: within the band, 1: not. Raises UserError."""
-    parser = argparse.ArgumentParser(
-        "minir1 golden", description="Compare a run with known-good ones.", allow_abbrev=False
-    )
-    parser.add_argument("run", metavar="RUN", type=Path, help="a run folder such as runs/cpu-0")
-    parser.add_argument(
-        "--against", metavar="GOLDEN", type=Path, nargs="+",
-        help="golden runs (default: results/zero/PRESET-seed*)",
-    )
+    about = "Compare a run with known-good ones."
+    parser = argparse.ArgumentParser("minir1 golden", description=about, allow_abbrev=False)
+    known_good = "golden runs (default: results/zero/PRESET-seed*)"
+    add = parser.add_argument
+    add("run", metavar="RUN", type=Path, help="a run folder such as runs/cpu-0")
+    add("--against", metavar="GOLDEN", type=Path, nargs="+", help=known_good)
     options = cli.parse(parser, arguments)
     run, config = options.run, read_config(options.run)
     golden = options.against or golden_runs(config["preset"], run)

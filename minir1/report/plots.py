@@ -61,10 +61,8 @@ def accuracy_plot(rows: list[dict], summary: dict):
     axes.plot(*answers, color=PURPLE, alpha=0.35, linewidth=1)
     axes.plot(*practice, color=SKY, alpha=0.55, linewidth=1.1)
     errors = errors_at(validations, steps)
-    axes.errorbar(
-        steps, marks, errors, color=BLUE, linewidth=2, marker="o", markersize=4.5, capsize=3,
-        elinewidth=1.2, zorder=4,
-    )
+    look = {"marker": "o", "markersize": 4.5, "capsize": 3, "elinewidth": 1.2}
+    axes.errorbar(steps, marks, errors, color=BLUE, linewidth=2, zorder=4, **look)
     last = max([*practice[0], *steps, 1])
     labels += _final_test(axes, entry(summary.get("zero")), last)
     if practice[1]:
@@ -85,9 +83,8 @@ def _final_test(axes, zero: dict, last: float) -> list[tuple]:
     if "accuracy" not in zero:
         return []
     height, error = zero["accuracy"], max(0.0, zero.get("stderr", 0.0))
-    axes.errorbar(
-        [last], [height], [error], color=RED, marker="D", markersize=7, capsize=4, zorder=5
-    )
+    look = {"marker": "D", "markersize": 7, "capsize": 4}
+    axes.errorbar([last], [height], [error], color=RED, zorder=5, **look)
     return [(height, f"R1-Zero, test  {100 * height:.1f} ± {100 * error:.1f}%", RED, "-")]
 
 
@@ -204,9 +201,8 @@ def _draw_panel(
     if len(labels) > 1:
         for label, colour in labels:
             axes.plot([], [], color=colour, linewidth=2.5, label=label)
-        axes.legend(
-            fontsize=8, frameon=False, labelcolor="linecolor", handlelength=1.2, borderpad=0.1
-        )
+        how = {"labelcolor": "linecolor", "handlelength": 1.2, "borderpad": 0.1}
+        axes.legend(fontsize=8, frameon=False, **how)
 
 
 def pretrain_plot(rows: list[dict], summary: dict):

@@ -45,9 +45,8 @@ def _name_runs(axes, names: list[str]) -> None:
         label = readable(name if len(name) < 29 else f"{name[:27]}…") + " "
         handles += axes.plot([], [], color=RUNS[i % len(RUNS)], linewidth=1.6, label=label)
     font = {"family": families(), "size": 8.5}
-    legend = axes.legend(
-        handles=handles, frameon=False, prop=font, loc="lower right", handlelength=1.4
-    )
+    look = {"frameon": False, "prop": font, "handlelength": 1.4}
+    legend = axes.legend(handles=handles, loc="lower right", **look)
     for text in legend.get_texts():
         text.set_parse_math(False)
 
@@ -69,8 +68,6 @@ def _band(axes, curves: list[tuple[list, list]], form: str, smoothing: bool) -> 
     axes.set_ylim(0, 1.08 * max(max(y) for _, y in curves) or 1)
     if len(steps):
         last, least, most = (form.format(curve[-1]) for curve in (mean, low, high))
-        axes.annotate(
-            f"mean {last}\n({least} to {most})", (1.01, mean[-1]),
-            xycoords=("axes fraction", "data"), color=INK, fontsize=9, va="center",
-            annotation_clip=False,
-        )
+        text = f"mean {last}\n({least} to {most})"
+        look = {"color": INK, "fontsize": 9, "va": "center", "annotation_clip": False}
+        axes.annotate(text, (1.01, mean[-1]), xycoords=("axes fraction", "data"), **look)

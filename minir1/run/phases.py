@@ -39,11 +39,12 @@ from minir1.run.progress import (
     left_out,
 )
 from minir1.run.session import Session
-from minir1.sampler import LARGE, Stream
+from minir1.sampler import Stream
 from minir1.supervised import Step, train_supervised
 from minir1.tasks import draw_problems
 from minir1.tokenizer import Tokenizer
 from minir1.variants.losses import LOSSES
+from minir1.variants.memory import LARGE
 from minir1.variants.reference import Reference
 
 # ---------------------------------------------------------------- supervised learning
@@ -211,7 +212,8 @@ class RLPhase:
         self.session, self.name, self.rl = session, name, rl
         self.parts, self.budget = parts, budget
         self.model = copy.deepcopy(start).to(session.device.name)
-        self._announce(start, 2 if validate or rl.kl > 0 else 1)
+        if self._large(start) and not session.run.silent:
+            self._announce(start)
         self.learner = make_learner(self.model, 0.0, rl.clip, session.device)
         self.first = session.restore(name, self.model, self.learner)
         self.loss = parts.loss or LOSSES[rl.loss]
@@ -227,11 +229,15 @@ class RLPhase:
         self.problems = self._drawn_ahead(draw or training_problems(session.config, rl, name))
         self.stack = ExitStack()
 
-    def _announce(self, start: Transformer, copies: int) -> None:
-        """Of a large model, the memory that this takes."""
+    def _large(self, model: Transformer) -> bool:
+        """Whether memory counts: then a base that is not changed serves as its own reference."""
+        c = model.config
+        return c.vocab_size >= LARGE and c.attention == "gqa" and not c.experts
+
+    def _announce(self, start: Transformer) -> None:
+        """The memory that this takes."""
         device, c, rl = self.session.device, start.config, self.rl
-        if self.session.run.silent or c.vocab_size < LARGE or c.attention == "mla" or c.experts:
-            return
+        copies = 2 if rl.kl > 0 else 1
         here = start.embed.weight.device == self.model.embed.weight.device
         rows, room = slots(replace(self.session.config, rl=rl), self.session.tokenizer)
         size, half = row_tokens(c, room), device.dtype.itemsize
@@ -239,7 +245,8 @@ class RLPhase:
         print(f"memory: {describe_plan(plan(c, rl, load), capacity(device.name))}", flush=True)
 
     def _reference(self, start: Transformer) -> Reference:
-        reference = Reference(copy.deepcopy(start), self.model, self.rl)
+        held = start if self._large(start) and self.rl.kl == 0 else copy.deepcopy(start)
+        reference = Reference(held, self.model, self.rl)
         if self.first and self.rl.kl > 0:
             state = self.session.run.load_state(self.name)
             reference.held.load_state_dict(state["held"])

@@ -2,9 +2,10 @@
 
 A line is {"question": "...", "answer": "..."}, perhaps with "split" (train, validation or test; a
 hash of the question decides where it is missing) and "lang". An answer that is a number is compared
-as a number, a choice (one capital letter) without its parentheses, any other as text without regard
-to case and spaces at its ends. "read" says where in <answer> it stands: boxed (the last \\boxed{}),
-last (the last number or choice), or all of it ("", the default).
+as a number (of "so ... #### 72", as in GSM8K, the 72), a choice (one capital letter) without its
+parentheses, any other as text without regard to case and spaces at its ends. "read" says where in
+<answer> it stands: boxed (the last \\boxed{}), last (the last number or choice), or all of it ("",
+the default).
 """
 
 import json
@@ -83,6 +84,8 @@ class Line:
         question, answer, part = line.get("question"), line.get("answer"), line.get("split", "")
         if isinstance(answer, int | float) and not isinstance(answer, bool):
             answer = str(answer)
+        if isinstance(answer, str):
+            answer = answer.rpartition("####")[2].strip()
         for name, value in (("question", question), ("answer", answer)):
             if not isinstance(value, str) or not value.strip():
                 raise ValueError(f'"{name}" must be a text')
@@ -98,14 +101,14 @@ class Line:
 
 @lru_cache(8)
 def read_file(path: str) -> dict[str, list[Line]]:
-    """The problems of a file by split. Raises UserError, which names the first malformed line."""
+    """The problems of a file by split. Raises UserError, which names the malformed lines."""
     if not Path(path).is_file():
         raise UserError(f"no file {path}")
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise UserError(f"{path} is not text in UTF-8") from None
-    problems = {split: [] for split in SPLITS}
+    problems, faults = {split: [] for split in SPLITS}, {}
     for i, text in enumerate(lines, 1):
         if not text.strip():
             continue
@@ -114,8 +117,14 @@ def read_file(path: str) -> dict[str, list[Line]]:
             known = isinstance(line, dict)
             problem = problem_from_json({"id": str(i), **line, "task": "file"} if known else line)
         except (ValueError, RecursionError) as fault:
-            raise UserError(f"{path}: line {i}: {fault}") from None
+            faults[i] = str(fault)
+            continue
         problems[problem.split()].append(problem)
+    if faults:
+        first, *others = faults
+        few = ", ".join(map(str, others[:20])) + (", ..." if len(others) > 20 else "")
+        more = f" (and lines {few})" if others else ""
+        raise UserError(f"{path}: line {first}: {faults[first]}{more}")
     return problems
 
 

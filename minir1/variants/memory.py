@@ -1,4 +1,4 @@
-"""Training that needs less memory: twins of `model.score_whole` and of a block's forward.
+"""Training that needs less memory: twins of `Transformer.score` and of a block's forward.
 
 Of a vocabulary of 150,000 a token's logits take 0.6 MB in float32, several times over: by far the
 largest tensors. Here those of a few tokens exist at a time, forwards and backwards; what is kept
@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from minir1.model import Transformer, wide
 
+LARGE = 8192  # tokens: from here on a vocabulary is large
 CHUNK = 2**26  # logits at a time: 256 MB in float32
 
 
@@ -65,8 +66,8 @@ def gradients(hidden_ND, ids_N, grad_N, weight_VD, temperature: float, grad_VD: 
     return grad_NV @ weight_VD
 
 
-def score_by_chunks(model: Transformer, ids_BT: Tensor, temperature: float = 1.0):
-    """`model.score_whole`."""
+def score_by_chunks(model: Transformer, ids_BT: Tensor, temperature: float):
+    """`Transformer.score`."""
     hidden_BTD, _ = model.trunk(ids_BT[:, :-1])
     hidden_ND, device = model.norm(hidden_BTD).flatten(0, 1), ids_BT.device.type
     if torch.is_autocast_enabled(device):

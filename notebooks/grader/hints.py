@@ -208,4 +208,29 @@ HELP = {
         "Count each layer by itself, take the largest count of all.",
         "An even share is N / experts.",
     )),
+    "10.training_bytes": Help(1, (
+        "How many bytes does one parameter cost in each of the five places?",
+        "18 a parameter; the cache is 2 (key, value) * 2 bytes * layers * heads * width * tokens.",
+    )),
+    "10.equal_steps": Help(1, (
+        "The parameters are the same on both sides.",
+        "A token of RL costs 2 + 6 operations; divide and round down.",
+    )),
+    "10.neighbours": Help(2, (
+        "See the rows as two halves: row i of each half belongs together.",
+        "unflatten into (2, K/2), exchange the two dimensions, flatten again.",
+    )),
+    "11.at_most": Help(2, (
+        "The chance that none of n samples is right: (1 - rate) ** n.",
+        "Set it to 0.05 and solve for the rate: an n-th root. About 3 / n when n is large.",
+    )),
+    "11.random_floor": Help(1, (
+        "A puzzle stays unsolved if all k attempts miss it.",
+        "First the chance of each puzzle, then the mean: the mean chance to the power k is wrong.",
+    )),
+    "11.verdict": Help(1, (
+        "An interval says something only if 0 lies outside it.",
+        "Look at extends first (all lower bounds), then at low_K[0] and at high_K[-1]. Both may "
+        "hold.",
+    )),
 }

@@ -6,11 +6,13 @@ The loops stand in one file a notebook. They are slow, and meant to be beyond do
 
 from grader import (
     base_model,
+    create_or_amplify,
     experts,
     grpo,
     pipeline,
     r1_zero,
     reading_a_run,
+    real_model,
     rewards,
     sampler,
     tour,
@@ -28,5 +30,7 @@ TOPICS = (  # notebook 00, 01, ...
     r1_zero,
     pipeline,
     reading_a_run,
+    real_model,
+    create_or_amplify,
 )
 PUZZLES = {name: puzzle for topic in TOPICS for name, puzzle in topic.PUZZLES.items()}

@@ -98,7 +98,7 @@ def aha(rows: list[dict]) -> dict | None:
     """The sample that RULE chooses; None if there is none."""
     first = min((row["step"] for row in rows), default=0)
     failed = {row["id"] for row in rows if row["step"] == first and not row["correct"]}
-    best, best_rank = None, ()
+    found = []
     for row in rows:
         problem = puzzle_of(row)
         if problem is None or not row["correct"] or row["step"] == first or row["id"] not in failed:
@@ -106,10 +106,8 @@ def aha(rows: list[dict]) -> dict | None:
         turns = course(problem, row["response"])
         ends = [end for _, _, end in turns[-2:]]
         if ends == ["miss", "hit"] and turns[-1][0] in REFLECTION_WORDS:
-            rank = (row["step"], -len(turns), row["id"])
-            if best is None or rank < best_rank:
-                best, best_rank = row, rank
-    return best
+            found.append(((row["step"], -len(turns), row["id"]), row))
+    return min(found, key=lambda ranked: ranked[0], default=(None, None))[1]
 
 
 def place_in_corpus(wanted: Course, texts: list[str]) -> dict[str, int]:
@@ -249,10 +247,8 @@ def draw(rows: list[dict], wait: float, out: Path) -> Path:
         axes.plot(*practice, color=drawing.SKY, alpha=0.4, linewidth=0.9, label="training")
         axes.plot(x, y, color=drawing.BLUE, marker="o", markersize=3.5, label="validation")
         if name == "reflections_100":
-            axes.axhline(
-                wait, color=drawing.GREY, dashes=(4, 2), linewidth=1.2,
-                label="Countdown thoughts of the corpus",
-            )
+            look = {"color": drawing.GREY, "dashes": (4, 2), "linewidth": 1.2}
+            axes.axhline(wait, label="Countdown thoughts of the corpus", **look)
         axes.set_ylim(0)
     for axes in (grid[0], grid[3]):
         axes.legend(fontsize=8, frameon=False)
@@ -275,16 +271,13 @@ def corpus_of(run: Path) -> CorpusConfig:
 
 def main(arguments: list[str]) -> None:
     """`RUN`. Raises UserError."""
-    parser = argparse.ArgumentParser(
-        "minir1 evolution", description="How a policy changed over RL, beside its corpus.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("run", metavar="RUN", type=Path, help="a run folder such as runs/gpu-0")
-    parser.add_argument(
-        "--documents", type=Value(whole, COUNT), default=20_000,
-        help="corpus documents to compare with (default: 20000)",
-    )
-    parser.add_argument("--out", type=Path, help="where evolution.md and plots/ go (default: RUN)")
+    about = "How a policy changed over RL, beside its corpus."
+    parser = argparse.ArgumentParser("minir1 evolution", description=about, allow_abbrev=False)
+    add = parser.add_argument
+    add("run", metavar="RUN", type=Path, help="a run folder such as runs/gpu-0")
+    documents = "corpus documents to compare with (default: 20000)"
+    add("--documents", type=Value(whole, COUNT), default=20_000, help=documents)
+    add("--out", type=Path, help="where evolution.md and plots/ go (default: RUN)")
     options = cli.parse(parser, arguments)
     run, out = options.run, options.out or options.run
     if not run.is_dir():
@@ -302,5 +295,6 @@ def main(arguments: list[str]) -> None:
     if samples:
         parts.append(words_section(samples, corpus_rates(texts), thinking))
         parts += [aha_section(samples, texts), transcripts(samples)]
-    (out / "evolution.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    print(f"wrote {out / 'evolution.md'}, {picture}")
+    page = out / "evolution.md"
+    page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    print(f"wrote {page}, {picture}")

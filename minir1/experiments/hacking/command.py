@@ -1,10 +1,9 @@
-"""Reward hacking, made to happen twice (R1 report, section 2.2 and Fig.
+"""Reward hacking, made to happen twice (R1 report, section 2.2 and Fig. 6; Gao et al., arXiv
+2210.10760).
 
-6; Gao et al., arXiv 2210.10760).
-
-    python -m minir1.experiments.hacking.command preference minir1/data/base-r1-cpu.pt --languages
-    en,zh --warm 200 --out runs/hacking python -m minir1.experiments.hacking.command reasoning
-    minir1/data/base-r1-cpu.pt --languages en,zh --out runs/hacking
+    python -m minir1 hack preference minir1/data/base-r1-cpu.pt --languages en,zh --warm 200 \\
+        --out runs/hacking
+    python -m minir1 hack reasoning minir1/data/base-r1-cpu.pt --languages en,zh --out runs/hacking
 
 (or with --judge RUN/4-all-scenarios/checkpoints/preference.pt and RUN/checkpoints/dev3.pt of a
 pipeline run)
@@ -19,52 +18,37 @@ there is in a folder, so that arms and seeds can run side by side.
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
 
 import torch
 
+from minir1 import config as core
 from minir1.checkpoint import load_checkpoint
-from minir1.config import (
-    COUNT,
-    LANGUAGES,
-    LENGTH,
-    PERHAPS,
-    RATE,
-    Config,
-    EvalConfig,
-    PretrainConfig,
-    RLConfig,
-)
-from minir1.console.errors import guard, parse
+from minir1.config import COUNT, LANGUAGES, LENGTH, PERHAPS, Config, PretrainConfig, RLConfig
+from minir1.console.errors import parse
 from minir1.console.files import check_folder, write_text
-from minir1.console.flags import Value, parts, real, seed, whole
+from minir1.console.flags import Value, parts, seed, whole
 from minir1.experiments.hacking.plot import draw_figure
 from minir1.fast.device import make_learner, pick_device
 from minir1.fast.engine import Engine
 from minir1.grpo import score_tokens
 from minir1.model import Transformer
 from minir1.r1.data import curation
-from minir1.r1.preference.model import (
-    POINTS_A_STEP,
-    PreferenceModel,
-    train_points,
-    train_preference,
-)
+from minir1.r1.preference import model as preference
 from minir1.r1.preference.pairs import final_summary
+from minir1.r1.preference.rewards import Judgement, plain
 from minir1.r1.tasks import general
-from minir1.rewards import score
+from minir1.rewards import Reward
 from minir1.rollout import Rollouts, roll_out, sampling, to_batch
 from minir1.run.phases import Parts, RLPhase, supervised_phase
 from minir1.run.session import Session
 from minir1.sampler import Stream
 from minir1.tasks import Problem, countdown
-from minir1.tasks.countdown import DISTRIBUTIONS
 from train_zero import reinforce
 
 
@@ -85,22 +69,15 @@ class Plan:
     countdown: str = "cpu"
     languages: tuple[str, ...] = ("en",)
 
+    def rl(self) -> RLConfig:
+        return RLConfig(
+            steps=self.steps, prompts=self.prompts, group_size=self.group, lr=self.lr, lr_end=1.0,
+            max_tokens=self.max_tokens, format_reward=self.format,
+        )
+
 
 PLANS = {"preference": Plan(lr=5e-5, judge_steps=250), "reasoning": Plan(max_tokens=128)}
 ARMS = ("hacked", "control")  # rewarded by the proxy; by the rule
-
-
-class Hacked(NamedTuple):
-    """A reward that a proxy gives; the truth is measured and does not count."""
-
-    proxy: float
-    accuracy: float
-    format: float
-    language: float
-    weight: float  # of the format
-
-    def total(self, config: RLConfig) -> float:
-        return self.proxy + self.weight * self.format
 
 
 Proxy = Callable[[Rollouts], list[float]]  # one number per response, in -1..1
@@ -122,16 +99,15 @@ class Bench:
     def problems(self, split: str, key: object, count: int) -> list[Problem]:
         return draw_problems(self.kind, self.plan, split, key, count)
 
-    def judge(self, step: int, rollouts: Rollouts) -> list:
-        """The core's rewards; a summary is none of its business."""
-        texts = enumerate(rollouts.texts)
-        return [score(rollouts.problem(i), curation.without_summary(text)) for i, text in texts]
+    def judged(self, rollouts: Rollouts) -> Rollouts:
+        """With the core's rewards; a summary is none of its business."""
+        rows = enumerate(rollouts.texts)
+        return replace(rollouts, rewards=[plain(rollouts.problem(row), text) for row, text in rows])
 
     def roll(self, model, sampler, problems: list[Problem], group: int, seed: int) -> Rollouts:
         tokenizer, stream = self.session.tokenizer, Stream.of("hacking", seed)
         settings = sampling(tokenizer, self.plan.max_tokens)
-        rollouts = roll_out(model, tokenizer, problems, group, settings, stream, sampler)
-        return replace(rollouts, rewards=self.judge(0, rollouts))
+        return self.judged(roll_out(model, tokenizer, problems, group, settings, stream, sampler))
 
 
 def draw_problems(kind: str, plan: Plan, split: str, key: object, count: int) -> list[Problem]:
@@ -146,6 +122,11 @@ def draw_problems(kind: str, plan: Plan, split: str, key: object, count: int) ->
             what = general.draw_kind(rng)
             problems.append(general.sample(rng, what, split, rng.choice(plan.languages)))
     return problems
+
+
+def hacked(value: float, true: Reward) -> Judgement:
+    """A reward that a proxy gives; the truth is measured and does not count."""
+    return Judgement(*true, preference=value, counts=False)
 
 
 def truth(rollouts: Rollouts) -> list[float]:
@@ -174,10 +155,9 @@ def chase(bench: Bench, start: Transformer, proxy: Proxy, reward: Proxy, arm: st
         key = f"{bench.seed} {step}"
         return draw_problems, (bench.kind, plan, "train", key, plan.prompts)
 
-    def judge(step: int, rollouts: Rollouts) -> list[Hacked]:
-        judged = replace(rollouts, rewards=bench.judge(step, rollouts))
-        pairs = zip(reward(judged), judged.rewards)
-        return [Hacked(value, *true, plan.format) for value, true in pairs]
+    def judge(step: int, rollouts: Rollouts) -> list[Judgement]:
+        judged = bench.judged(rollouts)
+        return [*map(hacked, reward(judged), judged.rewards)]
 
     def after(step: int, phase: RLPhase, rollouts: Rollouts, stats) -> None:
         if (step + 1) % plan.every == 0:
@@ -203,11 +183,9 @@ def measure(
     proxy and truth over the responses.
     """
     rollouts = bench.roll(model, sampler, held, 1, seed=step)
-    values, right = (
-        torch.tensor(proxy(rollouts)),
-        torch.tensor([reward.accuracy for reward in rollouts.rewards]),
-    )
-    session = bench.session
+    values = torch.tensor(proxy(rollouts))
+    right = torch.tensor([reward.accuracy for reward in rollouts.rewards])
+    session, shown = bench.session, zip(held, rollouts.texts, values.tolist(), right.tolist())
     batch = to_batch(rollouts, session.tokenizer.pad, session.device.name)
     learner = make_learner(start, 0.0, 1.0, session.device)  # only for its number format
     now_BT, then_BT = (score_tokens(m, learner, batch, RLConfig()) for m in (model, start))
@@ -222,14 +200,16 @@ def measure(
         "correlation": together,
         "samples": [
             {"question": p.question(), "response": text, "proxy": round(value, 3), "right": bool(r)}
-            for p, text, value, r in list(
-                zip(held, rollouts.texts, values.tolist(), right.tolist())
-            )[:8]
+            for p, text, value, r in islice(shown, 8)
         ],
     }
 
 
 # ---------------------------------------------------------------- two proxies
+
+
+def questions_of(rollouts: Rollouts) -> list[str]:
+    return [rollouts.problem(row).question() for row in range(len(rollouts.texts))]
 
 
 def preference_experiment(bench: Bench, start: Transformer, saved: str | None = None) -> dict:
@@ -238,15 +218,15 @@ def preference_experiment(bench: Bench, start: Transformer, saved: str | None = 
     """
     plan, device = bench.plan, bench.session.device.name
     if saved:
-        judge = PreferenceModel.load(saved, device)
+        judge = preference.PreferenceModel.load(saved, device)
     else:
-        judge = train_preference(
+        judge = preference.train_preference(
             start, bench.session.tokenizer, bench.seed, plan.judge_steps, device, plan.languages
         )
 
     def proxy(rollouts: Rollouts) -> list[float]:
-        questions = [rollouts.problem(row).question() for row in range(len(rollouts.texts))]
-        return judge.score(questions, [final_summary(text) for text in rollouts.texts]).tolist()
+        summaries = [final_summary(text) for text in rollouts.texts]
+        return judge.score(questions_of(rollouts), summaries).tolist()
 
     return {"judge": judge.figures} | _arms(bench, start, proxy)
 
@@ -257,22 +237,22 @@ def reasoning_experiment(bench: Bench, start: Transformer) -> dict:
     """
     session, plan = bench.session, bench.plan
     sampler = Engine(start, session.device.dtype, 256, plan.max_tokens).sample
-    counts = {"train": POINTS_A_STEP * plan.judge_steps, "validation": 1024}
+    counts = {"train": preference.POINTS_A_STEP * plan.judge_steps, "validation": 1024}
     graded = {split: _graded(bench, start, sampler, split, n) for split, n in counts.items()}
     how = (bench.seed, session.device.name)
-    judge = train_points(start, session.tokenizer, graded["train"], *how)
-    whole = lambda questions, responses: judge.harmless_score(questions, responses)  # noqa: E731
-    value_N = whole([q for q, *_ in graded["validation"]], [r for _, r, _ in graded["validation"]])
-    right_N = torch.tensor([right for *_, right in graded["validation"]])
+    judge = preference.train_points(start, session.tokenizer, graded["train"], *how)
+    questions, responses, right = map(list, zip(*graded["validation"]))
+    value_N, right_N = judge.harmless_score(questions, responses), torch.tensor(right)
     figures = {
-        "accuracy": ((value_N > 0) == right_N).float().mean().item(), "auc": auc(value_N, right_N),
+        "accuracy": ((value_N > 0) == right_N).float().mean().item(),
+        "auc": auc(value_N, right_N),
+        "read": len(graded["train"]),
     }
 
     def proxy(rollouts: Rollouts) -> list[float]:
-        questions = [rollouts.problem(row).question() for row in range(len(rollouts.texts))]
-        return whole(questions, rollouts.texts).tolist()
+        return judge.harmless_score(questions_of(rollouts), rollouts.texts).tolist()
 
-    return {"judge": figures | {"read": len(graded["train"])}} | _arms(bench, start, proxy)
+    return {"judge": figures} | _arms(bench, start, proxy)
 
 
 def _graded(
@@ -284,10 +264,7 @@ def _graded(
         problems = bench.problems(split, f"judge {bench.seed} {i}", min(256, count - i) // 2)
         rollouts = bench.roll(start, sampler, problems, 2, seed=i)
         right = [bool(reward.accuracy) for reward in rollouts.rewards]
-        found += [
-            (rollouts.problem(row).question(), text, right[row])
-            for row, text in enumerate(rollouts.texts)
-        ]
+        found += zip(questions_of(rollouts), rollouts.texts, right)
     return found
 
 
@@ -299,11 +276,9 @@ def auc(value_N: torch.Tensor, right_N: torch.Tensor) -> float:
     1.0
     """
     differ = value_N[right_N][:, None] - value_N[~right_N]
-    return (
-        ((differ > 0).float() + 0.5 * (differ == 0).float()).mean().item()
-        if differ.numel()
-        else 0.5
-    )
+    if not differ.numel():
+        return 0.5
+    return ((differ > 0).float() + 0.5 * (differ == 0).float()).mean().item()
 
 
 def _arms(bench: Bench, start: Transformer, proxy: Proxy) -> dict[str, list[dict]]:
@@ -347,12 +322,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("--steps", type=count, help="RL steps")
     add("--judge", help="preference: a saved preference model, such as stage 4's")
     add("--judge_steps", type=count, help="steps that train the reward model")
-    add("--lr", type=Value(real, RATE), help="learning rate of the RL")
     add("--max_tokens", type=Value(whole, LENGTH), help="longest response")
     warm = "steps of fine-tuning on general answers before all"
     add("--warm", type=Value(whole, PERHAPS), default=0, help=warm)
-    puzzles = "distribution of the puzzles"
-    add("--countdown", default="cpu", choices=tuple(DISTRIBUTIONS), help=puzzles)
     add("--languages", type=Value(parts, LANGUAGES), default="en", help="en, zh or en,zh")
     add("--device", default="auto")
     return parser
@@ -360,12 +332,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def plan_of(given: argparse.Namespace) -> Plan:
     """The experiment's plan with what the command line changes."""
-    plan = PLANS[given.kind]
-    changes = {"languages": given.languages, "countdown": given.countdown}
-    for name in ("steps", "judge_steps", "lr", "max_tokens"):
+    changes = {"languages": given.languages}
+    for name in ("steps", "judge_steps", "max_tokens"):
         if getattr(given, name) is not None:
             changes[name] = getattr(given, name)
-    return replace(plan, **changes)
+    return replace(PLANS[given.kind], **changes)
 
 
 def main(arguments: list[str]) -> None:
@@ -373,11 +344,8 @@ def main(arguments: list[str]) -> None:
     plan = plan_of(given)
     check_folder(given.out)
     torch.manual_seed(given.seed)
-    rl = RLConfig(
-        steps=plan.steps, prompts=plan.prompts, group_size=plan.group, lr=plan.lr, lr_end=1.0,
-        max_tokens=plan.max_tokens,
-    )
-    config = Config(seed=given.seed, device=given.device, rl=rl, eval=EvalConfig(batch=128))
+    settings = {"seed": given.seed, "device": given.device, "rl": plan.rl()}
+    config = Config(**settings, eval=core.EvalConfig(batch=128))
     device, start = pick_device(config), time.time()
     model, tokenizer = load_checkpoint(given.checkpoint, device.name)
     session = Session.unsaved(config, device, tokenizer)
@@ -395,7 +363,3 @@ def main(arguments: list[str]) -> None:
         whole = json.dumps(head | {"arm": arm, "rows": results[arm]}, indent=1, ensure_ascii=False)
         write_text(given.out / f"{given.kind}-{given.seed}-{arm}.json", whole)
     print(f"judge: {results['judge']}; see {draw_figure(given.kind, given.out)}")
-
-
-if __name__ == "__main__":
-    sys.exit(guard(main, sys.argv[1:], "minir1.experiments.hacking.command"))

@@ -20,16 +20,7 @@ from itertools import islice
 from pathlib import Path
 
 from minir1.checkpoint import load_checkpoint
-from minir1.config import (
-    COUNT,
-    LENGTH,
-    Config,
-    CorpusConfig,
-    EvalConfig,
-    RLConfig,
-    UserError,
-    one_of,
-)
+from minir1.config import COUNT, LENGTH, Config, CorpusConfig, UserError, apply, one_of
 from minir1.console.errors import parse
 from minir1.console.files import check_folder, checked_read, read_object, read_settings, write_text
 from minir1.console.flags import Value, parts, whole
@@ -46,14 +37,13 @@ from minir1.measure.statistics import consensus_answer, interval, mean, pass_at_
 from minir1.report.command import read_metrics, read_summary
 from minir1.report.words import entry
 from minir1.rollout import sampling
-from minir1.run.costs import parameter_counts
+from minir1.run.costs import DOLLARS_PER_HOUR, parameter_counts
 from minir1.tasks import Problem
 from minir1.tasks.countdown import DISTRIBUTIONS, Countdown
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import ANSWER
 
 TEMPERATURES = (0.0, 0.3, 0.6, 0.8, 1.0, 1.2)
-DOLLARS_AN_HOUR = 2.0
 SIZES = {"puzzles": 2048, "arithmetic": 2048, "gym": 200, "many": 128, "sweep": 512, "samples": 64}
 QUICK = {"puzzles": 48, "arithmetic": 24, "gym": 12, "many": 8, "sweep": 24, "samples": 8}
 
@@ -65,13 +55,12 @@ class AskedModel:
 
     def __init__(self, path: Path, device_name: str, budget: int):
         self.device = pick_device(Config(device=device_name))
-        self.path = path
         self.model, self.tokenizer = load_checkpoint(path, self.device.name)
         self.budget = min(budget, self.model.config.positions - 128)
         self.batch = 2048 if self.device.name == "cuda" else 128
-        rl = RLConfig(max_tokens=self.budget, prompts=1, group_size=self.batch)
-        config = Config(rl=rl, eval=EvalConfig(batch=self.batch))
-        self.sampler = make_sampler(self.model, self.device, config)
+        size = {"rl.max_tokens": self.budget, "rl.prompts": 1, "rl.group_size": self.batch}
+        size["eval.batch"] = self.batch
+        self.sampler = make_sampler(self.model, self.device, apply(Config(), size))
         self.tokens = 0
         self.seconds = 0.0
         self.seed = 0
@@ -270,7 +259,7 @@ def cost(tokens: float, seconds: float, flops: float) -> dict[str, float]:
     >>> cost(10, 90.0, 2e9)
     {'tokens': 10, 'flops': 2000000000.0, 'minutes': 1.5, 'dollars': 0.05}
     """
-    dollars = seconds / 3600 * DOLLARS_AN_HOUR
+    dollars = seconds / 3600 * DOLLARS_PER_HOUR
     return {"tokens": tokens, "flops": flops, "minutes": seconds / 60, "dollars": dollars}
 
 

@@ -99,10 +99,9 @@ class Pipeline:
             longest = max(longest, rl.max_tokens)
         if config.source and not (Path(config.source) / "checkpoints").is_dir():
             raise UserError(f"--from {config.source}: no run there (no checkpoints folder)")
-        for flag, given in (
-            ("base", config.base if not config.from_scratch else ""), ("zero", config.zero),
-        ):
-            if not given or (config.source and flag == "base"):
+        own_base = not (config.from_scratch or config.source)
+        for flag, given in (("base", config.base if own_base else ""), ("zero", config.zero)):
+            if not given:
                 continue
             if find_checkpoint(given) is None:
                 raise UserError(f"--{flag}: no checkpoint {given}, here or in minir1/data")
@@ -145,10 +144,8 @@ class Pipeline:
         """The stages to be done now: those asked for that have not ended, and the base and the
         students if there are none.
         """
-        done = self.costs()
-        left = [
-            stage for stage in self.stages if not all(name in done for name in self.makes(stage))
-        ]
+        done = set(self.costs())
+        left = [stage for stage in self.stages if not done.issuperset(self.makes(stage))]
         if "5" in left and "students" not in left and not all(map(self.has, MAKES["students"])):
             left.insert(left.index("5"), "students")
         return left if "base" in left or self.has("base") else ["base", *left]
@@ -165,9 +162,8 @@ class Pipeline:
 
     def has(self, name: str) -> bool:
         """Whether a checkpoint is there, or can be taken from the run given with --from."""
-        path, other = (
-            self.path(name), Path(self.config.source or ".") / "checkpoints" / f"{name}.pt",
-        )
+        path = self.path(name)
+        other = Path(self.config.source or ".") / "checkpoints" / path.name
         if not path.exists() and self.config.source and other.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(other, path.with_suffix(".part"))
@@ -191,9 +187,8 @@ class Pipeline:
         """
         model, tokenizer = load_checkpoint(find_checkpoint(name) or name, self.device.name)
         if self.has("base") and tokenizer.to_text() != self.tokenizer.to_text():
-            raise UserError(
-                f"{name} does not descend from this run's base: their tokenizers differ"
-            )
+            said = "does not descend from this run's base: their tokenizers differ"
+            raise UserError(f"{name} {said}")
         self._tokenizer = tokenizer
         return model
 
@@ -232,16 +227,11 @@ class Pipeline:
         given with --from those that came before them. What that run made later does not descend
         from this one.
         """
-        own, order = self.costs(), list(STAGES)
-        first = min(
-            (
-                order.index(stage)
-                for stage in order
-                if stage.isdigit() and set(MAKES[stage]) & set(own)
-            ),
-            default=len(order),
-        )
-        before = [name for stage in order[:first] for name in MAKES[stage] if self.has(name)]
+        own, before = self.costs(), []
+        for stage in STAGES:
+            if stage.isdigit() and not set(MAKES[stage]).isdisjoint(own):
+                break
+            before += filter(self.has, MAKES[stage])
         taken = self.costs(Path(self.config.source)) if self.config.source else {}
         return {name: taken.get(name, {}) for name in before} | own
 

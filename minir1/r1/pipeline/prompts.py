@@ -63,12 +63,8 @@ def general_lines(config: R1Config) -> list[dict]:
     for i in range(config.rejection.general):
         lang = config.corpus.languages[i % len(config.corpus.languages)]
         problem = general.sample(rng, general.draw_kind(rng), "train", lang)
-        lines.append(
-            {
-                "question": problem.question(), "response": plain_answer(problem.canonical()),
-                "problem": problem.to_json(), "source": "general.py",
-            }
-        )
+        line = {"question": problem.question(), "response": plain_answer(problem.canonical())}
+        lines.append(line | {"problem": problem.to_json(), "source": "general.py"})
     return lines
 
 

@@ -69,9 +69,8 @@ def collect(
     with Progress(session, "collect", -(-len(problems) // at_once)) as progress:
         for i in range(0, len(problems), at_once):
             part, place = problems[i : i + at_once], stream.after(i * how.samples)
-            rollouts = roll_out(
-                model, session.tokenizer, part, how.samples, settings, place, sampler
-            )
+            asked = (part, how.samples, settings, place, sampler)
+            rollouts = roll_out(model, session.tokenizer, *asked)
             collection.add(rollouts, how.most)
             figures = {"kept": len(collection.lines), "dropped": sum(collection.dropped.values())}
             sampled = sum(rollouts.lengths())

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from minir1.report.drawing import figure_of
+
 PAPER = """| R1 report, Table 3 | Zero | Dev1 | Dev2 | Dev3 | R1 |
 |---|---|---|---|---|---|
 | AIME 2024 | 77.9 | 59.0 | 74.0 | 78.1 | 79.8 |
@@ -74,13 +76,8 @@ def prompts_page(examples: dict[str, list], names: dict[str, str]) -> str:
 
 def draw_scoreboard(rows: dict[str, dict], names: dict[str, str], path: Path) -> None:
     """What the stages trade: reasoning, form, and general tasks, stage by stage."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     stages = [name for name in rows if not name.startswith("student") and name != "dev2-plain"]
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
+    figure, (axes,) = figure_of(size=(8, 4.5))
     for key in DRAWN:
         places = [i for i, name in enumerate(stages) if key in rows[name]]
         shares = [100 * rows[stages[i]][key] for i in places]

@@ -2,6 +2,7 @@
 
     python -m minir1 distil r1.jsonl general.jsonl --base Qwen2.5-0.5B --out student.pt
     python train_zero.py --base student.pt --rl.tasks countdown:cpu=1
+    python -m minir1 distil r1.jsonl --base DIR --compare RUN --rl.steps 20     both, and a table
 
 Lines are {"question": "...", "response": "<think>...</think><answer>...</answer><|end|>"}, as
 train_r1.py curates them. Only responses are learned.
@@ -14,13 +15,15 @@ import torch
 
 from minir1.checkpoint import load_checkpoint, save_checkpoint
 from minir1.config import COUNT, RATE, Config, UserError
-from minir1.console.errors import parse
+from minir1.console.errors import parse_some
 from minir1.console.files import check_writable
-from minir1.console.flags import Value, real, seed, whole
+from minir1.console.flags import Value, parse_command_line, real, seed, whole
 from minir1.data import find_checkpoint
 from minir1.fast.device import pick_device
 from minir1.r1.data.fine_tuning import fine_tune, read_lines
+from minir1.r1.students.comparison import compare
 from minir1.run.session import Session
+from minir1.tasks import check_tasks
 from minir1.transcript import END
 
 
@@ -37,17 +40,34 @@ def main(arguments: list[str]) -> None:
     add("--lr", type=Value(real, RATE), default=1e-4, help="peak learning rate (1e-4)")
     add("--seed", type=seed, default=0)
     add("--device", default="auto", help="auto, cpu, cuda or mps")
-    given = parse(parser, arguments)
+    both = "then RL, beside RL alone at equal operations, in this run folder; takes --rl.* flags"
+    add("--compare", metavar="RUN", type=Path, help=both)
+    given, more = parse_some(parser, arguments)
     check_writable(given.out, device=False)
-    lines, config = read_all(given.lines), Config(seed=given.seed, device=given.device)
+    lines, config = read_all(given.lines), configured(given, more)
     device = pick_device(config)
     model, codec = load_checkpoint(find_checkpoint(given.base) or given.base, device.name)
     torch.manual_seed(given.seed)
-    session = Session.unsaved(config, device, codec, silent=False)
     how = {"epochs": given.epochs, "rows": given.rows, "lr": given.lr, "optimizer": "adamw"}
-    model = fine_tune(session, model, lines, "distil", **how)
+    board = ""
+    if given.compare:
+        model, board = compare(given.compare, config, device, model, codec, lines, how)
+    else:
+        session = Session.unsaved(config, device, codec, silent=False)
+        model = fine_tune(session, model, lines, "distil", **how)
     save_checkpoint(given.out, model, codec)
-    print(f"wrote {given.out} after {given.epochs} x {len(lines):,} lines")
+    print(f"wrote {given.out} after {given.epochs} x {len(lines):,} lines", board, sep="\n")
+
+
+def configured(given: argparse.Namespace, more: list[str]) -> Config:
+    """What RL takes from the command line. Raises UserError for what it does not know."""
+    if not given.compare:
+        if more:
+            raise UserError(f"unknown: {more[0]} (see minir1 distil --help)")
+        return Config(seed=given.seed, device=given.device)
+    config = parse_command_line([*more, "--seed", str(given.seed), "--device", given.device])
+    check_tasks(config.rl.tasks, config.corpus.languages)
+    return config
 
 
 def read_all(paths: list[Path]) -> list[dict]:

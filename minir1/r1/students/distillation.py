@@ -108,8 +108,7 @@ def by_teacher(
 
 
 def direct_rl(
-    session: Session, start: Transformer, rl, budget: float, judge: Judge = by_rule,
-    phase: str = "direct",
+    session: Session, start: Transformer, rl, budget: float, judge: Judge = by_rule
 ) -> Transformer:
     """GRPO on a copy of `start` until it has cost `budget` operations (to within half a step).
 
@@ -118,7 +117,7 @@ def direct_rl(
     """
     rl = replace(rl, lr_end=1.0, early_tokens=0)
     parts = Parts(judge=judge, describe=describe_stage)
-    return reinforce(RLPhase(session, start, phase, rl, parts=parts, budget=budget))
+    return reinforce(RLPhase(session, start, "direct", rl, parts=parts, budget=budget))
 
 
 def on_policy(

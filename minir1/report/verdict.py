@@ -1,0 +1,259 @@
+"""The end of a report: five sentences on what happened, what left the golden band first, and what
+to change.
+
+The likely cause is the first that its figures show, causes before their effects: the looks below,
+then a setting that lies far from the golden one, then what `measure.diagnosis` and `golden` say.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from minir1.config import UserError
+from minir1.measure.diagnosis import column, phase, trouble
+from minir1.report import golden
+from minir1.report.reading import read_metrics, read_summary
+from minir1.report.words import entry
+
+EARLY, LATE = slice(0, 3), slice(-5, None)  # RL steps that a figure is averaged over
+Cause = tuple[str, str]  # the likely cause; what to change
+
+# setting -> (factor from the golden value that counts as far, what too much does, what too little)
+SLOW = "the policy hardly moves"
+SETTINGS = {
+    "rl.lr": (3, "the steps are too large", SLOW),
+    "rl.kl": (3, "the policy is paid for staying the base", "nothing holds the policy"),
+    "rl.group_size": (2, "fewer puzzles", "of a group of few, hardly any response stands out"),
+    "rl.prompts": (4, "fewer steps for the same work", "each step is a guess from few puzzles"),
+    "rl.minibatches": (4, "late updates learn from a policy that is gone", "fewer updates"),
+    "rl.max_tokens": (3, "responses have no end", "thoughts are cut off and earn nothing"),
+    "rl.temperature": (1.3, "samples are noise", "the improbable is never sampled, nor judged"),
+    "rl.clip_high": (2, "no token's pull ever ends", "hardly any token may grow"),
+    "rl.accuracy_reward": (3, "", "being right is hardly paid"),
+    "rl.format_reward": (3, "form is paid like being right", "form is not paid"),
+}
+OTHER = {
+    "rl.scale": "advantages are of another size in every group",
+    "rl.average": "long and short responses weigh otherwise",
+    "rl.loss": "another loss", "rl.tasks": "other problems",
+} | dict.fromkeys(("base", "from_scratch", "model", "corpus", "pretrain"), "another base")
+
+
+REMEDIES = {  # of what `measure.diagnosis` names with its effect
+    "entropy collapsed": "lower --rl.lr, and read some responses",
+    "thinking stops": "raise --rl.max_tokens, or begin with another --base",
+}
+
+
+@dataclass
+class Case:
+    """A run beside its golden runs: what the looks below look at."""
+
+    rows: list[dict]  # of RL
+    test: dict[str, float]  # of the final test; {} before it
+    config: dict
+    settings: dict[str, tuple]  # that differ from the golden ones
+    gone: list[golden.Band]  # that left, in order
+
+    def mean(self, name: str, part: slice = LATE) -> float:
+        """Not a number, which is neither above nor below, where the figure is unknown."""
+        values = column(self.rows, name)[1][part]
+        return sum(values) / len(values) if values else math.nan
+
+
+# ---------------------------------------------------------------- looks
+
+
+def broken(case: Case) -> Cause | None:
+    words = trouble(case.rows)
+    if not words.startswith("broken"):
+        return None
+    what, _, change = words.partition("; ")
+    return what, change
+
+
+def padding(case: Case) -> Cause | None:
+    """Every response counts as long as the longest, though hardly any is cut off."""
+    mean, p95 = case.mean("length"), case.mean("length_p95")
+    if not (abs(p95 - mean) < 1e-3 * mean and case.mean("truncated") < 0.5):
+        return None
+    cause = f"padding is counted: every response is {mean:.0f} tokens long"
+    return cause, "make the mask from the lengths of the responses, not from the tensor's shape"
+
+
+def disagreement(case: Case) -> Cause | None:
+    if not case.mean("gap") > 0.01:
+        return None
+    cause = f"sampler and trainer disagree by {case.mean('gap'):.2g} nats a token"
+    experts = "keep the router's bias fixed during RL (experts are routed otherwise), or "
+    return cause, f"{experts * bool(case.config.get('model.experts', 1))}use --dtype float32"
+
+
+def another_sampler(case: Case) -> Cause | None:
+    """Practice and test are the same policy: their responses must be alike."""
+    thinks, length = (case.mean(n) - case.test.get(n, math.nan) for n in ("thinking", "length"))
+    if not (abs(thinks) > 0.2 or abs(length) > 0.5 * case.mean("length")):
+        return None
+    cause = "practice is not sampled as the test is: top-p, top-k or a temperature"
+    return cause, "sample from the whole distribution (top-p 1), at the temperature of the loss"
+
+
+def another_judge(case: Case) -> Cause | None:
+    """The same responses, right in practice and wrong in the test."""
+    lead = case.mean("accuracy") - case.test.get("accuracy", math.nan)
+    if not lead > 0.25:
+        return None
+    cause = f"a verifier that can be cheated: practice is {100 * lead:.0f} points above the test"
+    return cause, "read responses that were called right, and close the verifier's hole"
+
+
+def paid_for_form(case: Case) -> Cause | None:
+    reward, right = case.mean("reward"), case.mean("accuracy")
+    if not (reward > 0.3 and reward - right > 0.45 * reward and case.mean("thinking") < 0.9):
+        return None
+    cause = f"form is paid better than being right: reward {reward:.2f}, {100 * right:.0f}% right"
+    return cause, "lower --rl.format_reward, or raise --rl.accuracy_reward"
+
+
+def no_end(case: Case) -> Cause | None:
+    """Cut off from the first step on, and RL does not mend it, as it mends a low limit."""
+    first, last = case.mean("truncated", EARLY), case.mean("truncated")
+    if not (first > 0.5 and last > 0.7 * first):
+        return None
+    cause = f"the stop token is not in the loss: {100 * last:.0f}% of responses do not end"
+    return cause, "let the mask cover the stop token; if it does, raise --rl.max_tokens"
+
+
+def false_sums(case: Case) -> Cause | None:
+    wrong = case.mean("wrong_steps", slice(0, 1))  # of the base itself
+    if not wrong > 0.15:
+        return None
+    cause = f"the base cannot compute: {100 * wrong:.0f}% of its steps are false before any RL"
+    return cause, "another --base, or one that has read more, and true, sums"
+
+
+def far_setting(case: Case) -> Cause | None:
+    """The setting that lies farthest from the golden one, in its own unit of far."""
+    words, distances = trouble(case.rows), {"": 0.0}
+    for name, (value, known) in case.settings.items():
+        distances[name] = distance(name, value, known) + 10 * (f"--{name}" in words)
+    farthest = max(distances, key=distances.get)
+    if distances[farthest] < 1:
+        return None
+    value, known = case.settings[farthest]
+    effect = OTHER.get(farthest.split(".")[0]) or OTHER.get(farthest)
+    effect = effect or SETTINGS[farthest][1 if value > known else 2]
+    value, known = (",".join(v) if isinstance(v, list) else v for v in (value, known))
+    return f"{farthest} is {value}, golden {known}: {effect}", f"--{farthest} {known}"
+
+
+def distance(name: str, value, known) -> float:
+    """How far a setting lies from the golden one; from 1 on that is far.
+
+    >>> distance("rl.lr", 9e-4, 1e-4), distance("rl.kl", 0.001, 0.0), distance("rl.steps", 1, 9)
+    (2.0, 0.0, 0.0)
+    """
+    if name in OTHER or name.split(".")[0] in OTHER:
+        return 2.0
+    if name not in SETTINGS:
+        return 0.0
+    least = 0.0 if value and known else 0.05  # what is no more than this is as good as 0
+    ratio = max(value, least) / max(known, least)
+    return round(abs(math.log(ratio)) / math.log(SETTINGS[name][0]), 9)
+
+
+def stuck(case: Case) -> Cause | None:
+    """Nothing is wrong with the responses, only that they stay as they were."""
+    names = [band.figure.name for band in case.gone if band.figure.early]
+    now, before = case.mean("accuracy"), case.mean("accuracy", EARLY)
+    alike = abs(case.mean("thinking") - case.mean("thinking", EARLY)) < 0.15
+    if not ("accuracy" in names and alike and now - before < 0.2):
+        return None
+    change = "raise --rl.lr or lower --rl.kl; then look at the sign and the mask of the loss"
+    return "the reward does not move the policy", change
+
+
+def said_by_the_run(case: Case) -> Cause | None:
+    words = trouble(case.rows)
+    cause, _, change = words.rpartition(": ")
+    for beginning, better in REMEDIES.items():
+        if words.startswith(beginning):
+            cause, change = words, better
+    return (cause, change) if cause else None
+
+
+def said_by_the_band(case: Case) -> Cause | None:
+    if not case.gone:
+        return None
+    return golden.usual(case.gone[0]), f"first what acts on {case.gone[0].figure.name}"
+
+
+LOOKS: tuple[Callable[[Case], Cause | None], ...] = (
+    broken, padding, disagreement, another_sampler, another_judge, paid_for_form, far_setting,
+    no_end, false_sums, said_by_the_run, stuck, said_by_the_band,
+)
+
+# ---------------------------------------------------------------- five sentences
+
+
+UNKNOWN = ("only the final test is off", "look at its problems and its temperature")
+
+
+def five_sentences(run: Path) -> list[str]:
+    """What happened, what left the golden band first, what then, the likely cause, what to change.
+
+    One sentence while there is too little to say. Raises UserError if metrics cannot be read.
+    """
+    every_row = read_metrics(run)
+    rows, test = phase(every_row, "rl"), entry(read_summary(run).get("zero"))
+    if len(rows) < golden.FEWEST:
+        return [f"Too early to say: {len(rows)} RL steps, {golden.FEWEST} are needed."]
+    case, ill = Case(rows, test, {}, {}, []), trouble(rows)
+    try:
+        band, good = beside_golden(case, every_row, run)
+    except UserError as fault:
+        band, good = [f"No band: {fault}.", "So only the run itself can be looked at."], True
+    well = good and not case.gone and (not ill or ill.startswith("solved"))
+    if well:
+        end = ["It is as it should be.", "Change nothing, or one thing over several seeds."]
+    else:
+        cause, change = next((found for look in LOOKS if (found := look(case))), UNKNOWN)
+        end = [f"Likely cause: {cause}.", f"To change: {change}."]
+    return [happened(case), *band, *end]
+
+
+def happened(case: Case) -> str:
+    parts = []
+    for name, words in (("accuracy", "right answers in practice {:.0%} -> {:.0%}"),
+                        ("length", "{:.0f} -> {:.0f} tokens a response")):
+        if not math.isnan(case.mean(name)):
+            parts.append(words.format(case.mean(name, EARLY), case.mean(name)))
+    if "accuracy" in case.test:
+        parts.append(f"{case.test['accuracy']:.0%} right in the test")
+    return f"{len(case.rows)} steps: {', '.join(parts)}."
+
+
+def beside_golden(case: Case, every_row: list[dict], run: Path) -> tuple[list[str], bool]:
+    """Two sentences on the band, and whether the final test is within reach; completes the case.
+
+    Raises UserError if there is nothing to compare with.
+    """
+    if "readable" in case.rows[0]:
+        raise UserError("a stage of R1 has no golden run")
+    case.config = golden.read_config(run)
+    paths = golden.golden_runs(case.config["preset"], run)
+    case.settings = golden.differences(case.config, golden.read_config(paths[0]))
+    bands = golden.bands_of(every_row, [read_metrics(path) for path in paths])
+    case.gone = sorted((band for band in bands if band.left is not None), key=golden.moment)
+    _, good = golden.final_test(run, paths) or ("", True)
+    runs = f"{len(paths)} golden runs" if len(paths) > 1 else "the golden run"
+    if not case.gone:
+        settings = ", ".join(case.settings) or "none"
+        return [f"No figure left the band of {runs}.", f"Settings that differ: {settings}."], good
+    first, *then = case.gone
+    place = f"{first.figure.label}, {first.side} it ({first.show(first.left)})"
+    others = [f"{b.figure.name} ({b.side}, step {b.steps[b.left]:.0f})" for b in then[:4]]
+    more = f" and {len(then) - 4} more" if len(then) > 4 else ""
+    after = f"Then left: {', '.join(others)}{more}." if then else "No other figure left it."
+    return [f"What left the band of {runs} first: {place}.", after], good

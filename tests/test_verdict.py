@@ -1,0 +1,207 @@
+"""Five sentences at the end of a report: the cause of known failures and of wrong settings is
+named, good runs are as they should be.
+
+The runs are stored: results/failures/stored.py tells how.
+"""
+
+import importlib.util
+import json
+import re
+import shutil
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from minir1.__main__ import main as command
+from minir1.experiments.failures.gallery import FAILURES
+from minir1.report import golden, verdict
+from minir1.report.verdict import Case, five_sentences
+
+RESULTS = Path(__file__).parent.parent / "results"
+GOOD = sorted((RESULTS / "zero").glob("cpu-seed*")) + sorted((RESULTS / "zero").glob("gpu-seed*"))
+CAUSES = {  # what the sentence on the likely cause must say
+    "stop-token": "stop token", "padding": "padding", "top-p": "top-p", "verifier": "verifier",
+    "format-reward": "form is paid", "length-bias": "rl.average", "truncation": "rl.max_tokens",
+    "kl-too-strong": "rl.kl", "lr-too-high": "rl.lr", "router-drift": "sampler and trainer",
+    "cannot-compute": "base cannot compute", "zero-variance": "rl.tasks",
+}
+WRONG = (  # results/golden/power.py, in its order
+    "rl.lr", "rl.lr", "rl.scale", "rl.minibatches", "rl.clip", "rl.temperature", "rl.group_size",
+    "rl.prompts", "rl.max_tokens", "rl.kl", "form is paid", "rl.average",
+)
+
+
+@cache
+def stored():
+    spec = importlib.util.spec_from_file_location("stored", RESULTS / "failures" / "stored.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def lines(path: str) -> dict[str, str]:
+    text = (RESULTS / path).read_text(encoding="utf-8")
+    return {json.loads(line)["name"]: line for line in text.splitlines()}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def remembered():
+    """Golden runs are read once."""
+    plain = verdict.read_metrics
+    verdict.read_metrics = cache(plain)
+    yield
+    verdict.read_metrics = plain
+
+
+def named(runs: dict[str, str], causes: dict[str, str], place: Path, last: int = 4) -> list[str]:
+    """The runs whose cause is named, in the fourth sentence or before sentence `last`."""
+    found = []
+    for name, line in runs.items():
+        said = five_sentences(stored().unpack(line, place))
+        assert len(said) == 5 and all(re.fullmatch(r".+\.", sentence) for sentence in said)
+        if said[3].startswith("Likely cause: ") and causes[name] in "".join(said[3:last]):
+            found.append(name)
+    return found
+
+
+def test_causes_of_the_gallery_are_named(tmp_path):
+    runs = lines("failures/runs.jsonl")
+    assert set(runs) == set(CAUSES) == set(FAILURES)
+    assert len(named(runs, CAUSES, tmp_path)) == 12
+
+
+def wrong_runs() -> tuple[dict[str, str], dict[str, str]]:
+    runs = lines("golden/runs.jsonl")
+    wrong = {name: line for name, line in runs.items() if name.startswith("wrong")}
+    return wrong, {name: WRONG[int(name.split("-")[1])] for name in wrong}
+
+
+def test_wrong_settings_are_named(tmp_path):
+    wrong, causes = wrong_runs()
+    assert len(wrong) == 12
+    found = named(wrong, causes, tmp_path)
+    assert set(wrong) - set(found) == {"wrong-10-20"}  # 20 steps stay within the band
+
+
+def test_the_page_says_what_the_report_says():
+    page = (RESULTS / "failures" / "diagnoses.md").read_text(encoding="utf-8")
+    assert page == stored().table() + "\n"
+
+
+BY_CURVES = (11, 4)  # of 12 failures, of 12 wrong settings
+
+
+def test_without_the_settings_less_is_named(tmp_path, monkeypatch):
+    """By the curves alone, as if a bug in the code had done what the settings did."""
+    monkeypatch.setattr(golden, "differences", lambda config, known: {})
+    gallery = named(lines("failures/runs.jsonl"), CAUSES, tmp_path / "a", last=5)
+    wrong = named(*wrong_runs(), tmp_path / "b", last=5)
+    assert (len(gallery), len(wrong)) == BY_CURVES
+
+
+@pytest.mark.parametrize("run", GOOD, ids=lambda run: run.name)
+def test_good_runs_are_as_they_should_be(run):
+    said = five_sentences(run)
+    assert len(said) == 5 and said[3] == "It is as it should be."
+    assert said[1].startswith("No figure left the band of ")
+
+
+def test_packing_loses_nothing_that_the_sentences_need(tmp_path):
+    run = RESULTS / "zero" / "gpu-plain"
+    copy = tmp_path / "gpu-plain"
+    shutil.copytree(run, copy)
+    assert stored().pack(copy) == stored().pack(run)
+    line = stored().pack(RESULTS / "zero" / "cpu-seed3")
+    unpacked = stored().unpack(line, tmp_path / "b")
+    shutil.copytree(RESULTS / "zero" / "cpu-seed3", tmp_path / "whole")
+    assert five_sentences(unpacked) == five_sentences(tmp_path / "whole")
+
+
+# ---------------------------------------------------------------- by hand
+
+
+def case(rows: int = 20, test=None, settings=None, **figures) -> Case:
+    """A healthy run, but for some figures: a number, or one for each row."""
+    healthy = {
+        "accuracy": 0.5, "length": 40, "length_p95": 90, "truncated": 0.02, "thinking": 0.6,
+        "gap": 3e-7, "reward": 0.6, "wrong_steps": 0.02, "signal": 0.6, "entropy": 0.3,
+        "format": 0.97, "grad_norm": 0.3, "loss": 0.1,
+    } | figures
+    values = [{k: v[i] if isinstance(v, list) else v for k, v in healthy.items()}
+              for i in range(rows)]
+    rows = [{"phase": "rl", "step": i + 1, **row} for i, row in enumerate(values)]
+    return Case(rows, test or {}, {}, settings or {}, [])
+
+
+SHOWN = {
+    "padding": case(length=96, length_p95=96),
+    "disagreement": case(gap=0.05),
+    "another_sampler": case(test={"thinking": 0.3, "length": 40}),
+    "another_judge": case(test={"thinking": 0.6, "length": 40, "accuracy": 0.1}),
+    "paid_for_form": case(reward=1.0, accuracy=0.3),
+    "no_end": case(truncated=0.7),
+    "false_sums": case(wrong_steps=[0.4] + [0.0] * 19),
+    "far_setting": case(settings={"rl.steps": (1, 9), "rl.lr": (1e-3, 1e-4), "rl.prompts": (4, 8)}),
+    "broken": case(loss=[0.1] * 10 + [None] * 10),
+    "said_by_the_run": case(entropy=[0.3] * 10 + [0.001] * 10),
+}
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_each_look_sees_its_own(name):
+    """The look that its figures are for, and none of those before it."""
+    looks = [look.__name__ for look in verdict.LOOKS if look(SHOWN[name])]
+    assert looks[0] == name, looks
+    assert not [look for look in verdict.LOOKS if look(case(test={
+        "thinking": 0.55, "length": 45, "accuracy": 0.45}))]
+
+
+def test_a_limit_that_rl_can_live_with_is_no_missing_stop_token():
+    falling = [0.9 - 0.045 * i for i in range(20)]
+    assert verdict.no_end(case(truncated=falling)) is None
+    assert verdict.no_end(case(truncated=[0.1] * 10 + [0.9] * 10)) is None
+
+
+def test_the_setting_that_is_farthest_and_the_one_that_the_run_complains_of():
+    far = {"rl.lr": (1e-2, 1e-4), "rl.tasks": (["countdown:hard=1"], ["countdown:cpu=1"])}
+    words, change = verdict.far_setting(case(settings=far))
+    assert words.startswith("rl.lr is 0.01, golden 0.0001: the steps are too large")
+    assert change == "--rl.lr 0.0001"
+    hopeless = case(settings=far, accuracy=0.0, signal=0.0)
+    assert verdict.far_setting(hopeless)[1] == "--rl.tasks countdown:cpu=1"
+    near = {"rl.lr": (2e-4, 1e-4), "rl.kl": (0.001, 0.0), "rl.recompute": (True, False)}
+    assert verdict.far_setting(case(settings=near)) is None
+
+
+def test_the_report_ends_with_them(tmp_path, capsys):
+    run = tmp_path / "cpu-seed1"
+    shutil.copytree(RESULTS / "zero" / "cpu-seed1", run)
+    command(["report", str(run)])
+    said = capsys.readouterr().out
+    assert "diagnosis:\n100 steps: right answers in practice 34% -> 94%, 30 -> 85 tokens" in said
+    rows = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    run = run.rename(tmp_path / "short")  # read_metrics remembers
+    (run / "metrics.jsonl").write_text("\n".join(rows[:5]), encoding="utf-8")
+    assert five_sentences(run) == ["Too early to say: 4 RL steps, 10 are needed."]
+
+
+def test_a_test_that_alone_is_off_is_not_as_it_should_be(tmp_path):
+    run = tmp_path / "cpu-seed2"
+    shutil.copytree(RESULTS / "zero" / "cpu-seed2", run)
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    summary["zero"]["accuracy"] = 0.75
+    (run / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    assert five_sentences(run)[3] == "Likely cause: only the final test is off."
+
+
+def test_without_golden_runs_the_run_speaks(tmp_path):
+    said = five_sentences(RESULTS / "zero" / "best-seed0")
+    assert said[1].startswith("No band: no golden runs of preset best") and len(said) == 5
+    run = tmp_path / "run"
+    run.mkdir()
+    rows = [{"phase": "rl", "step": i, "accuracy": 0.5, "gap": 0.3} for i in range(12)]
+    (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    said = five_sentences(run)
+    assert "it holds no config.json" in said[1] and "nan" not in said[0]
+    assert said[3] == "Likely cause: sampler and trainer disagree by 0.3 nats a token."
