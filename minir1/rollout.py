@@ -64,7 +64,7 @@ class Batch:
 
     def sent(self, x: Tensor) -> Tensor:
         """A few numbers of the host, on the batch's device, which is not waited for."""
-        return x.to(self.ids_BT.device, non_blocking=True)
+        return x.to(self.ids_BT.device, non_blocking=self.ids_BT.is_cuda)
 
 
 def sampling(

@@ -2,9 +2,11 @@
 
 import ast
 import importlib.util
+import json
 import re
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -596,6 +598,23 @@ def test_live_training_gained_ten_points():
     pattern = r", ([-+0-9.]+) points \(± ([0-9.]+)\), in ([0-9]+) s of processor time"
     gain, error, seconds = map(float, re.search(pattern, said).groups())
     assert gain >= 10 and gain >= 2 * error and seconds <= 2 * 240  # two cores, four minutes
+
+
+def test_create_or_amplify_shows_what_its_text_says():
+    rendered = cells(RENDERED / "11_create_or_amplify.ipynb")
+    said = "".join(o.get("text", "") for cell in rendered for o in cell.outputs)
+    text = (ROOT / "results" / "studies" / "create" / "create.json").read_text(encoding="utf-8")
+    rows = json.loads(text)["rows"]
+    assert len(rows) == 28 and str(Counter(row["thought: RL"] for row in rows)) in said
+    assert "'sharpens': 1" in said and "'extends'" not in said
+    five = {row["recipe"]: row for row in rows if row["cell"] == "five_10"}
+    assert all(f" -> {row['thought@1'][1]:.2%}" in said for row in five.values())
+    for who, least, most in (("base, three", 100, 300), ("R1-Zero, three", 450, 512)):
+        assert least <= int(re.search(rf"{who} numbers +(\d+) of 512", said)[1]) <= most
+    for who in ("base, five", "R1-Zero, five"):
+        assert int(re.search(rf"{who} numbers +(\d+) of 512", said)[1]) <= 2
+    assert re.search("this look alone: extends .*\n56 looks: +sharpens ", said)
+    assert re.search("base +618 right,  19% of them", said)  # four of five are guesses
 
 
 # ---------------------------------------------------------------- the graders
