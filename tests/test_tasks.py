@@ -467,5 +467,5 @@ def test_a_task_without_baselines_shows_none():
 
 @pytest.mark.parametrize("task", ["countdown:cpu", "arithmetic:2d+"])
 def test_a_split_that_does_not_exist_is_said_at_once(task):
-    with pytest.raises(ValueError, match="unknown split 'val'; choose from train, validation, test"):
+    with pytest.raises(ValueError, match="unknown split 'val'; choose from train, validation"):
         draw_problems((f"{task}=1",), ("en",), "val", "key", 1)
