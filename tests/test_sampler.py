@@ -1082,8 +1082,9 @@ def test_what_compiles_ahead_samples_as_reinforcement_learning_will(monkeypatch)
     """It runs in a process whose failure nobody would see: only the time would be lost."""
     asked = []
 
-    def make(model, device, config):
-        return lambda *how: asked.append((how, make_sampler(model, device, config)(*how)))
+    def make(model, device, config, codec):  # as RL makes it: with room for the codec's template
+        assert codec.to_text() == tokenizer.to_text()
+        return lambda *how: asked.append((how, make_sampler(model, device, config, codec)(*how)))
 
     monkeypatch.setattr(session, "make_sampler", make)
     config = apply(PRESETS["smoke"], {"rl.max_tokens": 40, "eval.batch": 8})
