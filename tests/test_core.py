@@ -45,7 +45,7 @@ def test_counting_lines_counts_code_only(tmp_path):
 def test_core_fits_its_budget():
     counts = {name: code_lines(FILES[name]) for name in [*CORE, "train_zero"]}
     assert len(counts) <= 14
-    assert sum(counts.values()) <= 1700, counts
+    assert sum(counts.values()) <= 1720, counts
     assert code_lines(FILES["minir1"]) == 0  # the reading guide
 
 

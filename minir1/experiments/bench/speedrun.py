@@ -5,7 +5,7 @@
     python -m minir1 bench speedrun gpu -- --pretrain.tokens 200000000    flags of train_zero.py
     python -m minir1 bench speedrun verify runs/speedrun-gpu     measure the checkpoints again
 
-Rules and records: results/speedrun.md. Each seed is a process of its own with an empty compiler
+Rules and records: results/speedrun. Each seed is a process of its own with an empty compiler
 cache; its clock starts with the process. Whenever the run's validation is at the goal, the judge
 measures 2,048 fresh puzzles of the test split, while the clock stands still. At the goal there,
 too, the checkpoint is kept and the run ends; else training goes on.
@@ -127,7 +127,7 @@ def timed(name: str, seed: int, folder: Path, flags: list[str]) -> dict:
 
 
 def row(name: str, records: list[dict]) -> str:
-    """A line of results/speedrun.md: the slowest seed counts."""
+    """A line of results/speedrun: the slowest seed counts."""
     seconds = [record["seconds"] for record in records]
     slowest = "not reached" if None in seconds else f"{max(seconds):.0f} s"
     each = ", ".join("-" if s is None else f"{s:.0f}" for s in seconds)
@@ -158,7 +158,7 @@ def verify(folder: Path) -> int:
 
 def main(arguments: list[str]) -> int:
     """See --help. Returns 1 if a run did not get there, or a checkpoint is below the goal."""
-    about = "Seconds until 76% of held-out 3to4 (gpu), 90% of cpu (cpu): results/speedrun.md."
+    about = "Seconds until 76% of held-out 3to4 (gpu), 90% of cpu (cpu): results/speedrun."
     parser = argparse.ArgumentParser("minir1 bench speedrun", description=about)
     flag = parser.add_argument
     more = "which goal; verify: measure a folder again; behind -- flags of train_zero.py"
