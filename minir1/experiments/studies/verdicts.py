@@ -18,7 +18,7 @@ from minir1.report import drawing
 from minir1.report.words import table as columns
 
 LEVEL = 0.05  # of all cells of a study together (Bonferroni)
-DRAWS = 4000
+DRAWS = 40_000  # the bounds lie at one draw in two thousand
 TITLES = {"right": "right answers", "thought": "reached by true steps"}
 LOOKS = {
     "below": (drawing.SKY, "-"), "at": (drawing.BLUE, "-"), "mixed": (drawing.RED, "-"),
@@ -139,7 +139,7 @@ def draw(summary: dict, out: Path) -> list[Path]:
         random_K = floor(first(variant)["base"])
         axes.plot(ks, random_K, color=drawing.GREY, linestyle=":", label="random attempts")
         axes.set_xscale("log", base=2)
-        axes.set_ylim(0, 0.9)
+        axes.set_ylim(0, 1)
     handles = {t: h for axes in grid for h, t in zip(*axes.get_legend_handles_labels())}
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=8, frameon=False)
     return [drawing.save(figure, out / f"{summary['study']}.png")]
