@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 import torch
 
@@ -34,11 +35,11 @@ from minir1.measure.behaviours import corpus_rates, read_document
 from minir1.measure.statistics import pass_at_k
 from minir1.model import Transformer
 from minir1.presets import PRESETS
-from minir1.rewards import Reward
+from minir1.rewards import Reward, score
 from minir1.rollout import Rollouts, roll_out
 from minir1.run.costs import parameter_counts
 from minir1.run.folder import Run
-from minir1.run.phases import MiniWeb, RLPhase
+from minir1.run.phases import MiniWeb, RLPhase, by_rule
 from minir1.run.session import Session
 from minir1.sampler import Sampling, Stream, sample
 from minir1.tasks.countdown import Countdown
@@ -424,6 +425,8 @@ PUZZLE = Countdown((3, 5, 4), 32)
     ("3 + 5 = 8, 8 * 4 = 32, yes", True),
     ("3 * 5 = 15, 15 + 4 = 19, not 32\nwait, 3 + 5 = 8, 8 * 4 = 32, yes", True),
     ("3 + 5 = 9, 8 * 4 = 32, yes", False),  # a false step
+    ("3 + 5 = 8, with 4: 12, 4, 32, yes", True),
+    ("3 + 5 = 8, with 4: 13, 4, 32, yes", False),  # a false value among those looked at
     ("3 + 5 = 8, 8 + 4 = 12, not 32", False),  # the answer does not come from it
     ("8 * 4 = 32, yes", False),  # a number that it was not given
     ("", False),
@@ -485,3 +488,74 @@ def test_one_cell_of_create_from_end_to_end(tmp_path):
     arms = {"base", "below", "at", "mixed", "coin", "rejection_sft"}
     assert set(cells) == arms | {"base at 0.7", "base at 1.4", "base forced"}
     assert all(len(c["right"]) == 2 and c["samples"] == 8 for c in cells.values())
+
+
+def test_bounds_of_a_gain_are_those_of_a_mean_over_puzzles():
+    """All seeds alike: what is left is the standard error over 400 puzzles, 1.96 times it at 5%."""
+    change_P = np.random.default_rng(1).normal(0.3, 1.0, 400)
+    after = np.broadcast_to(change_P[None, :, None], (3, 400, 1))
+    mean_K, low_K, high_K = verdicts.gain(np.zeros_like(after), after, 0.05)
+    error = 1.96 * change_P.std() / 20
+    assert mean_K[0] == pytest.approx(change_P.mean())
+    assert low_K[0] == pytest.approx(change_P.mean() - error, abs=error / 10)
+    assert high_K[0] == pytest.approx(change_P.mean() + error, abs=error / 10)
+
+
+def test_verdicts_are_corrected_for_all_looks_of_a_study(monkeypatch):
+    levels, gain = [], verdicts.gain
+    monkeypatch.setattr(verdicts, "gain", lambda *how: levels.append(how[2]) or gain(*how))
+    seeds = {"0": {"base": cell([1] * 40), "at": cell([2] * 40), "mixed": cell([2] * 40)}}
+    verdicts.decide({"variants": {"five_1": {"seeds": seeds}, "five_10": {"seeds": seeds}}})
+    assert levels == [0.05 / 8] * 8  # four cells, answers and thoughts
+
+
+class Told:
+    """In place of a session and its evaluator: responses are given, what was asked is kept."""
+
+    def __init__(self, texts: list[str]):
+        self.texts, self.asked = texts, []
+        self.config, self.device = replace(PRESETS["smoke"], seed=5), None
+        self.settings = Sampling(8, (0,), 1.0)
+
+    def evaluator(self, sampler) -> "Told":
+        return self
+
+    def forced_settings(self) -> Sampling:
+        return replace(self.settings, ban_ids=(7,))
+
+    def batches(self, model, problems, samples, seed, settings, prefix):
+        self.asked.append((samples, seed, settings.temperature, settings.ban_ids, prefix))
+        rewards = [score(p, t) for p in problems for t in self.texts]
+        ids = [[1, 2, 3]] * len(rewards)
+        texts = self.texts * len(problems)
+        yield Rollouts(problems, samples, [], ids, [], texts, [], rewards)
+
+
+def test_counts_are_of_right_answers_and_of_those_thought_through(monkeypatch):
+    answer = "<answer>(3 + 5) * 4</answer><|end|>"
+    thoughts = ["<think>3 + 5 = 8, 8 * 4 = 32, yes</think>"] * 2 + [""] * 3
+    wrong = ["<answer>3 + 5 + 4</answer><|end|>"] * 3
+    told = Told([thought + answer for thought in thoughts] + wrong)
+    monkeypatch.setattr(create, "make_sampler", lambda *how: None)
+    monkeypatch.setattr(create, "draw_problems", lambda *how: [PUZZLE, PUZZLE])
+    found = create.counts(told, None, "cpu", 0.7)
+    assert found["right"] == [5, 5] and found["thought"] == [2, 2] and found["samples"] == 8
+    assert found["shapes"] == {"(x.x).x": 10} and found["tokens"] == 3
+    assert found["chance"] == [hit_chance((3, 4, 5), 32)] * 2
+    create.counts(told, None, "cpu", forced=True)
+    assert told.asked == [(8, 5, 0.7, (), ""), (8, 5, 1.0, (7,), THINK)]
+
+
+@pytest.mark.parametrize(("arm", "tasks"), [
+    ("below", ("countdown:cpu=1",)), ("at", ("countdown:cpu-five=1",)),
+    ("mixed", ("countdown:cpu=1", "own")), ("coin", ("countdown:cpu=1", "own")),
+])
+def test_each_recipe_practises_what_its_name_says(monkeypatch, arm, tasks):
+    told, made = Told([]), []
+    told.config = apply(told.config, {"rl.tasks": ("countdown:cpu=1", "own")})
+    monkeypatch.setattr(create, "RLPhase", lambda *how: made.append(how))
+    monkeypatch.setattr(create, "reinforce", lambda phase: None)
+    create.train(told, None, arm, "cpu-five")
+    (_, _, name, rl, draw, parts), = made
+    assert (name, rl.tasks) == (arm, tasks) and draw(0)[1][0] == tasks
+    assert (parts.judge is by_rule) == (arm != "coin")
