@@ -13,9 +13,17 @@ from test_import import CASES, library, write  # noqa: F401 - a fixture
 
 from minir1.__main__ import main as minir1
 from minir1.checkpoint import load_checkpoint, save_checkpoint
-from minir1.config import CorpusConfig
+from minir1.config import CorpusConfig, UserError
 from minir1.corpus.mixture import sample_text
-from minir1.hub.gguf import as_llama_cpp_does, cut_otherwise
+from minir1.hub.gguf import (
+    PRE_TOKENIZERS,
+    architecture,
+    as_llama_cpp_does,
+    cut_otherwise,
+    modelfile,
+    pre_tokenizer,
+    vocabulary,
+)
 from minir1.rewards import score
 from minir1.sampler import Sampling, sample
 from minir1.tasks import GENERAL, draw_problems, find_task
@@ -78,6 +86,81 @@ def parting(model, ids: list[int], ours: list[int], theirs: list[int]) -> float 
     other = theirs[t] if t < len(theirs) else -1
     logp_V = model(torch.tensor([ids + ours[:t]]))[0, -1].log_softmax(-1)
     return float(logp_V[ours[t]] - logp_V[other])
+
+
+# ---------------------------------------------------------------- what the files say
+
+
+def test_the_file_says_how_it_wants_to_be_read(tmp_path):
+    """llama.cpp's answers do not depend on all of it: chats do, and size."""
+    path = exported(DATA / "zero-cpu.pt", tmp_path, "q8_0")
+    reader = gguf.GGUFReader(path)
+    said = {name: field.contents() for name, field in reader.fields.items()}
+    of = gguf.TokenType
+    kinds = 3 * [of.CONTROL] + 4 * [of.USER_DEFINED] + 478 * [of.NORMAL]
+    assert said["tokenizer.ggml.token_type"] == kinds
+    ids = [said[f"tokenizer.ggml.{name}_token_id"] for name in ("padding", "bos", "eos")]
+    assert ids == [0, 1, 2] and said["tokenizer.ggml.add_bos_token"] is False
+    assert said["general.file_type"] == gguf.LlamaFileType.MOSTLY_Q8_0
+    assert said["deepseek2.vocab_size"] == 485 and said["deepseek2.context_length"] == 1024
+    kinds = {tensor.name: tensor.tensor_type.name for tensor in reader.tensors}
+    assert kinds["blk.1.ffn_gate_inp.weight"] == kinds["blk.1.attn_norm.weight"] == "F32"
+    assert kinds["blk.1.attn_q.weight"] == "Q8_0"
+    assert kinds["blk.1.attn_k_b.weight"] == "F16"  # rows of 24
+    lines = ["temperature 0.6", "top_p 0.95", "top_k 0", "repeat_penalty 1.0", "num_ctx 1024"]
+    parameters = [f"PARAMETER {line}" for line in [*lines, 'stop "<|end|>"']]
+    text = (tmp_path / "Modelfile").read_text(encoding="utf-8").splitlines()
+    template = ['TEMPLATE """<|begin|>User: {{ .Prompt }}', 'Assistant:"""']
+    assert text == ["FROM ./model.gguf", *template, *parameters]
+
+
+def test_a_long_context_is_not_reserved_whole():
+    _, codec = load_checkpoint(DATA / "zero-cpu.pt")
+    assert "num_ctx 8192\n" in modelfile(codec, replace(SMALL, positions=131_072))
+
+
+def test_an_imported_models_special_tokens_are_control_tokens(library, tmp_path):  # noqa: F811
+    """Not those alone that end a response: a template is read with all of them."""
+    directory = write(tmp_path / "hub", library, *CASES["qwen2"])
+    _, codec = load_checkpoint(directory)
+    said = vocabulary(codec)
+    kinds = dict(zip(said["token_list"], said["token_types"]))
+    for token in ("<|endoftext|>", "<|im_start|>", "<|im_end|>"):
+        assert kinds[token] == gguf.TokenType.CONTROL
+
+
+EXPERTS = replace(SMALL, attention="gqa")
+
+
+def test_which_architecture_a_model_is():
+    dense = replace(SMALL, **GQA)
+    named = {
+        "deepseek2": [SMALL], "llama": [dense, replace(EXPERTS, dense_layers=SMALL.layers)],
+        "qwen2": [replace(dense, qkv_bias=True)], "qwen3": [replace(dense, qk_norm=True)],
+    }  # fmt: skip
+    for name, configs in named.items():
+        assert [architecture(config) for config in configs] == len(configs) * [name]
+    for config in (EXPERTS, replace(dense, qk_norm=True, qkv_bias=True)):
+        with pytest.raises(UserError, match="llama.cpp has no"):
+            architecture(config)
+
+
+def test_how_a_text_is_split_has_a_name_or_is_refused():
+    split, level = {"type": "Split"}, {"type": "ByteLevel", "use_regex": False}
+    patterns = {key[2]: name for key, name in PRE_TOKENIZERS.items() if key[1] == "Split"}
+    assert sorted(patterns.values()) == ["llama-bpe", "qwen2"]
+    for pattern, name in patterns.items():
+        steps = [split | {"pattern": {"Regex": pattern}}, level]
+        whole = {"type": "Sequence", "pretokenizers": steps}
+        assert pre_tokenizer({"model": {"type": "BPE"}, "pre_tokenizer": whole}) == name
+    digits = {"type": "Digits", "individual_digits": True}
+    whole = {"type": "Sequence", "pretokenizers": [digits, level | {"use_regex": True}]}
+    assert pre_tokenizer({"model": {"type": "BPE"}, "pre_tokenizer": whole}) == "smollm"
+    alone = {"type": "ByteLevel"}
+    assert pre_tokenizer({"model": {"type": "BPE"}, "pre_tokenizer": alone}) == "gpt-2"
+    for kind, other in (("Unigram", alone), ("BPE", level), ("BPE", None)):
+        with pytest.raises(UserError, match="no name for how"):
+            pre_tokenizer({"model": {"type": kind}, "pre_tokenizer": other})
 
 
 # ---------------------------------------------------------------- against llama.cpp
