@@ -102,7 +102,7 @@ def test_verify_draws_puzzles_anew_with_other_random_numbers(quick, tmp_path, mo
 
 @pytest.mark.parametrize("fresh,status", [(0.743, 0), (0.739, 1)])
 def test_verify_allows_two_standard_errors(fresh, status, tmp_path, monkeypatch):
-    """Of 2,048 puzzles they are 1.93 points just below 76%. One such checkpoint among two is told."""
+    """Of 2,048 puzzles they are 1.9 points just below 76%. One checkpoint among two is enough."""
     answers = iter([fresh, 0.9])
     monkeypatch.setattr(speedrun, "judged", lambda *given: next(answers))
     monkeypatch.setattr(speedrun, "load_checkpoint", lambda *given: (None, None))
