@@ -49,6 +49,7 @@ def test_the_clock_stands_still_while_the_judge_measures(quick, tmp_path, monkey
     said = json.loads((tmp_path / "seed4" / "speedrun.json").read_text())
     assert [(t["step"], t["fresh"]) for t in said["tries"]] == [(0, -0.5), (1, 0.25)]
     assert said["start"] <= said["base"] <= said["seconds"] < 29
+    assert json.loads((tmp_path / "seed4" / "config.json").read_text())["seed"] == 4
     shown = capsys.readouterr().out
     assert "| smoke | **" in shown and "| 25.0% |" in shown
 
@@ -121,6 +122,15 @@ def test_a_goal_that_is_not_reached_is_no_record(quick, tmp_path, monkeypatch, c
     assert "**not reached** | -, - |" in capsys.readouterr().out.splitlines()[-1]
     assert main(["bench", "speedrun", "verify", str(tmp_path)]) == 2
     assert "no run there was at its goal" in capsys.readouterr().err
+
+
+def test_one_seed_that_does_not_arrive_is_enough(tmp_path, monkeypatch, capsys):
+    """Its tries, too, are shown: the last of each seed."""
+    tries = [{"fresh": 0.5}, {"fresh": 0.7}]
+    records = iter([{"seconds": s, "device": "a", "tries": tries} for s in (80.0, None)])
+    monkeypatch.setattr(speedrun, "timed", lambda *given: next(records))
+    assert main(["bench", "speedrun", "gpu", str(tmp_path), "--seeds", "0,1"]) == 1
+    assert "**not reached** | 80, - | 70.0%, 70.0% |" in capsys.readouterr().out
 
 
 def test_the_slowest_seed_counts():
