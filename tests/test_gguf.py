@@ -15,6 +15,7 @@ from minir1.__main__ import main as minir1
 from minir1.checkpoint import load_checkpoint, save_checkpoint
 from minir1.config import CorpusConfig, UserError
 from minir1.corpus.mixture import sample_text
+from minir1.hub.codec import TEMPLATES, ImportedCodec
 from minir1.hub.gguf import (
     PRE_TOKENIZERS,
     architecture,
@@ -27,7 +28,7 @@ from minir1.hub.gguf import (
 from minir1.rewards import score
 from minir1.sampler import Sampling, sample
 from minir1.tasks import GENERAL, draw_problems, find_task
-from minir1.tokenizer import Tokenizer
+from minir1.tokenizer import Library, Tokenizer
 from minir1.transcript import prompt
 
 gguf = pytest.importorskip("gguf")
@@ -114,19 +115,34 @@ def test_the_file_says_how_it_wants_to_be_read(tmp_path):
     assert text == ["FROM ./model.gguf", *template, *parameters]
 
 
+def test_half_precision_is_what_is_written_unless_told(tmp_path):
+    assert minir1(["export", str(DATA / "zero-cpu.pt"), str(tmp_path), "--format", "gguf"]) == 0
+    reader = gguf.GGUFReader(tmp_path / "model.gguf")
+    kinds = {tensor.name: tensor.tensor_type.name for tensor in reader.tensors}
+    assert kinds["blk.1.attn_q.weight"] == kinds["token_embd.weight"] == "F16"
+    assert kinds["blk.1.ffn_gate_inp.weight"] == kinds["output_norm.weight"] == "F32"
+    assert reader.fields["general.file_type"].contents() == gguf.LlamaFileType.MOSTLY_F16
+
+
 def test_a_long_context_is_not_reserved_whole():
     _, codec = load_checkpoint(DATA / "zero-cpu.pt")
     assert "num_ctx 8192\n" in modelfile(codec, replace(SMALL, positions=131_072))
 
 
-def test_an_imported_models_special_tokens_are_control_tokens(library, tmp_path):  # noqa: F811
-    """Not those alone that end a response: a template is read with all of them."""
-    directory = write(tmp_path / "hub", library, *CASES["qwen2"])
-    _, codec = load_checkpoint(directory)
-    said = vocabulary(codec)
-    kinds = dict(zip(said["token_list"], said["token_types"]))
-    for token in ("<|endoftext|>", "<|im_start|>", "<|im_end|>"):
-        assert kinds[token] == gguf.TokenType.CONTROL
+def test_tokens_of_an_imported_model_keep_their_kinds(library):  # noqa: F811
+    """Special ones that end no response are control tokens, too: a chat's template holds them. A
+    number without a token is unused."""
+    larger = Library.from_str(library.to_str())
+    larger.add_special_tokens(["<|vision|>"])
+    larger.add_tokens(["<tool>"])
+    whole = json.loads(larger.to_str())
+    whole["model"]["vocab"][max(whole["model"]["vocab"], key=whole["model"]["vocab"].get)] = 505
+    said = vocabulary(ImportedCodec(json.dumps(whole), TEMPLATES["chatml"], (2,), 0))
+    kinds, of = dict(zip(said["token_list"], said["token_types"])), gguf.TokenType
+    for token in ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision|>"):
+        assert kinds[token] == of.CONTROL
+    assert kinds["<tool>"] == of.USER_DEFINED
+    assert len(kinds) == 506 and kinds["[unused 504]"] == of.UNUSED
 
 
 EXPERTS = replace(SMALL, attention="gqa")

@@ -178,3 +178,13 @@ def test_malformed_lines_are_all_named(tmp_path):
         read_file(str(path))
     said = str(caught.value)
     assert "line 2: " in said and said.endswith("(and lines 5, 9)") and "\n" not in said
+
+
+def test_of_many_malformed_lines_twenty_more_are_named(tmp_path):
+    path = tmp_path / "bad.jsonl"
+    for count, end in ((21, "20, 21)"), (22, "20, 21, ...)")):
+        path.write_text(count * "{\n")
+        read_file.cache_clear()
+        with pytest.raises(UserError) as caught:
+            read_file(str(path))
+        assert "(and lines 2, 3," in str(caught.value) and str(caught.value).endswith(end)

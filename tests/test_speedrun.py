@@ -85,7 +85,7 @@ def test_verify_draws_puzzles_anew_with_other_random_numbers(quick, tmp_path, mo
     asked, whole = [], evaluator.roll_out
 
     def roll_out(model, tokenizer, problems, samples, settings, stream, *rest):
-        assert {p.split() for p in problems} == {"test"}
+        assert {p.split() for p in problems} == {"test"} and settings.max_tokens == 48
         asked.append(([p.question() for p in problems], stream))
         return whole(model, tokenizer, problems, samples, settings, stream, *rest)
 
