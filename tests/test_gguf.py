@@ -156,7 +156,8 @@ def test_which_architecture_a_model_is():
     }  # fmt: skip
     for name, configs in named.items():
         assert [architecture(config) for config in configs] == len(configs) * [name]
-    for config in (EXPERTS, replace(dense, qk_norm=True, qkv_bias=True)):
+    slowed = replace(SMALL, rope_factor=8.0)
+    for config in (EXPERTS, replace(dense, qk_norm=True, qkv_bias=True), slowed):
         with pytest.raises(UserError, match="llama.cpp has no"):
             architecture(config)
 
@@ -264,7 +265,7 @@ SHAPES = {
     "query latent": {"q_rank": 24}, "two dense layers": {"dense_layers": 2, "routed_scale": 2.5},
     "no experts": {"experts": 0}, "top 1 of many": {"experts": 12, "top_k": 1},
     "two shared experts": {"shared_experts": 2, "mtp": True},
-    "other rope base": {"rope_base": 500.0},
+    "other rope base": {"rope_base": 500.0}, "latent tied": {"tied": True},
     "dense": GQA, "tied": GQA | {"tied": True, "qk_norm": True},
 }  # fmt: skip
 

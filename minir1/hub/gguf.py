@@ -34,6 +34,8 @@ TYPES = ("f32", "f16", "q8_0")
 def architecture(c: ModelConfig) -> str:
     """Raises UserError where llama.cpp has none that is the same function."""
     if c.attention == "mla":
+        if c.rope_factor != 1:
+            raise UserError("cannot export: llama.cpp has no latent model with rope_factor")
         return "deepseek2"
     if leading_dense(c) < c.layers or (c.qk_norm and c.qkv_bias):
         say = "gqa model with our experts, and none with both qk_norm and qkv_bias"
