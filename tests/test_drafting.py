@@ -52,6 +52,8 @@ def test_responses_are_the_samplers_token_for_token(config, batch, temperature, 
         assert 0 < plain.stopped_B.sum() < batch
         agree = torch.cat([p.agrees_B[p.kept_B2[:, 0]] for p in drafting.passes(*how)])
         assert 0 < agree.sum() < len(agree)
+        left = [done.kept_B2[:, 0].float().mean() for done in drafting.passes(*how)]
+        assert min(left) >= 0.7  # rows that have ended are not computed for long
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])

@@ -468,6 +468,7 @@ def test_faults_are_one_line(tokenizer, tmp_path, monkeypatch, capsys):
     assert "cannot write" in fault(tmp_path / "model.pt", tmp_path / "model.pt")
     for settings in (
         {"attention": "gqa"}, {"norm_eps": 1e-5}, {"experts": 1, "top_k": 1}, GQA | {"heads": 6},
+        {"tied": True}, {"rope_factor": 8.0}, GQA | {"qk_norm": True, "qkv_bias": True},
     ):
         model = Transformer(replace(SMALL, vocab_size=len(tokenizer), **settings))
         save_checkpoint(tmp_path / "odd.pt", model, tokenizer)

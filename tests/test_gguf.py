@@ -13,13 +13,22 @@ from test_import import CASES, library, write  # noqa: F401 - a fixture
 
 from minir1.__main__ import main as minir1
 from minir1.checkpoint import load_checkpoint, save_checkpoint
-from minir1.config import CorpusConfig
+from minir1.config import CorpusConfig, UserError
 from minir1.corpus.mixture import sample_text
-from minir1.hub.gguf import as_llama_cpp_does, cut_otherwise
+from minir1.hub.codec import TEMPLATES, ImportedCodec
+from minir1.hub.gguf import (
+    PRE_TOKENIZERS,
+    architecture,
+    as_llama_cpp_does,
+    cut_otherwise,
+    modelfile,
+    pre_tokenizer,
+    vocabulary,
+)
 from minir1.rewards import score
 from minir1.sampler import Sampling, sample
 from minir1.tasks import GENERAL, draw_problems, find_task
-from minir1.tokenizer import Tokenizer
+from minir1.tokenizer import Library, Tokenizer
 from minir1.transcript import prompt
 
 gguf = pytest.importorskip("gguf")
@@ -78,6 +87,97 @@ def parting(model, ids: list[int], ours: list[int], theirs: list[int]) -> float 
     other = theirs[t] if t < len(theirs) else -1
     logp_V = model(torch.tensor([ids + ours[:t]]))[0, -1].log_softmax(-1)
     return float(logp_V[ours[t]] - logp_V[other])
+
+
+# ---------------------------------------------------------------- what the files say
+
+
+def test_the_file_says_how_it_wants_to_be_read(tmp_path):
+    """llama.cpp's answers do not depend on all of it: chats do, and size."""
+    path = exported(DATA / "zero-cpu.pt", tmp_path, "q8_0")
+    reader = gguf.GGUFReader(path)
+    said = {name: field.contents() for name, field in reader.fields.items()}
+    of = gguf.TokenType
+    kinds = 3 * [of.CONTROL] + 4 * [of.USER_DEFINED] + 478 * [of.NORMAL]
+    assert said["tokenizer.ggml.token_type"] == kinds
+    ids = [said[f"tokenizer.ggml.{name}_token_id"] for name in ("padding", "bos", "eos")]
+    assert ids == [0, 1, 2] and said["tokenizer.ggml.add_bos_token"] is False
+    assert said["general.file_type"] == gguf.LlamaFileType.MOSTLY_Q8_0
+    assert said["deepseek2.vocab_size"] == 485 and said["deepseek2.context_length"] == 1024
+    kinds = {tensor.name: tensor.tensor_type.name for tensor in reader.tensors}
+    assert kinds["blk.1.ffn_gate_inp.weight"] == kinds["blk.1.attn_norm.weight"] == "F32"
+    assert kinds["blk.1.attn_q.weight"] == "Q8_0"
+    assert kinds["blk.1.attn_k_b.weight"] == "F16"  # rows of 24
+    lines = ["temperature 0.6", "top_p 0.95", "top_k 0", "repeat_penalty 1.0", "num_ctx 1024"]
+    parameters = [f"PARAMETER {line}" for line in [*lines, 'stop "<|end|>"']]
+    text = (tmp_path / "Modelfile").read_text(encoding="utf-8").splitlines()
+    template = ['TEMPLATE """<|begin|>User: {{ .Prompt }}', 'Assistant:"""']
+    assert text == ["FROM ./model.gguf", *template, *parameters]
+
+
+def test_half_precision_is_what_is_written_unless_told(tmp_path):
+    assert minir1(["export", str(DATA / "zero-cpu.pt"), str(tmp_path), "--format", "gguf"]) == 0
+    reader = gguf.GGUFReader(tmp_path / "model.gguf")
+    kinds = {tensor.name: tensor.tensor_type.name for tensor in reader.tensors}
+    assert kinds["blk.1.attn_q.weight"] == kinds["token_embd.weight"] == "F16"
+    assert kinds["blk.1.ffn_gate_inp.weight"] == kinds["output_norm.weight"] == "F32"
+    assert reader.fields["general.file_type"].contents() == gguf.LlamaFileType.MOSTLY_F16
+
+
+def test_a_long_context_is_not_reserved_whole():
+    _, codec = load_checkpoint(DATA / "zero-cpu.pt")
+    assert "num_ctx 8192\n" in modelfile(codec, replace(SMALL, positions=131_072))
+
+
+def test_tokens_of_an_imported_model_keep_their_kinds(library):  # noqa: F811
+    """Special ones that end no response are control tokens, too: a chat's template holds them. A
+    number without a token is unused."""
+    larger = Library.from_str(library.to_str())
+    larger.add_special_tokens(["<|vision|>"])
+    larger.add_tokens(["<tool>"])
+    whole = json.loads(larger.to_str())
+    whole["model"]["vocab"][max(whole["model"]["vocab"], key=whole["model"]["vocab"].get)] = 505
+    said = vocabulary(ImportedCodec(json.dumps(whole), TEMPLATES["chatml"], (2,), 0))
+    kinds, of = dict(zip(said["token_list"], said["token_types"])), gguf.TokenType
+    for token in ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision|>"):
+        assert kinds[token] == of.CONTROL
+    assert kinds["<tool>"] == of.USER_DEFINED
+    assert len(kinds) == 506 and kinds["[unused 504]"] == of.UNUSED
+
+
+EXPERTS = replace(SMALL, attention="gqa")
+
+
+def test_which_architecture_a_model_is():
+    dense = replace(SMALL, **GQA)
+    named = {
+        "deepseek2": [SMALL], "llama": [dense, replace(EXPERTS, dense_layers=SMALL.layers)],
+        "qwen2": [replace(dense, qkv_bias=True)], "qwen3": [replace(dense, qk_norm=True)],
+    }  # fmt: skip
+    for name, configs in named.items():
+        assert [architecture(config) for config in configs] == len(configs) * [name]
+    slowed = replace(SMALL, rope_factor=8.0)
+    for config in (EXPERTS, replace(dense, qk_norm=True, qkv_bias=True), slowed):
+        with pytest.raises(UserError, match="llama.cpp has no"):
+            architecture(config)
+
+
+def test_how_a_text_is_split_has_a_name_or_is_refused():
+    split, level = {"type": "Split"}, {"type": "ByteLevel", "use_regex": False}
+    patterns = {key[2]: name for key, name in PRE_TOKENIZERS.items() if key[1] == "Split"}
+    assert sorted(patterns.values()) == ["llama-bpe", "qwen2"]
+    for pattern, name in patterns.items():
+        steps = [split | {"pattern": {"Regex": pattern}}, level]
+        whole = {"type": "Sequence", "pretokenizers": steps}
+        assert pre_tokenizer({"model": {"type": "BPE"}, "pre_tokenizer": whole}) == name
+    digits = {"type": "Digits", "individual_digits": True}
+    whole = {"type": "Sequence", "pretokenizers": [digits, level | {"use_regex": True}]}
+    assert pre_tokenizer({"model": {"type": "BPE"}, "pre_tokenizer": whole}) == "smollm"
+    alone = {"type": "ByteLevel"}
+    assert pre_tokenizer({"model": {"type": "BPE"}, "pre_tokenizer": alone}) == "gpt-2"
+    for kind, other in (("Unigram", alone), ("BPE", level), ("BPE", None)):
+        with pytest.raises(UserError, match="no name for how"):
+            pre_tokenizer({"model": {"type": kind}, "pre_tokenizer": other})
 
 
 # ---------------------------------------------------------------- against llama.cpp
@@ -165,7 +265,7 @@ SHAPES = {
     "query latent": {"q_rank": 24}, "two dense layers": {"dense_layers": 2, "routed_scale": 2.5},
     "no experts": {"experts": 0}, "top 1 of many": {"experts": 12, "top_k": 1},
     "two shared experts": {"shared_experts": 2, "mtp": True},
-    "other rope base": {"rope_base": 500.0},
+    "other rope base": {"rope_base": 500.0}, "latent tied": {"tied": True},
     "dense": GQA, "tied": GQA | {"tied": True, "qk_norm": True},
 }  # fmt: skip
 

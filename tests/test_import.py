@@ -485,3 +485,15 @@ def test_malformed_lines_are_named(good, tmp_path, capsys):
         assert minir1(["distil", str(tmp_path / "x.jsonl"), "--base", str(good)]) == 2
         shown = capsys.readouterr().err
         assert said in shown and shown.count("\n") == 1
+
+
+def test_a_codec_ends_with_its_template_and_cuts_nothing(library):
+    """An id that is no token does not pad."""
+    codec = ImportedCodec(library.to_str(), TEMPLATES["chatml"], (0, 2), 900)
+    assert codec.end_ids == (2, 0) and codec.pad == 1
+    other = Library.from_str(library.to_str())
+    other.enable_truncation(4)
+    other.enable_padding(length=64)
+    text = "Use 3, 5 and 7 to make 22."
+    same = ImportedCodec(other.to_str(), TEMPLATES["chatml"], (0, 2), 900)
+    assert same.encode(text) == codec.encode(text) and 4 < len(codec.encode(text)) < 64

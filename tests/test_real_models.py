@@ -13,6 +13,8 @@ from minir1.__main__ import main as minir1
 from minir1.checkpoint import load_checkpoint, save_checkpoint
 from minir1.config import UserError
 from minir1.fast.grouped_decoder import GroupedDecoder
+from minir1.measure.evaluator import Evaluator
+from minir1.r1.students import comparison
 from minir1.run import phases
 from minir1.tasks.countdown import Countdown
 from minir1.tasks.lines import Line, read_file
@@ -66,7 +68,22 @@ def test_a_small_one_does_not(base, tmp_path, capsys):
 # ---------------------------------------------------------------- distilled, beside RL alone
 
 
-def test_distilling_is_compared_with_rl_alone_at_equal_operations(base, tmp_path, capsys):
+def test_distilling_is_compared_with_rl_alone_at_equal_operations(
+    base, tmp_path, capsys, monkeypatch
+):
+    begun, phase, examine = {}, comparison.RLPhase, Evaluator.examine
+    examined = []  # the scoreboard's policies, in the end
+
+    def start(session, model, name, rl, budget):
+        begun[name] = (model, rl, budget)
+        return phase(session, model, name, rl, budget=budget)
+
+    def seen(evaluator, model, problems, *how, **more):
+        examined.append((model, {problem.split() for problem in problems}))
+        return examine(evaluator, model, problems, *how, **more)
+
+    monkeypatch.setattr(comparison, "RLPhase", start)
+    monkeypatch.setattr(Evaluator, "examine", seen)
     puzzle = Countdown((3, 5), 8)
     lines = write(tmp_path / "lines.jsonl", [taught(puzzle.question(), "3 + 5")] * 8)
     run, out = tmp_path / "run", tmp_path / "student.pt"
@@ -86,6 +103,15 @@ def test_distilling_is_compared_with_rl_alone_at_equal_operations(base, tmp_path
     student, _ = load_checkpoint(out)
     kept, _ = load_checkpoint(run / "checkpoints" / "distil.pt")
     assert all(map(torch.equal, student.parameters(), kept.parameters()))
+
+    policies, splits = zip(*examined[-4:])
+    assert splits == 4 * ({"test"},) and len(set(map(id, policies))) == 4
+    given, alone, taught_, _ = policies
+    assert begun["rl-alone"][0] is given and begun["distil-rl"][0] is taught_
+    assert all(map(torch.equal, student.parameters(), taught_.parameters()))
+    assert not any(alone is model for model, *_ in begun.values())
+    assert begun["rl-alone"][2] == spent["distilled, then RL"] and begun["distil-rl"][2] is None
+    assert all(rl.lr_end == 1 and rl.early_tokens == 0 for _, rl, _ in begun.values())
 
 
 def test_flags_of_rl_without_a_comparison_are_refused(base, tmp_path, capsys):
@@ -152,3 +178,13 @@ def test_malformed_lines_are_all_named(tmp_path):
         read_file(str(path))
     said = str(caught.value)
     assert "line 2: " in said and said.endswith("(and lines 5, 9)") and "\n" not in said
+
+
+def test_of_many_malformed_lines_twenty_more_are_named(tmp_path):
+    path = tmp_path / "bad.jsonl"
+    for count, end in ((21, "20, 21)"), (22, "20, 21, ...)")):
+        path.write_text(count * "{\n")
+        read_file.cache_clear()
+        with pytest.raises(UserError) as caught:
+            read_file(str(path))
+        assert "(and lines 2, 3," in str(caught.value) and str(caught.value).endswith(end)

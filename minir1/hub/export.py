@@ -24,7 +24,7 @@ from minir1.console.errors import parse
 from minir1.console.files import check_folder
 from minir1.hub.codec import ImportedCodec, around
 from minir1.hub.gguf import TYPES, export_gguf
-from minir1.hub.names import COMMON, LATENT, SCALING, rename
+from minir1.hub.names import COMMON, LATENT, SCALING, leading_dense, rename
 from minir1.model import Transformer
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import BEGIN, END, PAD
@@ -35,7 +35,7 @@ from minir1.transcript import BEGIN, END, PAD
 def check(c: ModelConfig) -> None:
     """Raises UserError for a model that transformers' classes cannot hold exactly."""
     latent = c.attention == "mla"
-    all_dense = not c.experts or c.dense_layers >= c.layers
+    all_dense = leading_dense(c) == c.layers
     even = latent or c.qk_norm or c.width % c.heads == 0
     rules = {
         "a gqa model with experts has no twin in transformers; export needs experts 0": (
@@ -104,7 +104,7 @@ def deepseek_config(c: ModelConfig) -> dict:
         "num_key_value_heads": c.heads,
         "q_lora_rank": c.q_rank or None,
         "rope_interleave": True,
-        "first_k_dense_replace": min(c.dense_layers, c.layers) if c.experts else c.layers,
+        "first_k_dense_replace": leading_dense(c),
         "moe_layer_freq": 1,
         "n_routed_experts": experts,
         "num_experts_per_tok": min(c.top_k, experts),
@@ -144,9 +144,9 @@ def hub_weights(model: Transformer) -> dict[str, Tensor]:
                 weights[f"{layer}.mlp.experts.{e}.{matrix}"] = one.clone()
         else:
             weights[renamed] = value.clone()
-    if c.experts and c.shared_experts == 0:
+    if c.shared_experts == 0:
         # transformers always builds the shared expert: here one of width 0
-        for layer in range(c.dense_layers, c.layers):
+        for layer in range(leading_dense(c), c.layers):
             shared = f"model.layers.{layer}.mlp.shared_experts"
             empty = model.embed.weight.new_zeros(0, c.width).detach().cpu()
             weights[f"{shared}.gate_proj.weight"] = empty

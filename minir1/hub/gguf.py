@@ -20,7 +20,7 @@ from torch import Tensor
 from minir1.checkpoint import load_checkpoint
 from minir1.config import ModelConfig, UserError
 from minir1.hub.codec import ImportedCodec, around
-from minir1.hub.names import rename
+from minir1.hub.names import leading_dense, rename
 from minir1.model import Transformer, frequencies
 from minir1.tasks import GENERAL, draw_problems, find_task
 from minir1.tokenizer import Library, Regex, TextCodec, Tokenizer, pre_tokenizers
@@ -34,8 +34,10 @@ TYPES = ("f32", "f16", "q8_0")
 def architecture(c: ModelConfig) -> str:
     """Raises UserError where llama.cpp has none that is the same function."""
     if c.attention == "mla":
+        if c.rope_factor != 1:
+            raise UserError("cannot export: llama.cpp has no latent model with rope_factor")
         return "deepseek2"
-    if (c.experts and c.dense_layers < c.layers) or (c.qk_norm and c.qkv_bias):
+    if leading_dense(c) < c.layers or (c.qk_norm and c.qkv_bias):
         say = "gqa model with our experts, and none with both qk_norm and qkv_bias"
         raise UserError(f"cannot export: llama.cpp has no {say}")
     return "qwen3" if c.qk_norm else "qwen2" if c.qkv_bias else "llama"
@@ -109,7 +111,7 @@ def settings(c: ModelConfig, tokens: int) -> dict:
         "key_length": c.kv_rank + c.rope_width, "key_length_mla": c.nope_width + c.rope_width,
         "value_length_mla": c.value_width, "kv_lora_rank": c.kv_rank,
         "q_lora_rank": c.q_rank,  # wanted even at 0
-        "leading_dense_block_count": min(c.dense_layers, c.layers) if c.experts else c.layers,
+        "leading_dense_block_count": leading_dense(c),
         "expert_count": c.experts, "expert_used_count": c.top_k if c.experts else 0,
         "expert_shared_count": c.shared_experts, "expert_feed_forward_length": c.expert_width,
         "expert_weights_scale": c.routed_scale, "expert_weights_norm": True,

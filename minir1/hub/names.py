@@ -39,6 +39,11 @@ _ATTENTION_NAMES = {
 }
 
 
+def leading_dense(c) -> int:
+    """Layers without experts, which come first: all of a model that has none."""
+    return min(c.dense_layers, c.layers) if c.experts else c.layers
+
+
 def rename(name: str, attention: str, q_rank: int = 0) -> str:
     """Our name of a tensor -> its name in transformers, word by word."""
     words = _NAMES | _ATTENTION_NAMES[attention] | ({} if q_rank else {"q_up": "q_proj"})

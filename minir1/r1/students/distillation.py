@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from minir1.config import ModelConfig
-from minir1.fast.accelerate import accelerate, make_sampler
+from minir1.fast.accelerate import accelerate
 from minir1.grpo import own_batches
 from minir1.model import Transformer
 from minir1.r1.data import curation
@@ -147,14 +147,12 @@ def on_policy(
         figures = {"reverse_kl": kl, "reverse_kl_curated": kl_curated}
         return figures | {"tokens_trained": read, "flops_more": operations(teacher, read)}
 
-    config = session.config
     parts = Parts(
         judge=judge,
         describe=describe_stage,
         advantages=lambda reward_PG, scale: torch.zeros_like(reward_PG),  # a group of one has none
         update=update,
         rate=lambda step: cosine(step, rl.steps, lr, 0.1, 0.05),
-        sampler=lambda model: make_sampler(model, session.device, config),
     )
     alone = replace(rl, group_size=1, clip=1.0, early_tokens=0, kl=0.0)
     with accelerate(teacher, session.device):
