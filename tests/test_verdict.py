@@ -60,7 +60,7 @@ def named(runs: dict[str, str], causes: dict[str, str], place: Path, last: int =
     for name, line in runs.items():
         said = five_sentences(stored().unpack(line, place))
         assert len(said) == 5 and all(re.fullmatch(r".+\.", sentence) for sentence in said)
-        if said[3].startswith("Likely cause: ") and causes[name] in "".join(said[3:last]):
+        if said[3].startswith("Likely cause, by its ") and causes[name] in "".join(said[3:last]):
             found.append(name)
     return found
 
@@ -170,6 +170,19 @@ def test_each_look_sees_its_own(name):
         "thinking": 0.55, "length": 45, "accuracy": 0.45}))]
 
 
+def test_a_cause_is_told_as_seen_in_the_curves_or_in_the_settings():
+    both = SHOWN["far_setting"], SHOWN["padding"]
+    said = [verdict.cause_of(case)[0].partition(": ")[0] for case in both]
+    assert said == ["Likely cause, by its settings", "Likely cause, by its curves"]
+
+
+def test_every_far_setting_has_its_effect():
+    for name, (factor, *_) in verdict.SETTINGS.items():
+        for value in (1.0 * factor, 1.0 / factor):
+            words, change = verdict.far_setting(case(settings={name: (value, 1.0)}))
+            assert words.partition(": ")[2] and change == f"--{name} 1.0"
+
+
 def test_a_limit_that_rl_can_live_with_is_no_missing_stop_token():
     falling = [0.9 - 0.045 * i for i in range(20)]
     assert verdict.no_end(case(truncated=falling)) is None
@@ -208,13 +221,26 @@ def test_a_test_that_alone_is_off_is_not_as_it_should_be(tmp_path):
     assert five_sentences(run)[3] == "Likely cause: only the final test is off."
 
 
+def test_a_run_that_shares_no_steps_with_the_golden_ones_has_no_band(tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(RESULTS / "zero" / "cpu-seed1", run)
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
+    far = "".join(json.dumps(row | {"step": row["step"] + 1000}) + "\n" for row in rows)
+    (run / "metrics.jsonl").write_text(far, encoding="utf-8")
+    said = five_sentences(run)
+    assert said[1].startswith("No band: the run and the golden runs share no RL steps")
+    assert said[3].startswith("No fault shows")
+
+
 def test_without_golden_runs_the_run_speaks(tmp_path):
     said = five_sentences(RESULTS / "zero" / "best-seed0")
     assert said[1].startswith("No band: no golden runs of preset best") and len(said) == 5
+    assert said[3].startswith("No fault shows, but") and said[4].startswith("Change nothing")
     run = tmp_path / "run"
     run.mkdir()
     rows = [{"phase": "rl", "step": i, "accuracy": 0.5, "gap": 0.3} for i in range(12)]
     (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     said = five_sentences(run)
     assert "it holds no config.json" in said[1] and "nan" not in said[0]
-    assert said[3] == "Likely cause: sampler and trainer disagree by 0.3 nats a token."
+    cause = "sampler and trainer disagree by 0.3 nats a token"
+    assert said[3] == f"Likely cause, by its curves: {cause}."
