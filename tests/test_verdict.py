@@ -10,12 +10,14 @@ import re
 import shutil
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from minir1.__main__ import main as command
 from minir1.experiments.failures.gallery import FAILURES
 from minir1.report import golden, verdict
+from minir1.report.golden_figures import FIGURES
 from minir1.report.verdict import Case, five_sentences
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -181,6 +183,36 @@ def test_every_far_setting_has_its_effect():
         for value in (1.0 * factor, 1.0 / factor):
             words, change = verdict.far_setting(case(settings={name: (value, 1.0)}))
             assert words.partition(": ")[2] and change == f"--{name} 1.0"
+
+
+def test_looks_keep_to_their_limits():
+    assert verdict.padding(case(length=96, length_p95=96, truncated=0.7)) is None
+    for test in ({"thinking": 0.9, "length": 40}, {"thinking": 0.6, "length": 80}):
+        assert verdict.another_sampler(case(test=test))
+    assert verdict.paid_for_form(case(reward=1.0, accuracy=0.3, thinking=0.95)) is None
+    assert verdict.said_by_the_run(SHOWN["said_by_the_run"])[1].startswith("lower --rl.lr")
+    dense = case(gap=0.05)
+    assert "router" in verdict.disagreement(dense)[1]
+    dense.config = {"model.experts": 0}
+    assert verdict.disagreement(dense)[1] == "use --dtype float32"
+
+
+def test_stuck_is_what_leaves_the_early_rise_and_stays_as_it_was():
+    def seen(early: bool, **figures):
+        found = case(**figures)
+        figure = next(f for f in FIGURES if f.name == "accuracy" and f.early == early)
+        found.gone = [SimpleNamespace(figure=figure)]
+        return verdict.stuck(found)
+
+    rising, falling = ([0.2 + way * 0.03 * i for i in range(20)] for way in (1, -1))
+    assert seen(True) and not seen(False)
+    assert not seen(True, accuracy=rising) and not seen(True, thinking=falling)
+
+
+def test_pretraining_leaves_before_all_steps_of_rl():
+    bands = [SimpleNamespace(figure=SimpleNamespace(phase=phase), steps=[step], left=0)
+             for phase, step in (("rl", 3), ("pretrain", 500), ("validate", 2))]
+    assert [band.steps[0] for band in golden.gone_of(bands)] == [500, 2, 3]
 
 
 def test_a_limit_that_rl_can_live_with_is_no_missing_stop_token():
