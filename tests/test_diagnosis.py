@@ -11,7 +11,7 @@ import pytest
 from minir1.__main__ import main as command
 from minir1.config import Config
 from minir1.measure.diagnosis import diagnosis, phase, trouble
-from minir1.report.command import read_metrics
+from minir1.report.reading import read_metrics
 from minir1.run.folder import Run
 from minir1.run.progress import RLProgress, describe
 from minir1.run.session import Session

@@ -7,7 +7,7 @@ from pathlib import Path
 from minir1.__main__ import main as command
 from minir1.experiments.evolution import command as evolution
 from minir1.measure.diagnosis import phase
-from minir1.report.command import read_metrics
+from minir1.report.reading import read_metrics
 from minir1.tasks.countdown import Countdown
 from minir1.transcript import render
 

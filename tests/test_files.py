@@ -25,7 +25,7 @@ from minir1.hub.pack import pack
 from minir1.presets import PRESETS
 from minir1.r1.data.fine_tuning import read_lines as read_curated
 from minir1.r1.pipeline.pipeline import Pipeline
-from minir1.report.command import read_metrics
+from minir1.report.reading import read_metrics
 from minir1.run.folder import Run
 from minir1.run.session import Session, resumable
 

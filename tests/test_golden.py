@@ -266,6 +266,12 @@ def test_bad_input_is_one_line_and_status_2(tmp_path, capsys, known, make, messa
     assert message in err and len(err.strip().splitlines()) == 1
 
 
+def test_the_run_of_another_preset_is_named(tmp_path, capsys, known):
+    other = write(tmp_path / "smoke", rows_of(1), preset="smoke")
+    assert command(["golden", known[0], "--against", known[1], str(other)]) == 2
+    assert f"{other} a smoke run: nothing to compare" in capsys.readouterr().err
+
+
 def test_a_broken_configuration_and_a_preset_without_golden_runs(tmp_path, capsys, known):
     run = write(tmp_path / "run", rows_of(1), preset="smoke")
     assert (

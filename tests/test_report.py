@@ -18,9 +18,11 @@ from pathlib import Path
 import pytest
 
 from minir1.config import UserError
-from minir1.measure.diagnosis import trend
+from minir1.measure.diagnosis import diagnosis, trend
 from minir1.report import command as report
 from minir1.report import drawing, fonts, plots, words
+from minir1.report.reading import read_metrics
+from minir1.report.words import summary_text
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -202,15 +204,15 @@ def test_short_runs(tmp_path, steps):
 def test_minimal_run(tmp_path, row):
     run = folder(tmp_path / "run", [row])
     assert len(report.draw(run)) == ("accuracy" in row)  # it stands in one plot
-    assert report.write_html(run).is_file() and report.diagnosis(report.read_metrics(run))
+    assert report.write_html(run).is_file() and diagnosis(read_metrics(run))
 
 
 def test_no_rl_rows_yet(tmp_path):
     rows = [{"phase": "pretrain", "step": i, "tokens": i * 1000, "loss": 6 - i} for i in range(4)]
     run = folder(tmp_path / "run", rows)
     assert [p.stem for p in report.draw(run)] == ["pretrain"]
-    assert report.diagnosis(rows) == "pretraining: loss 6.00 -> 3.00, no RL step yet"
-    assert report.diagnosis([]) == "no RL step yet"
+    assert diagnosis(rows) == "pretraining: loss 6.00 -> 3.00, no RL step yet"
+    assert diagnosis([]) == "no RL step yet"
 
 
 def test_empty_run(tmp_path, capsys):
@@ -226,7 +228,7 @@ def test_torn_last_line(tmp_path, tail):
     run = folder(tmp_path / "run", healthy(5))
     with (run / "metrics.jsonl").open("ab") as file:
         file.write(tail.encode("utf-8", "surrogateescape"))
-    assert report.read_metrics(run) == healthy(5)
+    assert read_metrics(run) == healthy(5)
 
 
 def test_line_separators_inside_a_string_do_not_split_it(tmp_path):
@@ -234,7 +236,7 @@ def test_line_separators_inside_a_string_do_not_split_it(tmp_path):
     (tmp_path / "metrics.jsonl").write_text(
         json.dumps(rows[0], ensure_ascii=False) + "\n", encoding="utf-8"
     )
-    assert report.read_metrics(tmp_path) == rows
+    assert read_metrics(tmp_path) == rows
 
 
 @pytest.mark.filterwarnings("error")
@@ -269,9 +271,9 @@ def test_values_that_are_no_numbers(tmp_path):
     report.draw(run)
     report.write_html(run)
     for found in (result, {"references": [], "base": [], "zero": 0.4, "seconds": 3}):
-        assert "nan" not in report.summary_text(found)
+        assert "nan" not in summary_text(found)
     for _ in range(200):
-        assert "nan" not in report.diagnosis(rng.sample(rows, rng.randint(0, 30)))
+        assert "nan" not in diagnosis(rng.sample(rows, rng.randint(0, 30)))
 
 
 # ---------------------------------------------------------------- hostile text
@@ -408,17 +410,17 @@ def test_a_long_run_with_every_group_stays_small(tmp_path):
     ],
 )
 def test_verdict(rows, sentence):
-    assert report.diagnosis(rows) == sentence
+    assert diagnosis(rows) == sentence
 
 
 def test_verdict_on_slow_progress_looks_further_back():
     noise = random.Random(3)
     rows = [{"accuracy": 0.5 + 0.002 * i + noise.gauss(0, 0.015)} for i in range(60)]
     assert re.fullmatch(
-        r"learning slowly: accuracy 5\d% -> 6\d% over the last 40 steps", report.diagnosis(rows)
+        r"learning slowly: accuracy 5\d% -> 6\d% over the last 40 steps", diagnosis(rows)
     )
     thinned = [row | {"step": 8 * i} for i, row in enumerate(rows)]
-    assert report.diagnosis(thinned).endswith("over the last 313 steps"), (
+    assert diagnosis(thinned).endswith("over the last 313 steps"), (
         "steps are counted, not the rows that were kept"
     )
 
@@ -438,7 +440,7 @@ def test_verdict_seldom_takes_noise_for_learning():
     """
     rng = random.Random(5)
     runs = [[{"accuracy": 0.5 + rng.gauss(0, 0.03)} for _ in range(10)] for _ in range(2000)]
-    assert 10 < sum(report.diagnosis(rows).startswith("learning") for rows in runs) < 65
+    assert 10 < sum(diagnosis(rows).startswith("learning") for rows in runs) < 65
 
 
 def test_verdict_is_quick_and_needs_no_plots():
@@ -464,7 +466,7 @@ def test_trend_is_least_squares():
 
 
 def test_summary_says_what_is_not_beaten():
-    text = report.summary_text(summary())
+    text = summary_text(summary())
     assert 'R1-Zero does not beat "blind search, same token limit": 67.4% against 69.0%.' in text
     assert '"base, any of 64' not in text  # one try is not compared with 64
     assert "forced" not in text.split("does not beat", 1)[1]
@@ -491,24 +493,24 @@ def test_summary_says_what_is_not_beaten():
 
 
 def test_summary_when_every_line_is_beaten_or_nothing_was_gained():
-    assert "R1-Zero beats every baseline here" in report.summary_text(
+    assert "R1-Zero beats every baseline here" in summary_text(
         summary(references={"blind_tokens": 0.5})
     )
     programs = {"blind_pairs": 0.5, "lookahead_pairs": 0.92, "plain_writer": 0.6}
-    text = report.summary_text(summary(references=programs))
+    text = summary_text(summary(references=programs))
     assert "beats every baseline" in text and "solves more: look-ahead search 92.0%." in text
-    within = report.summary_text(summary(references={"blind_tokens": 0.66}))
+    within = summary_text(summary(references={"blind_tokens": 0.66}))
     assert "even" in within and "by more than chance: 67.4% against 66.0%" in within
     same = {"accuracy": 0.2, "n": 100, "attempts": 2.0}
-    text = report.summary_text(summary(base=same, zero=same | {"accuracy": 0.25}))
+    text = summary_text(summary(base=same, zero=same | {"accuracy": 0.25}))
     assert "no difference that can be told from chance" in text and "RL did not amplify" in text
-    assert "lowered accuracy from 67.4% to 18.8%" in report.summary_text(
+    assert "lowered accuracy from 67.4% to 18.8%" in summary_text(
         summary(base=summary()["zero"], zero=summary()["base"])
     )
 
 
 def test_summary_does_not_call_amplified_what_began_at_zero():
-    text = report.summary_text(
+    text = summary_text(
         summary(
             base={"accuracy": 0.1, "reflections": 0.0}, zero={"accuracy": 0.2, "reflections": 3.0}
         )
@@ -522,7 +524,7 @@ def test_summary_does_not_call_amplified_what_began_at_zero():
 @pytest.mark.parametrize("key", [*summary(), None])
 def test_summary_with_parts_missing(key):
     found = {} if key is None else {k: v for k, v in summary().items() if k != key}
-    assert isinstance(report.summary_text(found), str)
+    assert isinstance(summary_text(found), str)
 
 
 # ---------------------------------------------------------------- several runs, the command, the

@@ -10,12 +10,14 @@ import re
 import shutil
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from minir1.__main__ import main as command
 from minir1.experiments.failures.gallery import FAILURES
 from minir1.report import golden, verdict
+from minir1.report.golden_figures import FIGURES
 from minir1.report.verdict import Case, five_sentences
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -60,7 +62,7 @@ def named(runs: dict[str, str], causes: dict[str, str], place: Path, last: int =
     for name, line in runs.items():
         said = five_sentences(stored().unpack(line, place))
         assert len(said) == 5 and all(re.fullmatch(r".+\.", sentence) for sentence in said)
-        if said[3].startswith("Likely cause: ") and causes[name] in "".join(said[3:last]):
+        if said[3].startswith("Likely cause, by its ") and causes[name] in "".join(said[3:last]):
             found.append(name)
     return found
 
@@ -170,6 +172,49 @@ def test_each_look_sees_its_own(name):
         "thinking": 0.55, "length": 45, "accuracy": 0.45}))]
 
 
+def test_a_cause_is_told_as_seen_in_the_curves_or_in_the_settings():
+    both = SHOWN["far_setting"], SHOWN["padding"]
+    said = [verdict.cause_of(case)[0].partition(": ")[0] for case in both]
+    assert said == ["Likely cause, by its settings", "Likely cause, by its curves"]
+
+
+def test_every_far_setting_has_its_effect():
+    for name, (factor, *_) in verdict.SETTINGS.items():
+        for value in (1.0 * factor, 1.0 / factor):
+            words, change = verdict.far_setting(case(settings={name: (value, 1.0)}))
+            assert words.partition(": ")[2] and change == f"--{name} 1.0"
+
+
+def test_looks_keep_to_their_limits():
+    assert verdict.padding(case(length=96, length_p95=96, truncated=0.7)) is None
+    for test in ({"thinking": 0.9, "length": 40}, {"thinking": 0.6, "length": 80}):
+        assert verdict.another_sampler(case(test=test))
+    assert verdict.paid_for_form(case(reward=1.0, accuracy=0.3, thinking=0.95)) is None
+    assert verdict.said_by_the_run(SHOWN["said_by_the_run"])[1].startswith("lower --rl.lr")
+    dense = case(gap=0.05)
+    assert "router" in verdict.disagreement(dense)[1]
+    dense.config = {"model.experts": 0}
+    assert verdict.disagreement(dense)[1] == "use --dtype float32"
+
+
+def test_stuck_is_what_leaves_the_early_rise_and_stays_as_it_was():
+    def seen(early: bool, **figures):
+        found = case(**figures)
+        figure = next(f for f in FIGURES if f.name == "accuracy" and f.early == early)
+        found.gone = [SimpleNamespace(figure=figure)]
+        return verdict.stuck(found)
+
+    rising, falling = ([0.2 + way * 0.03 * i for i in range(20)] for way in (1, -1))
+    assert seen(True) and not seen(False)
+    assert not seen(True, accuracy=rising) and not seen(True, thinking=falling)
+
+
+def test_pretraining_leaves_before_all_steps_of_rl():
+    bands = [SimpleNamespace(figure=SimpleNamespace(phase=phase), steps=[step], left=0)
+             for phase, step in (("rl", 3), ("pretrain", 500), ("validate", 2))]
+    assert [band.steps[0] for band in golden.gone_of(bands)] == [500, 2, 3]
+
+
 def test_a_limit_that_rl_can_live_with_is_no_missing_stop_token():
     falling = [0.9 - 0.045 * i for i in range(20)]
     assert verdict.no_end(case(truncated=falling)) is None
@@ -208,13 +253,26 @@ def test_a_test_that_alone_is_off_is_not_as_it_should_be(tmp_path):
     assert five_sentences(run)[3] == "Likely cause: only the final test is off."
 
 
+def test_a_run_that_shares_no_steps_with_the_golden_ones_has_no_band(tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(RESULTS / "zero" / "cpu-seed1", run)
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
+    far = "".join(json.dumps(row | {"step": row["step"] + 1000}) + "\n" for row in rows)
+    (run / "metrics.jsonl").write_text(far, encoding="utf-8")
+    said = five_sentences(run)
+    assert said[1].startswith("No band: the run and the golden runs share no RL steps")
+    assert said[3].startswith("No fault shows")
+
+
 def test_without_golden_runs_the_run_speaks(tmp_path):
     said = five_sentences(RESULTS / "zero" / "best-seed0")
     assert said[1].startswith("No band: no golden runs of preset best") and len(said) == 5
+    assert said[3].startswith("No fault shows, but") and said[4].startswith("Change nothing")
     run = tmp_path / "run"
     run.mkdir()
     rows = [{"phase": "rl", "step": i, "accuracy": 0.5, "gap": 0.3} for i in range(12)]
     (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     said = five_sentences(run)
     assert "it holds no config.json" in said[1] and "nan" not in said[0]
-    assert said[3] == "Likely cause: sampler and trainer disagree by 0.3 nats a token."
+    cause = "sampler and trainer disagree by 0.3 nats a token"
+    assert said[3] == f"Likely cause, by its curves: {cause}."

@@ -178,7 +178,7 @@ class Session:
 
     def set_budget(self, text: str) -> None:
         self.budget = whole(text, 1, self.voice.model.config.positions - 1, "/budget")
-        print(f"at most {self.budget} tokens a response")
+        print(f"at most {self.budget} tokens per response")
 
     def set_base(self, text: str) -> None:
         if self.base and not text:

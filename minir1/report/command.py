@@ -22,11 +22,6 @@ from minir1.report.seeds import seeds_plot
 from minir1.report.verdict import five_sentences
 from minir1.report.words import summary_text
 
-__all__ = [
-    "diagnosis", "draw", "draw_seeds", "main", "read_lines", "read_metrics", "read_summary",
-    "summary_text", "write_comparison", "write_html",
-]
-
 
 def read_run(run: Path) -> tuple[str, list[dict], dict, list[dict]]:
     """(name, metrics, summary, samples) of a run folder: what its page is made of."""

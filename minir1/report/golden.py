@@ -54,6 +54,10 @@ class Band:
     def side(self) -> str:
         return "below" if self.run[self.left] < self.low[self.left] else "above"
 
+    @property
+    def departure(self) -> str:
+        return f"{self.figure.label}, {self.side} it ({self.show(self.left)})"
+
     def show(self, index: int) -> str:
         curves = (self.run, self.low, self.high)
         value, low, high = (self.figure.show(curve[index]) for curve in curves)
@@ -265,8 +269,20 @@ def report(bands: list[Band]) -> str:
 
 
 def bands_of(rows: list[dict], known: list[list[dict]]) -> list[Band]:
-    """The band of every figure that a run (its rows) and the golden runs hold."""
-    return [band for figure in FIGURES if (band := compare(figure, known, rows)) is not None]
+    """The band of every figure that a run (its rows) and the golden runs hold.
+
+    Raises UserError if they share too few steps of RL.
+    """
+    bands = [band for figure in FIGURES if (band := compare(figure, known, rows)) is not None]
+    if not any(band.figure.phase == "rl" for band in bands):
+        raise UserError("the run and the golden runs share no RL steps to compare")
+    return bands
+
+
+def gone_of(bands: list[Band]) -> list[Band]:
+    """Those that the run left, the first first; pretraining comes before all steps of RL."""
+    gone = [band for band in bands if band.left is not None]
+    return sorted(gone, key=lambda band: (band.figure.phase != "pretrain", band.steps[band.left]))
 
 
 def judge(run: Path, golden: list[Path], settings: list[str]) -> tuple[str, bool]:
@@ -279,8 +295,6 @@ def judge(run: Path, golden: list[Path], settings: list[str]) -> tuple[str, bool
     if len(practice) < FEWEST:
         raise UserError(f"{run} holds {len(practice)} RL steps: too early, {FEWEST} are needed")
     bands = bands_of(rows, known)
-    if not any(band.figure.phase == "rl" for band in bands):
-        raise UserError(f"{run} and {golden[0]} share no RL steps to compare")
     last, whole = practice[-1].get("step"), phase(known[0], "rl")[-1].get("step")
     lines = [f"{run} against {', '.join(map(str, golden))}: {last} of {whole} steps"]
     if settings:
@@ -290,9 +304,9 @@ def judge(run: Path, golden: list[Path], settings: list[str]) -> tuple[str, bool
         lines.append(f"one golden run only: {guess}")
     lines.append(report(bands))
     final_words, final_good = final_test(run, golden) or ("", True)
-    gone, ill = [band for band in bands if band.left is not None], trouble(practice)
+    gone, ill = gone_of(bands), trouble(practice)
     if gone:
-        words = first_to_leave(gone, bool(settings))
+        words = left_first(gone[0], bool(settings))
     elif ill:
         words = f"Within the band, but {ill}."
     elif final_good:
@@ -304,21 +318,14 @@ def judge(run: Path, golden: list[Path], settings: list[str]) -> tuple[str, bool
     return "\n".join(filter(None, lines)), final_good and not gone and not ill
 
 
-def moment(band: Band) -> float:
-    """The step at which a figure left; pretraining comes before all steps of RL."""
-    return -1 if band.figure.phase == "pretrain" else band.steps[band.left]
-
-
 def usual(band: Band) -> str:
     return band.figure.low if band.side == "below" else band.figure.high
 
 
-def first_to_leave(gone: list[Band], settings_differ: bool) -> str:
+def left_first(first: Band, settings_differ: bool) -> str:
     """Which figure left first, and the usual causes."""
-    first = min(gone, key=moment)
     cause = f"the settings that differ; {usual(first)}" if settings_differ else usual(first)
-    place = f"{first.figure.label}, {first.side} it ({first.show(first.left)})"
-    return f"Left the band first: {place}.\nUsual causes: {cause}."
+    return f"Left the band first: {first.departure}.\nUsual causes: {cause}."
 
 
 def main(arguments: list[str]) -> int:
@@ -333,10 +340,10 @@ def main(arguments: list[str]) -> int:
     run, config = options.run, read_config(options.run)
     golden = options.against or golden_runs(config["preset"], run)
     known = [read_config(path) for path in golden]
-    preset, presets = config["preset"], {str(settings["preset"]) for settings in known}
-    if presets != {str(preset)}:
-        pair = f"{run} is a {preset} run, {golden[0]} a {known[0]['preset']} run"
-        raise UserError(f"{pair}: nothing to compare")
+    for path, settings in zip(golden, known):
+        if settings["preset"] != config["preset"]:
+            pair = f"{run} is a {config['preset']} run, {path} a {settings['preset']} run"
+            raise UserError(f"{pair}: nothing to compare")
     words, good = judge(run, golden, differing(config, known[0]))
     print(words)
     return 0 if good else 1

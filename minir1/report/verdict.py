@@ -3,6 +3,7 @@ to change.
 
 The likely cause is the first that its figures show, causes before their effects: the looks below,
 then a setting that lies far from the golden one, then what `measure.diagnosis` and `golden` say.
+The sentence tells a cause that shows in the curves from one that is only read off the settings.
 """
 
 import math
@@ -30,7 +31,7 @@ SETTINGS = {
     "rl.max_tokens": (3, "responses have no end", "thoughts are cut off and earn nothing"),
     "rl.temperature": (1.3, "samples are noise", "the improbable is never sampled, nor judged"),
     "rl.clip_high": (2, "no token's pull ever ends", "hardly any token may grow"),
-    "rl.accuracy_reward": (3, "", "being right is hardly paid"),
+    "rl.accuracy_reward": (3, "form is hardly paid", "being right is hardly paid"),
     "rl.format_reward": (3, "form is paid like being right", "form is not paid"),
 }
 OTHER = {
@@ -198,6 +199,7 @@ LOOKS: tuple[Callable[[Case], Cause | None], ...] = (
 
 
 UNKNOWN = ("only the final test is off", "look at its problems and its temperature")
+UNCHANGED = "Change nothing, or one thing over several seeds."
 
 
 def five_sentences(run: Path) -> list[str]:
@@ -213,20 +215,28 @@ def five_sentences(run: Path) -> list[str]:
     try:
         band, good = beside_golden(case, every_row, run)
     except UserError as fault:
-        band, good = [f"No band: {fault}.", "So only the run itself can be looked at."], True
-    well = good and not case.gone and (not ill or ill.startswith("solved"))
-    if well:
-        end = ["It is as it should be.", "Change nothing, or one thing over several seeds."]
+        band, good = [f"No band: {fault}.", "So only the run itself can be looked at."], None
+    if good is not False and not case.gone and (not ill or ill.startswith("solved")):
+        well = "No fault shows, but a wrong setting can hide without a band."
+        end = ["It is as it should be." if good else well, UNCHANGED]
     else:
-        cause, change = next((found for look in LOOKS if (found := look(case))), UNKNOWN)
-        end = [f"Likely cause: {cause}.", f"To change: {change}."]
+        end = cause_of(case)
     return [happened(case), *band, *end]
+
+
+def cause_of(case: Case) -> list[str]:
+    """Two sentences: the likely cause, and where it shows; what to change."""
+    for look in LOOKS:
+        if found := look(case):
+            place = "settings" if look is far_setting else "curves"
+            return [f"Likely cause, by its {place}: {found[0]}.", f"To change: {found[1]}."]
+    return [f"Likely cause: {UNKNOWN[0]}.", f"To change: {UNKNOWN[1]}."]
 
 
 def happened(case: Case) -> str:
     parts = []
     for name, words in (("accuracy", "right answers in practice {:.0%} -> {:.0%}"),
-                        ("length", "{:.0f} -> {:.0f} tokens a response")):
+                        ("length", "{:.0f} -> {:.0f} tokens per response")):
         if not math.isnan(case.mean(name)):
             parts.append(words.format(case.mean(name, EARLY), case.mean(name)))
     if "accuracy" in case.test:
@@ -244,16 +254,15 @@ def beside_golden(case: Case, every_row: list[dict], run: Path) -> tuple[list[st
     case.config = golden.read_config(run)
     paths = golden.golden_runs(case.config["preset"], run)
     case.settings = golden.differences(case.config, golden.read_config(paths[0]))
-    bands = golden.bands_of(every_row, [read_metrics(path) for path in paths])
-    case.gone = sorted((band for band in bands if band.left is not None), key=golden.moment)
+    known = [read_metrics(path) for path in paths]
+    case.gone = golden.gone_of(golden.bands_of(every_row, known))
     _, good = golden.final_test(run, paths) or ("", True)
     runs = f"{len(paths)} golden runs" if len(paths) > 1 else "the golden run"
     if not case.gone:
         settings = ", ".join(case.settings) or "none"
         return [f"No figure left the band of {runs}.", f"Settings that differ: {settings}."], good
     first, *then = case.gone
-    place = f"{first.figure.label}, {first.side} it ({first.show(first.left)})"
     others = [f"{b.figure.name} ({b.side}, step {b.steps[b.left]:.0f})" for b in then[:4]]
     more = f" and {len(then) - 4} more" if len(then) > 4 else ""
     after = f"Then left: {', '.join(others)}{more}." if then else "No other figure left it."
-    return [f"What left the band of {runs} first: {place}.", after], good
+    return [f"What left the band of {runs} first: {first.departure}.", after], good

@@ -32,7 +32,7 @@ BEFORE_AND_AFTER = {
     "attempts": ("attempts a response", False),
     "check_right": ("checks that are right", True),
     "repeated": ("attempts that repeat an earlier one", True),
-    "length": ("tokens a response", False),
+    "length": ("tokens per response", False),
     "truncated": ("cut at the token limit", True),
     "reflections": ("reflection words a response", False),
     "reflections_100": ("  per 100 tokens", False),

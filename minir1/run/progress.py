@@ -17,7 +17,7 @@ from minir1.config import RLConfig
 from minir1.measure.diagnosis import diagnosis, trouble
 from minir1.measure.evaluator import outcome
 from minir1.model import Transformer
-from minir1.report.command import read_metrics
+from minir1.report.reading import read_metrics
 from minir1.rollout import Rollouts, sampling
 from minir1.run.costs import operations, spent
 from minir1.run.recorder import Recorder

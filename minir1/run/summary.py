@@ -8,6 +8,7 @@ from pathlib import Path
 
 from minir1.console.files import write_text
 from minir1.report import command as report
+from minir1.report.words import summary_text
 from minir1.run.folder import Run
 
 
@@ -28,7 +29,7 @@ def finish(run: Run, device, parameters: tuple[int, int], command: list[str]) ->
     write_text(run.path / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False))
     report.draw(run.path)
     page = report.write_html(run.path)
-    words = report.summary_text(summary)
+    words = summary_text(summary)
     return f"{words}\n\n{next_steps(run.checkpoints / 'zero.pt', run.path)}\nopen {page}"
 
 

@@ -10,6 +10,7 @@ gallery's examination: the core's verifier and sampler.
 """
 
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -101,15 +102,17 @@ def table() -> str:
         "# What `report` says of failures and of wrong settings", "",
         "`python results/failures/stored.py table > results/failures/diagnoses.md`: the last two",
         "of five sentences on each stored run.", "",
-        "| run | likely cause | to change |", "|---|---|---|",
+        "| run | seen in | likely cause | to change |", "|---|---|---|---|",
     ]
     with tempfile.TemporaryDirectory() as place:
         for name in ("failures", "golden"):
             text = (ROOT / "results" / name / "runs.jsonl").read_text(encoding="utf-8")
             for line in text.splitlines():
                 said = five_sentences(unpack(line, Path(place)))
+                seen = re.search("by its (.*?):", said[3])
                 cells = [sentence.partition(": ")[2] or sentence for sentence in said[-2:]]
-                lines.append(f"| {' | '.join([json.loads(line)['name'], *cells])} |")
+                name = json.loads(line)["name"]
+                lines.append(f"| {' | '.join([name, seen[1] if seen else '', *cells])} |")
     return "\n".join(lines)
 
 

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 from minir1.measure.diagnosis import column, phase
-from minir1.report.command import read_metrics
 from minir1.report.drawing import (
     BLUE,
     GREY,
@@ -18,6 +17,7 @@ from minir1.report.drawing import (
     save,
     write_labels,
 )
+from minir1.report.reading import read_metrics
 
 FOLDER = Path(__file__).parent
 

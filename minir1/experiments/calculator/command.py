@@ -84,7 +84,7 @@ def outcome(pieces: list[Rollouts]) -> dict[str, float]:
     accuracy, stderr  share right and its standard error
     calls, errors     calls a response, and the share of them that an error answers
     unclosed          share of responses with a call left open
-    length            tokens a response, outputs included
+    length            tokens per response, outputs included
     """
     texts = [text for rollouts in pieces for text in rollouts.texts]
     right = [reward.accuracy for rollouts in pieces for reward in rollouts.rewards]

@@ -24,7 +24,7 @@ from minir1.measure.attempts import attempts_of, spread, thought_of
 from minir1.measure.behaviours import REFLECTION_WORDS, corpus_rates, read_document
 from minir1.measure.diagnosis import column, phase
 from minir1.report import drawing
-from minir1.report.command import read_lines, read_metrics
+from minir1.report.reading import read_lines, read_metrics
 from minir1.tasks.countdown import Countdown
 from minir1.transcript import BEGIN
 
@@ -140,7 +140,7 @@ BY_STEP = {
 }
 PANELS = (
     ("accuracy", "right answers", True),
-    ("length", "tokens a response", False),
+    ("length", "tokens per response", False),
     ("reflections", "reflection words a response", False),
     ("reflections_100", "reflection words per 100 tokens", False),
     ("right_if_reflecting", "right, if reflecting", True),

@@ -27,9 +27,8 @@ from random import Random
 
 import torch
 
-from minir1 import config as core
 from minir1.checkpoint import load_checkpoint
-from minir1.config import COUNT, LANGUAGES, LENGTH, PERHAPS, Config, PretrainConfig, RLConfig
+from minir1.config import COUNT, LANGUAGES, LENGTH, PERHAPS, Config, PretrainConfig, RLConfig, apply
 from minir1.console.errors import parse
 from minir1.console.files import check_folder, write_text
 from minir1.console.flags import Value, parts, seed, whole
@@ -66,7 +65,6 @@ class Plan:
     problems: int = 256  # measured, of the validation split
     # weight of a well-formed response beside the proxy in -1..1 (R_general = R_RM + R_format)
     format: float = 0.5
-    countdown: str = "cpu"
     languages: tuple[str, ...] = ("en",)
 
     def rl(self) -> RLConfig:
@@ -117,7 +115,7 @@ def draw_problems(kind: str, plan: Plan, split: str, key: object, count: int) ->
     for _ in range(count):
         if kind == "reasoning":
             lang = rng.choice(plan.languages)
-            problems.append(countdown.sample(rng, plan.countdown, split, lang))
+            problems.append(countdown.sample(rng, "cpu", split, lang))
         else:
             what = general.draw_kind(rng)
             problems.append(general.sample(rng, what, split, rng.choice(plan.languages)))
@@ -345,7 +343,7 @@ def main(arguments: list[str]) -> None:
     check_folder(given.out)
     torch.manual_seed(given.seed)
     settings = {"seed": given.seed, "device": given.device, "rl": plan.rl()}
-    config = Config(**settings, eval=core.EvalConfig(batch=128))
+    config = apply(Config(**settings), {"eval.batch": 128})
     device, start = pick_device(config), time.time()
     model, tokenizer = load_checkpoint(given.checkpoint, device.name)
     session = Session.unsaved(config, device, tokenizer)

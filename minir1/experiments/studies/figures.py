@@ -11,7 +11,7 @@ from minir1.console.files import checked_read, read_object
 from minir1.experiments.studies.plans import STUDIES
 from minir1.measure.diagnosis import column, phase
 from minir1.report import drawing
-from minir1.report.command import read_metrics
+from minir1.report.reading import read_metrics
 from minir1.report.words import entry
 from minir1.report.words import table as columns
 

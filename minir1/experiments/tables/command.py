@@ -34,7 +34,7 @@ from minir1.measure.baselines import blind, lookahead, perfect_writer
 from minir1.measure.diagnosis import column, phase
 from minir1.measure.evaluate import evaluate_model
 from minir1.measure.statistics import consensus_answer, interval, mean, pass_at_k, powers
-from minir1.report.command import read_metrics, read_summary
+from minir1.report.reading import read_metrics, read_summary
 from minir1.report.words import entry
 from minir1.rollout import sampling
 from minir1.run.costs import DOLLARS_PER_HOUR, parameter_counts
