@@ -29,7 +29,6 @@ from train_zero import reinforce
 
 CONTROLS = {"coin", "rejection_sft"}
 TEMPERATURES = (0.7, 1.4)  # of the base, beside 1
-SAMPLES = {"smoke": 8}  # of a puzzle, by preset; 1,024 elsewhere
 
 
 def thought_through(problem: Countdown, response: str) -> bool:
@@ -51,7 +50,7 @@ def counts(
     Lists have an entry a puzzle. `forced`: the model must think until it says yes.
     """
     config = session.config
-    samples, split = SAMPLES.get(config.preset, 1024), "validation"
+    samples, split = 8 if config.preset == "smoke" else 1024, "validation"
     where = (f"countdown:{kind}=1",), ("en",), split, f"create {split}"
     problems = draw_problems(*where, config.eval.problems)
     evaluator = session.evaluator(make_sampler(model, session.device, config))
