@@ -110,6 +110,18 @@ def test_a_single_spike_is_nothing(name, value):
     assert not any(trouble(rows[:n]) for n in range(1, 31))
 
 
+def test_longer_responses_repeat_only_if_they_did_not_before():
+    """Two in five attempts repeated, and two in ten more than there were."""
+    def said(before: float, after: float) -> str:
+        return trouble(rows_of(21, length=turns(40, 200), repeated=turns(before, after)))
+
+    for before, after, alarm in (
+        (0.3, 0.45, False), (0.3, 0.49, False), (0.3, 0.51, True),
+        (0.1, 0.39, False), (0.1, 0.41, True),
+    ):
+        assert said(before, after).startswith("responses repeat themselves") == alarm
+
+
 def test_what_is_no_trouble():
     noisy = rows_of(12, accuracy=turns(0.4, 0.15, 10), stderr=0.1)
     tiny = rows_of(21, grad_norm=turns(0.001, 0.1))

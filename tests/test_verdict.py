@@ -12,10 +12,12 @@ from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from minir1.__main__ import main as command
 from minir1.experiments.failures.gallery import FAILURES
+from minir1.measure.diagnosis import diagnosis
 from minir1.report import golden, verdict
 from minir1.report.golden_figures import FIGURES
 from minir1.report.verdict import Case, five_sentences
@@ -91,6 +93,19 @@ def test_what_left_first_stands_before_what_left_later(tmp_path):
     said = five_sentences(stored().unpack(line, tmp_path))
     assert "first: hit_rate, training, below it (0.13 at step 7; golden 0.134 to" in said[1]
     assert said[2].startswith("Then left: accuracy (below, step 7), entropy (above, step 9), ")
+
+
+def test_four_that_left_later_are_named_and_the_others_counted():
+    figure = next(f for f in FIGURES if f.name == "length" and f.phase == "rl" and not f.early)
+    low, high, run = (np.log([x] * 9) for x in (30, 50, 80))
+    bands = [golden.Band(figure, list(range(1, 10)), low, high, run, left) for left in range(7)]
+    first = "What left the band of 5 golden runs first: length, training, above it"
+    first += " (80 at step 1; golden 30 to 50)."
+    for count, words in {0: "No other figure left it.", 1: "Then left: {}.", 4: "Then left: {}.",
+                         5: "Then left: {} and 1 more.", 6: "Then left: {} and 2 more."}.items():
+        names = ", ".join(f"length (above, step {i + 2})" for i in range(min(4, count)))
+        said = verdict.departures("5 golden runs", *bands[: count + 1])
+        assert said == [first, words.format(names)]
 
 
 def test_the_page_says_what_the_report_says():
@@ -262,6 +277,30 @@ def test_a_run_that_shares_no_steps_with_the_golden_ones_has_no_band(tmp_path):
     said = five_sentences(run)
     assert said[1].startswith("No band: the run and the golden runs share no RL steps")
     assert said[3].startswith("No fault shows")
+
+
+def changed(run: Path, **figures) -> Path:
+    """A copy of a golden run, with other figures in every row of RL."""
+    shutil.copytree(RESULTS / "zero" / "cpu-seed1", run)
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
+    rows = [row | figures if row["phase"] == "rl" else row for row in rows]
+    (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return run
+
+
+def test_a_stage_of_r1_is_not_held_to_r1_zeros_band(tmp_path):
+    said = five_sentences(changed(tmp_path / "run", readable=0.9))
+    assert said[1].startswith("No band: a stage of R1 has no golden run")
+    assert said[3].startswith("No fault shows")
+
+
+def test_a_run_that_has_solved_everything_has_no_fault(tmp_path):
+    solved = {"accuracy": 0.98, "signal": 0.04}
+    run = changed(tmp_path / "run", **solved, readable=0.9)  # which has no band to leave
+    assert diagnosis(verdict.read_metrics(run)).startswith("solved: accuracy 98%, so 96% of groups")
+    assert five_sentences(run)[3:] == five_sentences(changed(tmp_path / "b", readable=0.9))[3:]
+    above = five_sentences(changed(tmp_path / "c", **solved))
+    assert above[1].startswith("What left the band") and "solved" not in above[3]
 
 
 def test_without_golden_runs_the_run_speaks(tmp_path):

@@ -211,12 +211,12 @@ def five_sentences(run: Path) -> list[str]:
     rows, test = phase(every_row, "rl"), entry(read_summary(run).get("zero"))
     if len(rows) < golden.FEWEST:
         return [f"Too early to say: {len(rows)} RL steps, {golden.FEWEST} are needed."]
-    case, ill = Case(rows, test, {}, {}, []), trouble(rows)
+    case = Case(rows, test, {}, {}, [])
     try:
         band, good = beside_golden(case, every_row, run)
     except UserError as fault:
         band, good = [f"No band: {fault}.", "So only the run itself can be looked at."], None
-    if good is not False and not case.gone and (not ill or ill.startswith("solved")):
+    if good is not False and not case.gone and not trouble(rows):
         well = "No fault shows, but a wrong setting can hide without a band."
         end = ["It is as it should be." if good else well, UNCHANGED]
     else:
@@ -249,8 +249,6 @@ def beside_golden(case: Case, every_row: list[dict], run: Path) -> tuple[list[st
 
     Raises UserError if there is nothing to compare with.
     """
-    if "readable" in case.rows[0]:
-        raise UserError("a stage of R1 has no golden run")
     case.config = golden.read_config(run)
     paths = golden.golden_runs(case.config["preset"], run)
     case.settings = golden.differences(case.config, golden.read_config(paths[0]))
@@ -261,8 +259,12 @@ def beside_golden(case: Case, every_row: list[dict], run: Path) -> tuple[list[st
     if not case.gone:
         settings = ", ".join(case.settings) or "none"
         return [f"No figure left the band of {runs}.", f"Settings that differ: {settings}."], good
-    first, *then = case.gone
+    return departures(runs, *case.gone), good
+
+
+def departures(runs: str, first: golden.Band, *then: golden.Band) -> list[str]:
+    """What left the band first; what left it then, four figures by name."""
     others = [f"{b.figure.name} ({b.side}, step {b.steps[b.left]:.0f})" for b in then[:4]]
-    more = f" and {len(then) - 4} more" if len(then) > 4 else ""
+    more = f" and {len(then) - 4} more" if then[4:] else ""
     after = f"Then left: {', '.join(others)}{more}." if then else "No other figure left it."
-    return [f"What left the band of {runs} first: {first.departure}.", after], good
+    return [f"What left the band of {runs} first: {first.departure}.", after]
