@@ -26,7 +26,7 @@ from minir1.sampler import Sampling, pad
 from minir1.supervised import Learner, train_supervised
 from minir1.tasks.arithmetic import Arithmetic
 from minir1.tokenizer import Tokenizer
-from minir1.transcript import END, SPECIAL_TOKENS, prompt, render
+from minir1.transcript import BEGIN, END, PAD, SPECIAL_TOKENS, prompt, render
 
 transformers = pytest.importorskip("transformers")
 safetensors = pytest.importorskip("safetensors.torch")
@@ -369,6 +369,41 @@ def test_special_tokens(hub_tokenizer, tokenizer):
     )
 
 
+def test_other_readers_drop_the_marks_and_keep_the_tags(hub_tokenizer, tokenizer):
+    """transformers is told the marks twice; the tokenizers library knows tokenizer.json alone."""
+    library = tokenizer.library.from_file(f"{hub_tokenizer.name_or_path}/tokenizer.json")
+    text = render("2 + 2 =", "4", "2 + 2 = 4") + PAD
+    assert text.startswith(BEGIN) and END in text
+    shown = library.decode(tokenizer.encode(text), skip_special_tokens=True)
+    assert shown == "User: 2 + 2 =\nAssistant:<think>2 + 2 = 4</think><answer>4</answer>"
+
+
+def test_a_batch_is_padded_in_front(hub_tokenizer, tokenizer):
+    batch = hub_tokenizer(["1", "1 + 1"], padding=True)
+    assert sorted(batch) == ["attention_mask", "input_ids"]
+    short, long = batch["input_ids"]
+    assert short == [tokenizer.pad] * (len(long) - 1) + tokenizer.encode("1")
+    assert batch["attention_mask"] == [[0] * (len(long) - 1) + [1], [1] * len(long)]
+
+
+def test_the_tokenizers_settings_are_these(hub_tokenizer):
+    """Readers that we do not run here have defaults of their own."""
+    path = Path(hub_tokenizer.name_or_path) / "tokenizer_config.json"
+    written = json.loads(path.read_text(encoding="utf-8"))
+    assert written.pop("chat_template")  # compared with the prompt below
+    assert written == {
+        "bos_token": BEGIN, "eos_token": END, "pad_token": PAD, "padding_side": "left",
+        "tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False,
+        "add_bos_token": False, "add_eos_token": False,
+        "model_input_names": ["input_ids", "attention_mask"],
+    }
+
+
+def test_llama_cpps_converter_adds_nothing_at_either_end(hub_tokenizer):
+    vocabulary = pytest.importorskip("gguf").SpecialVocab(Path(hub_tokenizer.name_or_path))
+    assert vocabulary.add_special_token == {"bos": False, "eos": False}
+
+
 def test_chat_template_is_the_prompt(hub_tokenizer, tokenizer):
     for question in (
         "Use 19, 36, 55, 7 to make 65.", "2 + 2 =", "a\nb", "{{ x }} <b>&amp;", "用 1, 2",
@@ -430,6 +465,16 @@ def test_shrunk_checkpoints_export_as_float32(tokenizer, tmp_path):
     assert torch.equal(
         weights["model.layers.1.mlp.gate.e_score_correction_bias"], model.blocks[1].mixer.bias_E
     )
+
+
+@pytest.mark.parametrize("settings", [{"mtp": True}, GQA | {"qkv_bias": True}], ids=str)
+def test_the_parameters_are_counted(settings, tokenizer, tmp_path):
+    """Those that learn by gradients: neither the router's bias nor what is left out."""
+    model = Transformer(replace(SMALL, vocab_size=len(tokenizer), **settings))
+    save_checkpoint(tmp_path / "model.pt", model, tokenizer)
+    kept = [weight for name, weight in model.named_parameters() if not name.startswith("mtp_")]
+    count = sum(weight.numel() for weight in kept)
+    assert f", {count:,} parameters in float32" in export(tmp_path / "model.pt", tmp_path / "hub")
 
 
 def test_main_prints_one_line(tokenizer, tmp_path, capsys):
