@@ -319,6 +319,17 @@ def test_a_bare_generate_on_a_padded_batch_answers_as_evaluate_does(family, toke
         assert ours > 0.9 and abs(ours - theirs) < 0.05
 
 
+@pytest.mark.parametrize("settings", [{}, GQA | {"tied": True}], ids=str)
+def test_an_id_without_a_token_is_never_drawn(settings, tokenizer, tmp_path):
+    """A base's vocabulary is a multiple of 64; the shipped ones have up to 27 ids without one."""
+    model = random_model(replace(SMALL, vocab_size=len(tokenizer) + 64, **settings))
+    twin = load(write(model, tokenizer, tmp_path))
+    ids = torch.tensor([tokenizer.encode(prompt("Hello"))])
+    torch.manual_seed(0)
+    drawn = twin.generate(ids.repeat(64, 1), max_new_tokens=8, temperature=2.0, top_p=1.0)
+    assert len(tokenizer) - 64 < drawn.max() < len(tokenizer)
+
+
 def test_generation_settings_are_those_of_evaluate(tokenizer, tmp_path):
     """An id, a nucleus or a temperature of transformers' own would go unnoticed above."""
     asked = build_parser().parse_args(["m.pt", "--problems", "p.jsonl"])
@@ -329,6 +340,7 @@ def test_generation_settings_are_those_of_evaluate(tokenizer, tmp_path):
     ids = (settings.bos_token_id, settings.eos_token_id, settings.pad_token_id)
     assert ids == (tokenizer.begin, tokenizer.end, tokenizer.pad)
     assert settings.max_new_tokens == SMALL.positions - 128  # a prompt of 128 fits, too
+    assert settings.suppress_tokens is None  # every id has a token
 
 
 # ---------------------------------------------------------------- tokenizer
