@@ -192,6 +192,25 @@ def test_each_loop_is_called_from_named_places_only(function):
     assert not strangers, f"{strangers} use {function}: go through the phases of minir1/run instead"
 
 
+MAY_BUILD = {  # a class: the files that may make one, for it must know the codec
+    "Sampling": {"minir1.rollout"},  # `sampling`: no id without a token is drawn
+    "Engine": {  # `make_sampler`: there is room for the template
+        "minir1.fast.accelerate",
+        f"{STUDIES}.bench.command",  # of a given number of slots
+    },
+}
+
+
+@pytest.mark.parametrize("name", MAY_BUILD)
+def test_what_must_know_the_codec_is_built_in_named_places_only(name):
+    builders = set()
+    for file in FILES:
+        for node in ast.walk(tree(file)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == name:
+                builders.add(file)
+    assert builders == MAY_BUILD[name]
+
+
 def test_the_search_for_users_finds_both_ways():
     assert "minir1.run.phases" in users("minir1.grpo.update")  # grpo.update
     assert "train_zero" in users("minir1.checkpoint.load_checkpoint")  # from ... import

@@ -38,7 +38,7 @@ from minir1.console.files import (
     write_lines,
 )
 from minir1.console.flags import Value, real, seed, whole
-from minir1.fast.accelerate import make_sampler
+from minir1.fast.accelerate import beyond, make_sampler
 from minir1.fast.device import pick_device
 from minir1.measure.evaluator import Evaluator, many_problems
 from minir1.measure.statistics import (
@@ -328,10 +328,11 @@ def ask(arguments: argparse.Namespace, problems: list[Problem]) -> list[dict]:
         raise UserError(f"{text} positions")
     samples = arguments.samples
     batch = max(samples, arguments.batch or (2048 if device.name == "cuda" else 256))
-    # the engine makes room for prompts of 128
-    room = tokens + max(0, min(longest, positions - tokens) - 128)
+    # the engine makes room for prompts of 128, a long template apart
+    room = tokens + max(0, min(longest, positions - tokens) - beyond(tokenizer) - 128)
     rl = RLConfig(max_tokens=room, prompts=1, group_size=batch)
-    sampler = make_sampler(model, device, Config(rl=rl, eval=EvalConfig(batch=batch)))
+    config = Config(rl=rl, eval=EvalConfig(batch=batch))
+    sampler = make_sampler(model, device, config, tokenizer)
     settings = sampling(tokenizer, tokens, arguments.temperature, arguments.top_p)
     how = {"sampler": sampler, "seed": arguments.seed, "batch": batch, "progress": True}
     return evaluate_model(model, tokenizer, problems, samples, settings, **how)

@@ -25,14 +25,14 @@ from minir1.console.files import check_writable, write_text
 from minir1.console.flags import Value, whole
 from minir1.experiments.bench import curves, others, speedrun
 from minir1.experiments.bench.measuring import Bench, decode_bytes, operations
-from minir1.fast.accelerate import accelerate, make_sampler
+from minir1.fast.accelerate import accelerate, beyond, make_sampler
 from minir1.fast.device import make_learner
 from minir1.fast.engine import Engine
 from minir1.grpo import advantages, update
 from minir1.model import Transformer
 from minir1.presets import PRESETS
-from minir1.rollout import roll_out, to_batch
-from minir1.sampler import Sampling, sample
+from minir1.rollout import roll_out, sampling, to_batch
+from minir1.sampler import sample
 from minir1.transcript import prompt
 
 WAYS = {  # to compute pretraining's gradients on a GPU; the first and the last with AdamW, too
@@ -50,7 +50,7 @@ class Table(Bench):
         """The fast one, for one batch of the shape."""
         P, G, *_ = self.shape
         sizes = {"rl.prompts": P, "rl.group_size": G, "eval.batch": P * G}
-        return make_sampler(model, self.device, apply(self.config, sizes))
+        return make_sampler(model, self.device, apply(self.config, sizes), self.tokenizer)
 
     def rate(self, sampler, tokens: int) -> dict[str, float]:
         P, G, *_ = self.shape
@@ -83,8 +83,9 @@ class Table(Bench):
         return rows | self.in_slots("a queue", queued // G, 4 * slots)
 
     def in_slots(self, name: str, prompts: int, slots: int) -> dict[str, dict]:
-        settings = Sampling(self.config.rl.max_tokens, (self.tokenizer.end,))
-        how = (slots, settings.max_tokens, self.config.compile)
+        settings = sampling(self.tokenizer, self.config.rl.max_tokens)
+        room = settings.max_tokens + beyond(self.tokenizer)
+        how = (slots, room, self.config.compile)
         engine = Engine(self.model, self.device.dtype, *how)
         ids = (self.ids * (1 + prompts // len(self.ids)))[:prompts]
         case, lengths = (self.model, ids, self.shape.group, settings), []

@@ -154,7 +154,7 @@ class Curves(Bench):
         ids = [self.ids[i % len(self.ids)] for i in range(rows // group)]
         sizes = {"rl.prompts": len(ids), "rl.group_size": group, "rl.max_tokens": tokens}
         config = apply(self.config, sizes | {"eval.batch": rows})
-        sampler = make_sampler(self.model, self.device, config)
+        sampler = make_sampler(self.model, self.device, config, self.tokenizer)
         case = (self.model, ids, group, self.fixed(tokens))
         seconds = self.clock(lambda: sampler(*case), 1)
         context, width = sum(map(len, ids)) / len(ids) + tokens / 2, self.device.dtype.itemsize

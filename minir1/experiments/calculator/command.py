@@ -14,15 +14,14 @@ from pathlib import Path
 from random import Random
 
 from minir1.checkpoint import load_checkpoint, save_checkpoint
-from minir1.config import COUNT, LANGUAGES, LENGTH, Config, PretrainConfig
+from minir1.config import COUNT, LANGUAGES, LENGTH, Config, PretrainConfig, apply
 from minir1.console.errors import parse
 from minir1.console.files import check_folder, write_text
 from minir1.console.flags import Value, parts, seed, whole
 from minir1.experiments.calculator import rollout as calculator
 from minir1.experiments.calculator.documents import KINDS, batches, document
-from minir1.fast.accelerate import accelerate
+from minir1.fast.accelerate import accelerate, make_sampler
 from minir1.fast.device import Device, make_learner, pick_device
-from minir1.fast.engine import Engine
 from minir1.model import Transformer
 from minir1.rollout import Rollouts, Sampler, sampling
 from minir1.sampler import Stream
@@ -148,7 +147,8 @@ def main(arguments: list[str]) -> None:
     learn(model, tokenizer, given.documents, given.seed, given.languages, device)
     results = {"command": " ".join(arguments), "device": str(device)}
     results |= {"seconds": time.time() - start, "documents": given.documents}
-    how = (given.max_tokens, Engine(model, device.dtype, 256, given.max_tokens).sample)
+    config = apply(Config(), {"rl.max_tokens": given.max_tokens})
+    how = (given.max_tokens, make_sampler(model, device, config, tokenizer))
     asked = questions("5dx", given.languages, "test", given.problems)
     figures = {"5dx before": examine(before, tokenizer, asked, *how)}
     figures |= report(model, tokenizer, given.languages, given.problems, *how)

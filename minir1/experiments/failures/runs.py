@@ -14,7 +14,6 @@ import torch
 from minir1.checkpoint import load_checkpoint
 from minir1.config import Config, apply
 from minir1.data import find_checkpoint
-from minir1.fast.accelerate import make_sampler
 from minir1.fast.device import pick_device
 from minir1.measure.evaluator import Evaluator, outcome
 from minir1.model import Transformer
@@ -76,12 +75,11 @@ def run_arm(job: Job) -> dict:
     if arm.base is not None:
         arm.base(model, tokenizer, config)
     session = Session.unsaved(config, pick_device(config), tokenizer)
-    roomy = exam_config if exam_config.rl.max_tokens > config.rl.max_tokens else config
-    examine = examination(job, exam_config, session, roomy)
+    examine = examination(job, exam_config, session)
     rows, exams = [], [{"step": 0, **examine(model, EXAM)}]
 
     def sampler(model: Transformer) -> Callable:
-        plain = make_sampler(model, session.device, roomy)
+        plain = session.sampler(model)
         return plain if arm.sampler is None else lambda *given: arm.sampler(plain, *given)
 
     def revise(model: Transformer, rollouts: Rollouts) -> Rollouts:
@@ -111,14 +109,14 @@ def say(job: Job, step: int, row: dict, seconds: float) -> None:
     print(f"  {job.label} step {step}/{job.steps}: {figures}, {seconds:.0f} s", flush=True)
 
 
-def examination(job: Job, config: Config, session: Session, roomy: Config) -> Callable:
+def examination(job: Job, config: Config, session: Session) -> Callable:
     """Measures a policy on held-out puzzles, the same for both arms and all seeds."""
     rl, tokenizer = config.rl, session.tokenizer
     settings, languages = sampling(tokenizer, rl.max_tokens), config.corpus.languages
     puzzles = draw_problems(rl.tasks, languages, "validation", "validation", LAST_EXAM)
 
     def examine(model: Transformer, count: int) -> dict[str, float]:
-        sampler = make_sampler(model, session.device, roomy)
+        sampler = session.sampler(model, rl)
         evaluator = Evaluator(tokenizer, sampler, settings, config.eval.batch)
         rollouts = evaluator.roll(model, puzzles[:count], seed=job.seed)
         pairs = zip(rollouts.lengths(), rollouts.rewards)

@@ -34,7 +34,6 @@ from minir1.console.files import check_folder, write_text
 from minir1.console.flags import Value, parts, seed, whole
 from minir1.experiments.hacking.plot import draw_figure
 from minir1.fast.device import make_learner, pick_device
-from minir1.fast.engine import Engine
 from minir1.grpo import score_tokens
 from minir1.model import Transformer
 from minir1.r1.data import curation
@@ -161,12 +160,8 @@ def chase(bench: Bench, start: Transformer, proxy: Proxy, reward: Proxy, arm: st
         if (step + 1) % plan.every == 0:
             look(step + 1, phase.model, phase.sampler)
 
-    def sampler(model: Transformer):
-        rows = max(plan.prompts * plan.group, 128)
-        return Engine(model, session.device.dtype, rows, plan.max_tokens).sample
-
-    look(0, start, sampler(start))
-    parts = Parts(judge=judge, after=after, sampler=sampler)
+    look(0, start, session.sampler(start))
+    parts = Parts(judge=judge, after=after)
     reinforce(RLPhase(session, start, arm, session.config.rl, draw, parts))
     return rows
 
@@ -234,7 +229,7 @@ def reasoning_experiment(bench: Bench, start: Transformer) -> dict:
     it was right.
     """
     session, plan = bench.session, bench.plan
-    sampler = Engine(start, session.device.dtype, 256, plan.max_tokens).sample
+    sampler = session.sampler(start)
     counts = {"train": preference.POINTS_A_STEP * plan.judge_steps, "validation": 1024}
     graded = {split: _graded(bench, start, sampler, split, n) for split, n in counts.items()}
     how = (bench.seed, session.device.name)

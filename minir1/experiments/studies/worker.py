@@ -20,7 +20,6 @@ from minir1.experiments.studies.create import cells
 from minir1.experiments.studies.hooks import parts_of
 from minir1.experiments.studies.rejection import rejection_sft
 from minir1.experiments.tables.problems import one_number_more
-from minir1.fast.accelerate import make_sampler
 from minir1.measure.baselines import blind, blind_hit_rates, lookahead
 from minir1.measure.behaviours import corpus_rates
 from minir1.measure.evaluator import outcome
@@ -37,7 +36,7 @@ def references(session: Session, base: Transformer) -> dict:
     """What an accuracy is shown beside; no training."""
     config, tokenizer = session.config, session.tokenizer
     problems = session.problems("test", config.eval.problems)
-    evaluator = session.evaluator(make_sampler(base, session.device, config))
+    evaluator = session.evaluator(session.sampler(base))
     some, budget = problems[: config.eval.many], config.rl.max_tokens
     lines = {
         "base": evaluator.examine(base, problems),
@@ -55,7 +54,7 @@ def figures(session: Session, base: Transformer, model: Transformer, spec: dict)
     config = session.config
     prefix = ANSWER if spec["kind"] == "answer_only" else spec["hooks"].get("prefix", "")
     problems = session.problems("test", config.eval.problems)
-    evaluator = session.evaluator(make_sampler(base, session.device, config))
+    evaluator = session.evaluator(session.sampler(base))
     more = one_number_more(config.rl.tasks, "test", config.eval.many)
 
     def measured(problems: list) -> dict:

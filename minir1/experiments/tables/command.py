@@ -60,7 +60,7 @@ class AskedModel:
         self.batch = 2048 if self.device.name == "cuda" else 128
         size = {"rl.max_tokens": self.budget, "rl.prompts": 1, "rl.group_size": self.batch}
         size["eval.batch"] = self.batch
-        self.sampler = make_sampler(self.model, self.device, apply(Config(), size))
+        self.sampler = make_sampler(self.model, self.device, apply(Config(), size), self.tokenizer)
         self.tokens = 0
         self.seconds = 0.0
         self.seed = 0

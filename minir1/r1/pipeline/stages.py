@@ -32,10 +32,10 @@ from train_zero import reinforce
 
 
 def sampler_for(model: Transformer, where, config: R1Config, max_tokens: int):
-    """The fast sampler with room for `max_tokens`. `where` has a device. Not compiled: too short a
-    use."""
+    """The fast sampler with room for `max_tokens`. `where` has a device and a tokenizer. Not
+    compiled: too short a use."""
     stage = config.stage_config(replace(config.reasoning, max_tokens=max_tokens))
-    return make_sampler(model, where.device, replace(stage, compile=False))
+    return make_sampler(model, where.device, replace(stage, compile=False), where.tokenizer)
 
 
 def reinforce_stage(

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from minir1.config import Config
 from minir1.console.files import write_text
-from minir1.fast.accelerate import make_sampler
 from minir1.fast.device import Device
 from minir1.measure.evaluate import aligned
 from minir1.model import Transformer
@@ -64,7 +63,7 @@ def scoreboard(session: Session, policies: dict[str, tuple]) -> dict[str, dict]:
     key = (config.rl.tasks, config.corpus.languages, "test", "test", config.eval.problems)
     problems, board = draw_problems(*key), {}
     base, _ = policies["base"]
-    sampler = make_sampler(base, session.device, config, session.tokenizer)
+    sampler = session.sampler(base)
     for name, (model, operations) in policies.items():
         figures = session.evaluator(sampler).examine(model, problems)
         board[name] = {"operations": operations} | figures
