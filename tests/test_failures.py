@@ -268,6 +268,10 @@ def test_every_symptom_is_a_figure_of_a_run_and_every_curve_is_drawn(monkeypatch
     result = run_arm(Job(Arm(), SMALL, SMALL, 0, 2, 2))
     assert [row["step"] for row in result["rows"]] == [1, 2]
     assert [exam["step"] for exam in result["exams"]] == [0, 2]
+    assert [(row["phase"], row["step"]) for row in result["logged"]] == [("", 1), ("", 2)]
+    assert json.loads(json.dumps(result["logged"], allow_nan=False)) == result["logged"]
+    for logged, row in zip(result["logged"], result["rows"]):
+        assert logged["grad_norm"] == pytest.approx(row["grad_norm"], rel=1e-4)
     assert result["last"]["overpaid"] == 0 and result["last"]["padding"] == 0
     assert result["last"]["gap"] < 1e-4
     for name, failure in FAILURES.items():

@@ -211,6 +211,27 @@ def test_what_must_know_the_codec_is_built_in_named_places_only(name):
     assert builders == MAY_BUILD[name]
 
 
+def reached_into(path: Path) -> list[str]:
+    """Private names of our other files that a file uses, and what of theirs it exchanges."""
+    nodes, ours, found = list(ast.walk(ast.parse(path.read_text(encoding="utf-8")))), set(), []
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and node.module.startswith(("minir1", "train_")):
+            ours |= {alias.asname or alias.name for alias in node.names}
+            found += [alias.name for alias in node.names if alias.name.startswith("_")]
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and ast.unparse(node).split(".")[0] in ours:
+            private = node.attr.startswith("_") and not node.attr.startswith("__")
+            if private or isinstance(node.ctx, ast.Store):
+                found.append(ast.unparse(node))
+    return found
+
+
+@pytest.mark.parametrize("folder", ["minir1", "results", "docs"])
+def test_no_file_reaches_into_another(folder):
+    for path in [*SCRIPTS, *sorted((ROOT / folder).rglob("*.py"))]:
+        assert not reached_into(path), path
+
+
 def test_the_search_for_users_finds_both_ways():
     assert "minir1.run.phases" in users("minir1.grpo.update")  # grpo.update
     assert "train_zero" in users("minir1.checkpoint.load_checkpoint")  # from ... import

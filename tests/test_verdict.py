@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from minir1.__main__ import main as command
+from minir1.experiments.failures import runs
 from minir1.experiments.failures.gallery import FAILURES
 from minir1.measure.diagnosis import diagnosis
 from minir1.report import golden, verdict
@@ -245,6 +246,17 @@ def test_the_setting_that_is_farthest_and_the_one_that_the_run_complains_of():
     assert verdict.far_setting(hopeless)[1] == "--rl.tasks countdown:cpu=1"
     near = {"rl.lr": (2e-4, 1e-4), "rl.kl": (0.001, 0.0), "rl.recompute": (True, False)}
     assert verdict.far_setting(case(settings=near)) is None
+
+
+def test_a_failure_is_trained_and_stored_as_the_runs_on_file_were(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "EXAM", 2)
+    monkeypatch.setattr(runs, "LAST_EXAM", 4)
+    stored().run(tmp_path, "truncation", steps=2, prompts=2)
+    packed = json.loads(stored().pack(tmp_path / "truncation"))
+    kept = json.loads(lines("failures/runs.jsonl")["truncation"])
+    assert packed["rl"].keys() == kept["rl"].keys() and packed["rl"]["step"] == [1, 2]
+    assert packed["settings"]["rl.max_tokens"] == kept["settings"]["rl.max_tokens"] == 24
+    assert packed["test"]["n"] == 4 and packed["test"].keys() == kept["test"].keys()
 
 
 def test_the_report_ends_with_them(tmp_path, capsys):

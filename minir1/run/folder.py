@@ -186,12 +186,16 @@ class Run:
 
 
 class Unwritten(Run):
-    """A run without a folder: results are kept in memory, everything else is forgotten."""
+    """A run without a folder: rows and results are kept in memory, all else is forgotten."""
 
     silent = True
 
+    def __init__(self, path: Path, config: Config):
+        super().__init__(path, config)
+        self.rows: list[dict] = []  # as metrics.jsonl would hold them
+
     def log(self, phase: str, **row) -> None:
-        pass
+        self.rows.append(_clean({"phase": phase, **row}))
 
     def samples(self, phase: str, step: int, rows: list[dict]) -> None:
         pass

@@ -147,8 +147,7 @@ class Session:
 
     def evaluator(self, sampler: Sampler) -> Evaluator:
         settings = sampling(self.tokenizer, self.config.rl.max_tokens)
-        batch = self.config.eval.batch
-        return Evaluator(self.tokenizer, sampler, settings, batch)
+        return Evaluator(self.tokenizer, sampler, settings, self.config.eval.batch)
 
     def problems(self, split: str, count: int) -> list:
         """Of the first task, the same for every seed."""

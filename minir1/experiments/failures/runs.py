@@ -66,7 +66,7 @@ def shipped_base() -> tuple[Transformer, Tokenizer]:
 
 def run_arm(job: Job) -> dict:
     """Train one arm in one thread: `rows` (one per step), `exams` (held-out puzzles over steps),
-    `last` (the figures that decide) and `seconds`."""
+    `last` (the figures that decide), `logged` (as metrics.jsonl has it) and `seconds`."""
     torch.set_num_threads(1)
     torch.manual_seed(job.seed)
     start, arm = time.time(), job.arm
@@ -101,7 +101,7 @@ def run_arm(job: Job) -> dict:
     model = reinforce(RLPhase(session, model, job.label, config.rl, draw, parts))
     exams.append({"step": config.rl.steps, **examine(model, LAST_EXAM)})
     result = {"rows": rows, "exams": exams, "last": last_figures(rows, exams)}
-    return result | {"seconds": time.time() - start}
+    return result | {"logged": session.run.rows, "seconds": time.time() - start}
 
 
 def say(job: Job, step: int, row: dict, seconds: float) -> None:
