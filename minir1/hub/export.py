@@ -82,16 +82,14 @@ def rope_parameters(c: ModelConfig) -> dict:
 
 
 def generation_config(config: dict, tokens: int) -> dict:
-    """generation_config.json, from config.json: a bare generate() samples as `evaluate` does, an id
-    without a token (`tokens` have one) never.
+    """generation_config.json, from config.json: a bare generate() samples as `evaluate` does.
 
     transformers would stop after 20 tokens, be greedy and, when sampling, keep 50 tokens.
     """
     ids = {name: config[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     room = config["max_position_embeddings"] - 128  # left for a prompt
     how = {"do_sample": True, "temperature": 0.6, "top_p": 0.95, "top_k": 0}  # 0: off
-    unused = [*range(tokens, config["vocab_size"])]
-    ids |= {"suppress_tokens": unused} if unused else {}
+    how["suppress_tokens"] = [*range(tokens, config["vocab_size"])] or None  # ids without a token
     return ids | how | {"max_new_tokens": max(1, min(1024, room))}
 
 

@@ -84,8 +84,7 @@ class Table(Bench):
 
     def in_slots(self, name: str, prompts: int, slots: int) -> dict[str, dict]:
         settings = sampling(self.tokenizer, self.config.rl.max_tokens)
-        room = settings.max_tokens + beyond(self.tokenizer)
-        how = (slots, room, self.config.compile)
+        how = (slots, settings.max_tokens + beyond(self.tokenizer), self.config.compile)
         engine = Engine(self.model, self.device.dtype, *how)
         ids = (self.ids * (1 + prompts // len(self.ids)))[:prompts]
         case, lengths = (self.model, ids, self.shape.group, settings), []

@@ -8,6 +8,7 @@ held-out puzzles, the core's verifier, temperature 1, the fixed arm's settings.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
@@ -79,8 +80,7 @@ def run_arm(job: Job) -> dict:
     rows, exams = [], [{"step": 0, **examine(model, EXAM)}]
 
     def sampler(model: Transformer) -> Callable:
-        plain = session.sampler(model)
-        return plain if arm.sampler is None else lambda *given: arm.sampler(plain, *given)
+        return partial(arm.sampler, session.sampler(model))
 
     def revise(model: Transformer, rollouts: Rollouts) -> Rollouts:
         # as the core's verifier sees them
@@ -96,7 +96,7 @@ def run_arm(job: Job) -> dict:
         if (step + 1) % 10 == 0:
             say(job, step + 1, rows[-1], time.time() - start)
 
-    parts = Parts(sampler=sampler, revise=revise, after=after)
+    parts = Parts(sampler=arm.sampler and sampler, revise=revise, after=after)
     draw = training_problems(config, config.rl, "rl")
     model = reinforce(RLPhase(session, model, job.label, config.rl, draw, parts))
     exams.append({"step": config.rl.steps, **examine(model, LAST_EXAM)})
