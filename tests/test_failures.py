@@ -280,6 +280,19 @@ def test_every_symptom_is_a_figure_of_a_run_and_every_curve_is_drawn(monkeypatch
         assert len(draw(failure, [result, result]).axes) == 2
 
 
+def test_an_arm_may_sample_in_its_own_way_and_is_examined_in_the_cores(monkeypatch):
+    monkeypatch.setattr(failure_runs, "EXAM", 4)
+    monkeypatch.setattr(failure_runs, "LAST_EXAM", 4)
+    asked = []
+
+    def counted(plain, model, prompts, group, *how):
+        asked.append((len(prompts), group))
+        return plain(model, prompts, group, *how)
+
+    run_arm(Job(Arm(sampler=counted), SMALL, SMALL, 0, 3, 2))
+    assert asked == [(2, 2)] * 3
+
+
 # ---------------------------------------------------------------- the command
 
 

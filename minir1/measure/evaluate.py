@@ -328,7 +328,6 @@ def ask(arguments: argparse.Namespace, problems: list[Problem]) -> list[dict]:
         raise UserError(f"{text} positions")
     samples = arguments.samples
     batch = max(samples, arguments.batch or (2048 if device.name == "cuda" else 256))
-    # the engine makes room for prompts of 128, a long template apart
     room = tokens + max(0, min(longest, positions - tokens) - beyond(tokenizer) - 128)
     rl = RLConfig(max_tokens=room, prompts=1, group_size=batch)
     config = Config(rl=rl, eval=EvalConfig(batch=batch))
