@@ -168,6 +168,7 @@ def test_a_bad_final_test_alone_is_told(tmp_path, capsys, known):
     (0.70, (0.60,), (0.01, 0.01), 3 * 0.02 * 2**0.5 + 0.02),  # a guess of that
     (0.70, (0.60,), (0.04, 0.01), 3 * 0.04 * 2**0.5 + 0.02),
     (0.70, (0.60, 0.60), (), 0.02),  # of a run that knows no standard error
+    (0.40, (0.30, 0.30), (0.01, 0.01, 0.01), 3 * 0.01 * 1.5**0.5 + 0.02),
 ])
 def test_the_band_of_the_final_test_by_hand(tmp_path, accuracy, known, errors, half):
     """Three standard errors, and two points that are forgiven in any case."""
@@ -179,8 +180,12 @@ def test_the_band_of_the_final_test_by_hand(tmp_path, accuracy, known, errors, h
         summary = json.dumps({"zero": {"accuracy": share} | error})
         (runs[-1] / "summary.json").write_text(summary, encoding="utf-8")
     words, good = golden.final_test(runs[0], runs[1:])
-    assert words == f"test accuracy 70.0%; golden {60 - 100 * half:.1f}% to {60 + 100 * half:.1f}%"
+    low, high = (100 * (known[0] + known[-1]) / 2 + way * 100 * half for way in (-1, 1))
+    assert words == f"test accuracy {100 * accuracy:.1f}%; golden {low:.1f}% to {high:.1f}%"
     assert good is (half > 0.1)
+    for spoilt in ({}, {"zero": {"length": 40.0}}, {"zero": "lost"}):
+        (runs[-1] / "summary.json").write_text(json.dumps(spoilt), encoding="utf-8")
+        assert golden.final_test(runs[0], runs[1:]) is None
 
 
 def test_a_short_run_is_compared_as_far_as_it_got(tmp_path, capsys, known):
