@@ -128,7 +128,11 @@ def test_what_is_no_trouble():
     whole = [row | {"clip_fraction": 0.3} for row in risen(lambda i: 0.3 + i / 200)]
     ending = rows_of(21, 0.5, truncated=turns(0.02, 0.95))  # and right all the same
     sure = rows_of(21, 0.95, entropy=turns(0.3, 0.005))
-    assert [trouble(rows) for rows in (noisy, tiny, whole, sure)] == [""] * 4
+    little = rows_of(21, accuracy=turns(0.12, 0.03))  # a tenth of all answers is not lost
+    rare = rows_of(21, thinking=turns(0.25, 0.0))
+    no_longer = rows_of(21, repeated=turns(0.05, 0.8), length=turns(40, 99))
+    for rows in (noisy, tiny, whole, sure, little, rare, no_longer):
+        assert trouble(rows) == ""
     assert "falls apart" not in trouble(ending)
 
 

@@ -17,7 +17,7 @@ import torch
 from minir1.checkpoint import save_checkpoint
 from minir1.config import CorpusConfig, ModelConfig, PretrainConfig, UserError
 from minir1.corpus.mixture import sample_text
-from minir1.hub.export import export, main
+from minir1.hub.export import export, generation_config, main
 from minir1.measure.evaluate import build_parser, evaluate_model
 from minir1.model import Cache, Transformer
 from minir1.presets import PRESETS
@@ -317,6 +317,16 @@ def test_a_bare_generate_on_a_padded_batch_answers_as_evaluate_does(family, toke
         theirs = sum(reward.accuracy for reward in right) / len(right)
         print(f"{family}: evaluate {ours:.1%}, generate {theirs:.1%}")
         assert ours > 0.9 and abs(ours - theirs) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("positions", "most"), [(64, 1), (129, 1), (256, 128), (1151, 1023), (1153, 1024), (9999, 1024)]
+)
+def test_responses_have_the_room_that_a_prompt_leaves_up_to_a_thousand_tokens(positions, most):
+    config = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), 0)
+    config |= {"vocab_size": 512, "max_position_embeddings": positions}
+    assert generation_config(config, 510)["max_new_tokens"] == most
+    assert generation_config(config, 510)["suppress_tokens"] == [510, 511]
 
 
 @pytest.mark.parametrize("settings", [{}, GQA | {"tied": True}], ids=str)
