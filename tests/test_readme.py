@@ -13,6 +13,7 @@ from minir1.rollout import roll_out, sampling
 from minir1.sampler import Stream
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parent.parent / "docs" / "think.html").read_text(encoding="utf-8")
 WORDS, NUMBERS, ROWS = 1000, 6, 6  # at most: in all, in a hundred words, in the table
 HEADINGS = [
     "Run it", "One puzzle, before and after", "What comes out",
@@ -102,6 +103,13 @@ def test_the_puzzles_to_try_are_held_out_and_solved():
     for i, puzzle in enumerate(puzzles):
         assert puzzle.split() == "test"
         assert sum(right[8 * i : 8 * i + 8]) >= 7, puzzle
+
+
+def test_the_page_that_thinks_opens_with_the_puzzles_of_the_readme():
+    form = PAGE.partition("<form")[2].partition("</form>")[0]
+    puzzles = re.findall(r"`([\d ]+ = \d+)`", README)
+    assert f'<input id="question" maxlength="400" value="{puzzles[0]}"' in form
+    assert re.findall(r'<button type="button">([\d ]+ = \d+)</button>', form) == puzzles
 
 
 def test_the_thoughts_that_are_shown_end_as_it_says():
