@@ -26,6 +26,11 @@ TEST = (
     'python -m pytest --doctest-modules minir1 tests -m "not slow"'
 )
 STALE = ("beside what costs nothing", "read once", "tokens a response", "kept from ending")
+# other names of the forced base and of blind pairs, and what is true of RL but not of the base
+OTHERWISE = (
+    "forced to go on", "may not stop", "not allowed to stop", "made to think on", "made to go on",
+    "search that looks at all last steps", "obody showed it how", "alone has taught",
+)
 
 
 def prose(text: str) -> str:
@@ -77,6 +82,15 @@ def test_no_page_says_what_readers_stumbled_over():
     for page in figures.pages():
         text = page.read_text(encoding="utf-8")
         assert [phrase for phrase in STALE if phrase in text] == [], page
+
+
+def test_every_baseline_has_one_name():
+    root = Path(__file__).parent.parent
+    found = [*root.glob("docs/lessons/*.md"), *root.glob("notebooks/*.ipynb")]
+    found += [*root.glob("notebooks/rendered/*.ipynb"), root / "docs" / "think.html"]
+    for page in [*figures.pages(), *found]:
+        text = page.read_text(encoding="utf-8").lower()
+        assert [phrase for phrase in OTHERWISE if phrase in text] == [], page
 
 
 def test_the_tree_names_what_there_is():
