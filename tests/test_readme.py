@@ -13,6 +13,7 @@ from minir1.rollout import roll_out, sampling
 from minir1.sampler import Stream
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parent.parent / "docs" / "think.html").read_text(encoding="utf-8")
 WORDS, NUMBERS, ROWS = 1000, 6, 6  # at most: in all, in a hundred words, in the table
 HEADINGS = [
     "Run it", "One puzzle, before and after", "What comes out",
@@ -25,6 +26,11 @@ TEST = (
     'python -m pytest --doctest-modules minir1 tests -m "not slow"'
 )
 STALE = ("beside what costs nothing", "read once", "tokens a response", "kept from ending")
+# other names of the forced base and of blind pairs, and what is true of RL but not of the base
+OTHERWISE = (
+    "forced to go on", "may not stop", "not allowed to stop", "made to think on", "made to go on",
+    "search that looks at all last steps", "obody showed it how", "alone has taught",
+)
 
 
 def prose(text: str) -> str:
@@ -78,6 +84,15 @@ def test_no_page_says_what_readers_stumbled_over():
         assert [phrase for phrase in STALE if phrase in text] == [], page
 
 
+def test_every_baseline_has_one_name():
+    root = Path(__file__).parent.parent
+    found = [*root.glob("docs/lessons/*.md"), *root.glob("notebooks/*.ipynb")]
+    found += [*root.glob("notebooks/rendered/*.ipynb"), root / "docs" / "think.html"]
+    for page in [*figures.pages(), *found]:
+        text = page.read_text(encoding="utf-8").lower()
+        assert [phrase for phrase in OTHERWISE if phrase in text] == [], page
+
+
 def test_the_tree_names_what_there_is():
     tree = README.partition("## What is where")[2].partition("```\n")[2].partition("```")[0]
     root, folder = Path(__file__).parent.parent, Path()
@@ -102,6 +117,13 @@ def test_the_puzzles_to_try_are_held_out_and_solved():
     for i, puzzle in enumerate(puzzles):
         assert puzzle.split() == "test"
         assert sum(right[8 * i : 8 * i + 8]) >= 7, puzzle
+
+
+def test_the_page_that_thinks_opens_with_the_puzzles_of_the_readme():
+    form = PAGE.partition("<form")[2].partition("</form>")[0]
+    puzzles = re.findall(r"`([\d ]+ = \d+)`", README)
+    assert f'<input id="question" maxlength="400" value="{puzzles[0]}"' in form
+    assert re.findall(r'<button type="button">([\d ]+ = \d+)</button>', form) == puzzles
 
 
 def test_the_thoughts_that_are_shown_end_as_it_says():

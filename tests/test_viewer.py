@@ -346,7 +346,7 @@ def test_curves_tell_their_values(page):
     )
     labels = page.run("document.querySelector('.panel.main svg').textContent")
     for line in (
-        "blind search, same token limit  69%", "base, forced to go on  51%",
+        "blind search, same token limit  69%", "forced base, goes on until yes  51%",
         "base, test puzzles  18.8%", "◆ R1-Zero, test puzzles  67.4 ± 1.0%",
     ):
         assert line in labels

@@ -11,7 +11,7 @@ REFERENCES = {
     "blind_attempts": "blind search, as many attempts",
     "blind_budget": "blind search, same token budget",
     "blind_pairs": "blind pairs, all last steps at once",
-    "forced_base": "base, forced to go on",
+    "forced_base": "forced base, goes on until yes",
     "answer_only": "answer only, RL too",
     "pass64_base": "base, any of 64 (pass@64)",
     "lookahead_pairs": "program: look-ahead search",

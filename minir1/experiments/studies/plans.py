@@ -48,7 +48,7 @@ def own_base(name: str, about: str, flags: Flags | None = None, **hooks) -> Vari
 
 NORMAL = Variant("normal", "the default run")
 REFERENCES = Variant(
-    "references", "no training: blind search, look-ahead, the base forced to go on, pass@64",
+    "references", "no training: blind search, look-ahead, the forced base, pass@64",
     kind="references")
 
 CONTROLS = Study(
