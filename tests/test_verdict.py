@@ -31,6 +31,14 @@ CAUSES = {  # what the sentence on the likely cause must say
     "kl-too-strong": "rl.kl", "lr-too-high": "rl.lr", "router-drift": "sampler and trainer",
     "cannot-compute": "base cannot compute", "zero-variance": "rl.tasks",
 }
+BUGS = {  # the same of mistakes in code, results/failures/bugs.json
+    "fault_01": "what is rewarded becomes rarer", "fault_02": "at its own token",
+    "fault_03": "each reward meets its response", "fault_04": "old weights",
+    "fault_05": "sample as the loss assumes", "fault_06": "subtract the group's mean",
+    "fault_07": "a verifier that can be cheated", "fault_08": "refuses right answers",
+    "fault_09": "the KL term drives the policy away", "fault_10": "all puzzles of a step are alike",
+    "fault_11": "the reward pays for something else", "fault_12": "rl.tasks",
+}
 WRONG = (  # results/golden/power.py, in its order
     "rl.lr", "rl.lr", "rl.scale", "rl.minibatches", "rl.clip", "rl.temperature", "rl.group_size",
     "rl.prompts", "rl.max_tokens", "rl.kl", "form is paid", "rl.average",
@@ -74,6 +82,13 @@ def test_causes_of_the_gallery_are_named(tmp_path):
     runs = lines("failures/runs.jsonl")
     assert set(runs) == set(CAUSES) == set(FAILURES)
     assert len(named(runs, CAUSES, tmp_path)) == 12
+
+
+def test_mistakes_in_code_are_named(tmp_path):
+    runs = lines("failures/bugs.jsonl")
+    told = json.loads((RESULTS / "failures" / "bugs.json").read_text("utf-8"))
+    assert set(runs) == set(BUGS) == set(told)
+    assert len(named(runs, BUGS, tmp_path, last=5)) == 12
 
 
 def wrong_runs() -> tuple[dict[str, str], dict[str, str]]:
@@ -152,17 +167,38 @@ def test_packing_loses_nothing_that_the_sentences_need(tmp_path):
 # ---------------------------------------------------------------- by hand
 
 
+PAID = {"rl.accuracy_reward": 1.0, "rl.format_reward": 0.1, "rl.language_reward": 0.0,
+        "rl.group_size": 8, "rl.kl": 0.0, "model.experts": 1}
+
+
 def case(rows: int = 20, test=None, settings=None, **figures) -> Case:
     """A healthy run, but for some figures: a number, or one for each row."""
     healthy = {
         "accuracy": 0.5, "length": 40, "length_p95": 90, "truncated": 0.02, "thinking": 0.6,
         "gap": 3e-7, "reward": 0.6, "wrong_steps": 0.02, "signal": 0.6, "entropy": 0.3,
-        "format": 0.97, "grad_norm": 0.3, "loss": 0.1,
+        "format": 0.97, "grad_norm": 0.3, "loss": 0.1, "n": 32, "stderr": 0.05, "kl": 0.1,
     } | figures
     values = [{k: v[i] if isinstance(v, list) else v for k, v in healthy.items()}
               for i in range(rows)]
     rows = [{"phase": "rl", "step": i + 1, **row} for i, row in enumerate(values)]
-    return Case(rows, test or {}, {}, settings or {}, [])
+    return Case(rows, test or {}, dict(PAID), settings or {}, [], {"accuracy": 0.5, "length": 40})
+
+
+FALLING = [0.5 - 0.02 * i for i in range(20)]
+FIGURE = {"phase": "rl", "early": False, "low": "", "high": "too much of it"}
+
+
+def departed(found: Case, *names: str, step: int = 1) -> Case:
+    """The case, after these figures left their bands at this step."""
+    figures = [SimpleNamespace(**FIGURE | {"name": name}) for name in names]
+    found.gone = [SimpleNamespace(figure=f, steps=[step], left=0, side="above") for f in figures]
+    return found
+
+
+def configured(name: str, value: float, **figures) -> Case:
+    found = case(**figures)
+    found.config[name] = value
+    return found
 
 
 SHOWN = {
@@ -170,11 +206,17 @@ SHOWN = {
     "disagreement": case(gap=0.05),
     "another_sampler": case(test={"thinking": 0.3, "length": 40}),
     "another_judge": case(test={"thinking": 0.6, "length": 40, "accuracy": 0.1}),
-    "paid_for_form": case(reward=1.0, accuracy=0.3),
+    "paid_for_form": configured("rl.format_reward", 1.0, reward=1.0, accuracy=0.45),
     "no_end": case(truncated=0.7),
     "false_sums": case(wrong_steps=[0.4] + [0.0] * 19),
     "far_setting": case(settings={"rl.steps": (1, 9), "rl.lr": (1e-3, 1e-4), "rl.prompts": (4, 8)}),
     "broken": case(loss=[0.1] * 10 + [None] * 10),
+    "repeated_puzzle": case(accuracy=0.9, stderr=0.018),
+    "strict_judge": case(accuracy=0.3),
+    "other_reward": case(reward=1.5),
+    "uncentred": departed(case(grad_norm=90), "grad_norm"),
+    "away_from_the_reference": configured("rl.kl", 0.5, kl=3.0),
+    "backwards": departed(case(accuracy=FALLING, reward=FALLING), "accuracy", step=9),
     "said_by_the_run": case(entropy=[0.3] * 10 + [0.001] * 10),
 }
 
@@ -209,8 +251,26 @@ def test_looks_keep_to_their_limits():
     assert verdict.said_by_the_run(SHOWN["said_by_the_run"])[1].startswith("lower --rl.lr")
     dense = case(gap=0.05)
     assert "router" in verdict.disagreement(dense)[1]
-    dense.config = {"model.experts": 0}
+    dense.config["model.experts"] = 0
     assert verdict.disagreement(dense)[1] == "use --dtype float32"
+
+
+def test_what_the_course_of_a_disagreement_says():
+    growing = [0.0] + [0.002 * (i % 10) + 1e-4 * (i % 10 > 0) for i in range(19)]
+    for found, words in (
+        (case(gap=growing[1:11] * 2), "old weights"),
+        (departed(case(gap=0.3), "format"), "not the golden ones"),
+        (departed(case(gap=0.3), "format", step=9), "though its responses are the golden ones"),
+        (departed(case(gap=0.3), "grad_norm"), "though its responses are the golden ones"),
+    ):
+        assert words in verdict.disagreement(found)[0]
+
+
+def test_practice_that_begins_elsewhere_is_told_by_its_spread():
+    assert verdict.repeated_puzzle(case(accuracy=0.9, stderr=0.03)) is None
+    assert verdict.repeated_puzzle(case(stderr=0.018)) is None
+    assert verdict.strict_judge(case(accuracy=0.3, length=80)) is None
+    assert verdict.backwards(case(accuracy=FALLING, reward=FALLING)) is None
 
 
 def test_stuck_is_what_leaves_the_early_rise_and_stays_as_it_was():
