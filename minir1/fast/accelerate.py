@@ -71,10 +71,14 @@ def expert_kernel(device: Device, compiled: bool = False) -> Callable:
 
 def make_sampler(model: Transformer, device: Device, config: Config, codec=None):
     """A function with the signature of `sampler.sample`, with room for the template of `codec`."""
+    return sampler_of(model, device, *slots(config, codec), config.compile)
+
+
+def sampler_of(model: Transformer, device: Device, rows: int, room: int, compiled: bool = False):
+    """The same for so many rows at once, and so many tokens in each behind a prompt of 128."""
     if device.kernels == "plain":
         return sample
-    compiled = config.compile and device.kernels == "grouped"
-    return Engine(model, device.dtype, *slots(config, codec), compiled).sample
+    return Engine(model, device.dtype, rows, room, compiled and device.kernels == "grouped").sample
 
 
 def slots(config: Config, codec=None) -> tuple[int, int]:

@@ -90,13 +90,6 @@ def draw_curve(axes, x: list, y: list, colour: str) -> None:
     axes.plot(x, smooth(y), color=colour, linewidth=1.8, marker=marker, markersize=3.5)
 
 
-def draw_lines(axes, lines: list[tuple[float, str, str, tuple]]) -> list[tuple]:
-    """Level dashed lines, each (height, text, colour, dashes); returns their labels."""
-    for height, _, colour, dashes in lines:
-        axes.axhline(height, color=colour, linewidth=1.2, dashes=dashes, zorder=1)
-    return [(height, text, colour, (0, dashes)) for height, text, colour, dashes in lines]
-
-
 def write_labels(axes, labels: list[tuple[float, str, str, object]]) -> None:
     """(height in data, text, colour, line style) at the right side, apart from each other, each
     tied to its height.

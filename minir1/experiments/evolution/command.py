@@ -8,22 +8,23 @@ Beside the rate of "wait" stands its rate in the corpus, and beside the "aha" ho
 holds the same course of a thought: what looks new may have been read.
 """
 
-import argparse
 import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from minir1.config import COUNT, Config, CorpusConfig, UserError, from_dict
-from minir1.console import errors as cli
+from minir1.config import Config, CorpusConfig, UserError, from_dict
+from minir1.console.errors import make_parser, parse
 from minir1.console.files import check_folder, read_settings
-from minir1.console.flags import Value, whole
+from minir1.console.flags import count
+from minir1.console.tables import markdown
 from minir1.corpus.mixture import sample_text
-from minir1.experiments.tables.page import markdown, percent
+from minir1.experiments.tables.page import percent
 from minir1.measure.attempts import attempts_of, spread, thought_of
 from minir1.measure.behaviours import REFLECTION_WORDS, corpus_rates, read_document
 from minir1.measure.diagnosis import column, phase
 from minir1.report import drawing
+from minir1.report.page.groups import spaced
 from minir1.report.reading import read_lines, read_metrics
 from minir1.tasks.countdown import Countdown
 from minir1.transcript import BEGIN
@@ -188,15 +189,9 @@ def words_section(samples: list[dict], rates: dict[str, float], thinking: dict[s
     return f"## Reflection words and their rate in the corpus\n\n{note}\n\n{table}"
 
 
-def chosen_steps(samples: list[dict]) -> list[int]:
-    """At most STEPS steps, evenly, the first and the last among them."""
-    steps = sorted({row["step"] for row in samples})
-    return sorted({steps[round(i * (len(steps) - 1) / (STEPS - 1))] for i in range(STEPS)})
-
-
 def transcripts(samples: list[dict]) -> str:
     """The first problems of the validation set over training."""
-    steps = chosen_steps(samples)
+    steps = spaced(sorted({row["step"] for row in samples}), STEPS)
     problems: dict[str, dict[int, dict]] = {}
     for row in samples:
         problems.setdefault(row["id"], {})[row["step"]] = row
@@ -272,13 +267,12 @@ def corpus_of(run: Path) -> CorpusConfig:
 def main(arguments: list[str]) -> None:
     """`RUN`. Raises UserError."""
     about = "How a policy changed over RL, beside its corpus."
-    parser = argparse.ArgumentParser("minir1 evolution", description=about, allow_abbrev=False)
-    add = parser.add_argument
+    parser, add = make_parser("evolution", about, allow_abbrev=False)
     add("run", metavar="RUN", type=Path, help="a run folder such as runs/gpu-0")
     documents = "corpus documents to compare with (default: 20000)"
-    add("--documents", type=Value(whole, COUNT), default=20_000, help=documents)
+    add("--documents", type=count, default=20_000, help=documents)
     add("--out", type=Path, help="where evolution.md and plots/ go (default: RUN)")
-    options = cli.parse(parser, arguments)
+    options = parse(parser, arguments)
     run, out = options.run, options.out or options.run
     if not run.is_dir():
         raise UserError(f"no folder {run}")
