@@ -108,11 +108,8 @@ _ZH = "太阳 河流 石头 苹果 绿色 安静 纸张 灯光 房子 小鸟 道
 WORDS = {"en": _EN.split(), "zh": _ZH.split()}
 QUESTIONS = {
     "en": (
-        "Which is larger, {a} or {b}?",
-        "How many words: {w}?",
-        "Repeat: {w}",
-        "What is the last word of: {w}?",
-        "Hello",
+        "Which is larger, {a} or {b}?", "How many words: {w}?", "Repeat: {w}",
+        "What is the last word of: {w}?", "Hello",
     ),
     "zh": ("{a}和{b}哪个大？", "有几个词：{w}？", "重复：{w}", "最后一个词是什么：{w}？", "你好"),
 }

@@ -14,6 +14,7 @@ import numpy as np
 
 BLUE, SKY, RED, GREEN = "#0072B2", "#56B4E9", "#D55E00", "#009E73"
 PURPLE, ORANGE, GREY, INK = "#A8508A", "#B87A00", "#777777", "#222222"
+SEVERAL = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, INK, GREY)  # curves of a kind
 LARGEST = 250_000  # bytes of one PNG
 
 

@@ -9,7 +9,7 @@ from functools import partial
 
 from minir1.measure.diagnosis import column, phase
 from minir1.report import drawing
-from minir1.report.drawing import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, SKY
+from minir1.report.drawing import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, SEVERAL, SKY
 from minir1.report.words import REFERENCES, blind_hit_rates, entry, references_of
 
 # key in summary["references"] -> (colour, dashes)
@@ -21,7 +21,6 @@ LOOKS = {
     "answer_only": (PURPLE, (4, 2)),
     "pass64_base": (GREEN, (1, 1.5)),
 }
-SEVERAL = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, INK)  # curves of one metric
 
 # ---------------------------------------------------------------- accuracy
 

@@ -129,24 +129,17 @@ def place_in_corpus(wanted: Course, texts: list[str]) -> dict[str, int]:
 
 # ---------------------------------------------------------------- the page
 
-# metric -> (head of its column, in percent)
+# metric -> (head of its column, title of its panel, in percent)
 BY_STEP = {
-    "accuracy": ("right", True),
-    "length": ("tokens", False),
-    "attempts": ("attempts", False),
-    "reflections": ("reflection words", False),
-    "reflections_100": ("per 100 tokens", False),
-    "right_if_reflecting": ("right, if reflecting", True),
-    "hit_rate": ("hits an attempt", True),
+    "accuracy": ("right", "right answers", True),
+    "length": ("tokens", "tokens per response", False),
+    "attempts": ("attempts", "attempts a response", False),
+    "reflections": ("reflection words", "reflection words a response", False),
+    "reflections_100": ("per 100 tokens", "reflection words per 100 tokens", False),
+    "right_if_reflecting": ("right, if reflecting", "right, if reflecting", True),
+    "hit_rate": ("hits an attempt", "", True),
 }
-PANELS = (
-    ("accuracy", "right answers", True),
-    ("length", "tokens per response", False),
-    ("reflections", "reflection words a response", False),
-    ("reflections_100", "reflection words per 100 tokens", False),
-    ("right_if_reflecting", "right, if reflecting", True),
-    ("attempts", "attempts a response", False),
-)
+PANELS = ("accuracy", "length", "reflections", "reflections_100", "right_if_reflecting", "attempts")
 
 
 def by_step(rows: list[dict]) -> str:
@@ -157,7 +150,7 @@ def by_step(rows: list[dict]) -> str:
     for row in validations:
         line = [str(row["step"])]
         for name in known:
-            in_percent = BY_STEP[name][1] or name not in row  # of nothing, percent says nothing
+            in_percent = BY_STEP[name][2] or name not in row  # of nothing, percent says nothing
             line.append(percent(row.get(name)) if in_percent else f"{row[name]:.1f}")
         lines.append(line)
     count, words = validations[0].get("n", 0), ", ".join(REFLECTION_WORDS)
@@ -236,8 +229,8 @@ def aha_section(samples: list[dict], texts: list[str]) -> str:
 def draw(rows: list[dict], wait: float, out: Path) -> Path:
     """OUT/plots/self-evolution.png; `wait`: reflection words per 100 tokens of the corpus."""
     figure, grid = drawing.figure_of(2, 3, (12, 6))
-    for axes, (name, title, share) in zip(grid, PANELS):
-        drawing.dress(axes, title, share, "RL step")
+    for axes, name in zip(grid, PANELS):
+        drawing.dress(axes, *BY_STEP[name][1:], "RL step")
         practice, (x, y) = column(phase(rows, "rl"), name), column(phase(rows, "validate"), name)
         axes.plot(*practice, color=drawing.SKY, alpha=0.4, linewidth=0.9, label="training")
         axes.plot(x, y, color=drawing.BLUE, marker="o", markersize=3.5, label="validation")

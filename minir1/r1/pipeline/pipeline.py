@@ -34,13 +34,8 @@ FOLDERS = {
 }
 
 MAKES = {
-    "base": ("base",),
-    "students": ("untaught-small", "untaught-medium", "untaught-large"),
-    "0": ("zero",),
-    "1": ("dev1",),
-    "2": ("dev2", "dev2-plain"),
-    "3": ("dev3",),
-    "4": ("r1",),
+    "base": ("base",), "students": ("untaught-small", "untaught-medium", "untaught-large"),
+    "0": ("zero",), "1": ("dev1",), "2": ("dev2", "dev2-plain"), "3": ("dev3",), "4": ("r1",),
     "5": (
         "student-small", "student-medium", "student-large", "student-direct", "student-on-policy",
     ),
