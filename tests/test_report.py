@@ -83,7 +83,7 @@ def summary(**changes) -> dict:
         ),
         "references": {
             "blind_tokens": 0.69,
-            "blind_attempts": {"accuracy": 0.43, "3": 0.7, "4": 0.16},
+            "blind_attempts": {"accuracy": 0.43, "accuracy_3": 0.7, "accuracy_4": 0.16},
             "forced_base": found(0.51),
             "answer_only": found(0.31),
             "pass64_base": 0.86,

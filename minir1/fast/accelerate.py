@@ -72,11 +72,20 @@ def expert_kernel(device: Device, compiled: bool = False) -> Callable:
 
 
 def make_sampler(model: Transformer, device: Device, config: Config, codec: TextCodec) -> Sampler:
-    """The fast twin of `sampler.sample`, with room for the template of `codec`."""
+    """The fast twin of `sampler.sample`, for the largest batch that a run draws at once."""
+    rows, _ = slots(config, codec)
+    return sampler_of(model, device, codec, rows, config.rl.max_tokens, config.compile)
+
+
+def sampler_of(
+    model: Transformer, device: Device, codec: TextCodec, rows: int, tokens: int,
+    compiled: bool = False,
+) -> Sampler:
+    """The same for `rows` responses of `tokens` tokens, behind the template of `codec`."""
     if device.kernels == "plain":
         return sample
-    compiled = config.compile and device.kernels == "grouped"
-    return Engine(model, device.dtype, *slots(config, codec), compiled).sample
+    room, compiled = tokens + beyond(codec), compiled and device.kernels == "grouped"
+    return Engine(model, device.dtype, rows, room, compiled).sample
 
 
 def slots(config: Config, codec: TextCodec) -> tuple[int, int]:

@@ -14,23 +14,14 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from minir1 import sampler
 from minir1.config import ModelConfig
 from minir1.fast.cpu_decoder import CoreDecoder, on_cores
 from minir1.fast.decoder import Decoder, can_fuse
 from minir1.fast.experts import batched_experts, set_expert_kernel
 from minir1.fast.grouped_decoder import GroupedDecoder, can_group
 from minir1.model import Cache, Transformer
-from minir1.sampler import (
-    UNNAMED,
-    Samples,
-    Sampling,
-    Stream,
-    choose,
-    finite,
-    prefill,
-    sample,
-    uniform,
-)
+from minir1.sampler import UNNAMED, Samples, Sampling, Stream
 
 ROWS = (16, 32, 64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 PREFILL = 65_536  # prompt tokens read at once
@@ -151,7 +142,7 @@ class Engine:
         if longest > self.size and isinstance(self.decoder, GroupedDecoder):
             self._grow(longest)
         if settings.max_tokens > self.room or longest > self.size:  # rare: the plain loop
-            return sample(self.policy, prompts, group, settings, stream)
+            return sampler.sample(self.policy, prompts, group, settings, stream)
         self.key.fill_(stream.key)
         if len(self.keys):  # number after number, which lie no further apart than needed
             L, R, _, W = self.store.shape
@@ -160,7 +151,7 @@ class Engine:
         queue = self._prefill(prompts, group, settings, stream.first)
         self._run(queue, settings)
         self.useful += int(queue.finished.length_B.sum())
-        return finite(queue.finished)
+        return sampler.finite(queue.finished)
 
     def _prefill(self, prompts, group: int, settings: Sampling, first: int) -> Queue:
         """Read each prompt once, some at a time."""
@@ -183,7 +174,7 @@ class Engine:
         """Caches and next logits of some prompts."""
         if isinstance(self.decoder, GroupedDecoder):
             return self.decoder.prefill(prompts)
-        return prefill(self.policy, prompts, 1, 0)
+        return sampler.prefill(self.policy, prompts, 1, 0)
 
     # ------------------------------------------------------------ scheduling
     # `held` says for each slot which response it holds.
@@ -320,7 +311,8 @@ def draw(
 ) -> tuple[Tensor, ...]:
     """One token a row, the `last` of its budget or not, by the number of its place: (tokens,
     log-probs, whether they count, rows then done, rows then free)."""
-    token_B, logp_B = choose(logits_BV, settings, free_B, uniform(key, response_B, count_B))
+    uniform_B = sampler.uniform(key, response_B, count_B)
+    token_B, logp_B = sampler.choose(logits_BV, settings, free_B, uniform_B)
     token_B = torch.where(done_B, settings.stop_ids[0], token_B)
     done_after_B = done_B | (last_B | among(token_B, settings.stop_ids))
     return token_B, logp_B, ~done_B, done_after_B, free_B | among(token_B, settings.until_ids)

@@ -25,7 +25,7 @@ from minir1.measure.evaluator import Evaluator, many_problems
 from minir1.model import Transformer
 from minir1.rollout import Sampler, sampling
 from minir1.run.costs import parameter_counts
-from minir1.run.folder import MEMORY, Run
+from minir1.run.folder import MEMORY, Run, Unwritten
 from minir1.supervised import Learner
 from minir1.tasks import check_tasks
 from minir1.tokenizer import Tokenizer
@@ -133,7 +133,7 @@ class Session:
         cls, config: Config, device: Device, tokenizer: Tokenizer, silent: bool = True
     ) -> "Session":
         """A session without a run folder: nothing is logged or saved, nothing can be resumed."""
-        run = Run.nowhere(config)
+        run = Unwritten(config)
         run.silent = silent
         return cls(run, device, tokenizer)
 

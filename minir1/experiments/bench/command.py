@@ -12,20 +12,18 @@ Operations count what a token needs: twice the parameters it uses, and attention
 decoder computes every expert is its own affair.
 """
 
-import argparse
 import copy
-import json
 from pathlib import Path
 
 import torch
 
-from minir1.config import THREADS, Config, apply, replace
-from minir1.console.errors import parse
-from minir1.console.files import check_writable, write_text
+from minir1.config import THREADS, Config, replace
+from minir1.console.errors import make_parser, parse
+from minir1.console.files import check_writable, write_json
 from minir1.console.flags import Value, whole
 from minir1.experiments.bench import curves, others, speedrun
 from minir1.experiments.bench.measuring import Bench, decode_bytes, operations
-from minir1.fast.accelerate import accelerate, beyond, make_sampler
+from minir1.fast.accelerate import accelerate, beyond, sampler_of
 from minir1.fast.device import make_learner
 from minir1.fast.engine import Engine
 from minir1.grpo import advantages, update
@@ -48,9 +46,9 @@ class Table(Bench):
 
     def sampler(self, model: Transformer):
         """The fast one, for one batch of the shape."""
-        P, G, *_ = self.shape
-        sizes = {"rl.prompts": P, "rl.group_size": G, "eval.batch": P * G}
-        return make_sampler(model, self.device, apply(self.config, sizes), self.tokenizer)
+        rows, config = self.shape.prompts * self.shape.group, self.config
+        size = (rows, config.rl.max_tokens)
+        return sampler_of(model, self.device, self.tokenizer, *size, config.compile)
 
     def rate(self, sampler, tokens: int) -> dict[str, float]:
         P, G, *_ = self.shape
@@ -182,9 +180,7 @@ def main(arguments: list[str]) -> int | None:
     """See --help. Raises UserError for wrong arguments."""
     if arguments[:1] == ["speedrun"]:
         return speedrun.main(arguments[1:])
-    about = "Speed, beside others and beside the machine's limits."
-    parser = argparse.ArgumentParser("minir1 bench", description=about)
-    flag = parser.add_argument
+    parser, flag = make_parser("bench", "Speed, beside others and beside the machine's limits.")
     trained = "a trained model; random weights without"
     flag("checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help=trained)
     flag("--preset", choices=sorted(PRESETS), help="shapes and settings; else by the machine")
@@ -205,4 +201,4 @@ def main(arguments: list[str]) -> int | None:
         return curves.run(config, options.checkpoint, options.out)
     results = measure(config, options.checkpoint)
     if options.out:
-        write_text(options.out, json.dumps(results, indent=1))
+        write_json(options.out, results)
