@@ -20,13 +20,13 @@ from minir1.r1.data.bilingual_corpus import BilingualCorpus
 from minir1.r1.data.curation import emphasise
 from minir1.r1.data.fine_tuning import fine_tune, read_lines
 from minir1.r1.pipeline.pipeline import Pipeline
-from minir1.r1.pipeline.prompts import general_lines, mixed, reasoning_only
+from minir1.r1.pipeline.prompts import general_lines, mixed
 from minir1.r1.pipeline.stages import collect, learned_preference, reinforce_stage
 from minir1.r1.preference.rewards import PreferenceJudge
 from minir1.r1.scoreboard.board import write_scoreboard
 from minir1.r1.students.distillation import SIZES, by_rl, by_sft, by_teacher, lesson, student_config
 from minir1.run.costs import costs_of
-from minir1.run.phases import by_rule, pretrain
+from minir1.run.phases import by_rule, pretrain, training_problems
 from minir1.run.summary import next_steps
 
 # ---------------------------------------------------------------- stage 0
@@ -51,7 +51,7 @@ def zero(pipeline: Pipeline) -> None:
     if config.zero:
         return pipeline.finish("zero", pipeline.from_file(config.zero), None)
     start, rl = pipeline.model("base", "0"), config.zero_rl
-    session, draw = pipeline.session("0", rl), reasoning_only(config, rl, "zero")
+    session, draw = pipeline.session("0", rl), training_problems(config, rl, "zero")
     work = lambda: reinforce_stage(session, start, rl, draw, by_rule)  # noqa: E731
     pipeline.finish("zero", session.load_or_make("rl", work), session)
 
@@ -98,7 +98,7 @@ def reasoning_rl(pipeline: Pipeline) -> None:
     As a control also without the language reward.
     """
     config, start, rl = pipeline.config, pipeline.model("dev1", "2"), pipeline.config.reasoning
-    session, draw = pipeline.session("2", rl), reasoning_only(config, rl, "reasoning")
+    session, draw = pipeline.session("2", rl), training_problems(config, rl, "reasoning")
     work = partial(reinforce_stage, session, start, rl, draw)
     pipeline.finish("dev2", session.load_or_make("rl", work), session, "rl")
     if config.control:

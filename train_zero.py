@@ -19,7 +19,6 @@ from minir1.checkpoint import load_checkpoint
 from minir1.config import replace
 from minir1.console.errors import guard
 from minir1.data import find_checkpoint
-from minir1.fast.accelerate import make_sampler
 from minir1.model import Transformer
 from minir1.rollout import to_batch
 from minir1.run.costs import parameter_counts
@@ -76,10 +75,8 @@ def r1_zero(session: Session, base: Transformer, parts: Parts = R1_ZERO) -> Tran
 
 def answer_only(session: Session, base: Transformer, steps: int) -> Transformer:
     """A control: the same RL on a policy that may not think, for the answer tag is prefilled."""
-    config = session.config
-    rl = replace(config.rl, steps=steps, max_tokens=64, early_tokens=0)
-    how = (session.device, config, session.tokenizer)
-    parts = Parts(prefix=ANSWER, sampler=lambda model: make_sampler(model, *how))
+    rl = replace(session.config.rl, steps=steps, max_tokens=64, early_tokens=0)
+    parts = Parts(prefix=ANSWER)
     return reinforce(RLPhase(session, base, "answer_only", rl, parts=parts, validate=True))
 
 
@@ -101,8 +98,8 @@ def zero(session: Session) -> str:
 
 def test(session: Session, models: dict[str, Transformer]) -> dict:
     """The test set, used once: every policy and every baseline on the same held-out problems."""
-    sampler = make_sampler(models["base"], session.device, session.config, session.tokenizer)
-    return session.evaluator(sampler).compare(models, session.problems, session.config)
+    evaluator = session.evaluator(session.sampler(models["base"]))
+    return evaluator.compare(models, session.problems, session.config)
 
 
 def main(arguments: list[str]) -> None:

@@ -337,6 +337,11 @@ def test_malformed_lines_are_value_errors(change):
         problem_from_json(GOOD | change)
 
 
+@pytest.mark.parametrize("answer", [" 143\n", "143", 143])
+def test_an_answer_is_kept_without_the_spaces_around_it(answer):
+    assert problem_from_json(GOOD | {"answer": answer}).answer == "143"
+
+
 def test_missing_fields_are_value_errors():
     for name in ("task", "question", "answer"):
         with pytest.raises(ValueError, match=name):

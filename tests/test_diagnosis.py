@@ -110,13 +110,29 @@ def test_a_single_spike_is_nothing(name, value):
     assert not any(trouble(rows[:n]) for n in range(1, 31))
 
 
+def test_longer_responses_repeat_only_if_they_did_not_before():
+    """Two in five attempts repeated, and two in ten more than there were."""
+    def said(before: float, after: float) -> str:
+        return trouble(rows_of(21, length=turns(40, 200), repeated=turns(before, after)))
+
+    for before, after, alarm in (
+        (0.3, 0.45, False), (0.3, 0.49, False), (0.3, 0.51, True),
+        (0.1, 0.39, False), (0.1, 0.41, True),
+    ):
+        assert said(before, after).startswith("responses repeat themselves") == alarm
+
+
 def test_what_is_no_trouble():
     noisy = rows_of(12, accuracy=turns(0.4, 0.15, 10), stderr=0.1)
     tiny = rows_of(21, grad_norm=turns(0.001, 0.1))
     whole = [row | {"clip_fraction": 0.3} for row in risen(lambda i: 0.3 + i / 200)]
     ending = rows_of(21, 0.5, truncated=turns(0.02, 0.95))  # and right all the same
     sure = rows_of(21, 0.95, entropy=turns(0.3, 0.005))
-    assert [trouble(rows) for rows in (noisy, tiny, whole, sure)] == [""] * 4
+    little = rows_of(21, accuracy=turns(0.12, 0.03))  # a tenth of all answers is not lost
+    rare = rows_of(21, thinking=turns(0.25, 0.0))
+    no_longer = rows_of(21, repeated=turns(0.05, 0.8), length=turns(40, 99))
+    for rows in (noisy, tiny, whole, sure, little, rare, no_longer):
+        assert trouble(rows) == ""
     assert "falls apart" not in trouble(ending)
 
 

@@ -17,7 +17,7 @@ import torch
 from minir1.checkpoint import save_checkpoint
 from minir1.config import CorpusConfig, ModelConfig, PretrainConfig, UserError
 from minir1.corpus.mixture import sample_text
-from minir1.hub.export import export, main
+from minir1.hub.export import export, generation_config, main
 from minir1.measure.evaluate import build_parser, evaluate_model
 from minir1.model import Cache, Transformer
 from minir1.presets import PRESETS
@@ -26,7 +26,7 @@ from minir1.sampler import Sampling, pad
 from minir1.supervised import Learner, train_supervised
 from minir1.tasks.arithmetic import Arithmetic
 from minir1.tokenizer import Tokenizer
-from minir1.transcript import END, SPECIAL_TOKENS, prompt, render
+from minir1.transcript import BEGIN, END, PAD, SPECIAL_TOKENS, prompt, render
 
 transformers = pytest.importorskip("transformers")
 safetensors = pytest.importorskip("safetensors.torch")
@@ -319,6 +319,27 @@ def test_a_bare_generate_on_a_padded_batch_answers_as_evaluate_does(family, toke
         assert ours > 0.9 and abs(ours - theirs) < 0.05
 
 
+@pytest.mark.parametrize(
+    ("positions", "most"), [(64, 1), (129, 1), (256, 128), (1151, 1023), (1153, 1024), (9999, 1024)]
+)
+def test_responses_have_the_room_that_a_prompt_leaves_up_to_a_thousand_tokens(positions, most):
+    config = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), 0)
+    config |= {"vocab_size": 512, "max_position_embeddings": positions}
+    assert generation_config(config, 510)["max_new_tokens"] == most
+    assert generation_config(config, 510)["suppress_tokens"] == [510, 511]
+
+
+@pytest.mark.parametrize("settings", [{}, GQA | {"tied": True}], ids=str)
+def test_an_id_without_a_token_is_never_drawn(settings, tokenizer, tmp_path):
+    """A base's vocabulary is a multiple of 64; the shipped ones have up to 27 ids without one."""
+    model = random_model(replace(SMALL, vocab_size=len(tokenizer) + 64, **settings))
+    twin = load(write(model, tokenizer, tmp_path))
+    ids = torch.tensor([tokenizer.encode(prompt("Hello"))])
+    torch.manual_seed(0)
+    drawn = twin.generate(ids.repeat(64, 1), max_new_tokens=8, temperature=2.0, top_p=1.0)
+    assert len(tokenizer) - 64 < drawn.max() < len(tokenizer)
+
+
 def test_generation_settings_are_those_of_evaluate(tokenizer, tmp_path):
     """An id, a nucleus or a temperature of transformers' own would go unnoticed above."""
     asked = build_parser().parse_args(["m.pt", "--problems", "p.jsonl"])
@@ -329,6 +350,7 @@ def test_generation_settings_are_those_of_evaluate(tokenizer, tmp_path):
     ids = (settings.bos_token_id, settings.eos_token_id, settings.pad_token_id)
     assert ids == (tokenizer.begin, tokenizer.end, tokenizer.pad)
     assert settings.max_new_tokens == SMALL.positions - 128  # a prompt of 128 fits, too
+    assert settings.suppress_tokens is None  # every id has a token
 
 
 # ---------------------------------------------------------------- tokenizer
@@ -367,6 +389,41 @@ def test_special_tokens(hub_tokenizer, tokenizer):
     assert shown == "User: 2 + 2 =\nAssistant:<think>2 + 2 = 4</think><answer>4</answer>", (
         "tags stay, marks go"
     )
+
+
+def test_other_readers_drop_the_marks_and_keep_the_tags(hub_tokenizer, tokenizer):
+    """transformers is told the marks twice; the tokenizers library knows tokenizer.json alone."""
+    library = tokenizer.library.from_file(f"{hub_tokenizer.name_or_path}/tokenizer.json")
+    text = render("2 + 2 =", "4", "2 + 2 = 4") + PAD
+    assert text.startswith(BEGIN) and END in text
+    shown = library.decode(tokenizer.encode(text), skip_special_tokens=True)
+    assert shown == "User: 2 + 2 =\nAssistant:<think>2 + 2 = 4</think><answer>4</answer>"
+
+
+def test_a_batch_is_padded_in_front(hub_tokenizer, tokenizer):
+    batch = hub_tokenizer(["1", "1 + 1"], padding=True)
+    assert sorted(batch) == ["attention_mask", "input_ids"]
+    short, long = batch["input_ids"]
+    assert short == [tokenizer.pad] * (len(long) - 1) + tokenizer.encode("1")
+    assert batch["attention_mask"] == [[0] * (len(long) - 1) + [1], [1] * len(long)]
+
+
+def test_the_tokenizers_settings_are_these(hub_tokenizer):
+    """Readers that we do not run here have defaults of their own."""
+    path = Path(hub_tokenizer.name_or_path) / "tokenizer_config.json"
+    written = json.loads(path.read_text(encoding="utf-8"))
+    assert written.pop("chat_template")  # compared with the prompt below
+    assert written == {
+        "bos_token": BEGIN, "eos_token": END, "pad_token": PAD, "padding_side": "left",
+        "tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False,
+        "add_bos_token": False, "add_eos_token": False,
+        "model_input_names": ["input_ids", "attention_mask"],
+    }
+
+
+def test_llama_cpps_converter_adds_nothing_at_either_end(hub_tokenizer):
+    vocabulary = pytest.importorskip("gguf").SpecialVocab(Path(hub_tokenizer.name_or_path))
+    assert vocabulary.add_special_token == {"bos": False, "eos": False}
 
 
 def test_chat_template_is_the_prompt(hub_tokenizer, tokenizer):
@@ -430,6 +487,16 @@ def test_shrunk_checkpoints_export_as_float32(tokenizer, tmp_path):
     assert torch.equal(
         weights["model.layers.1.mlp.gate.e_score_correction_bias"], model.blocks[1].mixer.bias_E
     )
+
+
+@pytest.mark.parametrize("settings", [{"mtp": True}, GQA | {"qkv_bias": True}], ids=str)
+def test_the_parameters_are_counted(settings, tokenizer, tmp_path):
+    """Those that learn by gradients: neither the router's bias nor what is left out."""
+    model = Transformer(replace(SMALL, vocab_size=len(tokenizer), **settings))
+    save_checkpoint(tmp_path / "model.pt", model, tokenizer)
+    kept = [weight for name, weight in model.named_parameters() if not name.startswith("mtp_")]
+    count = sum(weight.numel() for weight in kept)
+    assert f", {count:,} parameters in float32" in export(tmp_path / "model.pt", tmp_path / "hub")
 
 
 def test_main_prints_one_line(tokenizer, tmp_path, capsys):

@@ -268,12 +268,29 @@ def test_every_symptom_is_a_figure_of_a_run_and_every_curve_is_drawn(monkeypatch
     result = run_arm(Job(Arm(), SMALL, SMALL, 0, 2, 2))
     assert [row["step"] for row in result["rows"]] == [1, 2]
     assert [exam["step"] for exam in result["exams"]] == [0, 2]
+    assert [(row["phase"], row["step"]) for row in result["logged"]] == [("", 1), ("", 2)]
+    assert json.loads(json.dumps(result["logged"], allow_nan=False)) == result["logged"]
+    for logged, row in zip(result["logged"], result["rows"]):
+        assert logged["grad_norm"] == float(f"{row['grad_norm']:.5g}")
     assert result["last"]["overpaid"] == 0 and result["last"]["padding"] == 0
     assert result["last"]["gap"] < 1e-4
     for name, failure in FAILURES.items():
         assert failure.symptom.key in result["last"], name
         assert any(failure.curve in row for row in result["rows"]), name
         assert len(draw(failure, [result, result]).axes) == 2
+
+
+def test_an_arm_may_sample_in_its_own_way_and_is_examined_in_the_cores(monkeypatch):
+    monkeypatch.setattr(failure_runs, "EXAM", 4)
+    monkeypatch.setattr(failure_runs, "LAST_EXAM", 4)
+    asked = []
+
+    def counted(plain, model, prompts, group, *how):
+        asked.append((len(prompts), group))
+        return plain(model, prompts, group, *how)
+
+    run_arm(Job(Arm(sampler=counted), SMALL, SMALL, 0, 3, 2))
+    assert asked == [(2, 2)] * 3
 
 
 # ---------------------------------------------------------------- the command

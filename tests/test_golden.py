@@ -161,6 +161,33 @@ def test_a_bad_final_test_alone_is_told(tmp_path, capsys, known):
     assert status == 1 and "the final test is not" in said and "test accuracy 50.0%" in said
 
 
+@pytest.mark.parametrize("accuracy, known, errors, half", [
+    (0.70, (0.60, 0.60), (0.01, 0.01, 0.03), 3 * 0.03 * 1.5**0.5 + 0.02),  # chance in one of them
+    (0.70, (0.60, 0.60), (0.03, 0.01, 0.01), 3 * 0.03 * 1.5**0.5 + 0.02),  # or in the run itself
+    (0.70, (0.55, 0.65), (0.03, 0.01, 0.01), 3 * 0.005**0.5 * 1.5**0.5 + 0.02),  # how they differ
+    (0.70, (0.60,), (0.01, 0.01), 3 * 0.02 * 2**0.5 + 0.02),  # a guess of that
+    (0.70, (0.60,), (0.04, 0.01), 3 * 0.04 * 2**0.5 + 0.02),
+    (0.70, (0.60, 0.60), (), 0.02),  # of a run that knows no standard error
+    (0.40, (0.30, 0.30), (0.01, 0.01, 0.01), 3 * 0.01 * 1.5**0.5 + 0.02),
+])
+def test_the_band_of_the_final_test_by_hand(tmp_path, accuracy, known, errors, half):
+    """Three standard errors, and two points that are forgiven in any case."""
+    runs = []
+    for number, share in enumerate((accuracy, *known)):
+        error = {"stderr": errors[number]} if errors else {}
+        runs.append(tmp_path / str(number))
+        runs[-1].mkdir()
+        summary = json.dumps({"zero": {"accuracy": share} | error})
+        (runs[-1] / "summary.json").write_text(summary, encoding="utf-8")
+    words, good = golden.final_test(runs[0], runs[1:])
+    low, high = (100 * (known[0] + known[-1]) / 2 + way * 100 * half for way in (-1, 1))
+    assert words == f"test accuracy {100 * accuracy:.1f}%; golden {low:.1f}% to {high:.1f}%"
+    assert good is (half > 0.1)
+    for spoilt in ({}, {"zero": {"length": 40.0}}, {"zero": "lost"}):
+        (runs[-1] / "summary.json").write_text(json.dumps(spoilt), encoding="utf-8")
+        assert golden.final_test(runs[0], runs[1:]) is None
+
+
 def test_a_short_run_is_compared_as_far_as_it_got(tmp_path, capsys, known):
     status, said = judged(capsys, write(tmp_path / "run", rows_of(17, steps=40)), known)
     assert status == 0 and "40 of 100 steps" in said and "at step 40" in said
@@ -280,6 +307,28 @@ def test_a_broken_configuration_and_a_preset_without_golden_runs(tmp_path, capsy
     )
     (run / "config.json").write_text("{", encoding="utf-8")
     assert command(["golden", str(run)]) == 2 and "cannot be read" in capsys.readouterr().err
+
+
+def test_a_stage_of_r1_has_no_golden_run_but_another_one(tmp_path, capsys):
+    stages = [write(tmp_path / str(i), rows_of(i, change=told_readable)) for i in range(2)]
+    assert command(["golden", str(stages[0])]) == 2
+    assert "a stage of R1 has no golden run" in capsys.readouterr().err
+    assert judged(capsys, stages[0], [str(stages[1])])[0] == 0
+
+
+def told_readable(rows: list[dict]) -> None:
+    for row in rows:
+        row["readable"] = 0.9
+
+
+def test_a_run_that_has_solved_everything_is_as_good_as_the_golden_ones(tmp_path, capsys):
+    def solve(rows):
+        for row in rows:
+            row.update(accuracy=0.98, signal=0.04)
+
+    runs = [write(tmp_path / str(i), rows_of(i, change=solve)) for i in range(3)]
+    status, said = judged(capsys, runs[0], [str(run) for run in runs[1:]])
+    assert status == 0 and said.endswith("Within the band.\n"), said
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from minir1.config import UserError
 from minir1.fast.grouped_decoder import GroupedDecoder
 from minir1.measure.evaluator import Evaluator
 from minir1.r1.students import comparison
-from minir1.run import phases
+from minir1.run import session
 from minir1.tasks.countdown import Countdown
 from minir1.tasks.lines import Line, read_file
 from minir1.transcript import ANSWER, ANSWER_END, END
@@ -50,8 +50,8 @@ def taught(question: str, answer: str) -> dict:
 def test_a_large_model_tells_its_memory_and_samples_with_the_engine(tmp_path, capsys, monkeypatch):
     path, made = tmp_path / "large.pt", []
     save_checkpoint(path, small_llama(LARGE), small_codec(SHORT))
-    make = phases.make_sampler
-    monkeypatch.setattr(phases, "make_sampler", lambda *a: made.append(make(*a)) or made[-1])
+    make = session.make_sampler
+    monkeypatch.setattr(session, "make_sampler", lambda *a: made.append(make(*a)) or made[-1])
     run = tmp_path / "run"
     train_zero.main([*TINY, "--rl.steps", "1", "--base", str(path), "--out", str(run)])
     told = [line for line in capsys.readouterr().out.splitlines() if "memory:" in line]

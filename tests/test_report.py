@@ -83,7 +83,7 @@ def summary(**changes) -> dict:
         ),
         "references": {
             "blind_tokens": 0.69,
-            "blind_attempts": {"accuracy": 0.43, "3": 0.7, "4": 0.16},
+            "blind_attempts": {"accuracy": 0.43, "accuracy_3": 0.7, "accuracy_4": 0.16},
             "forced_base": found(0.51),
             "answer_only": found(0.31),
             "pass64_base": 0.86,
@@ -385,6 +385,7 @@ def test_a_long_run_with_every_group_stays_small(tmp_path):
         (flat(30, 0.98, signal=0.04),
          "solved: accuracy 98%, so 96% of groups are all right"),
         (flat(30, 0.98), "solved: accuracy 98%"),
+        (flat(30, 0.98, signal=0.11), "solved: accuracy 98%"),
         (flat(30, truncated=0.4), "responses are cut at the limit (40%): raise --rl.max_tokens"),
         ([row | {"length": 45 - i / 2} for i, row in enumerate(flat(30))],
          "length shrinks (43 -> 33 tokens) while accuracy stalls at 37%: "

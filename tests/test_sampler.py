@@ -19,13 +19,14 @@ import torch
 import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from imported import small_codec, small_llama
 
 from minir1 import fast as fast_twins
 from minir1.config import Config, ModelConfig, PretrainConfig, apply
 from minir1.corpus.mixture import sample_text
 from minir1.fast import decoder, experts
 from minir1.fast import engine as engines
-from minir1.fast.accelerate import accelerate, make_sampler
+from minir1.fast.accelerate import accelerate, beyond, make_sampler
 from minir1.fast.cpu_decoder import CoreDecoder
 from minir1.fast.decoder import Decoder, attend_plain, can_fuse, mask
 from minir1.fast.device import Device
@@ -46,6 +47,7 @@ from minir1.run import session as session
 from minir1.sampler import Sampling, Stream, choose, pad, prefill, restrict, sample
 from minir1.supervised import Learner, language_loss
 from minir1.tokenizer import Tokenizer
+from minir1.transcript import prompt as prompt_of
 
 torch.set_num_threads(1)
 
@@ -1022,7 +1024,8 @@ def test_fast_twins_are_taken_out_again():
     model, device = tiny(bias=MUTE), Device("cpu", "CPU", torch.float32, "portable")
     settings_ = Sampling(12, (NEVER,), temperature=0)
     slow = sample(model, PROMPTS, 1, settings_)
-    fast = make_sampler(model, device, Config())(model, PROMPTS, 1, settings_)
+    codec = small_codec()
+    fast = make_sampler(model, device, Config(), codec)(model, PROMPTS, 1, settings_)
     assert rows(fast) == rows(slow)
     assert model.expert_layers()[0].compute is looped_experts
 
@@ -1042,7 +1045,22 @@ def test_fast_twins_are_taken_out_again():
             ) == (kernels == "grouped")
             assert by_hand() == {kernels != "plain"}
     assert model.expert_layers()[0].compute is looped_experts and by_hand() == {False}
-    assert make_sampler(model, Device("cpu", "CPU", torch.float32, "plain"), Config()) is sample
+    plain = Device("cpu", "CPU", torch.float32, "plain")
+    assert make_sampler(model, plain, Config(), codec) is sample
+
+
+def test_every_fast_sampler_has_room_for_the_template():
+    """A prompt of 128 tokens of which 28 are template is held anyway."""
+    device, config = Device("cpu", "CPU", torch.float32, "portable"), PRESETS["smoke"]
+    for words, more in (("", 0), ("Be brief. " * 20, 1)):
+        codec = small_codec(f"{words}{{question}}\n")
+        template = len(codec.encode(prompt_of("")))
+        assert (template > 28) == bool(more) == (beyond(codec) > 0)
+        room = {limit: limit + (template - 28) * more for limit in (40, config.rl.max_tokens)}
+        asked = session.Session.unsaved(config, device, codec)
+        assert asked.sampler(small_llama()).__self__.room == room[config.rl.max_tokens]
+        rl = replace(config.rl, max_tokens=40)
+        assert asked.sampler(small_llama(), rl).__self__.room == room[40]
 
 
 def test_rows_of_ids_or_marks_are_padded_on_the_right():

@@ -517,6 +517,8 @@ class Told:
         self.config, self.device = replace(PRESETS["smoke"], seed=5), None
         self.settings = Sampling(8, (0,), 1.0)
 
+    def sampler(self, model) -> None: ...
+
     def evaluator(self, sampler) -> "Told":
         return self
 
@@ -536,7 +538,6 @@ def test_counts_are_of_right_answers_and_of_those_thought_through(monkeypatch):
     thoughts = ["<think>3 + 5 = 8, 8 * 4 = 32, yes</think>"] * 2 + [""] * 3
     wrong = ["<answer>3 + 5 + 4</answer><|end|>"] * 3
     told = Told([thought + answer for thought in thoughts] + wrong)
-    monkeypatch.setattr(create, "make_sampler", lambda *how: None)
     monkeypatch.setattr(create, "draw_problems", lambda *how: [PUZZLE, PUZZLE])
     found = create.counts(told, None, "cpu", 0.7)
     assert found["right"] == [5, 5] and found["thought"] == [2, 2] and found["samples"] == 8

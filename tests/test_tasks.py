@@ -281,6 +281,12 @@ def test_questions_and_answers_from_a_file(tmp_path):
         assert problem_from_json(json.loads(json.dumps(problem.to_json()))) == problem
 
 
+@pytest.mark.parametrize("answer", [" B\n", "so\n#### B ", "B"])
+def test_spaces_around_the_answer_of_a_line_are_dropped_as_it_is_read(answer):
+    line = Line.from_json({"question": "q", "answer": answer, "read": "last"})
+    assert line.answer == "B" and line.verify("(B)") and line.to_json()["answer"] == "B"
+
+
 def test_a_line_may_name_its_split_and_language(tmp_path):
     rows = [
         {"question": f"{split} {lang}", "answer": "Paris", "split": split, "lang": lang}
@@ -332,7 +338,7 @@ def test_a_file_needs_problems_in_every_split(tmp_path):
         ("1,200", ["1200", "1,200", "1200.00"], ["1,2,0,0", "12,00"]),
         ("-0.5", ["-1/2", "-0.50"], ["0.5", "1/2", "-1/0"]),
         ("New York", ["new york", " New York\n"], ["NewYork", "York"]),
-        ("B", ["B", "b", "(B)", "B.", " (b) "], ["A", "", "AB", "B or C", "((", "BB"]),
+        ("B", ["B", "b", "(B)", "B.", " (b) ", "(B)\n"], ["A", "", "AB", "B or C", "((", "BB"]),
     ],
 )
 def test_numbers_are_compared_as_numbers_and_words_as_words(right, yes, no):

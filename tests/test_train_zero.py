@@ -13,8 +13,13 @@ import torch
 
 import train_zero
 from minir1.checkpoint import load_checkpoint
+from minir1.config import apply
+from minir1.fast import accelerate
+from minir1.fast.device import pick_device
+from minir1.presets import PRESETS
 from minir1.run.phases import RLPhase
 from minir1.run.progress import SupervisedProgress
+from minir1.run.session import Session
 
 ROOT = Path(__file__).parent.parent
 CLOCKS = ("seconds", "tokens_s", "seconds_rollout", "seconds_update", "seconds_step")
@@ -143,6 +148,19 @@ def test_what_the_user_can_put_right_is_one_line_and_status_2(tmp_path, argument
     status, _, err = finish(*arguments, *out, cwd=ROOT)
     assert status == 2
     assert message in err.splitlines()[-1] and "Traceback" not in err
+
+
+def test_the_control_that_may_not_think_has_a_sampler_for_its_own_responses(whole, monkeypatch):
+    """They have at most 64 tokens, whatever those of R1-Zero may have."""
+    model, tokenizer = load_checkpoint(whole / "checkpoints" / "base.pt")
+    config = apply(PRESETS["smoke"], {"rl.max_tokens": 100, "eval.batch": 16, "device": "cpu"})
+    made, engine = [], accelerate.Engine
+    monkeypatch.setattr(
+        accelerate, "Engine", lambda *how: made.append(engine(*how)) or made[-1])
+    session = Session.unsaved(config, pick_device(config), tokenizer)
+    train_zero.answer_only(session, model, 1)
+    assert [engine.room for engine in made] == [64]
+    assert made[0].useful > 0  # and it is the one that samples
 
 
 def test_the_sampler_is_compiled_once_the_first_step_is_done(tmp_path, monkeypatch):

@@ -12,10 +12,13 @@ from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from minir1.__main__ import main as command
+from minir1.experiments.failures import runs
 from minir1.experiments.failures.gallery import FAILURES
+from minir1.measure.diagnosis import diagnosis
 from minir1.report import golden, verdict
 from minir1.report.golden_figures import FIGURES
 from minir1.report.verdict import Case, five_sentences
@@ -27,6 +30,14 @@ CAUSES = {  # what the sentence on the likely cause must say
     "format-reward": "form is paid", "length-bias": "rl.average", "truncation": "rl.max_tokens",
     "kl-too-strong": "rl.kl", "lr-too-high": "rl.lr", "router-drift": "sampler and trainer",
     "cannot-compute": "base cannot compute", "zero-variance": "rl.tasks",
+}
+BUGS = {  # the same of mistakes in code, results/failures/bugs.json
+    "fault_01": "what is rewarded becomes rarer", "fault_02": "at its own token",
+    "fault_03": "each reward meets its response", "fault_04": "old weights",
+    "fault_05": "sample as the loss assumes", "fault_06": "subtract the group's mean",
+    "fault_07": "a verifier that can be cheated", "fault_08": "refuses right answers",
+    "fault_09": "the KL term drives the policy away", "fault_10": "all puzzles of a step are alike",
+    "fault_11": "the reward pays for something else", "fault_12": "rl.tasks",
 }
 WRONG = (  # results/golden/power.py, in its order
     "rl.lr", "rl.lr", "rl.scale", "rl.minibatches", "rl.clip", "rl.temperature", "rl.group_size",
@@ -73,6 +84,13 @@ def test_causes_of_the_gallery_are_named(tmp_path):
     assert len(named(runs, CAUSES, tmp_path)) == 12
 
 
+def test_mistakes_in_code_are_named(tmp_path):
+    runs = lines("failures/bugs.jsonl")
+    told = json.loads((RESULTS / "failures" / "bugs.json").read_text("utf-8"))
+    assert set(runs) == set(BUGS) == set(told)
+    assert len(named(runs, BUGS, tmp_path, last=5)) == 12
+
+
 def wrong_runs() -> tuple[dict[str, str], dict[str, str]]:
     runs = lines("golden/runs.jsonl")
     wrong = {name: line for name, line in runs.items() if name.startswith("wrong")}
@@ -91,6 +109,19 @@ def test_what_left_first_stands_before_what_left_later(tmp_path):
     said = five_sentences(stored().unpack(line, tmp_path))
     assert "first: hit_rate, training, below it (0.13 at step 7; golden 0.134 to" in said[1]
     assert said[2].startswith("Then left: accuracy (below, step 7), entropy (above, step 9), ")
+
+
+def test_four_that_left_later_are_named_and_the_others_counted():
+    figure = next(f for f in FIGURES if f.name == "length" and f.phase == "rl" and not f.early)
+    low, high, run = (np.log([x] * 9) for x in (30, 50, 80))
+    bands = [golden.Band(figure, list(range(1, 10)), low, high, run, left) for left in range(7)]
+    first = "What left the band of 5 golden runs first: length, training, above it"
+    first += " (80 at step 1; golden 30 to 50)."
+    for count, words in {0: "No other figure left it.", 1: "Then left: {}.", 4: "Then left: {}.",
+                         5: "Then left: {} and 1 more.", 6: "Then left: {} and 2 more."}.items():
+        names = ", ".join(f"length (above, step {i + 2})" for i in range(min(4, count)))
+        said = verdict.departures("5 golden runs", *bands[: count + 1])
+        assert said == [first, words.format(names)]
 
 
 def test_the_page_says_what_the_report_says():
@@ -136,17 +167,38 @@ def test_packing_loses_nothing_that_the_sentences_need(tmp_path):
 # ---------------------------------------------------------------- by hand
 
 
+PAID = {"rl.accuracy_reward": 1.0, "rl.format_reward": 0.1, "rl.language_reward": 0.0,
+        "rl.group_size": 8, "rl.kl": 0.0, "model.experts": 1}
+
+
 def case(rows: int = 20, test=None, settings=None, **figures) -> Case:
     """A healthy run, but for some figures: a number, or one for each row."""
     healthy = {
         "accuracy": 0.5, "length": 40, "length_p95": 90, "truncated": 0.02, "thinking": 0.6,
         "gap": 3e-7, "reward": 0.6, "wrong_steps": 0.02, "signal": 0.6, "entropy": 0.3,
-        "format": 0.97, "grad_norm": 0.3, "loss": 0.1,
+        "format": 0.97, "grad_norm": 0.3, "loss": 0.1, "n": 32, "stderr": 0.05, "kl": 0.1,
     } | figures
     values = [{k: v[i] if isinstance(v, list) else v for k, v in healthy.items()}
               for i in range(rows)]
     rows = [{"phase": "rl", "step": i + 1, **row} for i, row in enumerate(values)]
-    return Case(rows, test or {}, {}, settings or {}, [])
+    return Case(rows, test or {}, dict(PAID), settings or {}, [], {"accuracy": 0.5, "length": 40})
+
+
+FALLING = [0.5 - 0.02 * i for i in range(20)]
+FIGURE = {"phase": "rl", "early": False, "low": "", "high": "too much of it"}
+
+
+def departed(found: Case, *names: str, step: int = 1) -> Case:
+    """The case, after these figures left their bands at this step."""
+    figures = [SimpleNamespace(**FIGURE | {"name": name}) for name in names]
+    found.gone = [SimpleNamespace(figure=f, steps=[step], left=0, side="above") for f in figures]
+    return found
+
+
+def configured(name: str, value: float, **figures) -> Case:
+    found = case(**figures)
+    found.config[name] = value
+    return found
 
 
 SHOWN = {
@@ -154,11 +206,17 @@ SHOWN = {
     "disagreement": case(gap=0.05),
     "another_sampler": case(test={"thinking": 0.3, "length": 40}),
     "another_judge": case(test={"thinking": 0.6, "length": 40, "accuracy": 0.1}),
-    "paid_for_form": case(reward=1.0, accuracy=0.3),
+    "paid_for_form": configured("rl.format_reward", 1.0, reward=1.0, accuracy=0.45),
     "no_end": case(truncated=0.7),
     "false_sums": case(wrong_steps=[0.4] + [0.0] * 19),
     "far_setting": case(settings={"rl.steps": (1, 9), "rl.lr": (1e-3, 1e-4), "rl.prompts": (4, 8)}),
     "broken": case(loss=[0.1] * 10 + [None] * 10),
+    "repeated_puzzle": case(accuracy=0.9, stderr=0.018),
+    "strict_judge": case(accuracy=0.3),
+    "other_reward": case(reward=1.5),
+    "uncentred": departed(case(grad_norm=90), "grad_norm"),
+    "away_from_the_reference": configured("rl.kl", 0.5, kl=3.0),
+    "backwards": departed(case(accuracy=FALLING, reward=FALLING), "accuracy", step=9),
     "said_by_the_run": case(entropy=[0.3] * 10 + [0.001] * 10),
 }
 
@@ -193,8 +251,26 @@ def test_looks_keep_to_their_limits():
     assert verdict.said_by_the_run(SHOWN["said_by_the_run"])[1].startswith("lower --rl.lr")
     dense = case(gap=0.05)
     assert "router" in verdict.disagreement(dense)[1]
-    dense.config = {"model.experts": 0}
+    dense.config["model.experts"] = 0
     assert verdict.disagreement(dense)[1] == "use --dtype float32"
+
+
+def test_what_the_course_of_a_disagreement_says():
+    growing = [0.0] + [0.002 * (i % 10) + 1e-4 * (i % 10 > 0) for i in range(19)]
+    for found, words in (
+        (case(gap=growing[1:11] * 2), "old weights"),
+        (departed(case(gap=0.3), "format"), "not the golden ones"),
+        (departed(case(gap=0.3), "format", step=9), "though its responses are the golden ones"),
+        (departed(case(gap=0.3), "grad_norm"), "though its responses are the golden ones"),
+    ):
+        assert words in verdict.disagreement(found)[0]
+
+
+def test_practice_that_begins_elsewhere_is_told_by_its_spread():
+    assert verdict.repeated_puzzle(case(accuracy=0.9, stderr=0.03)) is None
+    assert verdict.repeated_puzzle(case(stderr=0.018)) is None
+    assert verdict.strict_judge(case(accuracy=0.3, length=80)) is None
+    assert verdict.backwards(case(accuracy=FALLING, reward=FALLING)) is None
 
 
 def test_stuck_is_what_leaves_the_early_rise_and_stays_as_it_was():
@@ -232,6 +308,17 @@ def test_the_setting_that_is_farthest_and_the_one_that_the_run_complains_of():
     assert verdict.far_setting(case(settings=near)) is None
 
 
+def test_a_failure_is_trained_and_stored_as_the_runs_on_file_were(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "EXAM", 2)
+    monkeypatch.setattr(runs, "LAST_EXAM", 4)
+    stored().run(tmp_path, "truncation", steps=2, prompts=2)
+    packed = json.loads(stored().pack(tmp_path / "truncation"))
+    kept = json.loads(lines("failures/runs.jsonl")["truncation"])
+    assert packed["rl"].keys() == kept["rl"].keys() and packed["rl"]["step"] == [1, 2]
+    assert packed["settings"]["rl.max_tokens"] == kept["settings"]["rl.max_tokens"] == 24
+    assert packed["test"]["n"] == 4 and packed["test"].keys() == kept["test"].keys()
+
+
 def test_the_report_ends_with_them(tmp_path, capsys):
     run = tmp_path / "cpu-seed1"
     shutil.copytree(RESULTS / "zero" / "cpu-seed1", run)
@@ -262,6 +349,30 @@ def test_a_run_that_shares_no_steps_with_the_golden_ones_has_no_band(tmp_path):
     said = five_sentences(run)
     assert said[1].startswith("No band: the run and the golden runs share no RL steps")
     assert said[3].startswith("No fault shows")
+
+
+def changed(run: Path, **figures) -> Path:
+    """A copy of a golden run, with other figures in every row of RL."""
+    shutil.copytree(RESULTS / "zero" / "cpu-seed1", run)
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
+    rows = [row | figures if row["phase"] == "rl" else row for row in rows]
+    (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return run
+
+
+def test_a_stage_of_r1_is_not_held_to_r1_zeros_band(tmp_path):
+    said = five_sentences(changed(tmp_path / "run", readable=0.9))
+    assert said[1].startswith("No band: a stage of R1 has no golden run")
+    assert said[3].startswith("No fault shows")
+
+
+def test_a_run_that_has_solved_everything_has_no_fault(tmp_path):
+    solved = {"accuracy": 0.98, "signal": 0.04}
+    run = changed(tmp_path / "run", **solved, readable=0.9)  # which has no band to leave
+    assert diagnosis(verdict.read_metrics(run)).startswith("solved: accuracy 98%, so 96% of groups")
+    assert five_sentences(run)[3:] == five_sentences(changed(tmp_path / "b", readable=0.9))[3:]
+    above = five_sentences(changed(tmp_path / "c", **solved))
+    assert above[1].startswith("What left the band") and "solved" not in above[3]
 
 
 def test_without_golden_runs_the_run_speaks(tmp_path):

@@ -147,6 +147,12 @@ def describe(fault: BaseException) -> str:
     return text.splitlines()[0] if text else type(fault).__name__
 
 
+def make_parser(name: str, about: str, **how) -> tuple[argparse.ArgumentParser, Callable]:
+    """The parser of `minir1 NAME`, and what adds an argument to it."""
+    parser = argparse.ArgumentParser(f"minir1 {name}", description=about, **how)
+    return parser, parser.add_argument
+
+
 def parse(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
     """Parse; a wrong flag becomes a UserError of one line instead of argparse's exit."""
     given, unknown = parse_some(parser, arguments)

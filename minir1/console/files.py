@@ -35,6 +35,11 @@ def write_text(path: Path, text: str) -> None:
         raise OSError(f"cannot write {path}: {fault.strerror or fault}") from fault
 
 
+def write_json(path: Path, value) -> None:
+    """As JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False))
+
+
 def write_lines(path: Path, rows: list[dict]) -> None:
     """JSON lines, whole or not at all."""
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
@@ -126,15 +131,9 @@ def _lock_file(file) -> None:
 
 # ---------------------------------------------------------------- settings
 
-RENAMED = {  # values of settings in run folders of earlier versions
-    "corpus.writer": {
-        "minir1.tasks.countdown": "plain",
-        "minir1.variants.goal_directed": "goal_directed",
-    },
-    "corpus.sums": {
-        "minir1.tasks.arithmetic": "plain_sums",
-        "minir1.variants.careful_sums": "careful_sums",
-    },
+RENAMED = {  # writers, as run folders of earlier versions name them
+    "minir1.tasks.countdown": "plain", "minir1.variants.goal_directed": "goal_directed",
+    "minir1.tasks.arithmetic": "plain_sums", "minir1.variants.careful_sums": "careful_sums",
 }
 
 
@@ -144,13 +143,11 @@ def current_settings(values: dict) -> dict:
     >>> current_settings({"corpus": {"writer": "minir1.variants.goal_directed"}})
     {'corpus': {'writer': 'goal_directed'}}
     """
-    values = dict(values)
-    for name, names in RENAMED.items():
-        group, _, setting = name.partition(".")
-        if isinstance(values.get(group), dict) and setting in values[group]:
-            value = values[group][setting]
-            values[group] = values[group] | {setting: names.get(value, value)}
-    return values
+    corpus = values.get("corpus")
+    if not isinstance(corpus, dict):
+        return values
+    named = {name: corpus[name] for name in ("writer", "sums") if isinstance(corpus.get(name), str)}
+    return values | {"corpus": corpus | {name: RENAMED.get(v, v) for name, v in named.items()}}
 
 
 def read_object(path: Path) -> dict:

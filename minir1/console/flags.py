@@ -9,7 +9,17 @@ import types
 from collections.abc import Callable
 from dataclasses import Field, dataclass, field
 
-from minir1.config import SEED, Allowed, Config, UserError, apply, flags_of
+from minir1.config import (
+    COUNT,
+    LANGUAGES,
+    LENGTH,
+    SEED,
+    Allowed,
+    Config,
+    UserError,
+    apply,
+    flags_of,
+)
 from minir1.console.errors import parse
 from minir1.presets import PRESETS, check
 
@@ -82,7 +92,8 @@ class Value:
         return value
 
 
-seed = Value(whole, SEED)
+seed, count, length = (Value(whole, allowed) for allowed in (SEED, COUNT, LENGTH))
+languages = Value(parts, LANGUAGES)
 
 
 def seeds(text: str) -> tuple[int, ...]:

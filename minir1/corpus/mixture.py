@@ -103,23 +103,13 @@ def equations_document(rng: Random, config: CorpusConfig) -> str:
     return f"{BEGIN}{', '.join(lines)}{END}"
 
 
-WORDS = {
-    "en": (
-        "sun", "river", "stone", "apple", "green", "quiet", "seven", "paper", "light", "house",
-        "bird", "road",
-    ),
-    "zh": (
-        "太阳", "河流", "石头", "苹果", "绿色", "安静", "纸张", "灯光", "房子", "小鸟", "道路",
-        "雨水",
-    ),
-}
+_EN = "sun river stone apple green quiet seven paper light house bird road"
+_ZH = "太阳 河流 石头 苹果 绿色 安静 纸张 灯光 房子 小鸟 道路 雨水"
+WORDS = {"en": _EN.split(), "zh": _ZH.split()}
 QUESTIONS = {
     "en": (
-        "Which is larger, {a} or {b}?",
-        "How many words: {w}?",
-        "Repeat: {w}",
-        "What is the last word of: {w}?",
-        "Hello",
+        "Which is larger, {a} or {b}?", "How many words: {w}?", "Repeat: {w}",
+        "What is the last word of: {w}?", "Hello",
     ),
     "zh": ("{a}和{b}哪个大？", "有几个词：{w}？", "重复：{w}", "最后一个词是什么：{w}？", "你好"),
 }
@@ -153,7 +143,7 @@ def shard(
 
     `document(rng, config)` writes one document, or several that belong together.
     """
-    rng, tokenizer = Random(f"corpus {seed} {index}"), _tokenizer(tokenizer_text)
+    rng, tokenizer = Random(f"corpus {seed} {index}"), read_tokenizer(tokenizer_text)
     ids: list[int] = []
     while len(ids) < config.shard_tokens:
         ids += tokenizer.encode(document(rng, config))
@@ -165,7 +155,7 @@ def id_type(tokenizer: TextCodec) -> type:
     return np.uint16 if len(tokenizer) <= 2**16 else np.int32
 
 
-_tokenizer = lru_cache(2)(Tokenizer.from_text)  # in each process: its cache is worth keeping
+read_tokenizer = lru_cache(2)(Tokenizer.from_text)  # in each process: its cache is worth keeping
 
 
 def batches(

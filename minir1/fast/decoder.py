@@ -19,14 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minir1.config import ModelConfig
-from minir1.model import (
-    Block,
-    FeedForward,
-    LatentAttention,
-    MixtureOfExperts,
-    Transformer,
-    wide,
-)
+from minir1.model import Block, FeedForward, LatentAttention, MixtureOfExperts, Transformer, wide
 
 
 def can_fuse(model: Transformer) -> bool:

@@ -14,23 +14,14 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from minir1 import sampler
 from minir1.config import ModelConfig
 from minir1.fast.cpu_decoder import CoreDecoder, on_cores
 from minir1.fast.decoder import Decoder, can_fuse
 from minir1.fast.experts import batched_experts, set_expert_kernel
 from minir1.fast.grouped_decoder import GroupedDecoder, can_group
 from minir1.model import Cache, Transformer
-from minir1.sampler import (
-    UNNAMED,
-    Samples,
-    Sampling,
-    Stream,
-    choose,
-    finite,
-    prefill,
-    sample,
-    uniform,
-)
+from minir1.sampler import UNNAMED, Samples, Sampling, Stream
 
 ROWS = (16, 32, 64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
 PREFILL = 65_536  # prompt tokens read at once
@@ -122,6 +113,7 @@ class Engine:
         whole = partial(zeros, dtype=torch.long)
         self.length, self.count, self.token, self.response = (whole(rows) for _ in range(4))
         self.key = whole(())  # of the stream; `response` is its number in the stream
+        self.budget = whole(())  # tokens of a response
         self.done, self.free = (zeros(rows, dtype=torch.bool) for _ in range(2))
         self.out_ids = zeros(rows, self.room + 1, dtype=torch.long)
         self.out_logp = zeros(rows, self.room + 1, dtype=self.exact)
@@ -151,8 +143,9 @@ class Engine:
         if longest > self.size and isinstance(self.decoder, GroupedDecoder):
             self._grow(longest)
         if settings.max_tokens > self.room or longest > self.size:  # rare: the plain loop
-            return sample(self.policy, prompts, group, settings, stream)
+            return sampler.sample(self.policy, prompts, group, settings, stream)
         self.key.fill_(stream.key)
+        self.budget.fill_(settings.max_tokens)
         if len(self.keys):  # number after number, which lie no further apart than needed
             L, R, _, W = self.store.shape
             keys_LRWS = self.keys[: L * R * W * longest].view(L, R, W, longest)
@@ -160,7 +153,7 @@ class Engine:
         queue = self._prefill(prompts, group, settings, stream.first)
         self._run(queue, settings)
         self.useful += int(queue.finished.length_B.sum())
-        return finite(queue.finished)
+        return sampler.finite(queue.finished)
 
     def _prefill(self, prompts, group: int, settings: Sampling, first: int) -> Queue:
         """Read each prompt once, some at a time."""
@@ -183,7 +176,7 @@ class Engine:
         """Caches and next logits of some prompts."""
         if isinstance(self.decoder, GroupedDecoder):
             return self.decoder.prefill(prompts)
-        return prefill(self.policy, prompts, 1, 0)
+        return sampler.prefill(self.policy, prompts, 1, 0)
 
     # ------------------------------------------------------------ scheduling
     # `held` says for each slot which response it holds.
@@ -219,13 +212,13 @@ class Engine:
         span = queue.store_LPSW.shape[2]
         for store in self.stores:
             store[:, slot_N, :span] = queue.store_LPSW[:, prompt_N]
-        self.length[slot_N] = queue.length_P[prompt_N]
+        position_N = queue.length_P[prompt_N] - 1
         self.response[slot_N] = queue.first + response_N
         self.count[slot_N] = 0
         self.done[slot_N] = self.free[slot_N] = False
         self.out_ids[slot_N] = settings.stop_ids[0]
         self.out_logp[slot_N] = 0.0
-        self._record(queue.logits_PV[prompt_N], settings, slot_N, draw)
+        self._record(queue.logits_PV[prompt_N], settings, slot_N, position_N, draw)
 
     def _decode(self, rows: int, settings: Sampling) -> None:
         span = self._span(rows)
@@ -255,8 +248,7 @@ class Engine:
         span = min(self.size, int(self.length[kept].max()) + 1)
         for store in self.stores:
             store[:, :rows, :span] = store[:, kept, :span]
-        slots = (self.length, self.count, self.token, self.response, self.done, self.free)
-        for state in (*slots, self.out_ids, self.out_logp):
+        for state in (self.response, *self._state()):
             state[:rows] = state[kept]
         return held[kept]
 
@@ -292,38 +284,45 @@ class Engine:
             logits_BV = self.decoder.step(self.token[:rows], store, position, *keys)
         else:
             logits_BV = self.policy(self.token[:rows, None], View(store, position))[:, -1]
-        self.length[:rows] = position + (~self.done[:rows]).long()
         if self.decoder and self.decoder.compiled:
             torch._dynamo.maybe_mark_dynamic(logits_BV, 0)
-        self._record(logits_BV, settings, slice(0, rows), self.draw)
+        self._record(logits_BV, settings, slice(0, rows), position, self.draw)
 
-    def _record(self, logits_BV, settings: Sampling, slots, draw) -> None:
+    def _state(self) -> tuple[Tensor, ...]:
+        """What a step changes of the slots, beside the store."""
+        slots = (self.length, self.count, self.token, self.done, self.free)
+        return *slots, self.out_ids, self.out_logp
+
+    def _record(self, logits_BV, settings: Sampling, slots, position, draw) -> None:
         """Sample, write down, test for the stop token and the budget: all on the device."""
-        count = self.count[slots]
-        last = count + 1 >= settings.max_tokens
         any_budget = replace(settings, max_tokens=0)  # `draw` is not compiled for each budget
-        state = (self.done[slots], self.free[slots], last)
-        place = (self.key, self.response[slots], count)
-        token, logp, kept, done, free = draw(logits_BV, any_budget, *state, *place)
-        row = torch.arange(self.rows, device=self.device)[slots]
-        place = torch.where(kept, count, self.room)  # an ended row's draws go to the spare column
-        self.out_ids[row, place] = token
-        self.out_logp[row, place] = logp
-        self.token[slots] = token
-        self.count[slots] = count + kept
-        self.done[slots] = done
-        self.free[slots] = free
+        parts = [state[slots] for state in self._state()]
+        place = (self.key, self.budget, self.response[slots], position)
+        draw(logits_BV, any_budget, *place, *parts)
+        if not isinstance(slots, slice):  # then the parts are copies
+            for state, part in zip(self._state(), parts):
+                state[slots] = part
 
 
 def draw(
-    logits_BV, settings: Sampling, done_B, free_B, last_B, key, response_B, count_B
-) -> tuple[Tensor, ...]:
-    """One token a row, the `last` of its budget or not, by the number of its place: (tokens,
-    log-probs, whether they count, rows then done, rows then free)."""
-    token_B, logp_B = choose(logits_BV, settings, free_B, uniform(key, response_B, count_B))
-    token_B = torch.where(done_B, settings.stop_ids[0], token_B)
-    done_after_B = done_B | (last_B | among(token_B, settings.stop_ids))
-    return token_B, logp_B, ~done_B, done_after_B, free_B | among(token_B, settings.until_ids)
+    logits_BV, settings: Sampling, key, budget, response_B, position_B,
+    length_B, count_B, token_B, done_B, free_B, ids_BT, logp_BT,
+) -> None:
+    """Draw one token a row, behind the one at `position`, and note it: whatever is in the second
+    line is changed in place. All in one function, so that a compiler makes few kernels of it."""
+    uniform_B = sampler.uniform(key, response_B, count_B)
+    drawn_B, chosen_B = sampler.choose(logits_BV, settings, free_B, uniform_B)
+    drawn_B = torch.where(done_B, settings.stop_ids[0], drawn_B)
+    spare = ids_BT.shape[1] - 1  # an ended row's draws go there
+    place_B = torch.where(done_B, spare, count_B)
+    row_B = torch.arange(len(drawn_B), device=drawn_B.device)
+    ids_BT[row_B, place_B] = drawn_B
+    logp_BT[row_B, place_B] = chosen_B
+    length_B.copy_(position_B + (~done_B).long())
+    count_B.add_(~done_B)
+    token_B.copy_(drawn_B)
+    done_B.logical_or_((count_B >= budget) | among(drawn_B, settings.stop_ids))
+    free_B.logical_or_(among(drawn_B, settings.until_ids))
 
 
 def among(token_B: Tensor, ids: tuple[int, ...]) -> Tensor:

@@ -81,7 +81,7 @@ def rope_parameters(c: ModelConfig) -> dict:
     return parameters | {"rope_type": "llama3"} | scaling
 
 
-def generation_config(config: dict) -> dict:
+def generation_config(config: dict, tokens: int) -> dict:
     """generation_config.json, from config.json: a bare generate() samples as `evaluate` does.
 
     transformers would stop after 20 tokens, be greedy and, when sampling, keep 50 tokens.
@@ -89,6 +89,7 @@ def generation_config(config: dict) -> dict:
     ids = {name: config[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     room = config["max_position_embeddings"] - 128  # left for a prompt
     how = {"do_sample": True, "temperature": 0.6, "top_p": 0.95, "top_k": 0}  # 0: off
+    how["suppress_tokens"] = [*range(tokens, config["vocab_size"])] or None  # ids without a token
     return ids | how | {"max_new_tokens": max(1, min(1024, room))}
 
 
@@ -222,7 +223,8 @@ def export(checkpoint_path: str | Path, directory: str | Path) -> str:
     model, tokenizer = load_checkpoint(checkpoint_path)
     check(model.config)
     config = hub_config(model.config, tokenizer)
-    texts = {"config.json": config, "generation_config.json": generation_config(config)}
+    texts = {"config.json": config}
+    texts["generation_config.json"] = generation_config(config, len(tokenizer))
     weights = hub_weights(model)
     try:
         directory.mkdir(parents=True, exist_ok=True)

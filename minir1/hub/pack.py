@@ -4,14 +4,13 @@
 any other, as float32.
 """
 
-import argparse
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from minir1.checkpoint import load_checkpoint, save_checkpoint
-from minir1.console.errors import parse
+from minir1.console.errors import make_parser, parse
 from minir1.console.files import check_writable
 
 
@@ -32,11 +31,10 @@ def pack(name: str, weight: Tensor) -> Tensor | tuple[Tensor, Tensor]:
 
 
 def main(arguments: list[str]) -> None:
-    about = "Write a checkpoint at a quarter of its size."
-    parser = argparse.ArgumentParser("minir1 pack", description=about)
+    parser, add = make_parser("pack", "Write a checkpoint at a quarter of its size.")
     checkpoint = "a file such as runs/cpu-0/checkpoints/zero.pt"
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help=checkpoint)
-    parser.add_argument("out", metavar="OUT", type=Path, help="file to write")
+    add("checkpoint", metavar="CHECKPOINT", type=Path, help=checkpoint)
+    add("out", metavar="OUT", type=Path, help="file to write")
     arguments = parse(parser, arguments)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     check_writable(arguments.out, device=False)

@@ -7,7 +7,6 @@ Read are Llama (with Llama 3's longer contexts), Qwen2 and 2.5, Qwen3, and what 
 writes; settings that would change the function and are not known here are refused.
 """
 
-import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from minir1.checkpoint import check_finite, compare, save_checkpoint
 from minir1.config import Diverged, ModelConfig, UserError, check_ranges, from_dict
-from minir1.console.errors import parse
+from minir1.console.errors import make_parser, parse
 from minir1.console.files import check_writable
 from minir1.hub.codec import ImportedCodec, find_template
 from minir1.hub.names import COMMON, DENSE, LATENT, SCALING, rename
@@ -191,8 +190,7 @@ def read_directory(directory: str | Path, template: str = "auto") -> tuple[Trans
 def main(arguments: list[str]) -> None:
     """`DIR OUT.pt`. Raises UserError; prints help and raises SystemExit(0) for --help."""
     about = "Write a Hugging Face directory (Llama, Qwen2, Qwen3, our own) as a checkpoint."
-    parser = argparse.ArgumentParser("minir1 import", description=about)
-    add = parser.add_argument
+    parser, add = make_parser("import", about)
     add("directory", metavar="DIR", type=Path, help="config.json, *.safetensors, tokenizer.json")
     add("out", metavar="OUT.pt", type=Path, help="file to write")
     how = "how it is asked: auto, chatml, llama3, plain, table1, or a file with {question}"

@@ -12,13 +12,14 @@ An accuracy is shown beside them. A task names its own in `Task.references`; one
 [(1, 5), (2, 2), (2, 8)]
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from importlib import import_module
 from itertools import islice
+from math import ceil
 from random import Random
 
 from minir1.config import Habits
+from minir1.corpus import mixture
 from minir1.corpus.writers import plain
 from minir1.measure.statistics import mean
 from minir1.tasks import Problem, complete
@@ -37,7 +38,6 @@ class Tally:
     def __init__(self, budget: int):
         self.budget = budget
         self.attempts = 0
-        self.hits = 0
         self.tokens: list[int] = []
         self.solved: list[tuple[int, bool]] = []  # (how many numbers, whether it was solved)
 
@@ -46,7 +46,20 @@ class Tally:
         self.solved.append((len(problem.numbers), solved))
         self.tokens.append(min(tokens, self.budget))
         self.attempts += attempts
-        self.hits += solved
+
+    def search(self, problem: Countdown, lines: Iterable[tuple[int, bool]]) -> None:
+        """One puzzle, tried line by line until one hits or the budget is used up. A line: its
+        tokens, and whether it hits."""
+        used, n, hit = 3, 0, False
+        for tokens, hit in lines:
+            used += tokens
+            if used > self.budget:
+                hit = False
+                break
+            n += 1
+            if hit:
+                break
+        self.add(problem, hit, used, n)
 
     def figures(self) -> dict[str, float]:
         """{} without puzzles: a baseline that does not apply is absent, not 0%."""
@@ -56,7 +69,7 @@ class Tally:
             "accuracy": mean(solved for _, solved in self.solved),
             "n": len(self.solved),
             "length": mean(self.tokens),
-            "hit_rate": self.hits / max(1, self.attempts),
+            "hit_rate": sum(solved for _, solved in self.solved) / max(1, self.attempts),
         }
         for count in sorted({count for count, _ in self.solved}):
             figures[f"accuracy_{count}"] = mean(s for other, s in self.solved if other == count)
@@ -83,19 +96,17 @@ def blind(
     Stops after `budget` tokens or, when given, after `attempts[how many numbers]` attempts.
     """
     rng, tally = Random("blind"), Tally(budget)
-    for problem in puzzles_of(problems):
-        limit = (attempts or {}).get(len(problem.numbers), float("inf"))
-        if not limit:
-            continue  # a policy without attempts gives nothing to compare with
-        used, solved, n = 3, False, 0
-        while not solved and n < limit:
+
+    def lines(problem: Countdown) -> Iterator[tuple[int, bool]]:
+        while True:
             steps = plain.random_attempt(rng, problem.numbers)
-            used += attempt_tokens(tokenizer, steps, problem.target)
-            if used > budget:
-                break
-            solved = steps[-1].value == problem.target
-            n += 1
-        tally.add(problem, solved, used, n)
+            tokens = attempt_tokens(tokenizer, steps, problem.target)
+            yield tokens, steps[-1].value == problem.target
+
+    for problem in puzzles_of(problems):
+        limit = (attempts or {}).get(len(problem.numbers))
+        if limit != 0:  # a policy without attempts gives nothing to compare with
+            tally.search(problem, islice(lines(problem), limit and ceil(limit)))
     return tally.figures()
 
 
@@ -211,19 +222,15 @@ def lookahead(
     other last steps are looked at, not written.
     """
     rng, tally = Random("lookahead"), Tally(budget)
-    for problem in puzzles_of(problems):
-        used, n, hit = 3, 0, None
+
+    def lines(problem: Countdown) -> Iterator[tuple[int, bool]]:
         for pair, way in islice(in_order(rng, problem), looks):
             hit = last_step(pair, problem.target)
             steps = [*way, hit or steps_of(*pair)[0]]
-            used += attempt_tokens(tokenizer, steps, problem.target)
-            if used > budget:
-                hit = None
-                break
-            n += 1
-            if hit:
-                break
-        tally.add(problem, hit is not None, used, n)
+            yield attempt_tokens(tokenizer, steps, problem.target), hit is not None
+
+    for problem in puzzles_of(problems):
+        tally.search(problem, lines(problem))
     return tally.figures()
 
 
@@ -258,20 +265,15 @@ def search_pairs(
     As for `blind`, the tokens of the answer are not counted. Two numbers leave nothing to search.
     """
     rng, words, tally = Random(name), Random(f"{name} words"), Tally(budget)
-    for problem in puzzles_of(problems):
-        if len(problem.numbers) < 3:
-            continue
-        used, n, hit = 3, 0, False
+
+    def lines(problem: Countdown) -> Iterator[tuple[int, bool]]:
         for pair, way in order(rng, problem):
             line, hit = pair_line(words, problem, way, pair)
-            used += len(tokenizer.encode(line))
-            if used > budget:
-                hit = False
-                break
-            n += 1
-            if hit:
-                break
-        tally.add(problem, hit, used, n)
+            yield len(tokenizer.encode(line)), hit
+
+    for problem in puzzles_of(problems):
+        if len(problem.numbers) > 2:
+            tally.search(problem, lines(problem))
     return tally.figures()
 
 
@@ -304,7 +306,7 @@ def perfect_writer(
     exactly as they do, without a mistake and until it is right, says how much of a result lies in
     the notation, and what is still missing is the model's.
     """
-    write = import_module(f"minir1.corpus.writers.{writer}").write_trace
+    write = mixture.writer(writer).write_trace
     rng, tally = Random("perfect writer"), Tally(budget)
     for problem in puzzles_of(problems):
         if len(problem.numbers) > 2:
@@ -320,22 +322,20 @@ def perfect_writer(
 
 # ---------------------------------------------------------------- the registry
 
+
+def within(search: Callable, *how) -> Callable:
+    """A search that the budget alone ends, as a baseline."""
+    return lambda asked, tokenizer, budget, attempts: search(asked, tokenizer, budget, *how)
+
+
 # name -> baseline(problems, tokenizer, token budget, the policy's attempts by count of numbers)
 REFERENCES = {
-    "blind_tokens": lambda asked, tokenizer, budget, attempts: blind(asked, tokenizer, budget),
-    "blind_attempts": lambda asked, tokenizer, budget, attempts: blind(
-        asked, tokenizer, UNLIMITED, attempts
-    ),
-    "blind_pairs": lambda asked, tokenizer, budget, attempts: blind_pairs(asked, tokenizer, budget),
-    "lookahead_pairs": lambda asked, tokenizer, budget, attempts: lookahead_pairs(
-        asked, tokenizer, budget
-    ),
-    "plain_writer": lambda asked, tokenizer, budget, attempts: perfect_writer(
-        asked, tokenizer, budget, "plain"
-    ),
-    "goal_directed_writer": lambda asked, tokenizer, budget, attempts: perfect_writer(
-        asked, tokenizer, budget, "goal_directed"
-    ),
-    "blind_hit_rates": lambda asked, tokenizer, budget, attempts: blind_hit_rates(asked),
+    "blind_tokens": within(blind),
+    "blind_attempts": lambda asked, tokenizer, _, tries: blind(asked, tokenizer, UNLIMITED, tries),
+    "blind_pairs": within(blind_pairs),
+    "lookahead_pairs": within(lookahead_pairs),
+    "plain_writer": within(perfect_writer, "plain"),
+    "goal_directed_writer": within(perfect_writer, "goal_directed"),
+    "blind_hit_rates": lambda asked, *_: blind_hit_rates(asked),
 }
 complete("countdown", references=REFERENCES)

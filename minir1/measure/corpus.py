@@ -1,33 +1,17 @@
 """`python -m minir1 corpus`: the habits that a corpus really holds, measured on its text."""
 
-import argparse
 import json
 import re
 from collections.abc import Iterable
 
-from minir1.config import COUNT, LANGUAGES, apply
-from minir1.console.errors import parse
-from minir1.console.flags import Value, parts, seed, whole
+from minir1.config import apply
+from minir1.console.errors import make_parser, parse
+from minir1.console.flags import count, languages, seed
 from minir1.corpus.mixture import sample_text
 from minir1.measure.behaviours import corpus_rates, table
 from minir1.presets import PRESETS
 from minir1.tasks import draw_problems, parse_tasks
 from minir1.tasks.arithmetic import canonical
-
-
-def build_parser() -> argparse.ArgumentParser:
-    about = "Measure the pretraining corpus."
-    parser = argparse.ArgumentParser("minir1 corpus", description=about, allow_abbrev=False)
-    add = parser.add_argument
-    add("--preset", default="cpu", choices=tuple(PRESETS), help="whose corpus (default: cpu)")
-    documents = "documents to measure (default: 20000)"
-    add("--documents", type=Value(whole, COUNT), default=20_000, help=documents)
-    instead = "en, zh or en,zh instead of the preset's"
-    add("--languages", type=Value(parts, LANGUAGES), help=instead)
-    add("--seed", type=seed, default=0, help="which documents (default: 0)")
-    add("--json", action="store_true", help="print the rates as JSON, nothing else")
-    return parser
-
 
 _STEP = re.compile(r"(?<![0-9])([0-9]+) ([-+*]) ([0-9]+) = ")
 
@@ -51,7 +35,13 @@ def worked_in(texts: Iterable[str], kinds: Iterable[str], count: int = 512) -> d
 
 def main(arguments: list[str]) -> None:
     """The rates of a preset's corpus, and some of its documents. Raises UserError."""
-    arguments = parse(build_parser(), arguments)
+    parser, add = make_parser("corpus", "Measure the pretraining corpus.", allow_abbrev=False)
+    add("--preset", default="cpu", choices=tuple(PRESETS), help="whose corpus (default: cpu)")
+    add("--documents", type=count, default=20_000, help="documents to measure (default: 20000)")
+    add("--languages", type=languages, help="en, zh or en,zh instead of the preset's")
+    add("--seed", type=seed, default=0, help="which documents (default: 0)")
+    add("--json", action="store_true", help="print the rates as JSON, nothing else")
+    arguments = parse(parser, arguments)
     config = PRESETS[arguments.preset]
     if arguments.languages:
         config = apply(config, {"corpus.languages": arguments.languages})

@@ -192,14 +192,12 @@ def _leaping(rows: list[dict]) -> str:
 
 
 def _no_signal(rows: list[dict]) -> str:
-    """Groups whose rewards are equal, and why."""
+    """Groups whose rewards are equal though not all are right, and why."""
     last = rows[-WINDOW:]
     accuracy, signal = _mean(last, "accuracy") or 0.0, _mean(last, "signal")
-    if signal is None or signal >= 0.1:
+    if signal is None or signal >= 0.1 or accuracy > 0.9:
         return ""
     equal, share = f"{1 - signal:.0%} of groups", f"accuracy {accuracy:.0%}"
-    if accuracy > 0.9:
-        return f"solved: {share}, so {equal} are all right"
     if accuracy <= signal:
         return f"no signal: {equal} are all wrong: easier --rl.tasks, or a better --base"
     if _answers_agree(last):
@@ -225,6 +223,9 @@ def _course(rows: list[dict]) -> str:
     start, end, sure = trend(last, "accuracy")
     if start is None:
         return "accuracy is not measured"
+    if (signal := _mean(last, "signal")) is not None and signal < 0.1:  # and no trouble
+        share = f"accuracy {_mean(last, 'accuracy'):.0%}"
+        return f"solved: {share}, so {1 - signal:.0%} of groups are all right"
     if len(last) < 4:
         steps = "1 step" if len(rows) == 1 else f"{len(rows)} steps"
         return f"too early to tell: accuracy {100 * end:.0f}% after {steps}"

@@ -18,38 +18,15 @@ from pathlib import Path
 from tqdm import tqdm
 
 from minir1.checkpoint import load_checkpoint
-from minir1.config import (
-    COUNT,
-    LENGTH,
-    TEMPERATURE,
-    Config,
-    EvalConfig,
-    RLConfig,
-    UserError,
-    between,
-    from_dict,
-)
-from minir1.console.errors import parse as parse_arguments
-from minir1.console.files import (
-    check_writable,
-    checked_read,
-    read_objects,
-    read_settings,
-    write_lines,
-)
-from minir1.console.flags import Value, real, seed, whole
-from minir1.fast.accelerate import make_sampler
+from minir1.config import COUNT, TEMPERATURE, Config, UserError, between, from_dict
+from minir1.console import errors, files
+from minir1.console.flags import Value, count, length, real, seed
+from minir1.console.tables import aligned
+from minir1.fast.accelerate import beyond, sampler_of
 from minir1.fast.device import pick_device
+from minir1.measure import statistics
 from minir1.measure.evaluator import Evaluator, many_problems
-from minir1.measure.statistics import (
-    consensus_answer,
-    interval,
-    majority,
-    mean,
-    mean_and_error,
-    pass_at_k,
-    powers,
-)
+from minir1.measure.statistics import mean, pass_at_k, powers
 from minir1.model import Transformer
 from minir1.rollout import Rollouts, Sampler, sampling
 from minir1.sampler import Sampling, sample
@@ -75,17 +52,17 @@ def evaluate_model(
     """
     room = model.config.positions - settings.max_tokens
     lengths = [len(tokenizer.encode(prompt(p.question()) + prefix)) for p in problems]
-    asked = [p for p, length in zip(problems, lengths) if length <= room]
+    asked = [p for p, size in zip(problems, lengths) if size <= room]
     evaluator = Evaluator(tokenizer, sampler, settings, batch)
     sampled = sampled_results(evaluator.batches(model, asked, samples, seed, prefix=prefix))
     hidden = None if progress else True  # None: only where there is no terminal
     bar = tqdm(problems, "evaluate", unit="problem", dynamic_ncols=True, disable=hidden)
     results = []
-    for problem, length in zip(bar, lengths):
-        if length <= room:
+    for problem, size in zip(bar, lengths):
+        if size <= room:
             results.append(next(sampled))
         else:
-            fault = f"a prompt of {length} tokens, more than the {room} that fit"
+            fault = f"a prompt of {size} tokens, more than the {room} that fit"
             refused = {"pass_at_1": 0.0, "samples": [], "fault": fault}
             results.append(score_answer(problem, None) | refused)
     return results
@@ -97,11 +74,11 @@ def sampled_results(batches: Iterable[Rollouts]) -> Iterator[dict]:
         for place, problem in enumerate(rollouts.problems):
             rows = range(place * rollouts.group, (place + 1) * rollouts.group)
             samples = [_sample(rollouts, row) for row in rows]
-            answer = consensus_answer(problem, [s["answer"] for s in samples])
+            answer = statistics.consensus_answer(problem, [s["answer"] for s in samples])
             right = sum(s["correct"] for s in samples)
             more = {"pass_at_1": right / len(samples), "samples": samples}
             if answer is None:
-                more["reason"] = majority([s["reason"] for s in samples])
+                more["reason"] = statistics.majority([s["reason"] for s in samples])
             yield score_answer(problem, answer) | more
 
 
@@ -152,7 +129,7 @@ def read_problems(path: Path) -> tuple[list[Problem], list[str], list[str]]:
 
     A problem without an id has its line's number.
     """
-    rows, faults = read_objects(path, lambda row, n: problem_from_json({"id": str(n)} | row))
+    rows, faults = files.read_objects(path, lambda row, n: problem_from_json({"id": str(n)} | row))
     first: dict[str, int] = {}
     notes = []
     for number, problem in rows:
@@ -181,7 +158,7 @@ def read_answers(
     """(answers by id, messages on malformed lines, messages on ids unknown, answered twice or not
     at all).
     """
-    rows, faults = read_objects(path, _answer)
+    rows, faults = files.read_objects(path, _answer)
     ids = dict.fromkeys(problem.id for problem in problems)
     answers: dict[str, str | None] = {}
     notes = []
@@ -227,19 +204,9 @@ def table(problems: list[Problem], results: list[dict], samples: int = 0) -> str
     return aligned(lines)
 
 
-def aligned(lines: list[list[str]]) -> str:
-    """Columns under each other, the first flush left."""
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    text = []
-    for label, *cells in lines:
-        right = (cell.rjust(width) for cell, width in zip(cells, widths[1:]))
-        text.append("  ".join([label.ljust(widths[0]), *right]))
-    return "\n".join(text)
-
-
 def _cells(results: list[dict], samples: int) -> list[str]:
     shares = [r.get("pass_at_1", float(r["correct"])) for r in results]
-    low, high = interval(shares)
+    low, high = statistics.interval(shares)
     cells = [f"{len(results):,}", f"{mean(shares):.1%}  ({low:.1%} to {high:.1%})"]
     if not samples:
         return [*cells, share_of(results, "unreadable"), share_of(results, "unanswered")]
@@ -266,10 +233,11 @@ def pass_table(sides: dict[str, list[dict]], ks: list[int]) -> str:
         right = [sum(s["correct"] for s in samples) for samples in drawn]
         cells = [f"{name} pass@k"]
         for k in ks:
-            middle, error = mean_and_error([pass_at_k(len(drawn[0]), c, k) for c in right])
+            shares = [pass_at_k(len(drawn[0]), c, k) for c in right]
+            middle, error = statistics.mean_and_error(shares)
             cells.append(f"{middle:.1%} ± {100 * error:.1f}")
         columns.append(cells)
-    return aligned([list(cells) for cells in zip(*columns)])
+    return aligned(list(zip(*columns)))
 
 
 # ---------------------------------------------------------------- the command
@@ -288,8 +256,7 @@ def several(text: str) -> list[int]:
 
 def build_parser() -> argparse.ArgumentParser:
     about = "Score a checkpoint, or answers from elsewhere, on a problem file."
-    parser = argparse.ArgumentParser("minir1 evaluate", description=about, allow_abbrev=False)
-    add = parser.add_argument
+    parser, add = errors.make_parser("evaluate", about, allow_abbrev=False)
     checkpoint = "a file such as runs/cpu-0/checkpoints/zero.pt, or a run folder with --k"
     answers = 'score these instead: {"id": ..., "answer": "..."} a line'
     longest = "longest response (default: 1024, or what the model has room for)"
@@ -298,7 +265,6 @@ def build_parser() -> argparse.ArgumentParser:
     add("--problems", **file, help="problems, one JSON object a line (of a run: its test set)")
     add("--answers", **file, help=answers)
     add("--out", **file, help="where to write the results, one line a problem")
-    count = Value(whole, COUNT)
     add("--samples", type=count, default=1, help="responses to each problem (default: 1)")
     side_by_side = "of a run: pass@k of base and R1-Zero at each k, such as 1,8,64; 256: all powers"
     add("--k", type=several, help=side_by_side)
@@ -306,10 +272,9 @@ def build_parser() -> argparse.ArgumentParser:
     greedy = "0 is greedy (default: 0.6)"
     add("--temperature", type=Value(real, between(0, TEMPERATURE.high)), default=0.6, help=greedy)
     add("--top-p", type=Value(real, between(1e-6, 1)), default=0.95, help="nucleus (default: 0.95)")
-    add("--max-tokens", type=Value(whole, LENGTH), help=longest)
+    add("--max-tokens", type=length, help=longest)
     add("--seed", type=seed, default=0)
-    at_once = "responses sampled at once (default: 256; 2048 on a GPU)"
-    add("--batch", type=count, help=at_once)
+    add("--batch", type=count, help="responses sampled at once (default: 256; 2048 on a GPU)")
     add("--device", default="auto", help="auto, cpu, cuda or mps")
     return parser
 
@@ -328,10 +293,8 @@ def ask(arguments: argparse.Namespace, problems: list[Problem]) -> list[dict]:
         raise UserError(f"{text} positions")
     samples = arguments.samples
     batch = max(samples, arguments.batch or (2048 if device.name == "cuda" else 256))
-    # the engine makes room for prompts of 128
-    room = tokens + max(0, min(longest, positions - tokens) - 128)
-    rl = RLConfig(max_tokens=room, prompts=1, group_size=batch)
-    sampler = make_sampler(model, device, Config(rl=rl, eval=EvalConfig(batch=batch)))
+    room = tokens + max(0, min(longest, positions - tokens) - beyond(tokenizer) - 128)
+    sampler = sampler_of(model, device, tokenizer, batch, room)
     settings = sampling(tokenizer, tokens, arguments.temperature, arguments.top_p)
     how = {"sampler": sampler, "seed": arguments.seed, "batch": batch, "progress": True}
     return evaluate_model(model, tokenizer, problems, samples, settings, **how)
@@ -347,8 +310,8 @@ def evaluate_run(arguments: argparse.Namespace) -> int:
         for message in faults + notes:
             print(f"minir1: {message}", file=sys.stderr)
     else:
-        with checked_read(run / "config.json"):
-            config = from_dict(Config, read_settings(run / "config.json"))
+        with files.checked_read(run / "config.json"):
+            config = from_dict(Config, files.read_settings(run / "config.json"))
         how = (config.rl.tasks[:1], config.corpus.languages)
         problems = many_problems(*how, "test", "test", arguments.count)
     if not problems:
@@ -359,7 +322,7 @@ def evaluate_run(arguments: argparse.Namespace) -> int:
         sides[name] = ask(argparse.Namespace(**vars(arguments) | changes), problems)
     if arguments.out:
         rows = [{"model": name} | row for name, results in sides.items() for row in results]
-        write_lines(arguments.out, rows)
+        files.write_lines(arguments.out, rows)
     print(pass_table(sides, arguments.k))
     return 2 if faults else 0
 
@@ -376,7 +339,7 @@ def check(arguments: argparse.Namespace) -> None:
     if bool(arguments.checkpoint) == bool(arguments.answers):
         raise UserError("give either a CHECKPOINT or --answers")
     if arguments.out:
-        check_writable(arguments.out)
+        files.check_writable(arguments.out)
 
 
 def main(arguments: list[str]) -> int:
@@ -384,7 +347,7 @@ def main(arguments: list[str]) -> int:
 
     Returns 2 if a line was malformed, else 0.
     """
-    arguments = parse_arguments(build_parser(), arguments)
+    arguments = errors.parse(build_parser(), arguments)
     check(arguments)
     if arguments.k:
         return evaluate_run(arguments)
@@ -406,6 +369,6 @@ def main(arguments: list[str]) -> int:
         if "fault" in result:
             print(f"minir1: {result['id']!r} was not asked: {result['fault']}", file=sys.stderr)
     if arguments.out:
-        write_lines(arguments.out, results)
+        files.write_lines(arguments.out, results)
     print(table(problems, results, 0 if arguments.answers else arguments.samples))
     return 2 if faults else 0

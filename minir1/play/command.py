@@ -66,11 +66,6 @@ class Session:
         self.temperature = 0.6
         self.asked: Asked | None = None
         self.draws: list[Draw] = []  # of the response streamed last
-        self.commands = {
-            "/samples": self.set_samples, "/temperature": self.set_temperature,
-            "/budget": self.set_budget, "/base": self.set_base, "/why": self.show_why,
-            "/seed": self.set_seed, "/help": self.show_help, "/quit": self.leave,
-        }
 
     def run(self) -> None:
         """Until Ctrl-D.
@@ -98,8 +93,9 @@ class Session:
         """One line of input. Raises UserError if it is wrong, EOFError for /quit."""
         line = line.strip("\ufeff \t\r\n")
         name, *rest = line.split(maxsplit=1) or [""]
-        if name in self.commands:
-            self.commands[name](rest[0] if rest else "")
+        command = getattr(self, f"do_{name[1:]}", None) if name.startswith("/") else None
+        if command:
+            command(rest[0] if rest else "")
         elif line.startswith("/"):
             raise UserError(f"no command {visible(name, '')}; /help lists them")
         elif line:
@@ -158,9 +154,9 @@ class Session:
         self.draws.append(draw)
         return draw.id
 
-    # ---------------------------------------------------------------- commands
+    # ---------------------------------------------------------------- commands: do_X is /X
 
-    def set_samples(self, text: str) -> None:
+    def do_samples(self, text: str) -> None:
         self.samples = whole(text, 1, 1024, "/samples")
         if self.samples == 1:
             print("one response, streamed")
@@ -169,18 +165,18 @@ class Session:
         else:
             print(f"{self.samples} responses to each question")
 
-    def set_temperature(self, text: str) -> None:
+    def do_temperature(self, text: str) -> None:
         value = float(text) if re.fullmatch(r"[0-9]{1,2}(\.[0-9]{0,6})?|\.[0-9]{1,6}", text) else -1
         if value != 0 and not 0.01 <= value <= 10:  # colder than that, logits overflow
             raise UserError("/temperature takes 0 (greedy) or a number from 0.01 to 10")
         self.temperature = value
         print(f"temperature {value:g}" + (" (greedy)" if value == 0 else ""))
 
-    def set_budget(self, text: str) -> None:
+    def do_budget(self, text: str) -> None:
         self.budget = whole(text, 1, self.voice.model.config.positions - 1, "/budget")
         print(f"at most {self.budget} tokens per response")
 
-    def set_base(self, text: str) -> None:
+    def do_base(self, text: str) -> None:
         if self.base and not text:
             self.base = None
             print("the base is no longer shown")
@@ -192,13 +188,13 @@ class Session:
         base = self.open(path)
         self.base = replace(base, name=str(path)) if base.name == self.first.name else base
 
-    def set_seed(self, text: str) -> None:
+    def do_seed(self, text: str) -> None:
         self.seed = whole(text, 0, 2**53, "/seed")
         for voice in filter(None, (self.first, self.second, self.base)):
             voice.seed, voice.asked = self.seed, 0
         print(f"seed {self.seed}")
 
-    def show_why(self, text: str) -> None:
+    def do_why(self, text: str) -> None:
         if not self.draws:
             raise UserError("/why follows a streamed response")
         match = re.fullmatch(r"(all)?\s*([1-9][0-9]{0,5})?", text)
@@ -207,10 +203,10 @@ class Session:
         how = (bool(match[1]), int(match[2] or 1))
         print(why(self.draws, self.voice.tokenizer, self.painter, *how))
 
-    def show_help(self, text: str) -> None:
+    def do_help(self, text: str) -> None:
         print(HELP)
 
-    def leave(self, text: str) -> None:
+    def do_quit(self, text: str) -> None:
         raise EOFError
 
 

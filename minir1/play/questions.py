@@ -220,7 +220,7 @@ def stream(
 
 
 def _draw(id: int, logits_V: Tensor, settings: Sampling, free: bool = False) -> Draw:
-    p_V = (logits_V / (settings.temperature or 1.0)).softmax(-1)
+    p_V = (logits_V[: settings.vocabulary] / (settings.temperature or 1.0)).softmax(-1)
     top = p_V.topk(min(5, len(p_V)))
     return Draw(id, p_V[id].item(), list(zip(top.indices.tolist(), top.values.tolist())), free)
 

@@ -7,8 +7,7 @@ an English policy that wants to think longer finds mixed language on its way, wh
 is known for. `even` is the corpus without that difference, to compare with.
 """
 
-import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from minir1 import config as core
@@ -227,13 +226,10 @@ def parse_stages(text: str) -> list[str]:
     wanted = set()
     for part in text.split(","):
         first, _, last = part.strip().partition("-")
-        if (
-            first not in STAGES
-            or (last or first) not in STAGES
-            or STAGES.index(first) > STAGES.index(last or first)
-        ):
+        places = [STAGES.index(stage) for stage in (first, last or first) if stage in STAGES]
+        if len(places) < 2 or places[0] > places[1]:
             raise core.UserError(f"--stages reads like 0-5, 2-4, 3, base or students, not {text!r}")
-        wanted |= set(STAGES[STAGES.index(first) : STAGES.index(last or first) + 1])
+        wanted |= set(STAGES[places[0] : places[1] + 1])
     return [stage for stage in STAGES if stage in wanted]
 
 
@@ -263,10 +259,6 @@ def check_r1(config: R1Config) -> R1Config:
         if not holds:
             raise core.UserError(message)
     return config
-
-
-def to_text(config: R1Config) -> str:
-    return json.dumps(asdict(config), indent=2, ensure_ascii=False)
 
 
 def from_dict_r1(values: dict) -> R1Config:

@@ -7,11 +7,10 @@ Reads what is there: a run that was killed, or still goes on, or lacks some metr
 report. metrics.md defines every metric.
 """
 
-import argparse
 from pathlib import Path
 
 from minir1.config import UserError
-from minir1.console import errors as cli
+from minir1.console.errors import make_parser, parse
 from minir1.console.files import check_folder, check_writable
 from minir1.measure.diagnosis import diagnosis
 from minir1.report import drawing, plots
@@ -54,11 +53,7 @@ def draw_seeds(runs: list[Path], out: Path) -> Path | None:
     figure = seeds_plot([read_metrics(run) for run in runs], names)
     if figure is None:
         return None
-    return drawing.save(figure, _picture(Path(out)))
-
-
-def _picture(out: Path) -> Path:
-    return out if out.suffix == ".png" else out / "seeds.png"
+    return drawing.save(figure, out if out.suffix == ".png" else out / "seeds.png")
 
 
 def write_html(run: Path) -> Path:
@@ -78,14 +73,12 @@ def write_comparison(runs: list[Path], out: Path) -> Path:
 
 def main(arguments: list[str]) -> None:
     """`RUN [RUN2 ...]`. Raises UserError; prints help and raises SystemExit(0) for --help."""
-    about = "Draw a run, write its page, print the result."
-    parser = argparse.ArgumentParser("minir1 report", description=about)
-    add = parser.add_argument
+    parser, add = make_parser("report", "Draw a run, write its page, print the result.")
     add("runs", metavar="RUN", nargs="+", type=Path, help="a run folder such as runs/cpu-0")
     place = "the picture of several runs (its page: the same name, .html)"
     place += "; else seeds.png and compare.html beside the first"
     add("--out", metavar="PNG", type=Path, help=place)
-    options = cli.parse(parser, arguments)
+    options = parse(parser, arguments)
     runs, out = options.runs, options.out
     if out and len(runs) == 1:
         reason = "what is drawn of one stands in its folder"
@@ -96,7 +89,9 @@ def main(arguments: list[str]) -> None:
         if not (run / "metrics.jsonl").is_file():
             raise UserError(f"{run} is not a run folder: it holds no metrics.jsonl")
         check_folder(run)
-    picture, page = _compared(runs, out)
+    folder = runs[0].resolve().parent
+    picture = out if out and out.suffix == ".png" else (out or folder) / "seeds.png"
+    page = out.with_suffix(".html") if out else folder / "compare.html"
     for path in (picture, page) if len(runs) > 1 else ():
         path.parent.mkdir(parents=True, exist_ok=True)
         check_writable(path)
@@ -110,9 +105,3 @@ def main(arguments: list[str]) -> None:
         nothing = "no reinforcement learning step in these runs: nothing to draw together"
         print(f"wrote {picture}" if draw_seeds(runs, picture) else nothing)
         print(f"wrote {write_comparison(runs, page)}")
-
-
-def _compared(runs: list[Path], out: Path | None) -> tuple[Path, Path]:
-    """Where the picture and the page of several runs go."""
-    folder = runs[0].resolve().parent
-    return _picture(out or folder), out.with_suffix(".html") if out else folder / "compare.html"

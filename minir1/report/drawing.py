@@ -14,6 +14,7 @@ import numpy as np
 
 BLUE, SKY, RED, GREEN = "#0072B2", "#56B4E9", "#D55E00", "#009E73"
 PURPLE, ORANGE, GREY, INK = "#A8508A", "#B87A00", "#777777", "#222222"
+SEVERAL = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, INK, GREY)  # curves of a kind
 LARGEST = 250_000  # bytes of one PNG
 
 
@@ -88,13 +89,6 @@ def draw_curve(axes, x: list, y: list, colour: str) -> None:
         axes.plot(x, y, color=colour, alpha=0.28, linewidth=0.9)
     marker = "o" if len(y) < 4 else None
     axes.plot(x, smooth(y), color=colour, linewidth=1.8, marker=marker, markersize=3.5)
-
-
-def draw_lines(axes, lines: list[tuple[float, str, str, tuple]]) -> list[tuple]:
-    """Level dashed lines, each (height, text, colour, dashes); returns their labels."""
-    for height, _, colour, dashes in lines:
-        axes.axhline(height, color=colour, linewidth=1.2, dashes=dashes, zorder=1)
-    return [(height, text, colour, (0, dashes)) for height, text, colour, dashes in lines]
 
 
 def write_labels(axes, labels: list[tuple[float, str, str, object]]) -> None:

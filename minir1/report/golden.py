@@ -203,8 +203,10 @@ def flat(config: dict, prefix: str = "") -> dict:
 
 def golden_runs(preset: str, run: Path) -> list[Path]:
     """results/zero/PRESET-seed* of the working directory or of the repository, without the run
-    itself.
+    itself. Raises UserError if there are none: a stage of R1 has none.
     """
+    if any("readable" in row for row in read_metrics(run)):
+        raise UserError("a stage of R1 has no golden run: name one with --against")
     for root in (Path(), Path(__file__).parent.parent.parent):
         paths = sorted(root.glob(f"results/zero/{preset}-seed*"))
         others = [path for path in paths if path.resolve() != run.resolve()]
@@ -250,7 +252,7 @@ def final_test(run: Path, golden: list[Path]) -> tuple[str, bool] | None:
         return None
     accuracy, *others = (result["accuracy"] for result in results)
     apart = float(np.std(others, ddof=1)) if len(others) > 1 else 0.02
-    error = max(result.get("stderr", 0.0) for result in results[:2])
+    error = max(result.get("stderr", 0.0) for result in results)
     reach = 3 * max(apart, error) * (1 + 1 / len(others)) ** 0.5 + 0.02
     mean = float(np.mean(others))
     band = f"{100 * (mean - reach):.1f}% to {100 * (mean + reach):.1f}%"

@@ -9,20 +9,18 @@ from functools import partial
 
 from minir1.measure.diagnosis import column, phase
 from minir1.report import drawing
-from minir1.report.drawing import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, SKY
+from minir1.report.drawing import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, SEVERAL, SKY
 from minir1.report.words import REFERENCES, blind_hit_rates, entry, references_of
 
 # key in summary["references"] -> (colour, dashes)
 LOOKS = {
     "blind_tokens": (GREY, (1, 1.5)),
     "blind_attempts": (GREY, (4, 2)),
-    "blind_budget": (GREY, (6, 2, 1, 2)),
     "blind_pairs": (GREY, (2, 1)),
     "forced_base": (ORANGE, (4, 2)),
     "answer_only": (PURPLE, (4, 2)),
     "pass64_base": (GREEN, (1, 1.5)),
 }
-SEVERAL = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, INK)  # curves of one metric
 
 # ---------------------------------------------------------------- accuracy
 
@@ -54,9 +52,10 @@ def accuracy_plot(rows: list[dict], summary: dict):
         return None
     figure, (axes,) = drawing.figure_of(size=(10, 5.4))
     drawing.dress(axes, "Right answers over reinforcement learning", True, "RL step")
-    lines = reference_lines(summary)
-    lines = [(height, f"{name}  {100 * height:.1f}%", *look) for height, name, *look in lines]
-    labels = drawing.draw_lines(axes, lines)
+    labels = []
+    for height, name, colour, dashes in reference_lines(summary):
+        axes.axhline(height, color=colour, linewidth=1.2, dashes=dashes, zorder=1)
+        labels.append((height, f"{name}  {100 * height:.1f}%", colour, (0, dashes)))
     answers = column(phase(rows, "answer_only"), "accuracy")
     axes.plot(*answers, color=PURPLE, alpha=0.35, linewidth=1)
     axes.plot(*practice, color=SKY, alpha=0.55, linewidth=1.1)

@@ -6,10 +6,8 @@ import numpy as np
 
 from minir1.measure.diagnosis import column, phase
 from minir1.report import drawing
-from minir1.report.drawing import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, RED, SKY
+from minir1.report.drawing import GREY, INK, SEVERAL
 from minir1.report.fonts import families, readable
-
-RUNS = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY, INK, GREY)
 
 
 def seeds_plot(runs: list[list[dict]], names: list[str] | None = None):
@@ -43,7 +41,7 @@ def _name_runs(axes, names: list[str]) -> None:
     handles = []
     for i, name in enumerate(names[:10]):
         label = readable(name if len(name) < 29 else f"{name[:27]}…") + " "
-        handles += axes.plot([], [], color=RUNS[i % len(RUNS)], linewidth=1.6, label=label)
+        handles += axes.plot([], [], color=SEVERAL[i % len(SEVERAL)], linewidth=1.6, label=label)
     font = {"family": families(), "size": 8.5}
     look = {"frameon": False, "prop": font, "handlelength": 1.4}
     legend = axes.legend(handles=handles, loc="lower right", **look)
@@ -54,7 +52,7 @@ def _name_runs(axes, names: list[str]) -> None:
 def _band(axes, curves: list[tuple[list, list]], form: str, smoothing: bool) -> None:
     curves = [(x, drawing.smooth(y) if smoothing else y) for x, y in curves]
     for i, (x, y) in enumerate(curves):
-        axes.plot(x, y, color=RUNS[i % len(RUNS)], linewidth=1.1)
+        axes.plot(x, y, color=SEVERAL[i % len(SEVERAL)], linewidth=1.1)
     curves = [curve for curve in curves if curve[1]]
     if not curves:
         return

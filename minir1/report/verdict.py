@@ -8,7 +8,7 @@ The sentence tells a cause that shows in the curves from one that is only read o
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from minir1.config import UserError
@@ -17,6 +17,7 @@ from minir1.report import golden
 from minir1.report.reading import read_metrics, read_summary
 from minir1.report.words import entry
 
+SAMPLED = ("accuracy", "format", "length", "hit_rate", "wrong_steps", "check_right", "thinking")
 EARLY, LATE = slice(0, 3), slice(-5, None)  # RL steps that a figure is averaged over
 Cause = tuple[str, str]  # the likely cause; what to change
 
@@ -56,11 +57,20 @@ class Case:
     config: dict
     settings: dict[str, tuple]  # that differ from the golden ones
     gone: list[golden.Band]  # that left, in order
+    before: dict[str, float] = field(default_factory=dict)  # the base's validation, if there is one
 
     def mean(self, name: str, part: slice = LATE) -> float:
         """Not a number, which is neither above nor below, where the figure is unknown."""
         values = column(self.rows, name)[1][part]
         return sum(values) / len(values) if values else math.nan
+
+    def left(self, *names: str, by: float = math.inf) -> bool:
+        """Whether one of these RL figures left its band, at RL step `by` at the latest."""
+        return any(band.figure.name in names and band.figure.phase == "rl"
+                   and band.steps[band.left] <= by for band in self.gone)
+
+    def left_at_once(self, *names: str) -> bool:
+        return self.left(*names, by=2)
 
 
 # ---------------------------------------------------------------- looks
@@ -84,11 +94,86 @@ def padding(case: Case) -> Cause | None:
 
 
 def disagreement(case: Case) -> Cause | None:
-    if not case.mean("gap") > 0.01:
+    """What the sampler says of its tokens is not what the learner says; its course tells why."""
+    gaps = column(case.rows, "gap")[1]
+    if not case.mean("gap") > 0.01 and not max(gaps, default=0) > 0.03:
         return None
     cause = f"sampler and trainer disagree by {case.mean('gap'):.2g} nats a token"
+    if gaps[0] < 1e-3 and any(b < 0.1 * a for a, b in zip(gaps, gaps[1:]) if a > 0.01):
+        return f"{cause}, more with each step, then less at once: it samples with old weights", (
+            "give the sampler the new weights before every rollout")
+    if gaps[0] > 0.02 and case.left_at_once(*SAMPLED):
+        return f"{cause} from the first step on, and its responses are not the golden ones", (
+            "sample as the loss assumes: --rl.temperature for both, top-p 1")
+    if gaps[0] > 0.02 and case.gone:
+        return f"{cause} from the first step on, though its responses are the golden ones", (
+            "let each log-prob stand at its own token: the sampler's are shifted, or of others")
     experts = "keep the router's bias fixed during RL (experts are routed otherwise), or "
     return cause, f"{experts * bool(case.config.get('model.experts', 1))}use --dtype float32"
+
+
+def repeated_puzzle(case: Case) -> Cause | None:
+    """Accuracies of a step's puzzles differ no more than responses to one puzzle would."""
+    spread = []
+    for row in case.rows[EARLY]:
+        right = row.get("accuracy") or 0.0
+        responses = (row.get("n") or 0) * case.config.get("rl.group_size", 0)
+        alone = math.sqrt(right * (1 - right) / max(responses, 1))
+        spread.append((row.get("stderr") or 0.0) / alone if alone else math.inf)
+    lead = case.mean("accuracy", EARLY) - case.before.get("accuracy", math.nan)
+    if not (abs(lead) > 0.25 and sum(spread) < 1.2 * len(spread)):
+        return None
+    cause = f"all puzzles of a step are alike: {100 * lead:+.0f} points from validation at once"
+    return cause, "draw other puzzles for each prompt of each step"
+
+
+def strict_judge(case: Case) -> Cause | None:
+    """Practice begins below the base's own validation, with the same responses."""
+    lack = case.before.get("accuracy", math.nan) - case.mean("accuracy", EARLY)
+    alike = abs(case.before.get("length", math.nan) / case.mean("length", EARLY) - 1) < 0.3
+    if not (lack > 0.1 and alike and case.mean("accuracy", EARLY) > 0):
+        return None
+    cause = f"a verifier that refuses right answers: practice begins {100 * lack:.0f} points low"
+    return cause, "judge the value of an answer, not its letters; try the verifier on known ones"
+
+
+def other_reward(case: Case) -> Cause | None:
+    """More is paid than the settings can pay for right answers in form."""
+    kinds = ("accuracy", "format", "language")
+    right, form, language = (case.config.get(f"rl.{kind}_reward", math.nan) for kind in kinds)
+    most = right * case.mean("accuracy", EARLY) + form + language
+    if not case.mean("reward", EARLY) > most + 0.05:
+        return None
+    words = "{:.2f} a response at first, {:.2f} at most for right answers in form"
+    cause = "the reward pays for something else: " + words.format(case.mean("reward", EARLY), most)
+    return cause, "take out what else is paid, such as length"
+
+
+def uncentred(case: Case) -> Cause | None:
+    """Gradients a hundred times the usual from the first step on."""
+    norm = case.mean("grad_norm", EARLY)
+    if not (case.left_at_once("grad_norm") and norm > 10 and case.mean("gap", EARLY) < 0.01):
+        return None
+    cause = f"advantages are far too large: gradient norm {norm:.0f} at first"
+    return cause, "subtract the group's mean reward; where all are equal, let the advantage be 0"
+
+
+def away_from_the_reference(case: Case) -> Cause | None:
+    weight, kl = case.config.get("rl.kl") or 0.0, case.mean("kl")
+    if not weight * kl > 0.5:
+        return None
+    cause = f"the KL term drives the policy away: {kl:.2g} nats a token, at a weight of {weight}"
+    return cause, "look at its sign: the loss must grow with the distance"
+
+
+def backwards(case: Case) -> Cause | None:
+    """It unlearns by golden steps: nothing is too large, so the direction is wrong."""
+    first, last = case.mean("accuracy", EARLY), case.mean("accuracy")
+    calm = case.mean("grad_norm", EARLY) < 1 and case.mean("gap") < 0.01
+    if not (calm and first - last > 0.1 and last < 0.7 * first and case.left("accuracy")):
+        return None
+    cause = f"what is rewarded becomes rarer, {first:.0%} -> {last:.0%}, by steps of usual size"
+    return cause, "print a group: the advantage's sign, and whether each reward meets its response"
 
 
 def another_sampler(case: Case) -> Cause | None:
@@ -191,8 +276,9 @@ def said_by_the_band(case: Case) -> Cause | None:
 
 
 LOOKS: tuple[Callable[[Case], Cause | None], ...] = (
-    broken, padding, disagreement, another_sampler, another_judge, paid_for_form, far_setting,
-    no_end, false_sums, said_by_the_run, stuck, said_by_the_band,
+    broken, padding, disagreement, repeated_puzzle, another_sampler, another_judge, strict_judge,
+    other_reward, paid_for_form, uncentred, away_from_the_reference, far_setting, no_end,
+    false_sums, backwards, said_by_the_run, stuck, said_by_the_band,
 )
 
 # ---------------------------------------------------------------- five sentences
@@ -211,12 +297,13 @@ def five_sentences(run: Path) -> list[str]:
     rows, test = phase(every_row, "rl"), entry(read_summary(run).get("zero"))
     if len(rows) < golden.FEWEST:
         return [f"Too early to say: {len(rows)} RL steps, {golden.FEWEST} are needed."]
-    case, ill = Case(rows, test, {}, {}, []), trouble(rows)
+    start = next(iter(phase(every_row, "validate")), {})
+    case = Case(rows, test, {}, {}, [], start if start.get("step") == 0 else {})
     try:
         band, good = beside_golden(case, every_row, run)
     except UserError as fault:
         band, good = [f"No band: {fault}.", "So only the run itself can be looked at."], None
-    if good is not False and not case.gone and (not ill or ill.startswith("solved")):
+    if good is not False and not case.gone and not trouble(rows):
         well = "No fault shows, but a wrong setting can hide without a band."
         end = ["It is as it should be." if good else well, UNCHANGED]
     else:
@@ -249,8 +336,6 @@ def beside_golden(case: Case, every_row: list[dict], run: Path) -> tuple[list[st
 
     Raises UserError if there is nothing to compare with.
     """
-    if "readable" in case.rows[0]:
-        raise UserError("a stage of R1 has no golden run")
     case.config = golden.read_config(run)
     paths = golden.golden_runs(case.config["preset"], run)
     case.settings = golden.differences(case.config, golden.read_config(paths[0]))
@@ -261,8 +346,12 @@ def beside_golden(case: Case, every_row: list[dict], run: Path) -> tuple[list[st
     if not case.gone:
         settings = ", ".join(case.settings) or "none"
         return [f"No figure left the band of {runs}.", f"Settings that differ: {settings}."], good
-    first, *then = case.gone
+    return departures(runs, *case.gone), good
+
+
+def departures(runs: str, first: golden.Band, *then: golden.Band) -> list[str]:
+    """What left the band first; what left it then, four figures by name."""
     others = [f"{b.figure.name} ({b.side}, step {b.steps[b.left]:.0f})" for b in then[:4]]
-    more = f" and {len(then) - 4} more" if len(then) > 4 else ""
+    more = f" and {len(then) - 4} more" if then[4:] else ""
     after = f"Then left: {', '.join(others)}{more}." if then else "No other figure left it."
-    return [f"What left the band of {runs} first: {first.departure}.", after], good
+    return [f"What left the band of {runs} first: {first.departure}.", after]

@@ -3,13 +3,13 @@
 import math
 import re
 
+from minir1.console.tables import aligned, without_empty_columns
 from minir1.measure.diagnosis import number
 
 # Every accuracy is shown beside these: key in summary["references"] -> what it is.
 REFERENCES = {
     "blind_tokens": "blind search, same token limit",
     "blind_attempts": "blind search, as many attempts",
-    "blind_budget": "blind search, same token budget",
     "blind_pairs": "blind pairs, all last steps at once",
     "forced_base": "forced base, goes on until yes",
     "answer_only": "answer only, RL too",
@@ -47,19 +47,14 @@ HABITS = {
 
 
 def entry(value) -> dict[str, float]:
-    """A result as a flat dictionary of numbers, whether it was a rate or a dictionary; {"3": r}
-    reads as accuracy_3.
+    """A result as a flat dictionary of numbers, whether it was a rate or a dictionary.
 
-    >>> entry(0.5), entry({"accuracy": 0.5, "3": 0.9, "stderr": None}), entry("soon")
-    ({'accuracy': 0.5}, {'accuracy': 0.5, 'accuracy_3': 0.9}, {})
+    >>> entry(0.5), entry({"accuracy": 0.5, "stderr": None}), entry("soon")
+    ({'accuracy': 0.5}, {'accuracy': 0.5}, {})
     """
     figures = value if isinstance(value, dict) else {"accuracy": value}
-    result = {}
-    for name, figure in figures.items():
-        name = f"accuracy_{name}" if str(name).isdigit() else name
-        if (known := number(figure)) is not None:
-            result[name] = known
-    return result
+    known = {name: number(figure) for name, figure in figures.items()}
+    return {name: figure for name, figure in known.items() if figure is not None}
 
 
 def merged(result: dict[str, float]) -> dict[str, float]:
@@ -131,9 +126,7 @@ def summary_blocks(summary: dict) -> list[str | tuple[tuple, list[tuple]]]:
 def _heading(summary: dict) -> str:
     names = [f"{name} {summary[name]}" for name in ("preset", "seed") if name in summary]
     names += [str(summary[name]) for name in ("device", "date") if summary.get(name)]
-    size = summary.get("parameters")
-    size = number(size.get("all") if isinstance(size, dict) else size)
-    if size:
+    if size := number(part(summary, "parameters").get("all")):
         names.append(f"{size / 1e6:.1f} M parameters")
     lines = [", ".join(names)]
     seconds = entry(summary.get("seconds"))
@@ -257,23 +250,6 @@ def _cell(result: dict[str, float], name: str, percent: bool) -> str:
     return f"{100 * value:.1f}%" + (f" ± {100 * error:.1f}" if error else "")
 
 
-def without_empty_columns(head: tuple, rows: list[tuple]) -> list[tuple]:
-    """Head and rows as lines; a column without any entry is left out, the first one never."""
-    columns = list(zip(head, *rows))
-    kept = [cells for i, cells in enumerate(columns) if i == 0 or any(cells[1:])]
-    return list(zip(*kept))
-
-
 def table(head: tuple, rows: list[tuple]) -> str:
-    """Columns under each other.
-
-    >>> print(table(("", "a", "b"), [("one", "1.5%", ""), ("other", "22%", "")]))
-              a
-    one    1.5%
-    other   22%
-    """
-    columns = []
-    for i, cells in enumerate(zip(*without_empty_columns(head, rows))):
-        width = max(map(len, cells))
-        columns.append([cell.rjust(width) if i else cell.ljust(width) for cell in cells])
-    return "\n".join("  ".join(line).rstrip() for line in zip(*columns))
+    """Columns under each other, without the empty ones."""
+    return aligned(without_empty_columns(head, rows))

@@ -4,10 +4,9 @@ A token that is sampled or read costs 2 N operations and one that is trained on 
 parameters that a token uses. The products of attention itself are left out, for every model alike.
 """
 
-import json
-
 from minir1.measure.diagnosis import number
 from minir1.model import Transformer
+from minir1.report.reading import read_metrics
 from minir1.run.folder import Run
 
 DOLLARS_PER_HOUR = 2.0  # of one H100; minutes of a CPU are counted at the same rate, to compare
@@ -33,17 +32,14 @@ def spent(run: Run) -> dict[str, dict]:
     twice is counted once.
     """
     totals: dict[str, dict] = {}
-    path = run.path / "metrics.jsonl"
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        row = json.loads(line)
+    for row in read_metrics(run.path):
         if "seconds_step" in row:
             total = totals.setdefault(row["phase"], dict.fromkeys(SPENT, 0))
             row = {name: value for name, value in row.items() if number(value) is not None}
-            total["steps"] = row.get("step", 0)
+            total |= {"steps": row.get("step", 0), "flops": row.get("flops", 0)}
             total["seconds"] += row.get("seconds_step", 0)
-            total["tokens_sampled"] += row.get("tokens_sampled", 0)
-            total["tokens_trained"] += row.get("tokens_trained", 0)
-            total["flops"] = row.get("flops", 0)
+            for name in ("tokens_sampled", "tokens_trained"):
+                total[name] += row.get(name, 0)
     return totals
 
 

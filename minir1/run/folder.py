@@ -19,14 +19,8 @@ import torch
 
 from minir1.checkpoint import FORMAT, read, write_whole
 from minir1.config import Config, UserError, apply, from_dict, to_json
-from minir1.console.files import (
-    Lock,
-    check_folder,
-    lock,
-    read_object,
-    read_settings,
-    write_text,
-)
+from minir1.console import files
+from minir1.console.files import Lock, lock, write_text
 from minir1.measure.diagnosis import number
 from minir1.presets import check
 
@@ -52,7 +46,7 @@ MEMORY = ("rl.train_tokens", "eval.batch", "threads", "corpus.workers")  # may c
 def claim(path: Path) -> Lock:
     """A folder, made if need be, for this process alone. Raises UserError or OSError."""
     path.mkdir(parents=True, exist_ok=True)
-    return lock(check_folder(path))
+    return lock(files.check_folder(path))
 
 
 def refuse_leftovers(path: Path) -> None:
@@ -102,11 +96,6 @@ class Run:
         return run
 
     @classmethod
-    def nowhere(cls, config: Config) -> "Run":
-        """A run that writes nothing."""
-        return Unwritten(Path(os.devnull), config)
-
-    @classmethod
     def resume(cls, path: Path, changes: dict | None = None) -> "Run":
         """A folder as its last checkpoint left it: later metrics are dropped, to be made again.
 
@@ -116,7 +105,7 @@ class Run:
             raise UserError(f"nothing to resume: {path} holds no config.json")
         held = claim(path)
         try:
-            before = from_dict(Config, read_settings(path / "config.json"))
+            before = from_dict(Config, files.read_settings(path / "config.json"))
             config = check(apply(before, changes or {}))
         except (ValueError, TypeError) as fault:
             raise UserError(f"{path / 'config.json'} cannot be read ({fault})") from fault
@@ -131,7 +120,7 @@ class Run:
         """Progress and metrics, cut back to the last checkpoint. Raises UserError."""
         path = self.path / "progress.json"
         if path.is_file():
-            self.progress = read_object(path)
+            self.progress = files.read_object(path)
         lines = self.progress.get("lines", 0)
         phases = [value for name, value in self.progress.items() if name != "lines"]
         if type(lines) is not int or lines < 0 or not all(map(is_result, phases)):
@@ -177,30 +166,33 @@ class Run:
             raise UserError(f"{path} is not the state of a run")
         return state if phase in (None, state["phase"]) else None
 
+    def seconds(self) -> dict[str, float]:
+        """Of each finished phase."""
+        phases = {name: value for name, value in self.progress.items() if isinstance(value, dict)}
+        return {name: phase["seconds"] for name, phase in phases.items()}
+
     def finish(self, phase: str, result) -> None:
         """Record a phase's result; a resumed run will not repeat the phase."""
         self.progress |= {phase: _clean(result), "lines": self.lines}
-        write_text(
-            self.path / "progress.json", json.dumps(self.progress, indent=1, ensure_ascii=False)
-        )
+        files.write_json(self.path / "progress.json", self.progress)
 
 
 class Unwritten(Run):
-    """A run without a folder: results are kept in memory, everything else is forgotten."""
+    """A run without a folder: rows and results are kept in memory, all else is forgotten."""
 
     silent = True
 
+    def __init__(self, config: Config):
+        super().__init__(Path(os.devnull), config)
+        self.rows: list[dict] = []  # as metrics.jsonl would hold them
+
     def log(self, phase: str, **row) -> None:
-        pass
+        self.rows.append(_clean({"phase": phase, **row}))
 
-    def samples(self, phase: str, step: int, rows: list[dict]) -> None:
-        pass
+    def samples(self, *what, **more) -> None:
+        """Nothing is written, nothing is there."""
 
-    def save_state(self, phase: str, step: int, **state) -> None:
-        pass
-
-    def load_state(self, phase: str | None = None) -> None:
-        return None
+    save_state = load_state = samples
 
     def finish(self, phase: str, result) -> None:
         self.progress[phase] = result

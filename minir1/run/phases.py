@@ -21,7 +21,7 @@ from torch import Tensor
 from minir1 import grpo
 from minir1.config import Config, ModelConfig, PretrainConfig, RLConfig, replace
 from minir1.corpus import mixture
-from minir1.fast.accelerate import accelerate, make_sampler, slots
+from minir1.fast.accelerate import accelerate, slots
 from minir1.fast.device import make_learner
 from minir1.fast.engine import row_tokens
 from minir1.fast.parallel import parallel_map
@@ -218,7 +218,8 @@ class RLPhase:
         self.first = session.restore(name, self.model, self.learner)
         self.loss = parts.loss or LOSSES[rl.loss]
         self.held = self._reference(start) if validate or rl.kl > 0 else None
-        self.sampler = self._sampler()
+        sampler = parts.sampler or partial(session.sampler, rl=rl)
+        self.sampler = sampler(self.model)
         self.settings = sampling(session.tokenizer, rl.max_tokens, rl.temperature)
         steps = rl.steps if budget is None else None
         self.progress = RLProgress(session, name, rl, steps, self.first, parts.describe)
@@ -251,12 +252,6 @@ class RLPhase:
             state = self.session.run.load_state(self.name)
             reference.held.load_state_dict(state["held"])
         return reference
-
-    def _sampler(self) -> Callable:
-        if self.parts.sampler is not None:
-            return self.parts.sampler(self.model)
-        config = replace(self.session.config, rl=self.rl)
-        return make_sampler(self.model, self.session.device, config, self.session.tokenizer)
 
     def _drawn_ahead(self, draw: Draw) -> Iterator[list]:
         numbers = range(self.first, self.rl.steps) if self.budget is None else count(self.first)

@@ -6,14 +6,14 @@ It also says how to go on after a stop.
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 
 from minir1.checkpoint import check_finite, load_checkpoint, save_checkpoint
-from minir1.config import Config, Diverged, ModelConfig, UserError
+from minir1.config import Config, Diverged, ModelConfig, RLConfig, UserError
 from minir1.console.errors import describe, out_of_memory
 from minir1.console.flags import TRAIN_ZERO, read_arguments, settle
 from minir1.data import find_checkpoint
@@ -23,9 +23,9 @@ from minir1.fast.parallel import end_with_parent
 from minir1.fast.ranks import Ranks
 from minir1.measure.evaluator import Evaluator, many_problems
 from minir1.model import Transformer
-from minir1.rollout import sampling
+from minir1.rollout import Sampler, sampling
 from minir1.run.costs import parameter_counts
-from minir1.run.folder import MEMORY, Run
+from minir1.run.folder import MEMORY, Run, Unwritten
 from minir1.supervised import Learner
 from minir1.tasks import check_tasks
 from minir1.tokenizer import Tokenizer
@@ -133,17 +133,21 @@ class Session:
         cls, config: Config, device: Device, tokenizer: Tokenizer, silent: bool = True
     ) -> "Session":
         """A session without a run folder: nothing is logged or saved, nothing can be resumed."""
-        run = Run.nowhere(config)
+        run = Unwritten(config)
         run.silent = silent
         return cls(run, device, tokenizer)
 
     def resumable(self, script: str):
         return resumable(script, self.home or self.run.path)
 
-    def evaluator(self, sampler) -> Evaluator:
+    def sampler(self, model: Transformer, rl: RLConfig | None = None) -> Sampler:
+        """The fast one, with room for what `rl` asks for; by default what the run does."""
+        config = replace(self.config, rl=rl or self.config.rl)
+        return make_sampler(model, self.device, config, self.tokenizer)
+
+    def evaluator(self, sampler: Sampler) -> Evaluator:
         settings = sampling(self.tokenizer, self.config.rl.max_tokens)
-        batch = self.config.eval.batch
-        return Evaluator(self.tokenizer, sampler, settings, batch)
+        return Evaluator(self.tokenizer, sampler, settings, self.config.eval.batch)
 
     def problems(self, split: str, count: int) -> list:
         """Of the first task, the same for every seed."""

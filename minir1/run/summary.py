@@ -1,12 +1,11 @@
 """The end of a run: summary.json, plots, report.html, and the result in words."""
 
-import json
 import os
 import shlex
 import time
 from pathlib import Path
 
-from minir1.console.files import write_text
+from minir1.console.files import write_json
 from minir1.report import command as report
 from minir1.report.words import summary_text
 from minir1.run.folder import Run
@@ -14,19 +13,15 @@ from minir1.run.folder import Run
 
 def finish(run: Run, device, parameters: tuple[int, int], command: list[str]) -> str:
     """Write the summary, the plots and the page; returns what to print."""
-    done = run.progress
-    phases = {}
-    for name, value in done.items():
-        if isinstance(value, dict) and "seconds" in value:
-            phases[name] = value["seconds"]
+    phases = run.seconds()
     summary = {
         "preset": run.config.preset, "seed": run.config.seed, "device": str(device),
         "date": time.strftime("%Y-%m-%d"),
         "command": "python " + " ".join([os.path.basename(command[0]), *command[1:]]),
         "parameters": {"all": parameters[0], "used_per_token": parameters[1]},
-        "seconds": phases | {"total": sum(phases.values())}, **done["test"]["result"],
+        "seconds": phases | {"total": sum(phases.values())}, **run.progress["test"]["result"],
     }
-    write_text(run.path / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False))
+    write_json(run.path / "summary.json", summary)
     report.draw(run.path)
     page = report.write_html(run.path)
     words = summary_text(summary)

@@ -11,7 +11,6 @@ reinforcement learning does the rest, and it can only amplify what is there.
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from random import Random
 
@@ -20,10 +19,10 @@ import torch
 
 from minir1.checkpoint import load_checkpoint, save_checkpoint
 from minir1.config import RATE, Config, CorpusConfig, PretrainConfig, UserError, between
-from minir1.console.errors import parse
+from minir1.console.errors import make_parser, parse
 from minir1.console.files import check_writable
 from minir1.console.flags import Value, real, seed, whole
-from minir1.corpus.mixture import document, fill_rows
+from minir1.corpus.mixture import document, fill_rows, read_tokenizer
 from minir1.data import find_checkpoint
 from minir1.fast.device import pick_device
 from minir1.fast.parallel import parallel_map
@@ -31,7 +30,6 @@ from minir1.presets import PRESETS
 from minir1.run.phases import supervised_phase
 from minir1.run.session import Session
 from minir1.tasks import find_task, parse_tasks
-from minir1.tokenizer import Tokenizer
 
 ROWS, ROW_TOKENS = 32, 384  # of a step
 
@@ -59,19 +57,15 @@ class Lessons:
         return parallel_map(lesson_rows, keys, self.corpus.workers)
 
 
-_tokenizer = lru_cache(2)(Tokenizer.from_text)
-
-
 def lesson_rows(lessons: Lessons, tokenizer: str, index: int) -> np.ndarray:
     rng = Random(f"teach {lessons.seed} {index}")
-    encode = _tokenizer(tokenizer).encode
+    encode = read_tokenizer(tokenizer).encode
     return fill_rows(lambda: lessons.write(rng), encode, ROWS, ROW_TOKENS)
 
 
 def build_parser() -> argparse.ArgumentParser:
     about = "Let a base read on about a new task, mixed with its old corpus."
-    parser = argparse.ArgumentParser("minir1 teach", description=about, allow_abbrev=False)
-    add = parser.add_argument
+    parser, add = make_parser("teach", about, allow_abbrev=False)
     add("--base", required=True, help="checkpoint to start from, by path or shipped name")
     add("--tasks", required=True, help="what is new: mine.py:easy, or several =shares, by commas")
     tokens = Value(whole, between(ROWS * ROW_TOKENS, 10**12))

@@ -60,13 +60,13 @@ class Arithmetic:
     @classmethod
     def from_json(cls, line: dict) -> "Arithmetic":
         """Raises ValueError with a reason if a field is missing or of the wrong kind."""
-        question, answer = line.get("question"), line.get("answer")
+        question, answer = line.get("question"), str(line.get("answer")).strip()
         if not isinstance(question, str) or not question.strip():
             raise ValueError('"question" must be a text')
-        if isinstance(answer, bool) or _integer(str(answer).strip()) is None:
+        if _integer(answer) is None:
             raise ValueError('"answer" must be an integer, as a text')
         lang, id, key = line.get("lang", "en"), line.get("id", ""), line.get("key", "")
-        return cls(question, str(answer).strip(), str(lang), str(id), str(key))
+        return cls(question, answer, str(lang), str(id), str(key))
 
 
 def _integer(text: str) -> str | None:

@@ -42,7 +42,7 @@ def number(text: str) -> Fraction | None:
 @dataclass(frozen=True)
 class Line:
     text: str
-    answer: str
+    answer: str  # without spaces around it
     lang: str = "en"
     id: str = ""
     part: str = ""  # a split of its own; "": a hash decides
@@ -61,9 +61,10 @@ class Line:
             answer = ["", *(_BOXED if self.where == "boxed" else kind).findall(answer)][-1]
         if right is not None:
             return number(answer) == right
-        if _CHOICE.fullmatch(self.answer.strip()):
+        answer = answer.strip()
+        if _CHOICE.fullmatch(self.answer):
             answer = answer.strip(" ().:")
-        return answer.strip().casefold() == self.answer.strip().casefold()
+        return answer.casefold() == self.answer.casefold()
 
     def readable(self, answer: str) -> bool:
         """Whether `answer` is a number where one was asked for, be it a wrong one."""
@@ -93,7 +94,7 @@ class Line:
             raise ValueError(f'"split" must be one of {", ".join(SPLITS)}, not {part!r}')
         if (where := line.get("read", "")) not in ("", *READ):
             raise ValueError(f'"read" must be one of {", ".join(READ)}, not {where!r}')
-        if where == "last" and number(answer) is None and not _CHOICE.fullmatch(answer.strip()):
+        if where == "last" and number(answer) is None and not _CHOICE.fullmatch(answer):
             raise ValueError('"read": last is for a number or a choice, such as B')
         lang, id = (str(line.get(name, default)) for name, default in (("lang", "en"), ("id", "")))
         return cls(question, answer, lang, id, part, where)

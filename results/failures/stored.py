@@ -24,7 +24,6 @@ from minir1.report.golden import differences, flat, read_config
 from minir1.report.golden_figures import FIGURES
 from minir1.report.reading import read_metrics, read_summary
 from minir1.report.verdict import five_sentences
-from minir1.run import folder
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GOLDEN = ROOT / "results" / "zero" / "cpu-seed0"
@@ -33,17 +32,12 @@ NAMES = sorted({figure.name for figure in FIGURES} | {
 })
 
 
-def run(out: Path, name: str, seed: int = 0) -> None:
+def run(out: Path, name: str, seed: int = 0, steps: int = 30, prompts: int = 24) -> None:
     """Train the broken arm; what the run itself would have logged goes into OUT/NAME."""
-    rows = []
-
-    def log(self, phase: str, **row) -> None:
-        rows.append(folder._clean({"phase": "rl", **row}))
-
-    folder.Unwritten.log = log
-    job = jobs_of(name, FAILURES[name], [seed], 30, 24)[0]
-    exams = run_arm(job)["exams"]
-    write(out / name, json.loads(to_json(job.config(job.arm.settings))), rows, exams[-1])
+    job = jobs_of(name, FAILURES[name], [seed], steps, prompts)[0]
+    result, config = run_arm(job), json.loads(to_json(job.config(job.arm.settings)))
+    rows = [row | {"phase": "rl"} for row in result["logged"]]
+    write(out / name, config, rows, result["exams"][-1])
 
 
 def write(path: Path, config: dict, rows: list[dict], test: dict) -> None:

@@ -12,27 +12,25 @@ Operations count what a token needs: twice the parameters it uses, and attention
 decoder computes every expert is its own affair.
 """
 
-import argparse
 import copy
-import json
 from pathlib import Path
 
 import torch
 
-from minir1.config import THREADS, Config, apply, replace
-from minir1.console.errors import parse
-from minir1.console.files import check_writable, write_text
+from minir1.config import THREADS, Config, replace
+from minir1.console.errors import make_parser, parse
+from minir1.console.files import check_writable, write_json
 from minir1.console.flags import Value, whole
 from minir1.experiments.bench import curves, others, speedrun
 from minir1.experiments.bench.measuring import Bench, decode_bytes, operations
-from minir1.fast.accelerate import accelerate, make_sampler
+from minir1.fast.accelerate import accelerate, beyond, sampler_of
 from minir1.fast.device import make_learner
 from minir1.fast.engine import Engine
 from minir1.grpo import advantages, update
 from minir1.model import Transformer
 from minir1.presets import PRESETS
-from minir1.rollout import roll_out, to_batch
-from minir1.sampler import Sampling, sample
+from minir1.rollout import roll_out, sampling, to_batch
+from minir1.sampler import sample
 from minir1.transcript import prompt
 
 WAYS = {  # to compute pretraining's gradients on a GPU; the first and the last with AdamW, too
@@ -48,9 +46,9 @@ class Table(Bench):
 
     def sampler(self, model: Transformer):
         """The fast one, for one batch of the shape."""
-        P, G, *_ = self.shape
-        sizes = {"rl.prompts": P, "rl.group_size": G, "eval.batch": P * G}
-        return make_sampler(model, self.device, apply(self.config, sizes))
+        rows, config = self.shape.prompts * self.shape.group, self.config
+        size = (rows, config.rl.max_tokens)
+        return sampler_of(model, self.device, self.tokenizer, *size, config.compile)
 
     def rate(self, sampler, tokens: int) -> dict[str, float]:
         P, G, *_ = self.shape
@@ -83,8 +81,8 @@ class Table(Bench):
         return rows | self.in_slots("a queue", queued // G, 4 * slots)
 
     def in_slots(self, name: str, prompts: int, slots: int) -> dict[str, dict]:
-        settings = Sampling(self.config.rl.max_tokens, (self.tokenizer.end,))
-        how = (slots, settings.max_tokens, self.config.compile)
+        settings = sampling(self.tokenizer, self.config.rl.max_tokens)
+        how = (slots, settings.max_tokens + beyond(self.tokenizer), self.config.compile)
         engine = Engine(self.model, self.device.dtype, *how)
         ids = (self.ids * (1 + prompts // len(self.ids)))[:prompts]
         case, lengths = (self.model, ids, self.shape.group, settings), []
@@ -182,9 +180,7 @@ def main(arguments: list[str]) -> int | None:
     """See --help. Raises UserError for wrong arguments."""
     if arguments[:1] == ["speedrun"]:
         return speedrun.main(arguments[1:])
-    about = "Speed, beside others and beside the machine's limits."
-    parser = argparse.ArgumentParser("minir1 bench", description=about)
-    flag = parser.add_argument
+    parser, flag = make_parser("bench", "Speed, beside others and beside the machine's limits.")
     trained = "a trained model; random weights without"
     flag("checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help=trained)
     flag("--preset", choices=sorted(PRESETS), help="shapes and settings; else by the machine")
@@ -205,4 +201,4 @@ def main(arguments: list[str]) -> int | None:
         return curves.run(config, options.checkpoint, options.out)
     results = measure(config, options.checkpoint)
     if options.out:
-        write_text(options.out, json.dumps(results, indent=1))
+        write_json(options.out, results)

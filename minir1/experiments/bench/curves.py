@@ -10,7 +10,6 @@ longer; for pretraining it is the matrix rate. Memory is the most that PyTorch h
 """
 
 import gc
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -18,9 +17,10 @@ from typing import NamedTuple
 import torch
 
 from minir1.config import Config, ModelConfig, UserError, apply, replace
-from minir1.console.files import write_text
+from minir1.console import errors
+from minir1.console.files import write_json
 from minir1.experiments.bench.measuring import Bench, decode_bytes, operations
-from minir1.fast.accelerate import make_sampler
+from minir1.fast.accelerate import sampler_of
 from minir1.model import Transformer
 from minir1.report.drawing import BLUE, GREY, INK, ORANGE, RED, dress, figure_of, save
 from minir1.run.costs import parameter_counts
@@ -82,13 +82,12 @@ def decode_limit(
 def out_of_memory(fault: BaseException | None) -> bool:
     """Whether the fault, or one that it followed (a graph's broken capture), is a lack of memory.
 
-    >>> out_of_memory(torch.OutOfMemoryError()), out_of_memory(RuntimeError("wrong shape"))
+    >>> out_of_memory(MemoryError()), out_of_memory(RuntimeError("wrong shape"))
     (True, False)
     """
-    if fault is None:
-        return False
-    lack = isinstance(fault, (torch.OutOfMemoryError, MemoryError))
-    return lack or "out of memory" in str(fault) or out_of_memory(fault.__context__)
+    while fault is not None and not errors.out_of_memory(fault):
+        fault = fault.__context__
+    return fault is not None
 
 
 # ---------------------------------------------------------------- what is measured
@@ -152,9 +151,8 @@ class Curves(Bench):
         """Tokens a second of `rows` responses of exactly `tokens` tokens, and the limit."""
         group, counts = min(rows, self.plan.group), (self.everything, self.used)
         ids = [self.ids[i % len(self.ids)] for i in range(rows // group)]
-        sizes = {"rl.prompts": len(ids), "rl.group_size": group, "rl.max_tokens": tokens}
-        config = apply(self.config, sizes | {"eval.batch": rows})
-        sampler = make_sampler(self.model, self.device, config)
+        how = (self.tokenizer, rows, tokens, self.config.compile)
+        sampler = sampler_of(self.model, self.device, *how)
         case = (self.model, ids, group, self.fixed(tokens))
         seconds = self.clock(lambda: sampler(*case), 1)
         context, width = sum(map(len, ids)) / len(ids) + tokens / 2, self.device.dtype.itemsize
@@ -184,7 +182,7 @@ def run(config: Config, checkpoint: Path | None, out: Path | None) -> None:
         results.setdefault(curve, {})[name] = row
         print(f"{curve:<12}{name:<36}{show(row)}", flush=True)
         if out:
-            write_text(out, json.dumps(results, indent=1))
+            write_json(out, results)
     if out:
         print(f"written: {out}, {save(draw(results), out.with_suffix('.png'))}")
 

@@ -15,6 +15,7 @@ from minir1.corpus.mixture import sample_text
 from minir1.fast.accelerate import accelerate
 from minir1.fast.device import Device, make_learner, pick_device
 from minir1.model import Transformer
+from minir1.rollout import sampling
 from minir1.run.costs import parameter_counts
 from minir1.sampler import Sampling
 from minir1.supervised import train_supervised
@@ -137,7 +138,7 @@ class Bench:
     def fixed(self, tokens: int) -> Sampling:
         """Responses that cannot stop."""
         end, pad = self.tokenizer.end, self.tokenizer.pad
-        return Sampling(tokens, (pad,), ban_ids=(end, pad))
+        return replace(sampling(self.tokenizer, tokens), stop_ids=(pad,), ban_ids=(end, pad))
 
     def train(
         self, model: Transformer, optimizer: str, steps: int,

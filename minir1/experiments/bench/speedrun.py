@@ -11,8 +11,6 @@ measures 2,048 fresh puzzles of the test split, while the clock stands still. At
 too, the checkpoint is kept and the run ends; else training goes on.
 """
 
-import argparse
-import json
 import os
 import subprocess
 import sys
@@ -25,11 +23,11 @@ from typing import NamedTuple
 import torch
 
 from minir1.checkpoint import load_checkpoint, save_checkpoint
-from minir1.config import Config, EvalConfig, RLConfig, UserError
-from minir1.console.errors import guard, parse
-from minir1.console.files import read_object, write_text
+from minir1.config import Config, UserError
+from minir1.console.errors import guard, make_parser, parse
+from minir1.console.files import read_object, write_json
 from minir1.console.flags import seeds
-from minir1.fast.accelerate import make_sampler
+from minir1.fast.accelerate import sampler_of
 from minir1.fast.device import Device, pick_device
 from minir1.measure.evaluator import Evaluator, many_problems
 from minir1.model import Transformer
@@ -57,8 +55,7 @@ def judged(
     """Accuracy on fresh puzzles of that key, which no run reads, practises or validates on."""
     problems = many_problems((goal.task,), ("en",), "test", key, FRESH)
     rows = FRESH if device.name == "cuda" else 256
-    rl = RLConfig(max_tokens=goal.tokens, prompts=1, group_size=rows)
-    sampler = make_sampler(model, device, Config(rl=rl, eval=EvalConfig(batch=rows)), tokenizer)
+    sampler = sampler_of(model, device, tokenizer, rows, goal.tokens)
     evaluator = Evaluator(tokenizer, sampler, sampling(tokenizer, goal.tokens), rows)
     return evaluator.examine(model, problems, 1, seed)["accuracy"]
 
@@ -110,7 +107,7 @@ def work(arguments: list[str]) -> None:
     with suppress(Crossed):
         r1_zero(session, judge.model, Parts(after=judge.after))
     record = judge.seen | {"device": session.device.label, "torch": torch.__version__}
-    write_text(Path(folder) / "speedrun.json", json.dumps(record, indent=1))
+    write_json(Path(folder) / "speedrun.json", record)
 
 
 def timed(name: str, seed: int, folder: Path, flags: list[str]) -> dict:
@@ -165,8 +162,7 @@ def verify(folder: Path) -> int:
 def main(arguments: list[str]) -> int:
     """See --help. Returns 1 if a run did not get there, or a checkpoint is clearly below."""
     about = "Seconds until 76% of held-out 3to4 (gpu), 90% of cpu (cpu): results/speedrun."
-    parser = argparse.ArgumentParser("minir1 bench speedrun", description=about)
-    flag = parser.add_argument
+    parser, flag = make_parser("bench speedrun", about)
     more = "which goal; verify: a folder, puzzles drawn anew; behind -- flags of train_zero.py"
     flag("what", choices=[*GOALS, "verify"], help=more)
     flag("folder", nargs="?", type=Path, help="of the runs (default: runs/speedrun-gpu)")

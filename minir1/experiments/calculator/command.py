@@ -8,21 +8,19 @@ OUT/calculator.pt.
 
 import argparse
 import copy
-import json
 import time
 from pathlib import Path
 from random import Random
 
 from minir1.checkpoint import load_checkpoint, save_checkpoint
-from minir1.config import COUNT, LANGUAGES, LENGTH, Config, PretrainConfig
-from minir1.console.errors import parse
-from minir1.console.files import check_folder, write_text
-from minir1.console.flags import Value, parts, seed, whole
+from minir1.config import Config, PretrainConfig, apply
+from minir1.console.errors import make_parser, parse
+from minir1.console.files import check_folder, write_json
+from minir1.console.flags import count, languages, length, seed
 from minir1.experiments.calculator import rollout as calculator
 from minir1.experiments.calculator.documents import KINDS, batches, document
-from minir1.fast.accelerate import accelerate
+from minir1.fast.accelerate import accelerate, make_sampler
 from minir1.fast.device import Device, make_learner, pick_device
-from minir1.fast.engine import Engine
 from minir1.model import Transformer
 from minir1.rollout import Rollouts, Sampler, sampling
 from minir1.sampler import Stream
@@ -124,16 +122,13 @@ def report(
 
 
 def build_parser() -> argparse.ArgumentParser:
-    about = "Teach a checkpoint to call the calculator."
-    parser = argparse.ArgumentParser("minir1 calculator", description=about)
-    add = parser.add_argument
+    parser, add = make_parser("calculator", "Teach a checkpoint to call the calculator.")
     add("checkpoint", help="model to start from")
     add("--out", type=Path, required=True, help="folder for calculator.json and calculator.pt")
-    add("--documents", type=Value(whole, COUNT), default=16_000, help="documents read, each once")
-    add("--languages", type=Value(parts, LANGUAGES), default="en", help="en, zh or en,zh")
-    add("--problems", type=Value(whole, COUNT), default=1024, help="test questions of each kind")
-    longest = "longest response, outputs included"
-    add("--max_tokens", type=Value(whole, LENGTH), default=160, help=longest)
+    add("--documents", type=count, default=16_000, help="documents read, each once")
+    add("--languages", type=languages, default="en", help="en, zh or en,zh")
+    add("--problems", type=count, default=1024, help="test questions of each kind")
+    add("--max_tokens", type=length, default=160, help="longest response, outputs included")
     add("--seed", type=seed, default=0)
     add("--device", default="auto")
     return parser
@@ -148,12 +143,13 @@ def main(arguments: list[str]) -> None:
     learn(model, tokenizer, given.documents, given.seed, given.languages, device)
     results = {"command": " ".join(arguments), "device": str(device)}
     results |= {"seconds": time.time() - start, "documents": given.documents}
-    how = (given.max_tokens, Engine(model, device.dtype, 256, given.max_tokens).sample)
+    config = apply(Config(), {"rl.max_tokens": given.max_tokens})
+    how = (given.max_tokens, make_sampler(model, device, config, tokenizer))
     asked = questions("5dx", given.languages, "test", given.problems)
     figures = {"5dx before": examine(before, tokenizer, asked, *how)}
     figures |= report(model, tokenizer, given.languages, given.problems, *how)
     save_checkpoint(given.out / "calculator.pt", model, tokenizer)
-    write_text(given.out / "calculator.json", json.dumps(results | figures, indent=1))
+    write_json(given.out / "calculator.json", results | figures)
     for name, row in figures.items():
         share = f"{100 * row['accuracy']:6.2f}% ± {100 * row['stderr']:.2f}"
         calls = f"{row['calls']:.2f} calls, {100 * row['errors']:.1f}% of them errors"

@@ -8,22 +8,23 @@ Beside the rate of "wait" stands its rate in the corpus, and beside the "aha" ho
 holds the same course of a thought: what looks new may have been read.
 """
 
-import argparse
 import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from minir1.config import COUNT, Config, CorpusConfig, UserError, from_dict
-from minir1.console import errors as cli
+from minir1.config import Config, CorpusConfig, UserError, from_dict
+from minir1.console.errors import make_parser, parse
 from minir1.console.files import check_folder, read_settings
-from minir1.console.flags import Value, whole
+from minir1.console.flags import count
+from minir1.console.tables import markdown
 from minir1.corpus.mixture import sample_text
-from minir1.experiments.tables.page import markdown, percent
+from minir1.experiments.tables.page import percent
 from minir1.measure.attempts import attempts_of, spread, thought_of
 from minir1.measure.behaviours import REFLECTION_WORDS, corpus_rates, read_document
 from minir1.measure.diagnosis import column, phase
 from minir1.report import drawing
+from minir1.report.page.groups import spaced
 from minir1.report.reading import read_lines, read_metrics
 from minir1.tasks.countdown import Countdown
 from minir1.transcript import BEGIN
@@ -128,24 +129,17 @@ def place_in_corpus(wanted: Course, texts: list[str]) -> dict[str, int]:
 
 # ---------------------------------------------------------------- the page
 
-# metric -> (head of its column, in percent)
+# metric -> (head of its column, title of its panel, in percent)
 BY_STEP = {
-    "accuracy": ("right", True),
-    "length": ("tokens", False),
-    "attempts": ("attempts", False),
-    "reflections": ("reflection words", False),
-    "reflections_100": ("per 100 tokens", False),
-    "right_if_reflecting": ("right, if reflecting", True),
-    "hit_rate": ("hits an attempt", True),
+    "accuracy": ("right", "right answers", True),
+    "length": ("tokens", "tokens per response", False),
+    "attempts": ("attempts", "attempts a response", False),
+    "reflections": ("reflection words", "reflection words a response", False),
+    "reflections_100": ("per 100 tokens", "reflection words per 100 tokens", False),
+    "right_if_reflecting": ("right, if reflecting", "right, if reflecting", True),
+    "hit_rate": ("hits an attempt", "", True),
 }
-PANELS = (
-    ("accuracy", "right answers", True),
-    ("length", "tokens per response", False),
-    ("reflections", "reflection words a response", False),
-    ("reflections_100", "reflection words per 100 tokens", False),
-    ("right_if_reflecting", "right, if reflecting", True),
-    ("attempts", "attempts a response", False),
-)
+PANELS = ("accuracy", "length", "reflections", "reflections_100", "right_if_reflecting", "attempts")
 
 
 def by_step(rows: list[dict]) -> str:
@@ -156,7 +150,7 @@ def by_step(rows: list[dict]) -> str:
     for row in validations:
         line = [str(row["step"])]
         for name in known:
-            in_percent = BY_STEP[name][1] or name not in row  # of nothing, percent says nothing
+            in_percent = BY_STEP[name][2] or name not in row  # of nothing, percent says nothing
             line.append(percent(row.get(name)) if in_percent else f"{row[name]:.1f}")
         lines.append(line)
     count, words = validations[0].get("n", 0), ", ".join(REFLECTION_WORDS)
@@ -188,15 +182,9 @@ def words_section(samples: list[dict], rates: dict[str, float], thinking: dict[s
     return f"## Reflection words and their rate in the corpus\n\n{note}\n\n{table}"
 
 
-def chosen_steps(samples: list[dict]) -> list[int]:
-    """At most STEPS steps, evenly, the first and the last among them."""
-    steps = sorted({row["step"] for row in samples})
-    return sorted({steps[round(i * (len(steps) - 1) / (STEPS - 1))] for i in range(STEPS)})
-
-
 def transcripts(samples: list[dict]) -> str:
     """The first problems of the validation set over training."""
-    steps = chosen_steps(samples)
+    steps = spaced(sorted({row["step"] for row in samples}), STEPS)
     problems: dict[str, dict[int, dict]] = {}
     for row in samples:
         problems.setdefault(row["id"], {})[row["step"]] = row
@@ -241,8 +229,8 @@ def aha_section(samples: list[dict], texts: list[str]) -> str:
 def draw(rows: list[dict], wait: float, out: Path) -> Path:
     """OUT/plots/self-evolution.png; `wait`: reflection words per 100 tokens of the corpus."""
     figure, grid = drawing.figure_of(2, 3, (12, 6))
-    for axes, (name, title, share) in zip(grid, PANELS):
-        drawing.dress(axes, title, share, "RL step")
+    for axes, name in zip(grid, PANELS):
+        drawing.dress(axes, *BY_STEP[name][1:], "RL step")
         practice, (x, y) = column(phase(rows, "rl"), name), column(phase(rows, "validate"), name)
         axes.plot(*practice, color=drawing.SKY, alpha=0.4, linewidth=0.9, label="training")
         axes.plot(x, y, color=drawing.BLUE, marker="o", markersize=3.5, label="validation")
@@ -272,13 +260,12 @@ def corpus_of(run: Path) -> CorpusConfig:
 def main(arguments: list[str]) -> None:
     """`RUN`. Raises UserError."""
     about = "How a policy changed over RL, beside its corpus."
-    parser = argparse.ArgumentParser("minir1 evolution", description=about, allow_abbrev=False)
-    add = parser.add_argument
+    parser, add = make_parser("evolution", about, allow_abbrev=False)
     add("run", metavar="RUN", type=Path, help="a run folder such as runs/gpu-0")
     documents = "corpus documents to compare with (default: 20000)"
-    add("--documents", type=Value(whole, COUNT), default=20_000, help=documents)
+    add("--documents", type=count, default=20_000, help=documents)
     add("--out", type=Path, help="where evolution.md and plots/ go (default: RUN)")
-    options = cli.parse(parser, arguments)
+    options = parse(parser, arguments)
     run, out = options.run, options.out or options.run
     if not run.is_dir():
         raise UserError(f"no folder {run}")

@@ -12,7 +12,6 @@ Blind, it writes OUT/case-1.png and so on, and nothing else.
 import argparse
 import difflib
 import inspect
-import json
 import os
 import statistics
 import sys
@@ -20,10 +19,11 @@ import textwrap
 from pathlib import Path
 from random import Random
 
-from minir1.config import COUNT, UserError, between
-from minir1.console.errors import parse
-from minir1.console.files import check_folder, write_text
-from minir1.console.flags import Value, seeds, whole
+from minir1.config import UserError, between
+from minir1.console.errors import make_parser, parse
+from minir1.console.files import check_folder, write_json, write_text
+from minir1.console.flags import Value, count, seeds, whole
+from minir1.console.tables import markdown
 from minir1.experiments.failures.gallery import ACCURACY, FAILURES, LR, Failure, Symptom
 from minir1.experiments.failures.plot import draw
 from minir1.experiments.failures.runs import Job, run_arm
@@ -123,8 +123,9 @@ def describe(name: str, failure: Failure, diagnosis: dict) -> str:
 
 def table(diagnoses: dict[str, dict]) -> str:
     """Markdown: one row a failure, differences with their standard errors."""
-    head = "failure | right, broken | right, fixed | cost in points | symptom | broken | fixed"
-    lines = [f"| {head} | beyond |", "|" + 8 * "---|"]
+    head = ["failure", "right, broken", "right, fixed", "cost in points"]
+    head += ["symptom", "broken", "fixed", "beyond"]
+    rows = []
     for name, diagnosis in diagnoses.items():
         cost, symptom = diagnosis["cost"], diagnosis["symptom"]
         percent = FAILURES[name].symptom.percent
@@ -135,17 +136,15 @@ def table(diagnoses: dict[str, dict]) -> str:
         cells += [show(symptom[side], percent) for side in ("broken", "fixed")]
         marks = {"10 points": diagnosis["costs"], "two standard errors": diagnosis["shows"]}
         beyond = " and ".join(mark for mark, holds in marks.items() if holds) or "neither"
-        cells.append("one seed" if diagnosis["costs"] is None else beyond)
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append([*cells, "one seed" if diagnosis["costs"] is None else beyond])
+    return f"{markdown(head, rows)}\n"
 
 
 def write(out: Path, diagnoses: dict[str, dict], given: argparse.Namespace) -> None:
     command = f"python -m minir1 failures {' '.join(given.names)} --seeds {shown(given.seeds)}"
     command += f" --steps {given.steps} --prompts {given.prompts} --workers {given.workers}"
     note = {"command": command, "machine": f"{os.cpu_count()} CPU cores, one thread a run"}
-    text = json.dumps(note | {"failures": diagnoses}, indent=1, ensure_ascii=False)
-    write_text(out / "failures.json", text)
+    write_json(out / "failures.json", note | {"failures": diagnoses})
     size = f"{given.steps} steps of {given.prompts} puzzles x 8, each arm from the shipped `cpu`"
     head = f"# What the failures cost\n\n`{command}`, {note['machine']}; {size} base.\n"
     rule = "Cost: held-out puzzles, mean over seeds ± one standard error of the paired differences."
@@ -154,8 +153,8 @@ def write(out: Path, diagnoses: dict[str, dict], given: argparse.Namespace) -> N
 
 def build_parser() -> argparse.ArgumentParser:
     about = "Break R1-Zero in known ways, beside the run that is not broken."
-    parser = argparse.ArgumentParser("minir1 failures", description=about)
-    add, number = parser.add_argument, {"type": Value(whole, COUNT), "metavar": "N"}
+    parser, add = make_parser("failures", about)
+    number = {"type": count, "metavar": "N"}
     names = "failures to run, or all; without a name they are listed"
     add("names", metavar="NAME", nargs="*", help=names)
     blind = "N unnamed failures (all), of the given or of any; the seeds draw them; answers last"

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from minir1.experiments.failures import bases
 from minir1.experiments.failures.runs import Arm
 from minir1.model import Transformer, expert_load, move_router_bias
+from minir1.r1.preference.rewards import rejudged
 from minir1.rewards import Reward, score
 from minir1.rollout import Rollouts, to_batch
 from minir1.tasks.countdown import evaluate
@@ -87,16 +88,11 @@ def _value_only(model: Transformer, tokenizer: Tokenizer, rollouts: Rollouts) ->
         right = value is not None and value[0] == problem.target
         return score(problem, text)._replace(accuracy=float(right))
 
-    return _judged(rollouts, judge)
+    return rejudged(rollouts, judge)
 
 
 def _every_number_once(model: Transformer, tokenizer: Tokenizer, rollouts: Rollouts) -> Rollouts:
-    return _judged(rollouts, score)
-
-
-def _judged(rollouts: Rollouts, judge: Callable) -> Rollouts:
-    pairs = enumerate(rollouts.texts)
-    return replace(rollouts, rewards=[judge(rollouts.problem(row), text) for row, text in pairs])
+    return rejudged(rollouts, score)
 
 
 def _router_moves(model: Transformer, tokenizer: Tokenizer, rollouts: Rollouts) -> Rollouts:

@@ -8,13 +8,13 @@ held-out puzzles, the core's verifier, temperature 1, the fixed arm's settings.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
 from minir1.checkpoint import load_checkpoint
 from minir1.config import Config, apply
 from minir1.data import find_checkpoint
-from minir1.fast.accelerate import make_sampler
 from minir1.fast.device import pick_device
 from minir1.measure.evaluator import Evaluator, outcome
 from minir1.model import Transformer
@@ -67,7 +67,7 @@ def shipped_base() -> tuple[Transformer, Tokenizer]:
 
 def run_arm(job: Job) -> dict:
     """Train one arm in one thread: `rows` (one per step), `exams` (held-out puzzles over steps),
-    `last` (the figures that decide) and `seconds`."""
+    `last` (the figures that decide), `logged` (as metrics.jsonl has it) and `seconds`."""
     torch.set_num_threads(1)
     torch.manual_seed(job.seed)
     start, arm = time.time(), job.arm
@@ -76,13 +76,11 @@ def run_arm(job: Job) -> dict:
     if arm.base is not None:
         arm.base(model, tokenizer, config)
     session = Session.unsaved(config, pick_device(config), tokenizer)
-    roomy = exam_config if exam_config.rl.max_tokens > config.rl.max_tokens else config
-    examine = examination(job, exam_config, session, roomy)
+    examine = examination(job, exam_config, session)
     rows, exams = [], [{"step": 0, **examine(model, EXAM)}]
 
     def sampler(model: Transformer) -> Callable:
-        plain = make_sampler(model, session.device, roomy)
-        return plain if arm.sampler is None else lambda *given: arm.sampler(plain, *given)
+        return partial(arm.sampler, session.sampler(model))
 
     def revise(model: Transformer, rollouts: Rollouts) -> Rollouts:
         # as the core's verifier sees them
@@ -98,12 +96,12 @@ def run_arm(job: Job) -> dict:
         if (step + 1) % 10 == 0:
             say(job, step + 1, rows[-1], time.time() - start)
 
-    parts = Parts(sampler=sampler, revise=revise, after=after)
+    parts = Parts(sampler=arm.sampler and sampler, revise=revise, after=after)
     draw = training_problems(config, config.rl, "rl")
     model = reinforce(RLPhase(session, model, job.label, config.rl, draw, parts))
     exams.append({"step": config.rl.steps, **examine(model, LAST_EXAM)})
     result = {"rows": rows, "exams": exams, "last": last_figures(rows, exams)}
-    return result | {"seconds": time.time() - start}
+    return result | {"logged": session.run.rows, "seconds": time.time() - start}
 
 
 def say(job: Job, step: int, row: dict, seconds: float) -> None:
@@ -111,14 +109,14 @@ def say(job: Job, step: int, row: dict, seconds: float) -> None:
     print(f"  {job.label} step {step}/{job.steps}: {figures}, {seconds:.0f} s", flush=True)
 
 
-def examination(job: Job, config: Config, session: Session, roomy: Config) -> Callable:
+def examination(job: Job, config: Config, session: Session) -> Callable:
     """Measures a policy on held-out puzzles, the same for both arms and all seeds."""
     rl, tokenizer = config.rl, session.tokenizer
     settings, languages = sampling(tokenizer, rl.max_tokens), config.corpus.languages
     puzzles = draw_problems(rl.tasks, languages, "validation", "validation", LAST_EXAM)
 
     def examine(model: Transformer, count: int) -> dict[str, float]:
-        sampler = make_sampler(model, session.device, roomy)
+        sampler = session.sampler(model, rl)
         evaluator = Evaluator(tokenizer, sampler, settings, config.eval.batch)
         rollouts = evaluator.roll(model, puzzles[:count], seed=job.seed)
         pairs = zip(rollouts.lengths(), rollouts.rewards)

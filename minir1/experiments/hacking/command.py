@@ -17,10 +17,10 @@ there is in a folder, so that arms and seeds can run side by side.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -28,19 +28,18 @@ from random import Random
 import torch
 
 from minir1.checkpoint import load_checkpoint
-from minir1.config import COUNT, LANGUAGES, LENGTH, PERHAPS, Config, PretrainConfig, RLConfig, apply
-from minir1.console.errors import parse
-from minir1.console.files import check_folder, write_text
-from minir1.console.flags import Value, parts, seed, whole
+from minir1.config import PERHAPS, Config, PretrainConfig, RLConfig, apply
+from minir1.console.errors import make_parser, parse
+from minir1.console.files import check_folder, write_json
+from minir1.console.flags import Value, count, languages, length, seed, whole
 from minir1.experiments.hacking.plot import draw_figure
 from minir1.fast.device import make_learner, pick_device
-from minir1.fast.engine import Engine
 from minir1.grpo import score_tokens
 from minir1.model import Transformer
 from minir1.r1.data import curation
 from minir1.r1.preference import model as preference
 from minir1.r1.preference.pairs import final_summary
-from minir1.r1.preference.rewards import Judgement, plain
+from minir1.r1.preference.rewards import Judgement, plain, rejudged
 from minir1.r1.tasks import general
 from minir1.rewards import Reward
 from minir1.rollout import Rollouts, roll_out, sampling, to_batch
@@ -97,29 +96,20 @@ class Bench:
     def problems(self, split: str, key: object, count: int) -> list[Problem]:
         return draw_problems(self.kind, self.plan, split, key, count)
 
-    def judged(self, rollouts: Rollouts) -> Rollouts:
-        """With the core's rewards; a summary is none of its business."""
-        rows = enumerate(rollouts.texts)
-        return replace(rollouts, rewards=[plain(rollouts.problem(row), text) for row, text in rows])
-
     def roll(self, model, sampler, problems: list[Problem], group: int, seed: int) -> Rollouts:
         tokenizer, stream = self.session.tokenizer, Stream.of("hacking", seed)
         settings = sampling(tokenizer, self.plan.max_tokens)
-        return self.judged(roll_out(model, tokenizer, problems, group, settings, stream, sampler))
+        rollouts = roll_out(model, tokenizer, problems, group, settings, stream, sampler)
+        return rejudged(rollouts, plain)
 
 
 def draw_problems(kind: str, plan: Plan, split: str, key: object, count: int) -> list[Problem]:
     """Puzzles for the neural judge of reasoning, general prompts for the preference model."""
     rng = Random(f"hacking {split} {key}")
-    problems = []
-    for _ in range(count):
-        if kind == "reasoning":
-            lang = rng.choice(plan.languages)
-            problems.append(countdown.sample(rng, "cpu", split, lang))
-        else:
-            what = general.draw_kind(rng)
-            problems.append(general.sample(rng, what, split, rng.choice(plan.languages)))
-    return problems
+    if kind == "preference":
+        return [general.draw(rng, split, plan.languages) for _ in range(count)]
+    draw = partial(countdown.sample, rng, "cpu", split)
+    return [draw(rng.choice(plan.languages)) for _ in range(count)]
 
 
 def hacked(value: float, true: Reward) -> Judgement:
@@ -154,19 +144,15 @@ def chase(bench: Bench, start: Transformer, proxy: Proxy, reward: Proxy, arm: st
         return draw_problems, (bench.kind, plan, "train", key, plan.prompts)
 
     def judge(step: int, rollouts: Rollouts) -> list[Judgement]:
-        judged = bench.judged(rollouts)
+        judged = rejudged(rollouts, plain)
         return [*map(hacked, reward(judged), judged.rewards)]
 
     def after(step: int, phase: RLPhase, rollouts: Rollouts, stats) -> None:
         if (step + 1) % plan.every == 0:
             look(step + 1, phase.model, phase.sampler)
 
-    def sampler(model: Transformer):
-        rows = max(plan.prompts * plan.group, 128)
-        return Engine(model, session.device.dtype, rows, plan.max_tokens).sample
-
-    look(0, start, sampler(start))
-    parts = Parts(judge=judge, after=after, sampler=sampler)
+    look(0, start, session.sampler(start))
+    parts = Parts(judge=judge, after=after)
     reinforce(RLPhase(session, start, arm, session.config.rl, draw, parts))
     return rows
 
@@ -218,9 +204,8 @@ def preference_experiment(bench: Bench, start: Transformer, saved: str | None = 
     if saved:
         judge = preference.PreferenceModel.load(saved, device)
     else:
-        judge = preference.train_preference(
-            start, bench.session.tokenizer, bench.seed, plan.judge_steps, device, plan.languages
-        )
+        how = (bench.seed, plan.judge_steps, device, plan.languages)
+        judge = preference.train_preference(start, bench.session.tokenizer, *how)
 
     def proxy(rollouts: Rollouts) -> list[float]:
         summaries = [final_summary(text) for text in rollouts.texts]
@@ -234,7 +219,7 @@ def reasoning_experiment(bench: Bench, start: Transformer) -> dict:
     it was right.
     """
     session, plan = bench.session, bench.plan
-    sampler = Engine(start, session.device.dtype, 256, plan.max_tokens).sample
+    sampler = session.sampler(start)
     counts = {"train": preference.POINTS_A_STEP * plan.judge_steps, "validation": 1024}
     graded = {split: _graded(bench, start, sampler, split, n) for split, n in counts.items()}
     how = (bench.seed, session.device.name)
@@ -308,33 +293,28 @@ def warm_up(bench: Bench, model: Transformer, steps: int, rows: int = 32) -> Non
 
 
 def build_parser() -> argparse.ArgumentParser:
-    about = "Optimise a learned reward for too long, and look."
-    parser = argparse.ArgumentParser("minir1 hack", description=about)
-    add = parser.add_argument
+    parser, add = make_parser("hack", "Optimise a learned reward for too long, and look.")
     add("kind", choices=list(PLANS))
     add("checkpoint", help="policy to start from; the reward model is a copy of it with a head")
     add("--out", type=Path, required=True, help="folder for KIND-SEED-ARM.json and KIND.png")
-    count = Value(whole, COUNT)
     add("--seed", type=seed, default=0)
     add("--arm", choices=ARMS, help="only one of the two: rewarded by the proxy, or by the rule")
     add("--steps", type=count, help="RL steps")
     add("--judge", help="preference: a saved preference model, such as stage 4's")
     add("--judge_steps", type=count, help="steps that train the reward model")
-    add("--max_tokens", type=Value(whole, LENGTH), help="longest response")
+    add("--max_tokens", type=length, help="longest response")
     warm = "steps of fine-tuning on general answers before all"
     add("--warm", type=Value(whole, PERHAPS), default=0, help=warm)
-    add("--languages", type=Value(parts, LANGUAGES), default="en", help="en, zh or en,zh")
+    add("--languages", type=languages, default="en", help="en, zh or en,zh")
     add("--device", default="auto")
     return parser
 
 
 def plan_of(given: argparse.Namespace) -> Plan:
     """The experiment's plan with what the command line changes."""
-    changes = {"languages": given.languages}
-    for name in ("steps", "judge_steps", "max_tokens"):
-        if getattr(given, name) is not None:
-            changes[name] = getattr(given, name)
-    return replace(PLANS[given.kind], **changes)
+    names = ("languages", "steps", "judge_steps", "max_tokens")
+    said = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
+    return replace(PLANS[given.kind], **said)
 
 
 def main(arguments: list[str]) -> None:
@@ -358,6 +338,6 @@ def main(arguments: list[str]) -> None:
     head |= {"device": str(device), "plan": asdict(plan)}
     head |= {"seconds": time.time() - start, "judge": results["judge"]}
     for arm in bench.arms:
-        whole = json.dumps(head | {"arm": arm, "rows": results[arm]}, indent=1, ensure_ascii=False)
-        write_text(given.out / f"{given.kind}-{given.seed}-{arm}.json", whole)
+        found = head | {"arm": arm, "rows": results[arm]}
+        write_json(given.out / f"{given.kind}-{given.seed}-{arm}.json", found)
     print(f"judge: {results['judge']}; see {draw_figure(given.kind, given.out)}")

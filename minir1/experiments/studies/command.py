@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 
 from minir1.config import UserError, between
-from minir1.console.errors import parse
+from minir1.console.errors import make_parser, parse
 from minir1.console.files import check_folder, checked_read, read_object, write_text
 from minir1.console.flags import Value, parse_command_line, parts, real, seeds, whole
 from minir1.experiments.studies import figures, verdicts
@@ -144,9 +144,7 @@ def outcome_of(job: Job) -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    about = "Experiments: variants x seeds."
-    parser = argparse.ArgumentParser("minir1 study", description=about, allow_abbrev=False)
-    add = parser.add_argument
+    parser, add = make_parser("study", "Experiments: variants x seeds.", allow_abbrev=False)
     add("name", metavar="NAME", nargs="?", help=f"one of {', '.join(STUDIES)}; none: list them")
     add("--seeds", type=seeds, help="such as 0,1,2 (default: the study's own)")
     add("--variants", type=parts, help="these only, such as normal,random")

@@ -16,7 +16,6 @@ from functools import partial
 from minir1.config import replace
 from minir1.experiments.studies.hooks import random_reward
 from minir1.experiments.studies.rejection import rejection_sft
-from minir1.fast.accelerate import make_sampler
 from minir1.measure.attempts import attempts_of, thought_of
 from minir1.measure.baselines import hit_chance
 from minir1.model import Transformer
@@ -53,7 +52,7 @@ def counts(
     samples, split = 8 if config.preset == "smoke" else 1024, "validation"
     where = (f"countdown:{kind}=1",), ("en",), split, f"create {split}"
     problems = draw_problems(*where, config.eval.problems)
-    evaluator = session.evaluator(make_sampler(model, session.device, config))
+    evaluator = session.evaluator(session.sampler(model))
     settings = evaluator.forced_settings() if forced else evaluator.settings
     how = (samples, config.seed, replace(settings, temperature=temperature), THINK * forced)
     right, thought, tokens, shapes = [], [], 0, Counter()

@@ -164,7 +164,7 @@ def frontier(name: str, exposure: float, *controls: str) -> Variant:
         f"{name}_{100 * exposure:g}", f"{text}, {100 * exposure:g}% read",
         {"rl.tasks": f"countdown:cpu=0.5,countdown:{kind}=0.5", "rl.steps": 100,
          "rl.group_size": 16, "rl.max_tokens": 384, "rl.early_tokens": 0,
-         "rl.format_reward": 0.0,         "eval.problems": 64, "eval.batch": 4096},
+         "rl.format_reward": 0.0, "eval.problems": 64, "eval.batch": 4096},
         corpus={"exposure": [kind, exposure]},
         arms=["below", "at", "mixed", *controls])
 

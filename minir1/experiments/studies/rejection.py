@@ -5,7 +5,6 @@ import copy
 import torch
 
 from minir1.config import PretrainConfig, replace
-from minir1.fast.accelerate import make_sampler
 from minir1.model import Transformer
 from minir1.rollout import Rollouts, roll_out, sampling, to_batch
 from minir1.run.phases import supervised_phase, training_problems
@@ -20,7 +19,7 @@ Example = tuple[list[int], list[int]]  # ids of a prompt, and of a response
 def right_answers(session: Session, base: Transformer) -> list[Example]:
     """The base's right answers among as many samples as RL would draw, on RL's own problems."""
     config, rl, examples = session.config, session.config.rl, []
-    sampler = make_sampler(base, session.device, config)
+    sampler = session.sampler(base)
     settings = sampling(session.tokenizer, rl.max_tokens, rl.temperature)
     draw = training_problems(config, rl, "rl")
     for step in range(rl.steps):
@@ -44,7 +43,7 @@ def rejection_sft(session: Session, base: Transformer) -> Transformer:
     order = torch.cat(orders).tolist()
     rows = rl.prompts * rl.group_size // rl.minibatches
     batches = [[examples[i] for i in order[a : a + rows]] for a in range(0, len(order), rows)]
-    evaluator = session.evaluator(make_sampler(model, device, session.config))
+    evaluator = session.evaluator(session.sampler(model))
     validation = session.problems("validation", session.config.eval.validation)
 
     def validate(step: int, model: Transformer) -> None:

@@ -7,20 +7,17 @@ through train_zero's functions with its hooks, then is measured once on the test
 that was stopped goes on from its last checkpoint. Writes RUN/result.json.
 """
 
-import json
 import sys
 from functools import partial
 from pathlib import Path
 
 from minir1.console.errors import guard
-from minir1.console.files import read_object, write_text
-from minir1.corpus.mixture import sample_text
+from minir1.console.files import read_object, write_json
 from minir1.experiments.studies import corpora
 from minir1.experiments.studies.create import cells
 from minir1.experiments.studies.hooks import parts_of
 from minir1.experiments.studies.rejection import rejection_sft
 from minir1.experiments.tables.problems import one_number_more
-from minir1.fast.accelerate import make_sampler
 from minir1.measure.baselines import blind, blind_hit_rates, lookahead
 from minir1.measure.behaviours import corpus_rates
 from minir1.measure.evaluator import outcome
@@ -37,7 +34,7 @@ def references(session: Session, base: Transformer) -> dict:
     """What an accuracy is shown beside; no training."""
     config, tokenizer = session.config, session.tokenizer
     problems = session.problems("test", config.eval.problems)
-    evaluator = session.evaluator(make_sampler(base, session.device, config))
+    evaluator = session.evaluator(session.sampler(base))
     some, budget = problems[: config.eval.many], config.rl.max_tokens
     lines = {
         "base": evaluator.examine(base, problems),
@@ -55,7 +52,7 @@ def figures(session: Session, base: Transformer, model: Transformer, spec: dict)
     config = session.config
     prefix = ANSWER if spec["kind"] == "answer_only" else spec["hooks"].get("prefix", "")
     problems = session.problems("test", config.eval.problems)
-    evaluator = session.evaluator(make_sampler(base, session.device, config))
+    evaluator = session.evaluator(session.sampler(base))
     more = one_number_more(config.rl.tasks, "test", config.eval.many)
 
     def measured(problems: list) -> dict:
@@ -75,9 +72,7 @@ def measured_corpus(session: Session, spec: dict) -> dict:
     config = session.config
     if not config.from_scratch:
         return {}
-    plan = spec["hooks"].get("corpus")
-    sample = partial(corpora.sample, plan) if plan else sample_text
-    rates = corpus_rates(sample(config.corpus, 0, 4000))
+    rates = corpus_rates(reader(session, spec).sample(config.corpus, 0, 4000))
     dose = rates.get("retrying", 0.0) * (1 - rates.get("direct", 0.0))
     return rates | {"dose": dose}
 
@@ -124,12 +119,8 @@ def main(arguments: list[str]) -> None:
             command += [f"--{name}", str(value)]
     session = Session.open(command)
     measured = work(session, spec)
-    seconds = {}
-    for name, phase in session.run.progress.items():
-        if isinstance(phase, dict):
-            seconds[name] = phase["seconds"]
-    result = {"device": str(session.device), "seconds": seconds, **measured}
-    write_text(run / "result.json", json.dumps(result, indent=1, ensure_ascii=False))
+    result = {"device": str(session.device), "seconds": session.run.seconds(), **measured}
+    write_json(run / "result.json", result)
     (session.run.checkpoints / "state.pt").unlink(missing_ok=True)
 
 

@@ -12,7 +12,6 @@ whole curve. Writes OUT/tables.json, tables.md and plots.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from functools import partial
@@ -20,14 +19,14 @@ from itertools import islice
 from pathlib import Path
 
 from minir1.checkpoint import load_checkpoint
-from minir1.config import COUNT, LENGTH, Config, CorpusConfig, UserError, apply, one_of
-from minir1.console.errors import parse
-from minir1.console.files import check_folder, checked_read, read_object, read_settings, write_text
-from minir1.console.flags import Value, parts, whole
+from minir1.config import Config, CorpusConfig, UserError, one_of
+from minir1.console import files
+from minir1.console.errors import make_parser, parse
+from minir1.console.flags import Value, count, length, parts
 from minir1.experiments.tables import page as tables_page
 from minir1.experiments.tables import problems
 from minir1.experiments.tables.published import BUDGETS
-from minir1.fast.accelerate import make_sampler
+from minir1.fast.accelerate import sampler_of
 from minir1.fast.device import pick_device
 from minir1.fast.parallel import parallel_map
 from minir1.measure.baselines import blind, lookahead, perfect_writer
@@ -58,16 +57,15 @@ class AskedModel:
         self.model, self.tokenizer = load_checkpoint(path, self.device.name)
         self.budget = min(budget, self.model.config.positions - 128)
         self.batch = 2048 if self.device.name == "cuda" else 128
-        size = {"rl.max_tokens": self.budget, "rl.prompts": 1, "rl.group_size": self.batch}
-        size["eval.batch"] = self.batch
-        self.sampler = make_sampler(self.model, self.device, apply(Config(), size))
+        size = (self.tokenizer, self.batch, self.budget)
+        self.sampler = sampler_of(self.model, self.device, *size)
         self.tokens = 0
         self.seconds = 0.0
         self.seed = 0
         config = path.resolve().parent.parent / "config.json"
-        settings = read_settings(config) if config.is_file() else {}
+        settings = files.read_settings(config) if config.is_file() else {}
         # of the thoughts that its base has read
-        with checked_read(config):
+        with files.checked_read(config):
             self.writer = str(settings.get("corpus", {}).get("writer", CorpusConfig.writer))
 
     def ask(
@@ -279,8 +277,8 @@ def training_cost(checkpoint: Path, used: int) -> dict[str, dict]:
         costs["pretraining"] = cost(read, seconds.get("pretrain", 0.0), 6 * used * read) | device
     sampled = int(sum(column(phase(rows, "rl"), "tokens", "tokens")[1]))
     if sampled:
-        config = read_settings(run / "config.json")
-        with checked_read(run / "config.json"):
+        config = files.read_settings(run / "config.json")
+        with files.checked_read(run / "config.json"):
             flops = (8 + 2 * config["rl"]["recompute"]) * used * sampled
         costs["reinforcement learning"] = cost(sampled, seconds.get("rl", 0.0), flops) | device
     return costs
@@ -290,9 +288,7 @@ def training_cost(checkpoint: Path, used: int) -> dict[str, dict]:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    about = "Tables beside the published ones."
-    parser = argparse.ArgumentParser("minir1 tables", description=about, allow_abbrev=False)
-    add = parser.add_argument
+    parser, add = make_parser("tables", "Tables beside the published ones.", allow_abbrev=False)
     policy = "a policy such as runs/gpu-0/checkpoints/zero.pt"
     puzzles = "what pass@k and temperatures are measured on (default: 3to4)"
     longest = "longest response; what the model has room for, if that is less (default: 4096)"
@@ -302,22 +298,21 @@ def build_parser() -> argparse.ArgumentParser:
     add("--base", type=Path, help="the base it was trained from, to stand beside it")
     add("--out", type=Path, required=True, help="folder for tables.json, tables.md and plots")
     add("--puzzles", default="3to4", choices=tuple(DISTRIBUTIONS), help=puzzles)
-    add("--budget", type=Value(whole, LENGTH), default=4096, help=longest)
+    add("--budget", type=length, default=4096, help=longest)
     add("--only", type=Value(parts, one_of(*SECTIONS)), default=tuple(SECTIONS), help=sections)
     add("--quick", action="store_true", help="few problems: a trial")
-    add("--problems", type=Value(whole, COUNT), default=2048, help=size)
+    add("--problems", type=count, default=2048, help=size)
     add("--device", default="auto", help="auto, cpu, cuda or mps")
     return parser
 
 
 def measure(section: Callable, models: Models, sizes: dict[str, int], puzzles: str) -> tuple:
     """(a section's figures, tokens drawn for it, seconds)."""
-    tokens = sum(model.tokens for model in models.values())
-    seconds = sum(model.seconds for model in models.values())
+    for model in models.values():
+        model.tokens, model.seconds = 0, 0.0
     result = section(models, sizes, puzzles)
-    tokens = sum(model.tokens for model in models.values()) - tokens
-    seconds = sum(model.seconds for model in models.values()) - seconds
-    return result, tokens, seconds
+    asked = models.values()
+    return result, sum(model.tokens for model in asked), sum(model.seconds for model in asked)
 
 
 def heading(arguments: argparse.Namespace, policy: AskedModel) -> dict:
@@ -342,9 +337,9 @@ def main(arguments: list[str]) -> None:
     """
     command = "python -m minir1 tables " + " ".join(arguments)
     arguments = parse(build_parser(), arguments)
-    path = check_folder(arguments.out) / "tables.json"
-    kept = read_object(path) if path.is_file() else {}
-    with checked_read(path):
+    path = files.check_folder(arguments.out) / "tables.json"
+    kept = files.read_object(path) if path.is_file() else {}
+    with files.checked_read(path):
         kept = {name: dict(kept.get(name, {})) for name in ("sections", "asking")}
     sizes = dict(QUICK)
     if not arguments.quick:
@@ -361,9 +356,9 @@ def main(arguments: list[str]) -> None:
         tables["sections"][name] = section
         flops = 2 * tables["used_per_token"] * tokens
         tables["asking"][name] = cost(tokens, seconds, flops) | where
-        write_text(path, json.dumps(tables, indent=1))
+        files.write_json(path, tables)
         print(f"{name}: {tokens:,} tokens in {seconds:.0f} s", flush=True)
-    write_text(arguments.out / "tables.md", tables_page.page(tables))
+    files.write_text(arguments.out / "tables.md", tables_page.page(tables))
     for picture in tables_page.draw(tables, arguments.out):
         print(f"wrote {picture}")
     print(f"wrote {path} and {arguments.out / 'tables.md'}")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from minir1.console.tables import markdown
 from minir1.experiments.tables import published
 from minir1.experiments.tables.published import BUDGETS
 from minir1.report import drawing
@@ -16,18 +17,6 @@ LOOKS = {
 }
 
 # ---------------------------------------------------------------- Markdown
-
-
-def markdown(head: list[str], rows: list[list[str]]) -> str:
-    """
-    >>> print(markdown(["a", "b"], [["1", "2"]]))
-    | a | b |
-    |---|---|
-    | 1 | 2 |
-    """
-    lines = ["| " + " | ".join(cells) + " |" for cells in (head, *rows)]
-    lines.insert(1, "|" + "---|" * len(head))
-    return "\n".join(lines)
 
 
 def percent(value: float | None) -> str:

@@ -6,23 +6,21 @@ What is typed and what a model writes become text nodes, never markup, and the p
 nothing run but its own script and nothing be fetched.
 """
 
-import argparse
 import base64
 import json
-import re
 from pathlib import Path
 
 from torch import Tensor
 
 from minir1.checkpoint import load_checkpoint
 from minir1.config import UserError
-from minir1.console.errors import parse
+from minir1.console.errors import make_parser, parse
 from minir1.console.files import check_writable, write_text
 from minir1.data import find_checkpoint
 from minir1.hub.pack import pack
 from minir1.model import frequencies
 from minir1.report.page.groups import embedded
-from minir1.report.page.page import fingerprint
+from minir1.report.page.page import filled
 from minir1.tasks.countdown import QUESTIONS
 from minir1.tokenizer import PIECES
 from minir1.transcript import SPECIAL_TOKENS
@@ -62,21 +60,15 @@ def build_page(paths: list[Path]) -> str:
     """The document. Raises UserError."""
     names = ("page.html", "page.css", "engine.js", "page.js")
     page, style, *scripts = (Path(__file__).with_name(n).read_text(encoding="utf-8") for n in names)
-    script = "\n".join(scripts)
-    allowed = f"style-src {fingerprint(style)}; script-src {fingerprint(script)}"
-    parts = {
-        "policy": f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'",
-        "style": style, "script": script,
-        "data": embedded({"models": [entry(p) for p in paths], "wordings": QUESTIONS["en"]}),
-    }
-    return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], page)
+    data = embedded({"models": [entry(p) for p in paths], "wordings": QUESTIONS["en"]})
+    return filled(page, style, "\n".join(scripts), {"data": data})
 
 
 def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser("minir1 page", description=__doc__.splitlines()[0])
+    parser, add = make_parser("page", __doc__.splitlines()[0])
     given = "by path or by the name of a shipped one; they stand side by side"
-    parser.add_argument("checkpoints", metavar="CHECKPOINT", nargs="+", help=given)
-    parser.add_argument("--out", type=Path, default=Path("page.html"), help="file to write")
+    add("checkpoints", metavar="CHECKPOINT", nargs="+", help=given)
+    add("--out", type=Path, default=Path("page.html"), help="file to write")
     arguments = parse(parser, arguments)
     check_writable(arguments.out)
     page = build_page([find_checkpoint(name) or Path(name) for name in arguments.checkpoints])

@@ -10,13 +10,13 @@ Each batch is a function of its index alone: a run can go on anywhere.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import partial
 from random import Random
 
 import numpy as np
 
 from minir1.config import SHARE, CorpusConfig, knob
-from minir1.corpus.mixture import document
+from minir1.corpus.mixture import document, fill_rows, read_tokenizer
 from minir1.fast.ranks import Ranks
 from minir1.r1.tasks import general
 from minir1.tokenizer import Tokenizer
@@ -38,13 +38,9 @@ def page(rng: Random, corpus: CorpusConfig, reading: ReadingConfig) -> str:
     """
     if rng.random() >= reading.general:
         return document(rng, corpus)
-    kind = general.draw_kind(rng)
-    problem = general.sample(rng, kind, "train", rng.choice(corpus.languages))
+    problem = general.draw(rng, "train", corpus.languages)
     right = rng.random() < reading.right
     return render(problem.question(), problem.canonical() if right else problem.corrupt(rng))
-
-
-_tokenizer = lru_cache(2)(Tokenizer.from_text)
 
 
 def batch(
@@ -53,12 +49,9 @@ def batch(
     """Ids `[rows, row_tokens + 1]`: documents in a row, cut where a row ends.
 
     Neighbours share one token. `tokenizer` is its text."""
-    rng, encode = Random(f"reading {corpus.seed} {index}"), _tokenizer(tokenizer).encode
-    ids: list[int] = []
-    while len(ids) < rows * row_tokens + 1:
-        ids += encode(page(rng, corpus.corpus, corpus.reading))
-    block = np.array(ids[: rows * row_tokens + 1], dtype=np.int64)
-    return np.lib.stride_tricks.sliding_window_view(block, row_tokens + 1)[::row_tokens].copy()
+    rng = Random(f"reading {corpus.seed} {index}")
+    write = partial(page, rng, corpus.corpus, corpus.reading)
+    return fill_rows(write, read_tokenizer(tokenizer).encode, rows, row_tokens)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ RUN/0-zero/ ...       one run folder per stage (metrics.jsonl, progress.json, sa
 RUN/scoreboard.json   and .md, .png; prompts.md: the same five prompts answered by every stage
 """
 
-import json
 import shutil
 from functools import reduce
 from pathlib import Path
@@ -14,14 +13,14 @@ from pathlib import Path
 import torch
 
 from minir1.checkpoint import load_checkpoint, save_checkpoint
-from minir1.config import RLConfig, UserError, apply, replace
-from minir1.console.files import read_object, read_settings, write_text
+from minir1.config import RLConfig, UserError, apply, replace, to_json
+from minir1.console.files import read_object, read_settings, write_json, write_text
 from minir1.data import find_checkpoint
 from minir1.fast.device import pick_device
 from minir1.fast.ranks import Ranks
 from minir1.model import Transformer
 from minir1.r1.pipeline.flags import TRAIN_R1, read, settle
-from minir1.r1.presets import STAGES, R1Config, check_r1, from_dict_r1, parse_stages, to_text
+from minir1.r1.presets import STAGES, R1Config, check_r1, from_dict_r1, parse_stages
 from minir1.run.costs import add_costs, cost, spent
 from minir1.run.folder import MEMORY, Run, claim, refuse_leftovers
 from minir1.run.session import Session, resumable, set_up_torch
@@ -35,13 +34,8 @@ FOLDERS = {
 }
 
 MAKES = {
-    "base": ("base",),
-    "students": ("untaught-small", "untaught-medium", "untaught-large"),
-    "0": ("zero",),
-    "1": ("dev1",),
-    "2": ("dev2", "dev2-plain"),
-    "3": ("dev3",),
-    "4": ("r1",),
+    "base": ("base",), "students": ("untaught-small", "untaught-medium", "untaught-large"),
+    "0": ("zero",), "1": ("dev1",), "2": ("dev2", "dev2-plain"), "3": ("dev3",), "4": ("r1",),
     "5": (
         "student-small", "student-medium", "student-large", "student-direct", "student-on-policy",
     ),
@@ -73,7 +67,7 @@ class Pipeline:
             pipeline = cls(root, config, parse_stages(stages or config.stages))
             pipeline.lock = claim(root)
             if values:
-                write_text(root / "config.json", to_text(config))
+                write_text(root / "config.json", to_json(config))
         else:
             config = settle(values, "gpu" if torch.cuda.is_available() else "cpu")
             root = ranks.folder(Path(config.out))
@@ -82,7 +76,7 @@ class Pipeline:
             pipeline.check_source()
             pipeline.lock = claim(root)
             refuse_leftovers(root)
-            write_text(root / "config.json", to_text(config))
+            write_text(root / "config.json", to_json(config))
         set_up_torch(config)
         where = f"{pipeline.device}{ranks}; run folder {root}"
         print(f"minir1: R1, preset {config.preset}, seed {config.seed}, {where}", flush=True)
@@ -213,7 +207,7 @@ class Pipeline:
                 counted = ("seconds", "tokens_sampled", "tokens_trained")
                 parts.append(cost(model, *(totals[phase][name] for name in counted)))
         costs = self.costs() | {name: add_costs(*parts)}
-        write_text(self.root / "costs.json", json.dumps(costs, indent=1))
+        write_json(self.root / "costs.json", costs)
 
     def costs(self, root: Path | None = None) -> dict[str, dict[str, float]]:
         path = (root or self.root) / "costs.json"

@@ -12,17 +12,13 @@ from minir1.config import RLConfig
 from minir1.r1.data.curation import render_response
 from minir1.r1.presets import R1Config
 from minir1.r1.tasks import general
-from minir1.run.phases import Draw, training_problems
+from minir1.run.phases import Draw
 from minir1.tasks import Problem, draw_problems
 
 
-def reasoning_only(config: R1Config, rl: RLConfig, key: str) -> Draw:
-    """Problems with a rule: the mixture of `rl.tasks`, both languages."""
-    return training_problems(config, rl, key)
-
-
 def mixed(config: R1Config, rl: RLConfig, key: str) -> Draw:
-    """The same, and from `begins(...)` on a share of general prompts."""
+    """The mixture of `rl.tasks`, both languages; from `begins(...)` on a share of general prompts.
+    """
     first = begins(rl.steps, config.preference.last)
 
     def draw(step: int) -> tuple:
@@ -48,10 +44,7 @@ def draw_both(
     """`count` problems, `share` of them general."""
     rng, some = Random(f"general {key}"), round(share * count)
     problems = draw_problems(tasks, languages, "train", key, count - some) if some < count else []
-    for _ in range(some):
-        kind = general.draw_kind(rng)
-        problems.append(general.sample(rng, kind, "train", rng.choice(languages)))
-    return problems
+    return problems + [general.draw(rng, "train", languages) for _ in range(some)]
 
 
 def general_lines(config: R1Config) -> list[dict]:
@@ -63,16 +56,6 @@ def general_lines(config: R1Config) -> list[dict]:
     for i in range(config.rejection.general):
         lang = config.corpus.languages[i % len(config.corpus.languages)]
         problem = general.sample(rng, general.draw_kind(rng), "train", lang)
-        line = {"question": problem.question(), "response": plain_answer(problem.canonical())}
+        line = {"question": problem.question(), "response": render_response(problem.canonical())}
         lines.append(line | {"problem": problem.to_json(), "source": "general.py"})
     return lines
-
-
-def plain_answer(answer: str) -> str:
-    """A response without a thought.
-
-    >>> plain_answer("Paris")
-    '<answer>Paris</answer><|end|>'
-    """
-    whole = render_response(answer, "", "")
-    return whole[whole.index("<answer>") :]

@@ -4,14 +4,14 @@ Each goes on from where a stopped run left it. train_r1.py puts them together; f
 r1/data/fine_tuning.py, the RL loop in train_zero.py.
 """
 
-import json
 import time
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from random import Random
 
 from minir1.config import RLConfig
-from minir1.console.files import write_lines, write_text
+from minir1.console.files import write_json, write_lines
 from minir1.fast.accelerate import make_sampler
 from minir1.fast.ranks import roll_out
 from minir1.measure.evaluator import many_problems
@@ -32,10 +32,10 @@ from train_zero import reinforce
 
 
 def sampler_for(model: Transformer, where, config: R1Config, max_tokens: int):
-    """The fast sampler with room for `max_tokens`. `where` has a device. Not compiled: too short a
-    use."""
+    """The fast sampler with room for `max_tokens`. `where` has a device and a tokenizer. Not
+    compiled: too short a use."""
     stage = config.stage_config(replace(config.reasoning, max_tokens=max_tokens))
-    return make_sampler(model, where.device, replace(stage, compile=False))
+    return make_sampler(model, where.device, replace(stage, compile=False), where.tokenizer)
 
 
 def reinforce_stage(
@@ -82,8 +82,7 @@ def collect(
     counts = {"source": source, "responses": sum(collection.counts().values())}
     counts |= collection.counts() | {"written": len(lines)}
     counts |= Counter(f"kept {line['problem']['lang']}" for line in lines)
-    text = json.dumps(counts, indent=1, ensure_ascii=False)
-    write_text(session.run.path / "data" / "counts.json", text)
+    write_json(session.run.path / "data" / "counts.json", counts)
     return lines
 
 
@@ -118,10 +117,7 @@ def learned_preference(
 ) -> preference.PreferenceModel:
     """The preference model of stage 4, trained once, on a copy of the base."""
     path, start = session.run.checkpoints / "preference.pt", time.time()
-    steps = config.preference.steps
-
-    def log(**row) -> None:
-        session.run.log("preference", **row)
+    steps, log = config.preference.steps, partial(session.run.log, "preference")
 
     def work() -> dict:
         how = (config.seed, steps, session.device.name, config.corpus.languages, log)
@@ -142,11 +138,9 @@ def preference_tokens(model: preference.PreferenceModel, config: R1Config) -> in
     pairs = [draw_pair(rng, "train", languages) for _ in range(n)]
     points = [draw_point(rng, "train", languages) for _ in range(n)]
 
-    def mean_length(asked: list[tuple[str, str]]) -> float:
-        questions, responses = map(list, zip(*asked))
-        return sum(map(len, model.rows_of(questions, responses))) / n
+    def length(asked: list[tuple]) -> int:
+        questions, responses, *_ = map(list, zip(*asked))
+        return sum(map(len, model.rows_of(questions, responses)))
 
-    chosen = mean_length([(p.question, p.chosen) for p in pairs])
-    rejected = mean_length([(p.question, p.rejected) for p in pairs])
-    judged = mean_length([(question, response) for question, response, _ in points])
-    return round(PAIRS * (chosen + rejected) + POINTS * judged)
+    both = [(p.question, text) for p in pairs for text in (p.chosen, p.rejected)]
+    return round((PAIRS * length(both) + POINTS * length(points)) / n)

@@ -48,16 +48,15 @@ Point = tuple[str, str, bool]  # question, whole response, is it safe
 def draw_pair(rng: Random, split: str, languages: tuple[str, ...]) -> Pair:
     """A right and a wrong answer to a general question, about as long, and the judge's label."""
     while True:
-        kind = general.draw_kind(rng)
-        problem = general.sample(rng, kind, split, rng.choice(languages))
+        problem = general.draw(rng, split, languages)
         right, wrong = problem.canonical(), problem.corrupt(rng)
         if max(len(right), len(wrong)) > LONGEST * min(len(right), len(wrong)):
             continue
         votes = sum(rng.random() >= ERROR for _ in range(JUDGEMENTS))  # for the right answer
         if votes >= AGREE:
-            return Pair(problem.question(), right, wrong, kind, flipped=False)
+            return Pair(problem.question(), right, wrong, problem.task, flipped=False)
         if JUDGEMENTS - votes >= AGREE:
-            return Pair(problem.question(), wrong, right, kind, flipped=True)
+            return Pair(problem.question(), wrong, right, problem.task, flipped=True)
 
 
 def draw_point(rng: Random, split: str, languages: tuple[str, ...]) -> Point:

@@ -8,6 +8,7 @@ report left to cold-start data and to people. (2) Only a right answer earns it. 
 a repetition, so giving up early would otherwise pay as much as finding the answer.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from minir1.config import RLConfig
@@ -54,9 +55,15 @@ def judge(problem: Problem, response: str) -> Judgement:
     return Judgement(accuracy, float(accuracy > 0 and readable(problem, response)), language)
 
 
+def rejudged(rollouts: Rollouts, judge: Callable[[Problem, str], object]) -> Rollouts:
+    """With other rewards: `judge` of every row."""
+    rows = enumerate(rollouts.texts)
+    return replace(rollouts, rewards=[judge(rollouts.problem(row), text) for row, text in rows])
+
+
 def rescore(step: int, rollouts: Rollouts) -> list[Judgement]:
     """`judge` of every row; the signature that the RL loop takes."""
-    return [judge(rollouts.problem(row), text) for row, text in enumerate(rollouts.texts)]
+    return rejudged(rollouts, judge).rewards
 
 
 class PreferenceJudge:

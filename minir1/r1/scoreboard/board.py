@@ -7,14 +7,12 @@ pass@1 is the mean over k responses at T = 0.6, top-p 0.95. cons@k is the share 
 most frequent answer is right. An expression votes by its value: all right ones are one answer.
 """
 
-import json
-from dataclasses import replace
 from hashlib import blake2b
 from random import Random
 
 import torch
 
-from minir1.console.files import write_text
+from minir1.console.files import write_json, write_text
 from minir1.fast.ranks import roll_out
 from minir1.measure.evaluator import many_problems
 from minir1.measure.statistics import consensus_answer
@@ -22,7 +20,7 @@ from minir1.r1.data.curation import readable, without_summary
 from minir1.r1.data.language import foreign_share, mixing
 from minir1.r1.pipeline.pipeline import Pipeline
 from minir1.r1.pipeline.stages import sampler_for
-from minir1.r1.preference.rewards import plain
+from minir1.r1.preference.rewards import plain, rejudged
 from minir1.r1.scoreboard.page import draw_scoreboard, prompts_page, table_text
 from minir1.r1.tasks import general
 from minir1.rollout import Rollouts, sampling
@@ -116,9 +114,7 @@ class Board:
         tokenizer = self.pipeline.tokenizer
         settings = sampling(tokenizer, self.pipeline.config.score.max_tokens, 0.6, 0.95)
         how = (samples, settings, Stream.of("scoreboard"), sampler)
-        rollouts = roll_out(model, tokenizer, problems, *how)
-        rows = enumerate(rollouts.texts)
-        return replace(rollouts, rewards=[plain(rollouts.problem(row), text) for row, text in rows])
+        return rejudged(roll_out(model, tokenizer, problems, *how), plain)
 
     def row(self, name: str) -> dict[str, float]:
         """All figures of one checkpoint."""
@@ -176,8 +172,7 @@ def write_scoreboard(pipeline: Pipeline) -> str:
         examples[name] = measured["examples"]
     config = pipeline.config
     whole = {"preset": config.preset, "seed": config.seed, "device": str(pipeline.device)}
-    text = json.dumps(whole | {"rows": rows}, indent=1, ensure_ascii=False)
-    write_text(pipeline.root / "scoreboard.json", text)
+    write_json(pipeline.root / "scoreboard.json", whole | {"rows": rows})
     table = table_text(rows, ROWS, config.score.samples)
     write_text(pipeline.root / "scoreboard.md", table)
     write_text(pipeline.root / "prompts.md", prompts_page(examples, ROWS))

@@ -36,17 +36,14 @@ def shares(rollouts: Rollouts) -> str:
     """Right and readable responses in percent, of all and by count of numbers.
 
     One response per puzzle."""
-    groups = {"all": []}
-    for count in sorted({len(problem.numbers) for problem in rollouts.problems}):
-        groups[f"{count} numbers"] = []
+    rows, parts = [], []
     for problem, reward, text in zip(rollouts.problems, rollouts.rewards, rollouts.texts):
-        row = (reward.accuracy, readable(problem, text))
-        groups["all"].append(row)
-        groups[f"{len(problem.numbers)} numbers"].append(row)
-    parts = []
-    for name, rows in groups.items():
-        right, clear = (100 * sum(column) / len(rows) for column in zip(*rows))
-        parts.append(f"{name} {right:.1f}% right, {clear:.1f}% readable of {len(rows)}")
+        rows.append((len(problem.numbers), reward.accuracy, readable(problem, text)))
+    for count in ("all", *sorted({count for count, *_ in rows})):
+        some = [row[1:] for row in rows if count in ("all", row[0])]
+        right, clear = (100 * sum(column) / len(some) for column in zip(*some))
+        name = "all" if count == "all" else f"{count} numbers"
+        parts.append(f"{name} {right:.1f}% right, {clear:.1f}% readable of {len(some)}")
     return "; ".join(parts)
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from minir1.console.tables import markdown
 from minir1.report.drawing import figure_of
 
 PAPER = """| R1 report, Table 3 | Zero | Dev1 | Dev2 | Dev3 | R1 |
@@ -56,12 +57,9 @@ def cell(row: dict, key: str, samples: int) -> str:
 
 def table_text(rows: dict[str, dict], names: dict[str, str], samples: int) -> str:
     """The table in Markdown, and the paper's beside it."""
-    headings = (COLUMNS | {"cons": f"cons@{samples}"}).values()
-    lines = [f"| stage | {' | '.join(headings)} |", "|---" * (len(headings) + 1) + "|"]
-    for name, row in rows.items():
-        cells = [names[name], *(cell(row, key, samples) for key in COLUMNS)]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + f"\n\n{NOTE}\n\n{PAPER}"
+    head = ["stage", *(COLUMNS | {"cons": f"cons@{samples}"}).values()]
+    lines = [[names[n], *(cell(row, key, samples) for key in COLUMNS)] for n, row in rows.items()]
+    return f"{markdown(head, lines)}\n\n{NOTE}\n\n{PAPER}"
 
 
 def prompts_page(examples: dict[str, list], names: dict[str, str]) -> str:

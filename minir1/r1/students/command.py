@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 
 from minir1.checkpoint import load_checkpoint, save_checkpoint
-from minir1.config import COUNT, RATE, Config, UserError
-from minir1.console.errors import parse_some
+from minir1.config import RATE, Config, UserError
+from minir1.console.errors import make_parser, parse_some
 from minir1.console.files import check_writable
-from minir1.console.flags import Value, parse_command_line, real, seed, whole
+from minir1.console.flags import Value, count, parse_command_line, real, seed
 from minir1.data import find_checkpoint
 from minir1.fast.device import pick_device
 from minir1.r1.data.fine_tuning import fine_tune, read_lines
@@ -30,13 +30,12 @@ from minir1.transcript import END
 def main(arguments: list[str]) -> None:
     """Raises UserError; prints help and raises SystemExit(0) for --help."""
     about = "Fine-tune a checkpoint, or an imported base, on curated lines."
-    parser = argparse.ArgumentParser("minir1 distil", description=about, allow_abbrev=False)
-    add = parser.add_argument
+    parser, add = make_parser("distil", about, allow_abbrev=False)
     add("lines", metavar="LINES.jsonl", nargs="+", type=Path, help="several files are mixed")
     add("--base", required=True, help="checkpoint or Hugging Face directory to start from")
     add("--out", type=Path, default=Path("student.pt"), help="what is written (student.pt)")
-    add("--epochs", type=Value(whole, COUNT), default=2, help="times each line is read (2)")
-    add("--rows", type=Value(whole, COUNT), default=32, help="lines a step (32)")
+    add("--epochs", type=count, default=2, help="times each line is read (2)")
+    add("--rows", type=count, default=32, help="lines a step (32)")
     add("--lr", type=Value(real, RATE), default=1e-4, help="peak learning rate (1e-4)")
     add("--seed", type=seed, default=0)
     add("--device", default="auto", help="auto, cpu, cuda or mps")

@@ -7,16 +7,14 @@ have the same settings, and a constant learning rate: how many steps RL alone ge
 operations is not known beforehand.
 """
 
-import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from minir1.config import Config
-from minir1.console.files import write_text
-from minir1.fast.accelerate import make_sampler
+from minir1.console.files import write_json
+from minir1.console.tables import aligned
 from minir1.fast.device import Device
-from minir1.measure.evaluate import aligned
 from minir1.model import Transformer
 from minir1.r1.data.fine_tuning import fine_tune
 from minir1.r1.students.distillation import taught
@@ -54,7 +52,7 @@ def compare(
         "distilled": (student, cost("distil")), "distilled, then RL": (both, budget),
     }
     board = scoreboard(session, policies)
-    write_text(folder / "scoreboard.json", json.dumps(board, indent=1))
+    write_json(folder / "scoreboard.json", board)
     return student, table(board)
 
 
@@ -64,7 +62,7 @@ def scoreboard(session: Session, policies: dict[str, tuple]) -> dict[str, dict]:
     key = (config.rl.tasks, config.corpus.languages, "test", "test", config.eval.problems)
     problems, board = draw_problems(*key), {}
     base, _ = policies["base"]
-    sampler = make_sampler(base, session.device, config, session.tokenizer)
+    sampler = session.sampler(base)
     for name, (model, operations) in policies.items():
         figures = session.evaluator(sampler).examine(model, problems)
         board[name] = {"operations": operations} | figures

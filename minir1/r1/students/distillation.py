@@ -37,16 +37,9 @@ from train_zero import reinforce
 
 SIZES = ("small", "medium", "large")
 _SHAPES = {  # scale: width, layers, width of a head (four heads, two of them for keys and values)
-    "cpu": {  # about 0.3, 0.8 and 2.0 M parameters
-        "small": (64, 4, 16),
-        "medium": (96, 6, 24),
-        "large": (160, 6, 40),
-    },
-    "gpu": {  # about 1.3, 2.9 and 8.3 M
-        "small": (128, 6, 32),
-        "medium": (192, 6, 48),
-        "large": (256, 10, 64),
-    },
+    # about 0.3, 0.8 and 2.0 M parameters; 1.3, 2.9 and 8.3 M
+    "cpu": {"small": (64, 4, 16), "medium": (96, 6, 24), "large": (160, 6, 40)},
+    "gpu": {"small": (128, 6, 32), "medium": (192, 6, 48), "large": (256, 10, 64)},
 }
 
 

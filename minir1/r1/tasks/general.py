@@ -55,6 +55,11 @@ def draw_kind(rng: Random) -> str:
     return rng.choices(list(KINDS), [share for _, share in KINDS.values()])[0]
 
 
+def draw(rng: Random, split: str, languages: tuple[str, ...]) -> GeneralProblem:
+    """One problem of any kind, by the shares of documents, in any of the languages."""
+    return sample(rng, draw_kind(rng), split, rng.choice(languages))
+
+
 def documents(rng: Random, lang: str = "en") -> tuple[str, str]:
     """One (question, answer) to learn from, of the training split only; kinds by their shares."""
     problem = sample(rng, draw_kind(rng), "train", lang)

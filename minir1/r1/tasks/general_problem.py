@@ -47,7 +47,15 @@ def fits(wording: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class GeneralProblem:
-    """A problem whose answer a rule checks. A subclass is one kind and adds the fields it needs."""
+    """A problem whose answer a rule checks. A subclass is one kind, adds the fields it needs, and
+    gives these methods:
+
+    draw         (class) rng, split, lang -> a problem without its opener, worded as the split does
+    accepts      answer -> whether a text that is not too long is right
+    canonical    what a perfect model answers; the same for the same problem
+    mistakes     rng -> plausible worse answers; some may happen to be right
+    read_fields  (class) its own fields out of JSON; raises ValueError with a reason
+    """
 
     text: str
     lang: str = "en"
@@ -69,23 +77,6 @@ class GeneralProblem:
     def verify(self, answer: str) -> bool:
         """True if the answer is right. Anything at all gives a bool; nothing is evaluated."""
         return isinstance(answer, str) and len(answer) <= self.longest and self.accepts(answer)
-
-    @classmethod
-    def draw(cls, rng: Random, split: str, lang: str) -> "GeneralProblem":
-        """A problem without its opener, worded as the split words it."""
-        raise NotImplementedError
-
-    def accepts(self, answer: str) -> bool:
-        """Whether a text that is not too long is right."""
-        raise NotImplementedError
-
-    def canonical(self) -> str:
-        """What a perfect model answers; the same for the same problem."""
-        raise NotImplementedError
-
-    def mistakes(self, rng: Random) -> list[str]:
-        """Plausible worse answers; some may happen to be right."""
-        raise NotImplementedError
 
     def corrupt(self, rng: Random) -> str:
         """A plausible wrong answer, about as long as the right one if there is such a mistake."""
@@ -110,11 +101,6 @@ class GeneralProblem:
             raise ValueError(f'"lang" must be en or zh, not {lang!r}')
         names = {name: str(line.get(name, "")) for name in ("id", "wording")}
         return cls(text=text, lang=lang, **names, **cls.read_fields(line))
-
-    @classmethod
-    def read_fields(cls, line: dict) -> dict:
-        """The subclass's fields out of JSON. Raises ValueError with a reason, as from_json does."""
-        raise NotImplementedError
 
 
 def as_lists(value):

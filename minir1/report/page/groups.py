@@ -85,11 +85,13 @@ def by_problem(samples: list[dict]) -> dict[tuple[str, str], dict[int, list[dict
 
 
 def spaced(values: list, most: int) -> list:
-    """At most `most` of the values, evenly taken, both ends among them."""
+    """At most `most` of the values, evenly taken, both ends among them.
+
+    >>> len(spaced([0] * 999, 400)), spaced(list(range(500)), 400)[-1]
+    (400, 499)
+    """
     n = len(values)
-    if n <= most:
-        return values
-    return sorted({values[round(i * (n - 1) / (most - 1))] for i in range(most)})
+    return values if n <= most else [values[round(i * (n - 1) / (most - 1))] for i in range(most)]
 
 
 def _response(row: dict, characters: int) -> dict:

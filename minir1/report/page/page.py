@@ -11,9 +11,10 @@ import html
 import re
 from pathlib import Path
 
+from minir1.console.tables import without_empty_columns
 from minir1.measure.diagnosis import column, diagnosis, phase
 from minir1.report import drawing, plots, words
-from minir1.report.page.groups import embedded, fit
+from minir1.report.page.groups import embedded, fit, spaced
 
 FOLDER = Path(__file__).parent
 SCRIPTS = ("page.js", "curves.js", "rollouts.js")
@@ -29,19 +30,9 @@ COMPARED = ("accuracy", "hit_rate", "attempts", "repeated", "length", "truncated
 # ---------------------------------------------------------------- curves
 
 
-def thin(values: list) -> list:
-    """At most POINTS of the values, evenly taken, the first and the last among them.
-
-    >>> len(thin([0] * 999)), thin(list(range(500)))[-1]
-    (400, 499)
-    """
-    n = len(values)
-    return values if n <= POINTS else [values[i * (n - 1) // (POINTS - 1)] for i in range(POINTS)]
-
-
 def short(values: list[float]) -> list[float]:
-    """Four digits are enough for a picture."""
-    return [float(f"{value:.4g}") for value in values]
+    """At most POINTS of the values; four digits are enough for a picture."""
+    return [float(f"{value:.4g}") for value in spaced(values, POINTS)]
 
 
 def curve(rows: list[dict], name: str) -> dict | None:
@@ -49,9 +40,9 @@ def curve(rows: list[dict], name: str) -> dict | None:
     steps, values = column(rows, name)
     if not values:
         return None
-    points = {"x": thin(steps), "y": short(thin(values))}
+    points = {"x": spaced(steps, POINTS), "y": short(values)}
     if len(values) >= 12:
-        points["s"] = short(thin(drawing.smooth(values)))
+        points["s"] = short(drawing.smooth(values))
     return points
 
 
@@ -178,7 +169,7 @@ def summary_html(rows: list[dict], summary: dict) -> str:
 
 def table_html(head: tuple, rows: list[tuple]) -> str:
     """A table; columns without any entry are left out."""
-    top, *body = words.without_empty_columns(head, rows)
+    top, *body = without_empty_columns(head, rows)
     lines = ["".join(f'<th scope="col">{plain(cell)}</th>' for cell in top)]
     for name, *cells in body:
         indent = ' class="sub"' if name.startswith("  ") else ""
@@ -214,6 +205,15 @@ def fingerprint(text: str) -> str:
     return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
 
 
+def filled(page: str, style: str, script: str, parts: dict[str, str]) -> str:
+    """A page with all parts in their places, and a policy that lets this very script run alone."""
+    allowed = f"style-src {fingerprint(style)}; script-src {fingerprint(script)}"
+    policy = f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
+    parts = parts | {"policy": policy, "style": style, "script": script}
+    # In one pass, so that nothing inside a part is taken for a place to fill.
+    return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], page)
+
+
 def build_page(runs: list[tuple[str, list[dict], dict, list[dict]]]) -> bytes:
     """The document, in UTF-8.
 
@@ -229,17 +229,11 @@ def build_page(runs: list[tuple[str, list[dict], dict, list[dict]]]) -> bytes:
         for i, name in enumerate(names):
             head = f"<summary>{plain(name)}</summary>"
             blocks[i] = f"<details>{head}{blocks[i]}</details>"
-    style, script = asset("page.css"), "\n".join(map(asset, SCRIPTS))
-    allowed = f"style-src {fingerprint(style)}; script-src {fingerprint(script)}"
+    page, style, *scripts = map(asset, ("page.html", "page.css", *SCRIPTS))
     parts = {
-        "policy": f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'",
         "title": plain(", ".join(names)),
-        "style": style,
-        "script": script,
         "headline": headline,
         "summary": "\n".join(blocks),
         "data": embedded({"runs": data, "charts": charts([rows for _, rows, *_ in runs])}),
     }
-    # In one pass, so that nothing inside a part is taken for a place to fill.
-    page = re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], asset("page.html"))
-    return page.encode("utf-8", "replace")
+    return filled(page, style, "\n".join(scripts), parts).encode("utf-8", "replace")
