@@ -18,6 +18,7 @@ from minir1.tasks.countdown import Countdown
 TESTS = {  # the base whose tokenizer counts, puzzles, their number, tokens
     "laptop": ("base-cpu.pt", "countdown:cpu=1", 512, 256),
     "gpu": ("base-gpu.pt", "countdown:3to4=1", 2048, 1024),
+    "best": ("base-gpu.pt", "countdown:3to4=1", 2048, 2048),  # no base of `best` is shipped
 }
 ENOUGH = 2000  # repeats in a row after which nothing new is left
 
