@@ -193,7 +193,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=PLAN.steps)
-    parser.add_argument("--read", type=int, default=12_288, help="responses that train the judge")
+    parser.add_argument("--read", type=int, default=8192, help="responses that train the judge")
     parser.add_argument("--problems", type=int, default=256, help="held-out puzzles measured")
     given = parser.parse_args()
     torch.set_num_threads(1)

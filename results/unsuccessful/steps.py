@@ -1,8 +1,8 @@
 """The steps of a response, what the rules say of each, and a model that learns to say it.
 
 A step is a line of the thought; the answer is the last one. A step is *good* if it is true (its
-arithmetic, its numbers and its verdict) and helps: nothing like it stands above, and the puzzle
-was not solved yet. The answer is good if the verifier accepts it.
+arithmetic, its numbers and its verdict) and helps: no true line above computes the same, and the
+puzzle was not solved yet. The answer is good if the verifier accepts it.
 
 >>> puzzle = Countdown((3, 5, 2), 16)
 >>> text = "<think>3 + 5 = 8, 8 + 2 = 10, not 16|wait, 5 + 3 = 8, 8 + 2 = 10, not 16|"
@@ -103,7 +103,7 @@ class Lines:
         self.false += bool(attempts) and not true
         self.repeated += true and known and not late
         self.after_hit += true and bool(attempts) and late
-        self.seen |= keys
+        self.seen |= keys if true else set()
         self.solved |= any(attempt.hit for attempt in attempts)
         return bool(attempts) and true and not known and not late
 
