@@ -51,6 +51,7 @@ from steps import (
 STEP = 64  # tokens of a step
 BEAMS = ((1, 4), (1, 16), (4, 4))
 TREES = ((16, 4), (48, 4))
+WIDE = ((8, 8),)  # the most expensive one, last
 EXPLORE = 0.5  # UCT's constant, beside values in 0..1
 
 # ---------------------------------------------------------------- the tree
@@ -293,6 +294,7 @@ def within_puzzles(sampled: Sampled) -> list[dict]:
 def run(
     name: str, seed: int, out: Path, read_first: int, problems: int, samples: int,
     beams: Iterable[tuple[int, int]] = BEAMS, trees: Iterable[tuple[int, int]] = TREES,
+    wide: Iterable[tuple[int, int]] = WIDE,
 ) -> Path:
     torch.manual_seed(seed)
     start = time.time()
@@ -322,6 +324,7 @@ def run(
     grower, rows = Grower(policy, judge, seed), []
     ways: list[tuple[str, Callable, tuple[int, int]]] = [("beam", beam, b) for b in beams]
     ways += [("tree", tree, t) for t in trees]
+    ways += [("beam", beam, b) for b in wide]
     for kind, method, (a, b) in ways:
         searches = [Search(p, tokenizer.encode(prompt(p.question()))) for p in asked]
         method(grower, searches, a, b)
