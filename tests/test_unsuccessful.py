@@ -1,5 +1,6 @@
 """results/unsuccessful: what a step is, how rules judge it, and what the searches count."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -111,9 +112,11 @@ def test_arms_differ_in_the_reward_only(base):
 
 
 def test_a_tiny_run_writes_what_it_measured(tmp_path):
-    path = run("both", 0, tmp_path, steps=10, read_first=64, problems=4, prompts=2)
-    text = path.read_text(encoding="utf-8")
-    assert text.count('"truth"') == 2 and '"judged"' in text
+    path = run("both", 0, tmp_path, steps=1, read_first=64, problems=4, prompts=2)
+    written = json.loads(path.read_text(encoding="utf-8"))
+    (row,) = written["rows"]  # before the first step
+    assert row["responses"] == 4 and row["truth"] == row["right"] / 4
+    assert {len(shown["steps"][0]) for shown in row["shown"]} == {3}
 
 
 # ---------------------------------------------------------------- search
