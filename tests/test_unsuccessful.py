@@ -11,15 +11,7 @@ FOLDER = Path(__file__).parent.parent / "results" / "unsuccessful"
 sys.path.insert(0, str(FOLDER))
 
 import search as searching  # noqa: E402
-from reward import Rewards, process_reward, run  # noqa: E402
-from search import Grower, Node, Search, beam, count_search, tree  # noqa: E402
-
-from minir1.checkpoint import load_checkpoint  # noqa: E402
-from minir1.data import find_checkpoint  # noqa: E402
-from minir1.fast.engine import Engine  # noqa: E402
-from minir1.tasks.countdown import Countdown  # noqa: E402
-from minir1.transcript import prompt  # noqa: E402
-from steps import (  # noqa: E402
+from judging import (  # noqa: E402
     Lines,
     StepJudge,
     auc,
@@ -30,6 +22,14 @@ from steps import (  # noqa: E402
     step_ends,
     texts_of,
 )
+from reward import Rewards, process_reward, run  # noqa: E402
+from search import Grower, Node, Search, beam, count_search, tree  # noqa: E402
+
+from minir1.checkpoint import load_checkpoint  # noqa: E402
+from minir1.data import find_checkpoint  # noqa: E402
+from minir1.fast.engine import Engine  # noqa: E402
+from minir1.tasks.countdown import Countdown  # noqa: E402
+from minir1.transcript import prompt  # noqa: E402
 
 PUZZLE = Countdown((4, 6, 9), 33)
 FALSE = "<think>4 * 6 = 25, with 9: 34, no\nor "

@@ -38,7 +38,11 @@ BUGS = {  # the same of mistakes in code, results/failures/bugs.json
     "fault_07": "a verifier that can be cheated", "fault_08": "refuses right answers",
     "fault_09": "the KL term drives the policy away", "fault_10": "all puzzles of a step are alike",
     "fault_11": "the reward pays for something else", "fault_12": "rl.tasks",
+    "fault_21": "sampled tokens only", "fault_23": "add up all micro-batches",
+    "fault_24": "look at the ratio", "fault_25": "all responses to a puzzle are the same",
+    "fault_27": "without dropout",
 }
+NOT_NAMED = {"fault_22", "fault_26"}
 WRONG = (  # results/golden/power.py, in its order
     "rl.lr", "rl.lr", "rl.scale", "rl.minibatches", "rl.clip", "rl.temperature", "rl.group_size",
     "rl.prompts", "rl.max_tokens", "rl.kl", "form is paid", "rl.average",
@@ -87,8 +91,9 @@ def test_causes_of_the_gallery_are_named(tmp_path):
 def test_mistakes_in_code_are_named(tmp_path):
     runs = lines("failures/bugs.jsonl")
     told = json.loads((RESULTS / "failures" / "bugs.json").read_text("utf-8"))
-    assert set(runs) == set(BUGS) == set(told)
-    assert len(named(runs, BUGS, tmp_path, last=5)) == 12
+    assert set(runs) == set(told) == set(BUGS) | NOT_NAMED
+    runs = {name: line for name, line in runs.items() if name in BUGS}
+    assert set(named(runs, BUGS, tmp_path, last=5)) == set(BUGS)
 
 
 def wrong_runs() -> tuple[dict[str, str], dict[str, str]]:
@@ -129,7 +134,7 @@ def test_the_page_says_what_the_report_says():
     assert page == stored().table() + "\n"
 
 
-BY_CURVES = (11, 4)  # of 12 failures, of 12 wrong settings
+BY_CURVES = (11, 5)  # of 12 failures, of 12 wrong settings
 
 
 def test_without_the_settings_less_is_named(tmp_path, monkeypatch):
@@ -176,7 +181,8 @@ def case(rows: int = 20, test=None, settings=None, **figures) -> Case:
     healthy = {
         "accuracy": 0.5, "length": 40, "length_p95": 90, "truncated": 0.02, "thinking": 0.6,
         "gap": 3e-7, "reward": 0.6, "wrong_steps": 0.02, "signal": 0.6, "entropy": 0.3,
-        "format": 0.97, "grad_norm": 0.3, "loss": 0.1, "n": 32, "stderr": 0.05, "kl": 0.1,
+        "format": 0.97, "grad_norm": 0.3, "loss": 0.1, "n": 32, "lr": 1e-4, "stderr": 0.05,
+        "kl": 0.1,
     } | figures
     values = [{k: v[i] if isinstance(v, list) else v for k, v in healthy.items()}
               for i in range(rows)]
@@ -188,10 +194,10 @@ FALLING = [0.5 - 0.02 * i for i in range(20)]
 FIGURE = {"phase": "rl", "early": False, "low": "", "high": "too much of it"}
 
 
-def departed(found: Case, *names: str, step: int = 1) -> Case:
+def departed(found: Case, *names: str, step: int = 1, side: str = "above") -> Case:
     """The case, after these figures left their bands at this step."""
     figures = [SimpleNamespace(**FIGURE | {"name": name}) for name in names]
-    found.gone = [SimpleNamespace(figure=f, steps=[step], left=0, side="above") for f in figures]
+    found.gone = [SimpleNamespace(figure=f, steps=[step], left=0, side=side) for f in figures]
     return found
 
 
@@ -214,6 +220,11 @@ SHOWN = {
     "repeated_puzzle": case(accuracy=0.9, stderr=0.018),
     "strict_judge": case(accuracy=0.3),
     "other_reward": case(reward=1.5),
+    "same_responses": case(signal=0.0),
+    "rate_is_gone": case(lr=[1e-4] * 9 + [0.0] * 11),
+    "unlike_ratio": case(clip_fraction=0.4),
+    "lost_gradient": departed(case(grad_norm=0.1), "grad_norm", side="below"),
+    "paid_for_noise": case(entropy=[0.3 + 0.1 * i for i in range(20)]),
     "uncentred": departed(case(grad_norm=90), "grad_norm"),
     "away_from_the_reference": configured("rl.kl", 0.5, kl=3.0),
     "backwards": departed(case(accuracy=FALLING, reward=FALLING), "accuracy", step=9),
@@ -261,6 +272,7 @@ def test_what_the_course_of_a_disagreement_says():
         (case(gap=growing[1:11] * 2), "old weights"),
         (departed(case(gap=0.3), "format"), "not the golden ones"),
         (departed(case(gap=0.3), "format", step=9), "though its responses are the golden ones"),
+        (case(gap=0.3, entropy=0.3, entropy_all=0.2), "more tokens than were sampled"),
         (departed(case(gap=0.3), "grad_norm"), "though its responses are the golden ones"),
     ):
         assert words in verdict.disagreement(found)[0]

@@ -105,9 +105,12 @@ def disagreement(case: Case) -> Cause | None:
     if gaps[0] > 0.02 and case.left_at_once(*SAMPLED):
         return f"{cause} from the first step on, and its responses are not the golden ones", (
             "sample as the loss assumes: --rl.temperature for both, top-p 1")
+    if case.mean("entropy", EARLY) > 1.4 * case.mean("entropy_all", EARLY):
+        return f"{cause}, on more tokens than were sampled", (
+            "let the mask hold sampled tokens only: neither the prompt's nor padding")
     if gaps[0] > 0.02 and case.gone:
         return f"{cause} from the first step on, though its responses are the golden ones", (
-            "let each log-prob stand at its own token: the sampler's are shifted, or of others")
+            "let each log-prob stand at its own token, and the learner run without dropout")
     experts = "keep the router's bias fixed during RL (experts are routed otherwise), or "
     return cause, f"{experts * bool(case.config.get('model.experts', 1))}use --dtype float32"
 
@@ -137,6 +140,23 @@ def strict_judge(case: Case) -> Cause | None:
     return cause, "judge the value of an answer, not its letters; try the verifier on known ones"
 
 
+def same_responses(case: Case) -> Cause | None:
+    """Some puzzles are solved, others not, and no group differs in itself."""
+    if not (case.mean("signal", EARLY) < 0.02 and 0.1 < case.mean("accuracy", EARLY) < 0.9):
+        return None
+    cause = "all responses to a puzzle are the same: no group differs, at any accuracy"
+    return cause, "let random numbers depend on the response, and sample at temperature 1"
+
+
+def rate_is_gone(case: Case) -> Cause | None:
+    steps, rates = column(case.rows, "lr")
+    gone = [step for step, rate in zip(steps[2:-1], rates[2:-1]) if rate <= 0]
+    if not gone:
+        return None
+    cause = f"the learning rate is {rates[-1]:.2g} at the end, and none from step {gone[0]:.0f} on"
+    return cause, "let the schedule know the number of steps, and end above 0"
+
+
 def other_reward(case: Case) -> Cause | None:
     """More is paid than the settings can pay for right answers in form."""
     kinds = ("accuracy", "format", "language")
@@ -164,6 +184,32 @@ def away_from_the_reference(case: Case) -> Cause | None:
         return None
     cause = f"the KL term drives the policy away: {kl:.2g} nats a token, at a weight of {weight}"
     return cause, "look at its sign: the loss must grow with the distance"
+
+
+def unlike_ratio(case: Case) -> Cause | None:
+    """Before the first update a ratio is 1, if sampler and trainer agree: nothing is clipped."""
+    clipped = case.mean("clip_fraction", slice(0, 1))
+    if not (clipped > 0.05 and case.mean("gap", EARLY) < 1e-3):
+        return None
+    cause = f"{clipped:.0%} of tokens are clipped at first, though both log-probs are the same"
+    return cause, "look at the ratio, exp(new - old), and at the bounds around 1"
+
+
+def lost_gradient(case: Case) -> Cause | None:
+    """The golden responses, but less is learned from them."""
+    norms = [b for b in case.gone if b.figure.name == "grad_norm" and b.steps[b.left] <= 2]
+    if not (norms and norms[0].side == "below" and not case.left_at_once(*SAMPLED)):
+        return None
+    cause = f"the gradient is too small: its norm is {case.mean('grad_norm', EARLY):.2g} at first"
+    return cause, "add up all micro-batches, divide once; see --rl.scale and --rl.group_size"
+
+
+def paid_for_noise(case: Case) -> Cause | None:
+    first, last = case.mean("entropy", EARLY), case.mean("entropy")
+    if not last - first > 0.5:
+        return None
+    cause = f"responses turn random: entropy {first:.2f} -> {last:.2f} nats a token"
+    return cause, "take out what pays for entropy; then lower --rl.lr"
 
 
 def backwards(case: Case) -> Cause | None:
@@ -276,9 +322,10 @@ def said_by_the_band(case: Case) -> Cause | None:
 
 
 LOOKS: tuple[Callable[[Case], Cause | None], ...] = (
-    broken, padding, disagreement, repeated_puzzle, another_sampler, another_judge, strict_judge,
-    other_reward, paid_for_form, uncentred, away_from_the_reference, far_setting, no_end,
-    false_sums, backwards, said_by_the_run, stuck, said_by_the_band,
+    broken, rate_is_gone, padding, same_responses, disagreement, repeated_puzzle, another_sampler,
+    another_judge, strict_judge, other_reward, paid_for_form, uncentred, away_from_the_reference,
+    far_setting, no_end, false_sums, unlike_ratio, lost_gradient, paid_for_noise, backwards,
+    said_by_the_run, stuck, said_by_the_band,
 )
 
 # ---------------------------------------------------------------- five sentences

@@ -24,6 +24,15 @@ from pathlib import Path
 from random import Random
 
 import torch
+from judging import (
+    LONGEST,
+    Lines,
+    Response,
+    StepJudge,
+    learn_judge,
+    read,
+    sample_responses,
+)
 
 from minir1.checkpoint import load_checkpoint
 from minir1.config import Config, apply
@@ -35,15 +44,6 @@ from minir1.fast.engine import Engine
 from minir1.model import Transformer
 from minir1.rollout import Rollouts
 from minir1.run.session import Session
-from steps import (
-    LONGEST,
-    Lines,
-    Response,
-    StepJudge,
-    learn_judge,
-    read,
-    sample_responses,
-)
 
 ARMS = ("rule", "learned", "both", "stated", "wide")
 SHOWN = 24  # responses kept of a measurement

@@ -22,6 +22,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from judging import (
+    LONGEST,
+    Response,
+    StepJudge,
+    auc,
+    learn_judge,
+    line_of,
+    marks_of,
+    puzzles,
+    read,
+    sample_responses,
+)
 
 from minir1.checkpoint import load_checkpoint
 from minir1.console.files import write_text
@@ -35,18 +47,6 @@ from minir1.sampler import Sampling, Stream
 from minir1.tasks.countdown import Countdown
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import parse, prompt
-from steps import (
-    LONGEST,
-    Response,
-    StepJudge,
-    auc,
-    learn_judge,
-    line_of,
-    marks_of,
-    puzzles,
-    read,
-    sample_responses,
-)
 
 STEP = 64  # tokens of a step
 BEAMS = ((1, 4), (1, 16), (4, 4))
