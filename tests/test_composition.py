@@ -31,7 +31,7 @@ def test_the_first_function_is_applied_first():
     problem = composition.Strings("xr", "ABCDE")
     assert problem.question() == "x r ABCDE"
     assert problem.solution == "EDCB" != composition.apply("rx", "ABCDE")
-    assert problem.trace() == "x ABCDE = BCDE\nr BCDE = EDCB"
+    assert problem.trace() == "x ABCDE=BCDE\nr BCDE=EDCB"
     assert problem.verify(" EDCB ") and not problem.verify("EDC") and not problem.verify("")
 
 
@@ -97,7 +97,7 @@ def test_letters_and_names_are_tokens():
     plain = len(tokenizer.encode("AB"))
     assert plain == 2
     for name, letters in product(composition.FUNCTIONS, ("ABCDE", "JIHGF")):
-        assert len(tokenizer.encode(f"{name} {letters} = ")) == 1 + 5 + 1
+        assert len(tokenizer.encode(f"{name} {letters}=")) == 1 + 5 + 1
         assert len(tokenizer.encode(f"\n{name} {letters}")) == 1 + 1 + 5
 
 

@@ -179,7 +179,7 @@ class Strings:
         """The thought that applies one function a line."""
         lines, text = [], self.text
         for name in self.names:
-            lines.append(f"{name} {text} = {FUNCTIONS[name](text)}")
+            lines.append(f"{name} {text}={FUNCTIONS[name](text)}")
             text = FUNCTIONS[name](text)
         return "\n".join(lines)
 
@@ -253,7 +253,7 @@ def write(rng: Random, corpus: CorpusConfig, diet: Diet, fold: int) -> str:
 
 def template_words(corpus: CorpusConfig, seed: int, documents: int) -> list[str]:
     """What the tokenizer learns from: the template becomes few tokens, capitals stay letters."""
-    return ["User: \nAssistant:\nA = " + "".join(f"{name} " for name in FUNCTIONS)]
+    return ["User: \nAssistant: " + "".join(f"{name} " for name in FUNCTIONS)]
 
 
 def reader(config: Config, diet: Diet) -> MiniWeb:
@@ -274,7 +274,7 @@ ARMS = {
 class Size:
     """How much one campaign does."""
 
-    read: int = 4_500_000  # tokens
+    read: int = 4_000_000  # tokens
     steps: int = 150  # of RL
     prompts: int = 32  # a step, 16 responses to each
     problems: int = 56  # of each suite
@@ -450,7 +450,7 @@ def start_cell(arguments: argparse.Namespace, corpus: str, seed: int, arm: str) 
     command += ["--arm", arm, "--out", str(arguments.out), "--work", str(arguments.work)]
     command += ["--smoke"] * arguments.smoke
     one = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    one["PYTHONPATH"] = str(HERE.parents[2])
+    one["PYTHONPATH"] = os.environ.get("PYTHONPATH", str(HERE.parents[2]))
     with (arguments.work / f"{path.stem}.log").open("w") as file:
         try:
             how = {"env": os.environ | one, "stdout": file, "stderr": file, "timeout": left}
