@@ -23,12 +23,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
-from itertools import combinations
-from math import e, log10
+from itertools import combinations, product
+from math import e, factorial, log10, prod
 from pathlib import Path
 from random import Random
+from statistics import mean, median
 from typing import ClassVar
 
+import numpy as np
 import torch
 
 from minir1.checkpoint import load_checkpoint, save_checkpoint
@@ -42,9 +44,12 @@ from minir1.config import (
 )
 from minir1.console.files import write_text
 from minir1.corpus import mixture
+from minir1.experiments.studies import verdicts
 from minir1.fast.accelerate import make_sampler
 from minir1.fast.device import pick_device
+from minir1.measure.statistics import powers
 from minir1.model import Transformer, token_logp
+from minir1.report import drawing
 from minir1.run.phases import R1_ZERO, MiniWeb, RLPhase, pretrain, training_problems
 from minir1.run.session import Session
 from minir1.sampler import pad
@@ -485,6 +490,166 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if all(whole) else 1
 
 
+# ---------------------------------------------------------------- what the counts say
+
+KEYS = {"right": "answers", "traced": "by its trace"}
+
+
+def load_cells(out: Path) -> list[dict]:
+    """The cells of OUT/cells, which become OUT/cells.jsonl; without that folder, of that file."""
+    lines = [path.read_text(encoding="utf-8") for path in sorted((out / "cells").glob("*.json"))]
+    if lines:
+        write_text(out / "cells.jsonl", "".join(lines))
+    return [json.loads(line) for line in (out / "cells.jsonl").read_text().splitlines()]
+
+
+def floors(problems: list[Strings], k: int) -> dict[str, list[float]]:
+    """pass@1 and pass@k of blind answers, by name, k of them drawn anew.
+
+    >>> floors([Strings("rs", "ABC")], 2)["right letters, any order"]
+    [0.16666666666666666, 0.30555555555555547]
+    """
+    chances = {
+        "right length, any letters": [len(LETTERS) ** -len(p.solution) for p in problems],
+        "right letters, any order": [1 / orders(p.solution) for p in problems],
+        "as many functions, any": [program_chance(p) for p in problems],
+    }
+    found = {}
+    for name, chance in chances.items():
+        found[name] = [mean(chance), mean(1 - (1 - c) ** k for c in chance)]
+    names = {"first alone": lambda n: n[0], "last alone": lambda n: n[-1]}
+    for name, which in (names | {"other order": lambda n: n[::-1]}).items():
+        hits = mean(p.solution == apply(which(p.names), p.text) for p in problems)
+        found[name] = [hits, hits]
+    return found
+
+
+def orders(text: str) -> int:
+    """
+    >>> orders("AAB")
+    3
+    """
+    return factorial(len(text)) // prod(factorial(n) for n in Counter(text).values())
+
+
+def program_chance(problem: Strings) -> float:
+    """That as many functions as are asked for, each drawn at random, give the right answer."""
+    programs = list(product(FUNCTIONS, repeat=len(problem.names)))
+    return mean(apply("".join(p), problem.text) == problem.solution for p in programs)
+
+
+def compare(pairs: list[tuple[dict, dict]], level: float) -> dict:
+    """Base and policy of each seed on one suite."""
+    row = {"seeds": len(pairs)}
+    for key in KEYS:
+        before_SPK, after_SPK = (
+            np.array([verdicts.curve(pair[i], key) for pair in pairs]) for i in (0, 1)
+        )
+        _, low_K, high_K = verdicts.gain(before_SPK, after_SPK, level)
+        for place, name in ((0, "1"), (-1, "k")):
+            both = [x[..., place].mean(1).tolist() for x in (before_SPK, after_SPK)]
+            row[f"{key}@{name}"] = {"base": both[0], "policy": both[1]}
+            row[f"{key}@{name}"]["gain"] = [float(low_K[place]), float(high_K[place])]
+        row[f"{key}: RL"] = verdicts.verdict(low_K, high_K)
+    known = [(b, p) for x, y in pairs for b, p in zip(x["right"], y["traced"])]
+    row["never by the base"] = sum(b == 0 for b, _ in known)
+    row["new by trace"] = sum(b == 0 and p > 0 for b, p in known)
+    row["problems"] = len(known)
+    for name, i in (("base", 0), ("policy", 1)):
+        row[f"trace_log10 {name}"] = median(x for pair in pairs for x in pair[i]["trace_log10"])
+    return row
+
+
+def summarise(cells: list[dict]) -> dict:
+    """Floors, what each base does, and a row for each corpus, suite and arm."""
+    made = {(c["corpus"], c["seed"], c["arm"]): c for c in cells}
+    seeds = sorted({c["seed"] for c in cells})
+    corpora = [name for name in CORPORA if any(c["corpus"] == name for c in cells)]
+    level = verdicts.LEVEL / (len(corpora) * len(ARMS) * len(KINDS) * len(KEYS))
+    rows, bases = [], {}
+    for corpus in corpora:
+        own = [made[corpus, seed, "base"] for seed in seeds if (corpus, seed, "base") in made]
+        bases[corpus] = {kind: kind_of_base(own, kind) for kind in KINDS}
+        for arm, kind in product(ARMS, KINDS):
+            pairs = []
+            for base in own:
+                policy = made.get((corpus, base["seed"], arm))
+                if policy:
+                    pairs.append((base["suites"][kind], policy["suites"][kind]))
+            if pairs:
+                row = {"corpus": corpus, "arm": arm, "suite": kind}
+                rows.append(row | compare(pairs, level))
+    some = {kind: asked(cells, kind) for kind in KINDS}
+    blind = {kind: floors(problems, cells[0]["size"]["samples"]) for kind, problems in some.items()}
+    return {"size": cells[0]["size"], "floors": blind, "bases": bases, "rows": rows}
+
+
+def asked(cells: list[dict], kind: str) -> list[Strings]:
+    """All problems of a suite, of every seed once."""
+    by_seed = {cell["seed"]: cell["suites"][kind]["problems"] for cell in cells}
+    return [Strings(*pair) for problems in by_seed.values() for pair in problems]
+
+
+def kind_of_base(cells: list[dict], kind: str) -> dict:
+    """pass@1 of each seed, and shares of what the answers are, over the seeds."""
+    suites = [cell["suites"][kind] for cell in cells]
+    answers = sum((Counter(suite["answers"]) for suite in suites), Counter())
+    return {
+        "right@1": [mean(s["right"]) / s["samples"] for s in suites],
+        "traced@1": [mean(s["traced"]) / s["samples"] for s in suites],
+        "answers": {name: n / answers.total() for name, n in answers.most_common()},
+        "trace_log10": median(x for suite in suites for x in suite["trace_log10"]),
+    }
+
+
+def draw_figure(summary: dict, cells: list[dict], path: Path) -> None:
+    """A column a corpus, a line a policy: pass@k over k."""
+    panels = [("held", "right"), ("held", "traced"), ("triple", "right")]
+    titles = ["two functions, answers", "two functions, by trace", "three functions, answers"]
+    corpora = list(summary["bases"])
+    figure, grid = drawing.figure_of(len(panels), len(corpora), (3.2 * len(corpora), 9))
+    looks = {"base": drawing.INK, "below": drawing.SKY, "at": drawing.BLUE, "both": drawing.RED}
+    for axes, ((kind, key), corpus) in zip(grid, product(panels, corpora)):
+        drawing.dress(axes, f"{corpus}: {titles[panels.index((kind, key))]}", True, "samples (k)")
+        ks = powers(summary["size"]["samples"])
+        for arm, colour in looks.items():
+            own = [c for c in cells if (c["corpus"], c["arm"]) == (corpus, arm)]
+            if own:
+                curves = [verdicts.curve(c["suites"][kind], key).mean(0) for c in own]
+                mean_SK = np.array(curves)
+                axes.fill_between(ks, mean_SK.min(0), mean_SK.max(0), color=colour, alpha=0.12)
+                axes.plot(ks, mean_SK.mean(0), color=colour, label=arm)
+        if key == "right":
+            problems = asked(cells, kind)
+            chance_P1 = np.array([program_chance(p) for p in problems])[:, None]
+            blind_K = (1 - (1 - chance_P1) ** np.array(ks)).mean(0)
+            axes.plot(ks, blind_K, color=drawing.GREY, linestyle=":", label="random functions")
+        axes.set_xscale("log", base=2)
+        axes.set_ylim(0, 1.02)
+    handles = {t: h for axes in grid for h, t in zip(*axes.get_legend_handles_labels())}
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=5, frameon=False)
+    drawing.save(figure, path)
+
+
+def draw(arguments: argparse.Namespace) -> int:
+    cells = load_cells(arguments.out)
+    summary = summarise(cells)
+    write_text(arguments.out / "composition.json", json.dumps(summary, indent=1) + "\n")
+    draw_figure(summary, cells, arguments.out / "composition.png")
+    for row in summary["rows"]:
+        print(line_of(row))
+    return 0
+
+
+def line_of(row: dict) -> str:
+    """One row of the summary, in percent, means over seeds."""
+    text = f"{row['corpus']:10} {row['arm']:6} {row['suite']:10}"
+    for key, at in product(KEYS, "1k"):
+        part = row[f"{key}@{at}"]
+        text += f" {key}@{at} {100 * mean(part['base']):.2f} -> {100 * mean(part['policy']):.2f}"
+    return f"{text}  {row['right: RL']} / {row['traced: RL']}"
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("composition", description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=("run", "cell", "draw"))
@@ -510,7 +675,7 @@ def main() -> int:
         result = cell(a.corpus, a.seed, a.arm, SMOKE if a.smoke else Size(), a.work)
         path = cell_path(a.out, a.corpus, a.seed, a.arm)
         write_text(path, json.dumps(result, separators=(",", ":")) + "\n")
-    return 0
+    return draw(a) if a.command == "draw" else 0
 
 
 if __name__ == "__main__":
