@@ -1,7 +1,9 @@
 """results/composition/composition.py: functions, problems, what bases read, and one small cell."""
 
+import doctest
 import importlib.util
 import json
+from argparse import Namespace
 from itertools import product
 from pathlib import Path
 from random import Random
@@ -121,6 +123,57 @@ def test_json_comes_back():
             composition.read({"names": "r", "text": "ABC"} | broken)
 
 
+def test_examples_in_docstrings():
+    assert doctest.testmod(composition).attempted > 5
+    assert doctest.testmod(composition).failed == 0
+
+
+def test_what_blind_answers_reach():
+    problems = [composition.Strings("ds", "AAB"), composition.Strings("rs", "ABC")]
+    assert [p.solution for p in problems] == ["AABB", "BCA"]
+    blind = composition.floors(problems, 3)
+    one = 1 / 6  # of 4! / (2! 2!), of 3! orders
+    assert blind["right letters, any order"] == pytest.approx([one, 1 - (1 - one) ** 3])
+    lengths = blind["right length, any letters"][0]
+    assert lengths == pytest.approx((10**-4 + 10**-3) / 2)
+    assert blind["first alone"][0] == 0.5  # swapping two equal letters is no step: "d" is enough
+    assert blind["last alone"][0] == 0.0
+    assert blind["other order"][0] == 0.5  # "sd" is "ds", "sr" is not "rs"
+    hits = [a + b for a in composition.FUNCTIONS for b in composition.FUNCTIONS
+            if composition.apply(a + b, "ABC") == "BCA"]  # fmt: skip
+    assert "rs" in hits and composition.program_chance(problems[1]) == len(hits) / 64
+
+
+def suite(right: list[int], traced: list[int], samples: int = 256) -> dict:
+    return {"samples": samples, "right": right, "traced": traced, "trace_log10": [-3.0, -1.0]}
+
+
+def test_a_comparison_says_what_is_new():
+    before = [suite([0, 64], [0, 0]), suite([0, 64], [0, 0])]
+    after = [suite([256, 64], [256, 0]), suite([128, 64], [0, 0])]
+    row = composition.compare(list(zip(before, after)), 0.05)
+    assert row["right@1"]["base"] == [0.125, 0.125]
+    assert row["right@1"]["policy"] == [0.625, 0.375]
+    assert row["right@k"]["policy"] == [1.0, 1.0] and row["traced@k"]["policy"] == [0.5, 0.0]
+    assert (row["problems"], row["never by the base"], row["new by trace"]) == (4, 2, 1)
+    assert row["trace_log10 base"] == -2.0
+    everywhere = [(suite([0, 0], [0, 0]), suite([256, 256], [256, 256]))] * 3
+    row = composition.compare(everywhere, 0.001)
+    assert row["right: RL"] == row["traced: RL"] == "extends"
+    assert row["right@1"]["gain"] == pytest.approx([1.0, 1.0])
+
+
+def test_finished_cells_are_skipped_and_late_ones_not_begun(tmp_path):
+    how = {"out": tmp_path, "work": tmp_path, "smoke": True, "deadline": 0.0}
+    cell = ("lists", 0, "at")
+    assert not composition.start_cell(Namespace(**how), *cell)  # no time is left
+    path = composition.cell_path(tmp_path, *cell)
+    path.parent.mkdir()
+    path.write_text("{}")
+    assert composition.start_cell(Namespace(**how), *cell)
+    assert path.read_text() == "{}"
+
+
 def test_one_cell_from_base_to_counts(tmp_path):
     base = composition.cell("lists", 1, "base", composition.SMOKE, tmp_path)
     policy = composition.cell("lists", 1, "both", composition.SMOKE, tmp_path)
@@ -131,4 +184,13 @@ def test_one_cell_from_base_to_counts(tmp_path):
         assert sum(after["answers"].values()) == after["samples"] * len(after["problems"])
         assert all(t <= r for t, r in zip(after["traced"], after["right"]))
         assert all(chance < 0 for chance in before["trace_log10"])
-    json.dumps([base, policy])
+    for name, cell in (("base", base), ("both", policy)):
+        path = composition.cell_path(tmp_path, "lists", 1, name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(cell) + "\n")
+    assert composition.draw(Namespace(out=tmp_path)) == 0
+    summary = json.loads((tmp_path / "composition.json").read_text())
+    assert [row["suite"] for row in summary["rows"]] == list(composition.KINDS)
+    assert (tmp_path / "composition.png").stat().st_size > 1000
+    kept = (tmp_path / "cells.jsonl").read_text().splitlines()
+    assert [json.loads(line)["arm"] for line in kept] == ["base", "both"]
