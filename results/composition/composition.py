@@ -280,7 +280,7 @@ class Size:
     """How much one campaign does."""
 
     read: int = 4_000_000  # tokens
-    steps: int = 120  # of RL
+    steps: int = 150  # of RL
     prompts: int = 32  # a step, 16 responses to each
     problems: int = 56  # of each suite
     samples: int = 256  # of each problem; of single functions an eighth
