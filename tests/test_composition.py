@@ -145,7 +145,7 @@ def test_what_blind_answers_reach():
 
 
 def suite(right: list[int], traced: list[int], samples: int = 256) -> dict:
-    return {"samples": samples, "right": right, "traced": traced, "trace_log10": [-3.0, -1.0]}
+    return {"samples": samples, "right": right, "traced": traced, "trace_log10": [-5.0, -1.0]}
 
 
 def test_a_comparison_says_what_is_new():
@@ -155,8 +155,10 @@ def test_a_comparison_says_what_is_new():
     assert row["right@1"]["base"] == [0.125, 0.125]
     assert row["right@1"]["policy"] == [0.625, 0.375]
     assert row["right@k"]["policy"] == [1.0, 1.0] and row["traced@k"]["policy"] == [0.5, 0.0]
-    assert (row["problems"], row["never by the base"], row["new by trace"]) == (4, 2, 1)
-    assert row["trace_log10 base"] == -2.0
+    assert (row["problems"], row["never right"], row["then mostly right"]) == (4, 2, 1)
+    assert (row["rarely traced"], row["then mostly traced"]) == (2, 1)
+    assert (row["traced by the base"], row["traced by the policy"]) == (0, 1)
+    assert row["trace_log10 base"] == -3.0
     everywhere = [(suite([0, 0], [0, 0]), suite([256, 256], [256, 256]))] * 3
     row = composition.compare(everywhere, 0.001)
     assert row["right: RL"] == row["traced: RL"] == "extends"
@@ -176,7 +178,7 @@ def test_finished_cells_are_skipped_and_late_ones_not_begun(tmp_path):
 
 def test_one_cell_from_base_to_counts(tmp_path):
     base = composition.cell("lists", 1, "base", composition.SMOKE, tmp_path)
-    policy = composition.cell("lists", 1, "both", composition.SMOKE, tmp_path)
+    policy = composition.cell("lists", 1, "at", composition.SMOKE, tmp_path)
     assert len(policy["curve"]) == composition.SMOKE.steps and not base["curve"]
     for kind in composition.KINDS:
         before, after = base["suites"][kind], policy["suites"][kind]
@@ -184,7 +186,7 @@ def test_one_cell_from_base_to_counts(tmp_path):
         assert sum(after["answers"].values()) == after["samples"] * len(after["problems"])
         assert all(t <= r for t, r in zip(after["traced"], after["right"]))
         assert all(chance < 0 for chance in before["trace_log10"])
-    for name, cell in (("base", base), ("both", policy)):
+    for name, cell in (("base", base), ("at", policy)):
         path = composition.cell_path(tmp_path, "lists", 1, name)
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(cell) + "\n")
@@ -193,4 +195,4 @@ def test_one_cell_from_base_to_counts(tmp_path):
     assert [row["suite"] for row in summary["rows"]] == list(composition.KINDS)
     assert (tmp_path / "composition.png").stat().st_size > 1000
     kept = (tmp_path / "cells.jsonl").read_text().splitlines()
-    assert [json.loads(line)["arm"] for line in kept] == ["base", "both"]
+    assert [json.loads(line)["arm"] for line in kept] == ["base", "at"]

@@ -232,9 +232,7 @@ CORPORA = {
     "twice": Diet(lists=0.3, twice=0.1),
     "shown-0.1": Diet(lists=0.3, shown=0.001),
     "shown-1": Diet(lists=0.3, shown=0.01),
-    "thinks": Diet(lists=0.3, twice=0.1, direct=0.0),
 }
-EXTRA = ("thinks",)  # made last, when all else is there
 
 
 def write(rng: Random, corpus: CorpusConfig, diet: Diet, fold: int) -> str:
@@ -466,28 +464,21 @@ def start_cell(arguments: argparse.Namespace, corpus: str, seed: int, arm: str) 
     return path.is_file()
 
 
-def run_corpora(arguments: argparse.Namespace, corpora: list[str]) -> bool:
-    """Bases first, in the order of seeds; each base's arms follow it. Whether all is there."""
+def run(arguments: argparse.Namespace) -> int:
+    """Bases first, in the order of seeds; each base's arms follow it. 0 if every cell is there."""
+    arguments.out, arguments.work = arguments.out.resolve(), arguments.work.resolve()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    arguments.deadline = time.time() + 60 * arguments.minutes
     with ThreadPoolExecutor(arguments.processes) as pool:
         bases, arms = {}, []
         for seed in arguments.seeds:
-            for corpus in corpora:
+            for corpus in arguments.corpora:
                 bases[corpus, seed] = pool.submit(start_cell, arguments, corpus, seed, "base")
         for (corpus, seed), base in bases.items():
             if base.result():
                 arms += [pool.submit(start_cell, arguments, corpus, seed, arm) for arm in ARMS]
-        return all(cell.result() for cell in [*bases.values(), *arms])
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """0 if every cell is there."""
-    arguments.out, arguments.work = arguments.out.resolve(), arguments.work.resolve()
-    arguments.work.mkdir(parents=True, exist_ok=True)
-    arguments.deadline = time.time() + 60 * arguments.minutes
-    first = [corpus for corpus in arguments.corpora if corpus not in EXTRA]
-    last = [corpus for corpus in arguments.corpora if corpus in EXTRA]
-    whole = [run_corpora(arguments, corpora) for corpora in (first, last)]
-    return 0 if all(whole) else 1
+        whole = all(cell.result() for cell in [*bases.values(), *arms])
+    return 0 if whole else 1
 
 
 # ---------------------------------------------------------------- what the counts say
@@ -496,11 +487,20 @@ KEYS = {"right": "answers", "traced": "by its trace"}
 
 
 def load_cells(out: Path) -> list[dict]:
-    """The cells of OUT/cells, which become OUT/cells.jsonl; without that folder, of that file."""
-    lines = [path.read_text(encoding="utf-8") for path in sorted((out / "cells").glob("*.json"))]
-    if lines:
-        write_text(out / "cells.jsonl", "".join(lines))
-    return [json.loads(line) for line in (out / "cells.jsonl").read_text().splitlines()]
+    """Those of OUT/cells.jsonl and of OUT/cells, which are added to that file."""
+    kept, file = {}, out / "cells.jsonl"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    lines += [path.read_text(encoding="utf-8").strip() for path in (out / "cells").glob("*.json")]
+    for line in lines:
+        cell = json.loads(line)
+        kept[cell["corpus"], cell["seed"], cell["arm"]] = cell, line
+    ordered = sorted(kept.items(), key=lambda item: place(*item[0]))
+    write_text(file, "".join(f"{line}\n" for _, (_, line) in ordered))
+    return [cell for _, (cell, _) in ordered]
+
+
+def place(corpus: str, seed: int, arm: str) -> tuple:
+    return list(CORPORA).index(corpus), seed, ["base", *ARMS].index(arm)
 
 
 def floors(problems: list[Strings], k: int) -> dict[str, list[float]]:
@@ -551,13 +551,31 @@ def compare(pairs: list[tuple[dict, dict]], level: float) -> dict:
             row[f"{key}@{name}"] = {"base": both[0], "policy": both[1]}
             row[f"{key}@{name}"]["gain"] = [float(low_K[place]), float(high_K[place])]
         row[f"{key}: RL"] = verdicts.verdict(low_K, high_K)
-    known = [(b, p) for x, y in pairs for b, p in zip(x["right"], y["traced"])]
-    row["never by the base"] = sum(b == 0 for b, _ in known)
-    row["new by trace"] = sum(b == 0 and p > 0 for b, p in known)
-    row["problems"] = len(known)
     for name, i in (("base", 0), ("policy", 1)):
         row[f"trace_log10 {name}"] = median(x for pair in pairs for x in pair[i]["trace_log10"])
-    return row
+    return row | what_is_new(pairs)
+
+
+RARE = -4.0  # log10: expected once in 10,000 samples
+
+
+def what_is_new(pairs: list[tuple[dict, dict]]) -> dict:
+    """Problems that the base never answers right, or whose trace it writes less than once in
+    10,000 samples; and how many of them the policy answers, or traces, in most samples."""
+    never = new = rare = traced = 0
+    for base, policy in pairs:
+        most = policy["samples"] / 2
+        for before, after in zip(base["right"], policy["right"]):
+            never, new = never + (before == 0), new + (before == 0 and after > most)
+        for before, after in zip(base["trace_log10"], policy["traced"]):
+            rare, traced = rare + (before < RARE), traced + (before < RARE and after > most)
+    problems = sum(len(base["right"]) for base, _ in pairs)
+    return {
+        "problems": problems, "never right": never, "then mostly right": new,
+        "rarely traced": rare, "then mostly traced": traced,
+        "traced by the base": sum(t > 0 for base, _ in pairs for t in base["traced"]),
+        "traced by the policy": sum(t > 0 for _, policy in pairs for t in policy["traced"]),
+    }
 
 
 def summarise(cells: list[dict]) -> dict:
@@ -602,28 +620,35 @@ def kind_of_base(cells: list[dict], kind: str) -> dict:
     }
 
 
+LOOKS = {"base": drawing.INK, "below": drawing.SKY, "at": drawing.BLUE, "both": drawing.RED}
+PANELS = {
+    ("held", "right"): "two functions, right answers",
+    ("held", "traced"): "two functions, by true steps",
+    ("triple", "traced"): "three functions, by true steps",
+}
+
+
 def draw_figure(summary: dict, cells: list[dict], path: Path) -> None:
-    """A column a corpus, a line a policy: pass@k over k."""
-    panels = [("held", "right"), ("held", "traced"), ("triple", "right")]
-    titles = ["two functions, answers", "two functions, by trace", "three functions, answers"]
-    corpora = list(summary["bases"])
-    figure, grid = drawing.figure_of(len(panels), len(corpora), (3.2 * len(corpora), 9))
-    looks = {"base": drawing.INK, "below": drawing.SKY, "at": drawing.BLUE, "both": drawing.RED}
-    for axes, ((kind, key), corpus) in zip(grid, product(panels, corpora)):
-        drawing.dress(axes, f"{corpus}: {titles[panels.index((kind, key))]}", True, "samples (k)")
-        ks = powers(summary["size"]["samples"])
-        for arm, colour in looks.items():
-            own = [c for c in cells if (c["corpus"], c["arm"]) == (corpus, arm)]
-            if own:
-                curves = [verdicts.curve(c["suites"][kind], key).mean(0) for c in own]
-                mean_SK = np.array(curves)
+    """A column a corpus, a line a policy: pass@k over k. Only seeds that practised."""
+    practised = {c["corpus"] for c in cells if c["arm"] == "at"}
+    corpora = [name for name in CORPORA if name in practised]
+    figure, grid = drawing.figure_of(len(PANELS), len(corpora), (3.4 * len(corpora), 9))
+    ks = powers(summary["size"]["samples"])
+    for axes, ((kind, key), corpus) in zip(grid, product(PANELS, corpora)):
+        drawing.dress(axes, f"{corpus}\n{PANELS[kind, key]}", True, "samples (k)")
+        own = [c for c in cells if c["corpus"] == corpus]
+        seeds = {c["seed"] for c in own if c["arm"] == "at"}
+        for arm, colour in LOOKS.items():
+            suites = [c["suites"][kind] for c in own if c["arm"] == arm and c["seed"] in seeds]
+            if suites:
+                mean_SK = np.array([verdicts.curve(suite, key).mean(0) for suite in suites])
                 axes.fill_between(ks, mean_SK.min(0), mean_SK.max(0), color=colour, alpha=0.12)
                 axes.plot(ks, mean_SK.mean(0), color=colour, label=arm)
         if key == "right":
-            problems = asked(cells, kind)
-            chance_P1 = np.array([program_chance(p) for p in problems])[:, None]
+            chance_P1 = np.array([program_chance(p) for p in asked(cells, kind)])[:, None]
             blind_K = (1 - (1 - chance_P1) ** np.array(ks)).mean(0)
-            axes.plot(ks, blind_K, color=drawing.GREY, linestyle=":", label="random functions")
+            blind = {"color": drawing.GREY, "linestyle": ":", "label": "random functions"}
+            axes.plot(ks, blind_K, **blind)
         axes.set_xscale("log", base=2)
         axes.set_ylim(0, 1.02)
     handles = {t: h for axes in grid for h, t in zip(*axes.get_legend_handles_labels())}
