@@ -145,7 +145,9 @@ def test_what_blind_answers_reach():
 
 
 def suite(right: list[int], traced: list[int], samples: int = 256) -> dict:
-    return {"samples": samples, "right": right, "traced": traced, "trace_log10": [-5.0, -1.0]}
+    problems = [["rs", "ABCDE"], ["nd", "ABCDE"]]  # the order matters; it does not
+    counted = {"samples": samples, "right": right, "traced": traced}
+    return counted | {"problems": problems, "trace_log10": [-5.0, -1.0]}
 
 
 def test_a_comparison_says_what_is_new():
@@ -159,6 +161,7 @@ def test_a_comparison_says_what_is_new():
     assert (row["rarely traced"], row["then mostly traced"]) == (2, 1)
     assert (row["traced by the base"], row["traced by the policy"]) == (0, 1)
     assert row["trace_log10 base"] == -3.0
+    assert row["ordered@1"] == {"base": [0.0, 0.0], "policy": [1.0, 0.5]}
     everywhere = [(suite([0, 0], [0, 0]), suite([256, 256], [256, 256]))] * 3
     row = composition.compare(everywhere, 0.001)
     assert row["right: RL"] == row["traced: RL"] == "extends"

@@ -553,7 +553,22 @@ def compare(pairs: list[tuple[dict, dict]], level: float) -> dict:
         row[f"{key}: RL"] = verdicts.verdict(low_K, high_K)
     for name, i in (("base", 0), ("policy", 1)):
         row[f"trace_log10 {name}"] = median(x for pair in pairs for x in pair[i]["trace_log10"])
+    if all(len(names) == 2 for names, _ in pairs[0][0]["problems"]):
+        row["ordered@1"] = {
+            "base": [ordered(base, base) for base, _ in pairs],
+            "policy": [ordered(base, policy) for base, policy in pairs],
+        }
     return row | what_is_new(pairs)
+
+
+def ordered(asked: dict, suite: dict) -> float:
+    """pass@1 on those problems where the other order of the two gives something else."""
+    shares = [
+        right / suite["samples"]
+        for (names, text), right in zip(asked["problems"], suite["right"])
+        if apply(names, text) != apply(names[::-1], text)
+    ]
+    return mean(shares) if shares else 0.0
 
 
 RARE = -4.0  # log10: expected once in 10,000 samples
