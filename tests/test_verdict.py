@@ -40,9 +40,10 @@ BUGS = {  # the same of mistakes in code, results/failures/bugs.json
     "fault_11": "the reward pays for something else", "fault_12": "rl.tasks",
     "fault_21": "sampled tokens only", "fault_23": "add up all micro-batches",
     "fault_24": "look at the ratio", "fault_25": "all responses to a puzzle are the same",
-    "fault_27": "without dropout",
+    "fault_27": "without dropout", "fault_28": "what pays for entropy",
+    "fault_29": "the learning rate is -",
 }
-NOT_NAMED = {"fault_22", "fault_26"}
+NOT_NAMED = {"fault_22", "fault_26", "fault_30"}
 WRONG = (  # results/golden/power.py, in its order
     "rl.lr", "rl.lr", "rl.scale", "rl.minibatches", "rl.clip", "rl.temperature", "rl.group_size",
     "rl.prompts", "rl.max_tokens", "rl.kl", "form is paid", "rl.average",

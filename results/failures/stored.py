@@ -28,7 +28,7 @@ from minir1.report.verdict import five_sentences
 ROOT = Path(__file__).resolve().parent.parent.parent
 GOLDEN = ROOT / "results" / "zero" / "cpu-seed0"
 NAMES = sorted({figure.name for figure in FIGURES} | {
-    "step", "length_p95", "repeated", "reward", "kl", "n", "stderr",
+    "step", "length_p95", "repeated", "reward", "kl", "n", "stderr", "lr", "entropy_all",
 })
 
 
