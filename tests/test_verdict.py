@@ -328,7 +328,8 @@ def test_a_failure_is_trained_and_stored_as_the_runs_on_file_were(tmp_path, monk
     packed = json.loads(stored().pack(tmp_path / "truncation"))
     kept = json.loads(lines("failures/runs.jsonl")["truncation"])
     newer = {"lr", "entropy_all"}  # the runs on file are older than these columns
-    assert packed["rl"].keys() - newer == kept["rl"].keys() - newer and packed["rl"]["step"] == [1, 2]
+    assert packed["rl"].keys() - newer == kept["rl"].keys() - newer
+    assert packed["rl"]["step"] == [1, 2]
     assert packed["settings"]["rl.max_tokens"] == kept["settings"]["rl.max_tokens"] == 24
     assert packed["test"]["n"] == 4 and packed["test"].keys() == kept["test"].keys()
 
