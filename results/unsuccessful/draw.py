@@ -32,7 +32,7 @@ def draw_rewards(axes) -> None:
         for i, run in enumerate(load("reward", arm)):
             label_once = None if i else label
             axes.plot(*curve(run, get), color=colour, linewidth=1.6, label=label_once)
-    axes.legend(frameon=False, fontsize=8, loc="lower left")
+    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     axes.set_ylim(0, 1.02)
 
 
@@ -99,11 +99,12 @@ def draw_search(axes, policy: str, title: str, lowest: float) -> None:
 def main() -> None:
     whole = {policy: summary(load("search", policy)) for policy in ("base", "zero")}
     (FOLDER / "summary.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
-    figure, (left, middle, right) = figure_of(1, 3, (10, 3.4))
+    figure, (left, middle, right) = figure_of(1, 3, (10, 4.2))
     draw_rewards(left)
     draw_search(middle, "base", "Search with the base", 0.2)
     draw_search(right, "zero", "Search with R1-Zero", 0.9)
-    middle.legend(frameon=False, fontsize=8, loc="lower right")
+    middle.legend(
+        frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     figure.savefig(FOLDER / "unsuccessful.png", dpi=95, pil_kwargs={"optimize": True})
 
 
