@@ -283,6 +283,10 @@ def test_practice_that_begins_elsewhere_is_told_by_its_spread():
     assert verdict.repeated_puzzle(case(accuracy=0.9, stderr=0.03)) is None
     assert verdict.repeated_puzzle(case(stderr=0.018)) is None
     assert verdict.strict_judge(case(accuracy=0.3, length=80)) is None
+    assert verdict.strict_judge(case(accuracy=0.3, length=0)) is None
+    wild = departed(case(accuracy=FALLING, reward=FALLING, grad_norm=5), "accuracy", step=9)
+    assert verdict.backwards(wild) is None
+    assert verdict.unlike_ratio(case(clip_fraction=0.4, gap=0.3)) is None
     assert verdict.backwards(case(accuracy=FALLING, reward=FALLING)) is None
 
 

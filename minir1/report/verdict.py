@@ -132,9 +132,10 @@ def repeated_puzzle(case: Case) -> Cause | None:
 
 def strict_judge(case: Case) -> Cause | None:
     """Practice begins below the base's own validation, with the same responses."""
-    lack = case.before.get("accuracy", math.nan) - case.mean("accuracy", EARLY)
-    alike = abs(case.before.get("length", math.nan) / case.mean("length", EARLY) - 1) < 0.3
-    if not (lack > 0.1 and alike and case.mean("accuracy", EARLY) > 0):
+    right, length = case.mean("accuracy", EARLY), case.mean("length", EARLY)
+    lack = case.before.get("accuracy", math.nan) - right
+    alike = abs(case.before.get("length", math.nan) - length) < 0.3 * length
+    if not (lack > 0.1 and alike and right > 0):
         return None
     cause = f"a verifier that refuses right answers: practice begins {100 * lack:.0f} points low"
     return cause, "judge the value of an answer, not its letters; try the verifier on known ones"
