@@ -69,9 +69,6 @@ class Case:
         return any(band.figure.name in names and band.figure.phase == "rl"
                    and band.steps[band.left] <= by for band in self.gone)
 
-    def left_at_once(self, *names: str) -> bool:
-        return self.left(*names, by=2)
-
 
 # ---------------------------------------------------------------- looks
 
@@ -102,7 +99,7 @@ def disagreement(case: Case) -> Cause | None:
     if gaps[0] < 1e-3 and any(b < 0.1 * a for a, b in zip(gaps, gaps[1:]) if a > 0.01):
         return f"{cause}, more with each step, then less at once: it samples with old weights", (
             "give the sampler the new weights before every rollout")
-    if gaps[0] > 0.02 and case.left_at_once(*SAMPLED):
+    if gaps[0] > 0.02 and case.left(*SAMPLED, by=2):
         return f"{cause} from the first step on, and its responses are not the golden ones", (
             "sample as the loss assumes: --rl.temperature for both, top-p 1")
     if case.mean("entropy", EARLY) > 1.4 * case.mean("entropy_all", EARLY):
@@ -173,7 +170,7 @@ def other_reward(case: Case) -> Cause | None:
 def uncentred(case: Case) -> Cause | None:
     """Gradients a hundred times the usual from the first step on."""
     norm = case.mean("grad_norm", EARLY)
-    if not (case.left_at_once("grad_norm") and norm > 10 and case.mean("gap", EARLY) < 0.01):
+    if not (case.left("grad_norm", by=2) and norm > 10 and case.mean("gap", EARLY) < 0.01):
         return None
     cause = f"advantages are far too large: gradient norm {norm:.0f} at first"
     return cause, "subtract the group's mean reward; where all are equal, let the advantage be 0"
@@ -199,7 +196,7 @@ def unlike_ratio(case: Case) -> Cause | None:
 def lost_gradient(case: Case) -> Cause | None:
     """The golden responses, but less is learned from them."""
     norms = [b for b in case.gone if b.figure.name == "grad_norm" and b.steps[b.left] <= 2]
-    if not (norms and norms[0].side == "below" and not case.left_at_once(*SAMPLED)):
+    if not (norms and norms[0].side == "below" and not case.left(*SAMPLED, by=2)):
         return None
     cause = f"the gradient is too small: its norm is {case.mean('grad_norm', EARLY):.2g} at first"
     return cause, "add up all micro-batches, divide once; see --rl.scale and --rl.group_size"
