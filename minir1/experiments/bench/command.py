@@ -2,7 +2,6 @@
 
     python -m minir1 bench                        the preset that fits this machine
     python -m minir1 bench --preset cpu --out results/bench/cpu.json
-    python -m minir1 bench --curves --out curves.json    against batch, length and size (curves.py)
     python -m minir1 bench speedrun gpu           from nothing to a goal: a record (speedrun.py)
 
 Measured one after another: the ceilings (copying, matrix products, launches), generating responses
@@ -21,7 +20,7 @@ from minir1.config import THREADS, Config, replace
 from minir1.console.errors import make_parser, parse
 from minir1.console.files import check_writable, write_json
 from minir1.console.flags import Value, whole
-from minir1.experiments.bench import curves, others, speedrun
+from minir1.experiments.bench import others, speedrun
 from minir1.experiments.bench.measuring import Bench, decode_bytes, operations
 from minir1.fast.accelerate import accelerate, beyond, sampler_of
 from minir1.fast.device import make_learner
@@ -188,7 +187,6 @@ def main(arguments: list[str]) -> int | None:
     threads = "CPU threads; 0: torch's choice"
     flag("--threads", type=Value(whole, THREADS), default=0, help=threads)
     flag("--out", type=Path, help="write the figures as JSON")
-    flag("--curves", action="store_true", help="against batch, length and model size instead")
     options = parse(parser, arguments)
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -197,8 +195,6 @@ def main(arguments: list[str]) -> int | None:
         torch.set_num_threads(options.threads)
     preset = options.preset or ("gpu" if torch.cuda.is_available() else "cpu")
     config = replace(PRESETS[preset], device=options.device)
-    if options.curves:
-        return curves.run(config, options.checkpoint, options.out)
     results = measure(config, options.checkpoint)
     if options.out:
         write_json(options.out, results)

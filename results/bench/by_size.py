@@ -1,6 +1,6 @@
 """Speed and memory as batch, length and model grow, one at a time.
 
-    python -m minir1 bench --curves --out curves.json    and curves.png
+    python results/bench/by_size.py --out by_size.json    and by_size.png
 
 Around the preset's model, with random weights: generating responses of a fixed length (the fast
 sampler), and pretraining. For generation the limit is the time that a decoding step needs at least:
@@ -10,6 +10,7 @@ longer; for pretraining it is the matrix rate. Memory is the most that PyTorch h
 """
 
 import gc
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from minir1.console.files import write_json
 from minir1.experiments.bench.measuring import Bench, decode_bytes, operations
 from minir1.fast.accelerate import sampler_of
 from minir1.model import Transformer
+from minir1.presets import PRESETS
 from minir1.report.drawing import BLUE, GREY, INK, ORANGE, RED, dress, figure_of, save
 from minir1.run.costs import parameter_counts
 
@@ -167,24 +169,27 @@ class Curves(Bench):
         return row | {"matrix_share": share, "limit_tokens_s": row["tokens_s"] / share}
 
 
-def run(config: Config, checkpoint: Path | None, out: Path | None) -> None:
-    """Measure, print and (with `out`) write what there is so far. Raises UserError for wrong
+def main(arguments: list[str]) -> None:
+    """Measure, print and (with --out) write what there is so far. Raises UserError for wrong
     arguments."""
-    if checkpoint:
-        raise UserError("bench --curves measures random weights of several sizes, no CHECKPOINT")
-    if out and out.suffix != ".json":
-        rule = "bench --curves writes JSON, and a PNG beside it: --out must end in .json"
-        raise UserError(f"{rule}, not {out.name!r}")
-    curves = Curves(config)
+    parser, flag = errors.make_parser("by_size.py", "Speed as batch, length and model grow.")
+    flag("--preset", choices=sorted(PRESETS), help="shapes and settings; else by the machine")
+    flag("--device", default="auto", help="auto, cpu, cuda or mps")
+    flag("--out", type=Path, help="write JSON, and a PNG beside it")
+    options = errors.parse(parser, arguments)
+    if options.out and options.out.suffix != ".json":
+        raise UserError(f"--out must end in .json, not {options.out.name!r}: a PNG goes beside it")
+    preset = options.preset or ("gpu" if torch.cuda.is_available() else "cpu")
+    curves = Curves(replace(PRESETS[preset], device=options.device))
     results = curves.heading
-    print(f"minir1 bench --curves: {curves.device}, torch {torch.__version__}", flush=True)
+    print(f"by_size.py: {curves.device}, torch {torch.__version__}", flush=True)
     for curve, name, row in curves.points():
         results.setdefault(curve, {})[name] = row
         print(f"{curve:<12}{name:<36}{show(row)}", flush=True)
-        if out:
-            write_json(out, results)
-    if out:
-        print(f"written: {out}, {save(draw(results), out.with_suffix('.png'))}")
+        if options.out:
+            write_json(options.out, results)
+    if options.out:
+        print(f"written: {options.out}, {save(draw(results), options.out.with_suffix('.png'))}")
 
 
 # ---------------------------------------------------------------- words and figure
@@ -268,3 +273,7 @@ def line(axes, rows: list[dict], key: str, colour: str, label: str, marker: str 
         elif row["peak_bytes"]:
             memory = f"{row['peak_bytes'] / 1e9:.2g} GB"
             axes.annotate(memory, (at, row["tokens_s"]), (0, -13), **text)
+
+
+if __name__ == "__main__":
+    sys.exit(errors.guard(main, sys.argv[1:], "by_size.py"))

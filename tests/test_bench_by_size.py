@@ -1,17 +1,22 @@
-"""`python -m minir1 bench --curves`: the limit by hand, a tiny run, and points that do not fit."""
+"""results/bench/by_size.py: the limit by hand, a tiny run, and points that do not fit."""
 
 import json
+import sys
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 import torch
 
-from minir1.__main__ import main
 from minir1.config import ModelConfig, replace
-from minir1.experiments.bench import curves, measuring
+from minir1.console import errors
+from minir1.experiments.bench import measuring
 from minir1.model import Transformer
 from minir1.presets import PRESETS
 from minir1.run.costs import parameter_counts
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "results" / "bench"))
+import by_size as curves  # noqa: E402
 
 POINTS = {"batch": 2, "length": 2, "long": 1, "size": 2, "pretraining": 2}  # in the tiny plan
 TINY = curves.Plan((2, 4), 6, (4, 8), 2, (4, 12), ((16, 2, 4), (32, 2, 4)), 4, 2, 1)
@@ -29,12 +34,16 @@ def quick(monkeypatch):
     torch.set_num_threads(1)
 
 
-COMMAND = ("bench", "--curves", "--preset", "smoke", "--device", "cpu")
+COMMAND = ("--preset", "smoke", "--device", "cpu")
+
+
+def command(*arguments: str) -> int:
+    return errors.guard(curves.main, list(arguments), "by_size.py")
 
 
 def run(tmp_path, *more: str) -> tuple[int, dict]:
     out = tmp_path / "new" / "curves.json"
-    status = main([*COMMAND, "--out", str(out), *more])
+    status = command(*COMMAND, "--out", str(out), *more)
     return status, json.loads(out.read_text(encoding="utf-8"))
 
 
@@ -115,7 +124,7 @@ def test_a_point_that_does_not_fit_is_left_out_and_the_next_goes_on(
 def test_other_faults_are_not_taken_for_a_lack_of_memory(quick, tmp_path, monkeypatch, capsys):
     broken = Mock(side_effect=RuntimeError("wrong shape"))
     monkeypatch.setattr(curves.Curves, "decode", broken)
-    assert main(list(COMMAND)) == 1
+    assert command(*COMMAND) == 1
     assert "wrong shape" in capsys.readouterr().err
 
 
@@ -132,6 +141,6 @@ def test_memory_is_labelled(tmp_path):
 
 @pytest.mark.parametrize("wrong", [["base.pt"], ["--out", "curves.png"], ["--device", "tpu"]])
 def test_wrong_arguments_get_one_line(wrong, capsys):
-    assert main(["bench", "--curves", *wrong]) == 2
+    assert command(*wrong) == 2
     shown = capsys.readouterr().err
     assert "Traceback" not in shown and len(shown.splitlines()) == 1
