@@ -249,6 +249,16 @@ def test_verdicts(broken, fixed, costs, shows):
     assert difference in describe("length-bias", failure, diagnosis)
 
 
+def test_a_figure_that_a_run_lacks_is_absent():
+    """Where no group differed nothing was trained, so there is no gap to speak of."""
+    failure = FAILURES["router-drift"]
+    assert failure.symptom.key == "gap"
+    diagnosis = judge(failure, results([0.3, 0.3], [0.6, 0.6]))
+    assert diagnosis["symptom"]["worse"] is None and diagnosis["shows"] is False
+    assert f"| {failure.symptom.words} | - | - |" in table({"router-drift": diagnosis})
+    assert f"{failure.symptom.words:<58}{'-':>9}{'-':>9}" in describe("router-drift", failure, diagnosis)
+
+
 def test_last_figures_average_the_last_steps_and_keep_the_examination():
     rows = []
     for step in range(8):

@@ -69,9 +69,12 @@ def jobs_of(label: str, failure: Failure, seeds, steps: int, prompts: int) -> li
 def compare(symptom: Symptom, results: list[dict]) -> dict[str, float]:
     """A figure of both arms: means over seeds, and the mean difference with its standard error.
 
-    `worse`, the difference, is positive if the figure is worse when broken.
+    `worse`, the difference, is positive if the figure is worse when broken. All None if a run
+    lacks the figure.
     """
-    figures = [run["last"][symptom.key] for run in results]
+    figures = [run["last"].get(symptom.key) for run in results]
+    if None in figures:  # a run that found nothing to train on has no gap, no loss
+        return dict.fromkeys(("broken", "fixed", "worse", "stderr"))
     broken, fixed = figures[::2], figures[1::2]
     worse = [symptom.sign * (b - f) for b, f in zip(broken, fixed)]
     means = {"broken": broken, "fixed": fixed, "worse": worse}
@@ -90,7 +93,7 @@ def judge(failure: Failure, results: list[dict]) -> dict:
     costs = shows = None
     if cost["stderr"] is not None:
         costs = cost["worse"] >= 0.1 and cost["worse"] > 2 * cost["stderr"]
-        shows = symptom["worse"] > 2 * symptom["stderr"]
+        shows = symptom["worse"] is not None and symptom["worse"] > 2 * symptom["stderr"]
     return {
         "seeds": len(results) // 2,
         "before": statistics.mean(run["last"]["before"] for run in results),
@@ -102,7 +105,9 @@ def judge(failure: Failure, results: list[dict]) -> dict:
     }
 
 
-def show(value: float, percent: bool) -> str:
+def show(value: float | None, percent: bool) -> str:
+    if value is None:
+        return "-"
     return f"{100 * value:.1f}%" if percent else f"{value:.3g}"
 
 
