@@ -256,7 +256,8 @@ def test_a_figure_that_a_run_lacks_is_absent():
     diagnosis = judge(failure, results([0.3, 0.3], [0.6, 0.6]))
     assert diagnosis["symptom"]["worse"] is None and diagnosis["shows"] is False
     assert f"| {failure.symptom.words} | - | - |" in table({"router-drift": diagnosis})
-    assert f"{failure.symptom.words:<58}{'-':>9}{'-':>9}" in describe("router-drift", failure, diagnosis)
+    text = describe("router-drift", failure, diagnosis)
+    assert f"{failure.symptom.words:<58}{'-':>9}{'-':>9}" in text
 
 
 def test_last_figures_average_the_last_steps_and_keep_the_examination():

@@ -1,6 +1,7 @@
 """Several processes, one run: what 2 and 3 compute equals what 1 computes."""
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -16,7 +17,7 @@ from minir1 import grpo
 from minir1.config import Config, CorpusConfig, ModelConfig, PretrainConfig, RLConfig, UserError
 from minir1.console.errors import describe
 from minir1.fast import parallel
-from minir1.fast.device import Device, make_learner
+from minir1.fast.device import Device, make_learner, pick_device
 from minir1.fast.ranks import Ranks
 from minir1.model import Transformer
 from minir1.r1.data.fine_tuning import fine_tune
@@ -432,7 +433,19 @@ def test_words_of_a_lost_connection_are_explained_under_torchrun_alone(monkeypat
 
 
 def test_processes_of_a_host_share_its_cores(monkeypatch):
-    monkeypatch.setattr(parallel.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(parallel, "usable_cores", lambda: 8)
     monkeypatch.setattr(parallel, "ProcessPoolExecutor", lambda workers, *_: pytest.fail(workers))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     assert list(parallel.parallel_map(divmod, [(7, 2)])) == [(3, 1)]  # two each: one beside it
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux only")
+def test_a_process_counts_the_cores_that_it_may_use():
+    """`taskset -c 0`: one, whatever the machine has."""
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert parallel.usable_cores() == 1
+        assert pick_device(Config(device="cpu")).label == "1 CPU cores"
+    finally:
+        os.sched_setaffinity(0, allowed)

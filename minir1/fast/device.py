@@ -1,11 +1,11 @@
 """Which device, which number format, which kernels; and the Learner's twins in half precision."""
 
-import os
 from dataclasses import dataclass
 
 import torch
 
 from minir1.config import Config, UserError, check_ranges
+from minir1.fast.parallel import usable_cores
 from minir1.fast.ranks import Ranks
 from minir1.supervised import Learner
 from minir1.variants.muon import Muon
@@ -41,7 +41,7 @@ def pick_device(config: Config) -> Device:
     if kernels == "auto":
         hopper = capability >= 9 and dtype == torch.bfloat16
         kernels = "grouped" if hopper else "portable"
-    label = {"cpu": f"{os.cpu_count()} CPU cores", "mps": "Apple MPS"}.get(name)
+    label = {"cpu": f"{usable_cores()} CPU cores", "mps": "Apple MPS"}.get(name)
     return Device(name, label or torch.cuda.get_device_name(), dtype, kernels)
 
 

@@ -12,13 +12,20 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
 
 
+def usable_cores() -> int:
+    """Cores that this process may use: fewer than the machine has under taskset, SLURM, Docker."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def parallel_map(function: Callable, arguments: Iterable[tuple], workers: int = 0) -> Iterator:
     """function(*a) for each a, in order. `workers`: processes; 0: one per core (of this rank's
     share where torchrun has started several), less one.
 
     Functions and classes of the calling script may be among them from the first a on or never.
     """
-    cores = (os.cpu_count() or 2) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    cores = usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     workers = workers or max(1, cores - 1)
     if workers == 1:
         yield from (function(*a) for a in arguments)

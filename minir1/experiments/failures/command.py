@@ -12,7 +12,6 @@ Blind, it writes OUT/case-1.png and so on, and nothing else.
 import argparse
 import difflib
 import inspect
-import os
 import statistics
 import sys
 import textwrap
@@ -27,7 +26,7 @@ from minir1.console.tables import markdown
 from minir1.experiments.failures.gallery import ACCURACY, FAILURES, LR, Failure, Symptom
 from minir1.experiments.failures.plot import draw
 from minir1.experiments.failures.runs import Job, run_arm
-from minir1.fast.parallel import parallel_map
+from minir1.fast.parallel import parallel_map, usable_cores
 from minir1.report.drawing import save
 
 
@@ -148,7 +147,7 @@ def table(diagnoses: dict[str, dict]) -> str:
 def write(out: Path, diagnoses: dict[str, dict], given: argparse.Namespace) -> None:
     command = f"python -m minir1 failures {' '.join(given.names)} --seeds {shown(given.seeds)}"
     command += f" --steps {given.steps} --prompts {given.prompts} --workers {given.workers}"
-    note = {"command": command, "machine": f"{os.cpu_count()} CPU cores, one thread a run"}
+    note = {"command": command, "machine": f"{usable_cores()} CPU cores, one thread a run"}
     write_json(out / "failures.json", note | {"failures": diagnoses})
     size = f"{given.steps} steps of {given.prompts} puzzles x 8, each arm from the shipped `cpu`"
     head = f"# What the failures cost\n\n`{command}`, {note['machine']}; {size} base.\n"

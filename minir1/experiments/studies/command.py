@@ -28,6 +28,7 @@ from minir1.console.files import check_folder, checked_read, read_object, write_
 from minir1.console.flags import Value, parse_command_line, parts, real, seeds, whole
 from minir1.experiments.studies import figures, verdicts
 from minir1.experiments.studies.plans import SCALES, STUDIES, Flags, Variant, flags_of
+from minir1.fast.parallel import usable_cores
 
 
 @dataclass
@@ -108,7 +109,7 @@ def run(jobs: list[Job], devices: tuple[str, ...], workers: int, minutes: float)
     waiting = [job for job in jobs if not job.done]
     running: list[Job] = []
     failed: list[Job] = []
-    writers = max(1, ((os.cpu_count() or 2) - workers) // workers)
+    writers = max(1, (usable_cores() - workers) // workers)
     try:
         while (waiting or running) and time.time() < deadline:
             while waiting and len(running) < workers:
@@ -180,7 +181,7 @@ def complete(given: argparse.Namespace) -> None:
         raise UserError(f"--devices: {absent[0]} is not here")
     if "cpu" in devices and len(devices) > 1:
         raise UserError("--devices: cpu stands alone")
-    usual = os.cpu_count() or 1 if devices == ("cpu",) else 3 * len(devices)
+    usual = usable_cores() if devices == ("cpu",) else 3 * len(devices)
     given.workers = given.workers or usual
     given.out = given.out or Path("results") / "studies" / given.name
 
