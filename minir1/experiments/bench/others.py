@@ -76,14 +76,14 @@ def trl_steps(
     for name, ours in (("TRL, DeepseekV3", model), ("TRL, Llama", llama_of(model))):
         with tempfile.TemporaryDirectory() as folder:
             twin, hub = exported(ours, tokenizer, folder)
-            seconds = _trl_seconds(twin, hub, prompts, group, tokens, device.name, folder)
+            seconds = trl_seconds(twin, hub, prompts, group, tokens, device.name, folder)
         rate = len(prompts) * group / seconds
         rows[name] = {"seconds": seconds, "samples_s": rate, "tokens_s": rate * tokens}
     return rows
 
 
-def _trl_seconds(
-    twin, hub, prompts: list[str], group: int, tokens: int, device: str, folder: str, steps: int = 4
+def trl_seconds(
+    twin, hub, prompts: list[str], group: int, tokens: int, device: str, folder: str, steps: int = 6
 ) -> float:
     """Median seconds of a step (rollout, reward, update), the first left out."""
     from datasets import Dataset
