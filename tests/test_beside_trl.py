@@ -63,11 +63,15 @@ def test_the_fastest_of_each_side_are_set_beside_each_other(beside, tmp_path):
     for name, value in (seconds | {"qwen-trl-bfloat16": 8.0}).items():
         (tmp_path / f"{name}.json").write_text(json.dumps({"seconds": value}))
     (tmp_path / "qwen-trl-bfloat16-half.json").write_text(json.dumps({"steps_s": [7.0]}))
-    steps = {"seconds": 0.5, "times": {"minir1": 1.0, "TRL, Llama": 7.0}}
-    (tmp_path / "step-float32.json").write_text(json.dumps(steps))
+    for kind, theirs, more in (("float32", 3.5, {"seconds": 0.5}), ("bfloat16", 3.0, {})):
+        rows = {"rows": {"TRL, Llama": {"seconds": theirs}}}
+        (tmp_path / f"step-{kind}.json").write_text(json.dumps(rows | more))
     result = beside.summary(tmp_path)
     assert result["qwen: TRL's fastest over ours"] == 4.0  # the row without a median is no answer
-    assert result["step-float32: TRL's over ours"]["TRL, Llama"] == 7.0
+    assert result["step: seconds over ours"] == {
+        "float32: TRL, Llama": 7.0,
+        "bfloat16: TRL, Llama": 6.0,
+    }
 
 
 def test_steps_that_warm_up_are_not_counted(beside, tmp_path):

@@ -34,11 +34,11 @@ TOY = {"vocab_size": 9000, "width": 64, "layers": 2, "heads": 4, "head_width": 1
        "dense_width": 96, "positions": 256}  # fmt: skip
 WARM = 2  # steps of each row that are not counted
 ROWS = {  # by importance: seconds each may take on an H100, and its settings
-    "step-float32": (130, {"half": False}),
+    "step-float32": (140, {"dtype": "float32"}),
     "qwen-minir1": (60, {"train_tokens": 16_384, "compiled": True}),
     "qwen-trl-bfloat16": (80, {"dtype": "bfloat16", "batch": 64}),
     "qwen-trl-bfloat16-continuous": (80, {"dtype": "bfloat16", "batch": 64, "continuous": True}),
-    "step-bfloat16": (120, {"half": True}),
+    "step-bfloat16": (90, {"dtype": "bfloat16"}),
     "qwen-trl-float32": (80, {"dtype": "float32", "batch": 64}),
     "qwen-minir1-plain": (50, {"train_tokens": 16_384, "compiled": False}),
     "qwen-trl-bfloat16-half": (80, {"dtype": "bfloat16", "batch": 32}),
@@ -70,7 +70,7 @@ class Row(dict):
 
     def save(self) -> None:
         self.path.write_text(json.dumps(self, indent=1) + "\n", encoding="utf-8")
-        print(self.path.stem, self.get("times", self["steps_s"]), flush=True)
+        print(self.path.stem, self.get("rows", self["steps_s"]), flush=True)
 
 
 def card() -> str:
@@ -106,37 +106,28 @@ def prompts_of(tokenizer, toy: bool) -> tuple[list[str], list[list[int]]]:
 # ---------------------------------------------------------------- the preset's model
 
 
-def step(path: Path, toy: bool, half: bool, **_) -> None:
-    """minir1 and TRL (DeepseekV3, a dense Llama) as `bench` times them. `half`: TRL's weights in
-    bfloat16, as GRPOTrainer loads a checkpoint that is stored so; else float32."""
-    from minir1.config import replace
+def step(path: Path, toy: bool, dtype: str, **_) -> None:
+    """minir1 and TRL (DeepseekV3, a dense Llama) as `bench` times them, weights in float32; then
+    TRL alone with bfloat16, as GRPOTrainer loads a checkpoint that is stored so."""
     from minir1.data import find_checkpoint
     from minir1.experiments.bench import measuring, others
     from minir1.experiments.bench.command import Table
     from minir1.presets import PRESETS
+    from minir1.transcript import prompt
 
     preset = "cpu" if toy else "gpu"
+    table = Table(PRESETS[preset], find_checkpoint(f"base-{preset}.pt"))
     if toy:
-        measuring.SHAPES["cpu"] = measuring.Shape(4, 4, 16, 32, 8, 256, 8)
-    table = Table(replace(PRESETS[preset]), find_checkpoint(f"base-{preset}.pt"))
-    exported, seconds = others.exported, others.trl_seconds
-    row = Row(path, shape=list(table.shape[:3]), half=half)
-    row["parameters"], names = [table.everything, table.used], ["DeepseekV3", "Llama"]
-
-    def prepared(*arguments):
-        twin, hub = exported(*arguments)
-        return twin.to(torch.bfloat16 if half else torch.float32), hub
-
-    def noted(*arguments):
-        found = seconds(*arguments)
-        row[f"TRL, {names.pop(0)}"] = found
-        row.save()
-        return found
-
-    others.exported, others.trl_seconds = prepared, noted
-    row["rows"] = rows = table.step()
-    row["seconds"] = rows["minir1"]["seconds"]
-    row["times"] = {n: r["seconds"] / row["seconds"] for n, r in rows.items() if "seconds" in r}
+        table.shape = measuring.Shape(4, 4, 16, 32, 8, 256, 8)
+    P, G, T, *_ = table.shape
+    row = Row(path, shape=[P, G, T], parameters=[table.everything, table.used], dtype=dtype)
+    if dtype == "float32":
+        row["rows"] = table.step()
+        row["seconds"] = row["rows"]["minir1"]["seconds"]
+    else:
+        asked = [prompt(p.question()) for p in table.problems[:P]]
+        case = (table.model, table.tokenizer, asked, G, T, table.device)
+        row["rows"] = others.trl_steps(*case, getattr(torch, dtype))
     row.save()
 
 
@@ -287,8 +278,13 @@ def summary(out: Path) -> dict:
     theirs = [s for name, s in result.items() if name.startswith("qwen-trl")]
     if ours and theirs:
         result["qwen: TRL's fastest over ours"] = min(theirs) / min(ours)
-    steps = {name: row["times"] for name, row in found.items() if "times" in row}
-    return result | {f"{name}: TRL's over ours": times for name, times in steps.items()}
+    if "step-float32" in found:
+        ours = found["step-float32"]["seconds"]
+        steps = {f"{kind[5:]}: {name}": row["seconds"] / ours
+                 for kind, rows in found.items() for name, row in rows.get("rows", {}).items()
+                 if "seconds" in row}  # fmt: skip
+        result["step: seconds over ours"] = steps
+    return result
 
 
 def main() -> None:
