@@ -69,7 +69,7 @@ def trl_steps(
     model: Transformer, tokenizer: Tokenizer, prompts: list[str], group: int, tokens: int,
     device: Device, dtype: torch.dtype = torch.float32,
 ) -> dict[str, dict]:
-    """TRL's GRPOTrainer end to end on the same shape, weights in `dtype`: ours and a dense Llama."""
+    """TRL's GRPOTrainer end to end on the same shape, weights in `dtype`: ours, a dense Llama."""
     if why := missing("trl", "datasets", "transformers", "safetensors"):
         return {"TRL": {"left_out": why}}
     rows = {}
