@@ -37,10 +37,10 @@ ROWS = {  # by importance: seconds each may take on an H100, and its settings
     "step-float32": (140, {"dtype": "float32"}),
     "qwen-minir1": (60, {"train_tokens": 16_384, "compiled": True}),
     "qwen-trl-bfloat16": (80, {"dtype": "bfloat16", "batch": 64}),
+    "qwen-minir1-plain": (50, {"train_tokens": 16_384, "compiled": False}),
     "qwen-trl-bfloat16-continuous": (80, {"dtype": "bfloat16", "batch": 64, "continuous": True}),
     "step-bfloat16": (90, {"dtype": "bfloat16"}),
     "qwen-trl-float32": (80, {"dtype": "float32", "batch": 64}),
-    "qwen-minir1-plain": (50, {"train_tokens": 16_384, "compiled": False}),
     "qwen-trl-bfloat16-half": (80, {"dtype": "bfloat16", "batch": 32}),
 }
 COUNTED = 5  # steps
@@ -176,7 +176,7 @@ def minir1(path: Path, toy: bool, steps: int, train_tokens: int, compiled: bool)
     learner = make_learner(model, 0.0, rl.clip, device)
     never = c.vocab_size - 1  # drawn by nobody: responses end at T tokens
     how = Sampling(T, (never,), ban_ids=(never,))
-    with accelerate(model, device):
+    with accelerate(model, device, fused=compiled):
         for number in range(steps):
             start = now()
             samples = engine.sample(model, prompts, G, how, Stream.of("beside", number))
