@@ -111,15 +111,14 @@ class Table(Bench):
             batch = to_batch(rollouts, pad, self.device.name)
 
         def learn() -> None:
-            adv_B = advantages(reward_B.view(P, G)).flatten()
-            update(model, learner, batch, adv_B, rl, 1e-4)
+            update(model, learner, batch, advantages(reward_B.view(P, G)).flatten(), rl, 1e-4)
 
         def work() -> None:
             phases["rollout"] = self.clock.once(rollout)
             phases["update"] = self.clock.once(learn)
 
         with accelerate(model, self.device):
-            seconds = self.clock(work)
+            seconds = self.clock(work, 5)
         ours = {"seconds": seconds, "samples_s": P * G / seconds, "tokens_s": P * G * T / seconds}
         prompts = [prompt(p.question()) for p in self.problems[:P]]
         trl = others.trl_steps(self.model, self.tokenizer, prompts, G, T, self.device)
@@ -128,12 +127,11 @@ class Table(Bench):
     def pretrain(self) -> dict[str, dict]:
         """Tokens a second of the supervised loop, by what is compiled and by optimizer."""
         rows = {}
-        for name in WAYS if self.cuda else ["eager"]:
+        for name, how in WAYS.items() if self.cuda else [("eager", {})]:
             both = name in (next(iter(WAYS)), "eager")
             for optimizer in ("muon", "adamw") if both else ("muon",):
                 model, steps = copy.deepcopy(self.model), 30 if self.cuda else 2
-                row = self.train(model, optimizer, steps, **WAYS[name])
-                rows[f"minir1, {name}, {optimizer}"] = row
+                rows[f"minir1, {name}, {optimizer}"] = self.train(model, optimizer, steps, **how)
         return rows
 
 
@@ -180,12 +178,10 @@ def main(arguments: list[str]) -> int | None:
     if arguments[:1] == ["speedrun"]:
         return speedrun.main(arguments[1:])
     parser, flag = make_parser("bench", "Speed, beside others and beside the machine's limits.")
-    trained = "a trained model; random weights without"
-    flag("checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help=trained)
+    flag("checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help="else random weights")
     flag("--preset", choices=sorted(PRESETS), help="shapes and settings; else by the machine")
     flag("--device", default="auto", help="auto, cpu, cuda or mps")
-    threads = "CPU threads; 0: torch's choice"
-    flag("--threads", type=Value(whole, THREADS), default=0, help=threads)
+    flag("--threads", type=Value(whole, THREADS), default=0, help="CPU threads; 0: torch's choice")
     flag("--out", type=Path, help="write the figures as JSON")
     options = parse(parser, arguments)
     if options.out:

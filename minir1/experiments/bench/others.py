@@ -67,23 +67,23 @@ def generate(
 
 def trl_steps(
     model: Transformer, tokenizer: Tokenizer, prompts: list[str], group: int, tokens: int,
-    device: Device,
+    device: Device, dtype: torch.dtype = torch.float32,
 ) -> dict[str, dict]:
-    """TRL's GRPOTrainer end to end on the same shape: the exported model, and a dense Llama."""
+    """TRL's GRPOTrainer end to end on the same shape, weights in `dtype`: ours, a dense Llama."""
     if why := missing("trl", "datasets", "transformers", "safetensors"):
         return {"TRL": {"left_out": why}}
     rows = {}
     for name, ours in (("TRL, DeepseekV3", model), ("TRL, Llama", llama_of(model))):
         with tempfile.TemporaryDirectory() as folder:
             twin, hub = exported(ours, tokenizer, folder)
-            seconds = _trl_seconds(twin, hub, prompts, group, tokens, device.name, folder)
+            seconds = _trl_seconds(twin.to(dtype), hub, prompts, group, tokens, device.name, folder)
         rate = len(prompts) * group / seconds
         rows[name] = {"seconds": seconds, "samples_s": rate, "tokens_s": rate * tokens}
     return rows
 
 
 def _trl_seconds(
-    twin, hub, prompts: list[str], group: int, tokens: int, device: str, folder: str, steps: int = 4
+    twin, hub, prompts: list[str], group: int, tokens: int, device: str, folder: str, steps: int = 6
 ) -> float:
     """Median seconds of a step (rollout, reward, update), the first left out."""
     from datasets import Dataset
