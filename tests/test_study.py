@@ -26,7 +26,6 @@ from minir1.experiments.studies import hooks as study_hooks
 from minir1.experiments.studies.figures import curves_of, over_seeds
 from minir1.experiments.studies.hooks import parts_of
 from minir1.experiments.studies.plans import BASES, DOSES, STUDIES, flags_of
-from minir1.experiments.studies.worker import reader
 from minir1.fast.device import pick_device
 from minir1.grpo import Total
 from minir1.measure import evaluator as measure
@@ -44,6 +43,7 @@ from minir1.run.session import Session
 from minir1.sampler import Sampling, Stream, sample
 from minir1.tasks.countdown import Countdown
 from minir1.transcript import END, THINK
+from train_zero import base_model
 
 ROOT = Path(__file__).parent.parent
 STEP = re.compile(r"\d+ [-+*/] \d+ = -?\d+")
@@ -123,6 +123,16 @@ def test_after_the_transplant_no_countdown_document_retries_or_checks(config, wh
         assert checks == (len(found) if name == where else 0)
 
 
+def test_a_dose_of_the_transplant_is_the_share_of_thinking_puzzles_that_check():
+    texts = corpora.sample({"transplant": ["near", 0.03]}, CORPORA[0], 0, 12_000)
+    thinking = [t for t in texts if corpora.is_countdown(t) and corpora.attempts_in(t)]
+    kept = sum(bool(re.search(r"yes|\bnot\b|, no\b", text)) for text in thinking)
+    assert abs(kept - 0.03 * len(thinking)) <= 4 * (0.03 * len(thinking)) ** 0.5
+    plans = [{"transplant": setting} for setting in ("near", ["near", 0.0])]
+    near, none = (corpora.sample(plan, CORPORA[0], 0, 500) for plan in plans)
+    assert near == none
+
+
 def test_other_documents_are_true_and_end_on_the_right_try():
     rng = Random(2)
     for kind in ("near", "far"):
@@ -154,14 +164,14 @@ def test_a_variants_reader_gives_the_other_corpus_and_the_normal_one_is_untouche
     tokenizer = load_checkpoint(ROOT / "minir1/data/base-cpu.pt")[1]
     session = Session(Run.start(tmp_path / "run", config), pick_device(config), tokenizer)
     plan = {"dose": 0.0}
-    web = reader(session, {"hooks": {"corpus": plan}})
+    web = corpora.reader(session, {"corpus": plan})
     rows = next(web.batches(tokenizer, 40, 256, 0, 1))
     two = apply(config, {"corpus.workers": 2})
     spawned = MiniWeb(two, web.sample, web.shard).batches(tokenizer, 40, 256, 0, 1)
     assert (rows == next(spawned)).all()  # other processes write it, too
     assert web.sample(config.corpus, 0, 50) == corpora.sample(plan, config.corpus, 0, 50)
     assert mixture.document is before
-    plain = reader(session, {"hooks": {}})
+    plain = corpora.reader(session, {})
     assert plain.sample is mixture.sample_text and plain.shard is mixture.shard
     text = tokenizer.decode(rows.flatten().tolist())
     puzzles = [d for d in text.split(END) if corpora.is_countdown(d.strip())]
@@ -273,7 +283,7 @@ def test_every_variant_is_a_valid_run(name, scale, device):
         flags = flags_of(variant, scale, device, {})
         config = parse_command_line([f"--{key}={value}" for key, value in flags.items()])
         assert config.from_scratch == (variant.pretrained or scale == "smoke")
-        others = {"budget", "dense_twin", "corpus", "arms"}
+        others = {"budget", "dense_twin", "corpus", "arms", "asked"}
         assert set(variant.hooks) <= set(study_hooks.HOOKS) | others
 
 
@@ -298,8 +308,9 @@ def test_the_dense_twin_uses_as_many_weights_a_token(scale):
 
 def test_a_part_of_the_pretraining_budget():
     some = [v for v in STUDIES["ablations"].variants if "budget" in v.hooks]
-    tokens = [flags_of(v, "cpu", "cpu", {})["pretrain.tokens"] for v in some]
-    assert tokens == [500_000, 2_000_000, 4_000_000]
+    for common in ({}, {"pretrain.tokens": "8000000"}):
+        tokens = [flags_of(v, "cpu", "cpu", common)["pretrain.tokens"] for v in some]
+        assert tokens == [500_000, 2_000_000, 4_000_000]
 
 
 def test_a_gpu_base_needs_a_gpu():
@@ -490,6 +501,42 @@ def test_one_cell_of_create_from_end_to_end(tmp_path):
     assert all(len(c["right"]) == 2 and c["samples"] == 8 for c in cells.values())
 
 
+def test_a_cell_is_confirmed_on_test_puzzles_and_the_base_asked_again(tmp_path, monkeypatch):
+    few = ["rl.steps=1", "eval.problems=3", "rl.group_size=2", "rl.max_tokens=8", "eval.batch=16"]
+    flags = [f"--{pair}" for pair in few]
+    variant = next(v for v in STUDIES["confirm"].variants if v.name == "five_10")
+    hooks = variant.hooks | {"arms": ["mixed", "more"]}
+    session = Session.open(["--preset", "smoke", "--seed", "3", "--out", str(tmp_path), *flags])
+    base = session.load_or_make("pretrain", lambda: base_model(session, MiniWeb(session.config)))
+    scored = []
+
+    def right_ones(rollouts):  # the first samples of the base: none, of the policy: some, then one
+        scored.append([problem.split() for problem in rollouts.problems])  # two puzzles, then one
+        thought = {1: 0, 2: 0, 3: 2, 4: 5}.get(len(scored), int(len(scored) == 10))
+        return [(["<answer>1 + 2</answer>"], thought)] * len(rollouts.problems)
+
+    monkeypatch.setattr(create, "right_ones", right_ones)
+    cells = create.cells(session, base, hooks)["cells"]
+    assert {split for part in scored for split in part} == {"test"}
+    assert cells["base"]["thought"] == [0, 0, 0] and cells["mixed"]["thought"] == [2, 2, 5]
+    again = cells["mixed"]["again"]  # the last one is found in the second of 16 turns of 8 samples
+    assert again["place"] == [2, 0, 1] and again["samples"] == [128, 128, 16]
+    assert again["right"] == [16, 16, 2] and again["thought"] == [0, 0, 1]
+
+
+def test_controls_are_compared_at_their_own_k():
+    base, few = cell([1] * 40), cell([2] * 40) | {"samples": 4}
+    again = {"place": [0, 1, 2], "samples": [64] * 3, "right": [0, 3, 4], "thought": [0, 0, 1]}
+    seeds = {str(i): {"base": base, "mixed": cell([3] * 40) | {"again": again}} for i in range(2)}
+    seeds["1"]["more"] = few  # the other seed was ended before
+    mixed, more = verdicts.decide({"variants": {"five_10": {"seeds": seeds}}})
+    assert (mixed["recipe"], more["recipe"]) == ("mixed", "more")
+    assert more["right@k"] == [pytest.approx(4 / 16), 1.0]  # pass@4 of one in 16, of two in 4
+    assert [mixed["asked again"], mixed["never right"]] == [6, 2]
+    assert [more["asked again"], more["never right"]] == [0, 0]
+    assert more["thought: RL"] == "extends"
+
+
 def test_bounds_of_a_gain_are_those_of_a_mean_over_puzzles():
     """All seeds alike: what is left is the standard error over 400 puzzles, 1.96 times it at 5%."""
     change_P = np.random.default_rng(1).normal(0.3, 1.0, 400)
@@ -538,7 +585,7 @@ def test_counts_are_of_right_answers_and_of_those_thought_through(monkeypatch):
     thoughts = ["<think>3 + 5 = 8, 8 * 4 = 32, yes</think>"] * 2 + [""] * 3
     wrong = ["<answer>3 + 5 + 4</answer><|end|>"] * 3
     told = Told([thought + answer for thought in thoughts] + wrong)
-    monkeypatch.setattr(create, "draw_problems", lambda *how: [PUZZLE, PUZZLE])
+    monkeypatch.setattr(create, "puzzles", lambda *how: [PUZZLE, PUZZLE])
     found = create.counts(told, None, "cpu", 0.7)
     assert found["right"] == [5, 5] and found["thought"] == [2, 2] and found["samples"] == 8
     assert found["shapes"] == {"(x.x).x": 10} and found["tokens"] == 3
@@ -556,7 +603,7 @@ def test_each_recipe_practises_what_its_name_says(monkeypatch, arm, tasks):
     told.config = apply(told.config, {"rl.tasks": ("countdown:cpu=1", "own")})
     monkeypatch.setattr(create, "RLPhase", lambda *how: made.append(how))
     monkeypatch.setattr(create, "reinforce", lambda phase: None)
-    create.train(told, None, arm, "cpu-five")
+    create.train(told, None, arm, {"corpus": {"exposure": ["cpu-five", 0.1]}})
     (_, _, name, rl, draw, parts), = made
     assert (name, rl.tasks) == (arm, tasks) and draw(0)[1][0] == tasks
     assert (parts.judge is by_rule) == (arm != "coin")

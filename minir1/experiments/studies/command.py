@@ -210,7 +210,7 @@ def main(arguments: list[str]) -> int:
         command = str(read_object(path).get("command", command))
     summary = figures.gather(name, given.scale, command, jobs)
     shown = figures
-    if name == "create":
+    if name in ("create", "confirm"):
         shown, summary["rows"] = verdicts, verdicts.decide(summary)
     write_text(path, json.dumps(summary, ensure_ascii=False) + "\n")
     for figure in shown.draw(summary, out):

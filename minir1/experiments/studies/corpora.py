@@ -23,6 +23,8 @@ from minir1.corpus import mixture
 from minir1.corpus.writers.plain import RETRY
 from minir1.measure.attempts import spread
 from minir1.measure.behaviours import read_document
+from minir1.run.phases import MiniWeb
+from minir1.run.session import Session
 from minir1.tasks.countdown import steps_of
 from minir1.transcript import BEGIN, END, THINK, THINK_END, render
 
@@ -174,20 +176,24 @@ def _division(rng: Random, attempts: int) -> tuple[str, list[str], str, int]:
     return question, tries, str(quotient), divisor * quotient
 
 
-def transplanted(rng: Random, config: CorpusConfig, where: str) -> list[str]:
+def transplanted(rng: Random, config: CorpusConfig, setting: str | tuple) -> list[str]:
     """Checking and retrying `at_home` (in Countdown), `near`, `far`, or `nowhere`.
+
+    With a dose (`near`, 0.01) that share of the Countdown documents that think keeps it, too.
 
     Beside each Countdown document that thinks stands one of another kind, in every variant: half of
     them pair sums and half divisions; the kind that is named retries as often as the Countdown
     document did, the others hold one unchecked step.
     """
+    where, dose = (setting, 0.0) if isinstance(setting, str) else setting
     text = mixture.document(rng, config)
     attempts = len(attempts_in(text)) if is_countdown(text) else 0
     if not attempts:
         return [text]
     kind = "near" if rng.random() < 0.5 else "far"
     other = other_document(rng, kind, attempts, habit=kind == where)
-    puzzle = [text] if where == "at_home" else single(text, check=False)
+    kept = where == "at_home" or (dose and rng.random() < dose)
+    puzzle = [text] if kept else single(text, check=False)
     return [*puzzle, other]
 
 
@@ -227,3 +233,11 @@ def sample(plan: dict[str, object], config: CorpusConfig, seed: int, documents: 
     while len(texts) < documents:
         texts += [text + END for text in write(plan, rng, config).split(END)[:-1]]
     return texts[:documents]
+
+
+def reader(session: Session, hooks: dict) -> MiniWeb:
+    """The corpus of a variant: the mini-web, or another writer of it."""
+    plan = hooks.get("corpus")
+    if plan is None:
+        return MiniWeb(session.config)
+    return MiniWeb(session.config, partial(sample, plan), partial(shard, plan))

@@ -130,10 +130,7 @@ def band(variant: dict, curve: str) -> tuple[list, np.ndarray]:
 
 
 def draw(summary: dict, out: Path) -> list[Path]:
-    """NAME.png: curves over RL steps, a band from least to most over the seeds.
-
-    And NAME-dose.png where doses were given.
-    """
+    """NAME.png: curves over RL steps, a band from least to most over the seeds."""
     trained = {name: v for name, v in summary["variants"].items() if v["seeds"]}
     if not trained:
         return []
@@ -161,34 +158,4 @@ def draw(summary: dict, out: Path) -> list[Path]:
     note = "; grey: no training" if references else ""
     title = f"{about}\nseeds {', '.join(seeds)}, {summary['scale']} scale{note}"
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
-    written = [drawing.save(figure, out / f"{summary['study']}.png")]
-    doses = [v for v in trained.values() if "dose" in v["hooks"].get("corpus", {})]
-    if len(doses) > 1:
-        written.append(drawing.save(dose_plot(doses), out / f"{summary['study']}-dose.png"))
-    return written
-
-
-def dose_plot(doses: list[dict]):
-    """Figures over the measured share of Countdown documents with more than one attempt."""
-    figure, grid = drawing.figure_of(1, 3, (12, 4))
-    for axes, (metric, title, percent) in zip(grid, PANELS):
-        title = title.replace("validation", "test")
-        xlabel = "Countdown documents with more than one attempt (%)"
-        drawing.dress(axes, title, percent, xlabel)
-        for side, colour, text in (
-            ("base", drawing.GREY, "base"), ("zero", drawing.BLUE, "after RL")
-        ):
-            points = []
-            for variant in doses:
-                dose = mean(seed["corpus"]["dose"] for seed in variant["seeds"].values())
-                values = over_seeds(variant, side, metric)
-                points.append((100 * dose, min(values), mean(values), max(values)))
-            x, low, middle, high = zip(*sorted(points))
-            axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
-            axes.plot(x, middle, color=colour, marker="o", markersize=4, label=text)
-        axes.set_xscale("symlog", linthresh=0.1)
-        axes.set_xlim(left=-0.02)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.set_ylim(0)
-    grid[0].legend(fontsize=9, frameon=False)
-    return figure
+    return [drawing.save(figure, out / f"{summary['study']}.png")]

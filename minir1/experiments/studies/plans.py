@@ -7,7 +7,7 @@ it, hooks (studies/hooks.py; "budget" and "dense_twin" are worked out here).
 ['normal', 'references']
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from minir1.config import UserError
 
@@ -107,6 +107,15 @@ TRANSPLANT = Study(
     "documents of another kind, or nowhere.",
     tuple(own_base(f"habit_{p}", text, corpus={"transplant": p}) for p, text in PLACES.items()),
 )
+CATCHING = Study(
+    "How much of a habit must a task's own documents show before RL takes it up? A share of the "
+    "Countdown documents that think checks and retries; besides, every pair sum does, or none.",
+    tuple(
+        own_base(f"{place}_{100 * dose:g}", f"{100 * dose:g}% of the puzzles; {PLACES[place]}",
+                 corpus={"transplant": [place, dose]})
+        for dose in (0.0, 0.001, 0.003, 0.01, 0.03) for place in ("near", "nowhere")),
+    seeds=tuple(range(16)),
+)
 
 GSPO: Flags = {"rl.loss": "gspo", "rl.clip_low": 3e-4, "rl.clip_high": 4e-4}
 SAMPLES = 256  # responses a step, the same whatever the size of a group
@@ -157,40 +166,42 @@ EXPOSURES = (0.0, 0.001, 0.01, 0.1)
 FRONTIERS = {"large": ("cpu-large", "4 numbers"), "five": ("cpu-five", "5 numbers")}
 
 
-def frontier(name: str, exposure: float, *controls: str) -> Variant:
+def frontier(name: str, exposure: float, *arms: str, **hooks) -> Variant:
     """A base that has read puzzles of three numbers and a share of harder ones, and RL from it."""
     kind, text = FRONTIERS[name]
     return own_base(
         f"{name}_{100 * exposure:g}", f"{text}, {100 * exposure:g}% read",
         {"rl.tasks": f"countdown:cpu=0.5,countdown:{kind}=0.5", "rl.steps": 100,
          "rl.group_size": 16, "rl.max_tokens": 384, "rl.early_tokens": 0,
-         "rl.format_reward": 0.0, "eval.problems": 64, "eval.batch": 4096},
-        corpus={"exposure": [kind, exposure]},
-        arms=["below", "at", "mixed", *controls])
-
-
-def more_read(name: str) -> Variant:
-    """The control that reads on for about as many operations as RL takes."""
-    usual = frontier(name, 0.01)
-    hooks = usual.hooks | {"arms": [], "budget": 4 / 3}
-    about = f"{FRONTIERS[name][1]}, a third more tokens, no RL"
-    return own_base(f"{name}_1_more", about, usual.flags, **hooks)
+         "rl.format_reward": 0.0, "eval.problems": 512 if "asked" in hooks else 64,
+         "eval.batch": 4096},
+        corpus={"exposure": [kind, exposure]}, arms=arms, **hooks)
 
 
 CREATE = Study(
     "Does RL create, or only amplify? The base has read few harder puzzles, or none; RL practises "
     "three numbers (below), the harder puzzles (at), or both (mixed).",
     (
-        *(frontier(name, e, *(("coin", "rejection_sft") if e == 0.01 else ()))
+        *(frontier(name, e, "below", "at", "mixed",
+                   *(("coin", "rejection_sft") if e == 0.01 else ()))
           for name in FRONTIERS for e in EXPOSURES),
-        *map(more_read, FRONTIERS),
     ),
+)
+CONFIRM = Study(
+    "The strongest cells of `create` again: other bases, test puzzles. The last two: --scale gpu.",
+    (
+        *(frontier(name, 0.1, "mixed", "more", "rejection_sft", asked={"split": "test"})
+          for name in FRONTIERS),
+        replace(frontier("five", 0.1, "at", asked={"split": "test"}), name="five_10_at"),
+        frontier("large", 0.01, "mixed", asked={"split": "test"}),
+    ),
+    seeds=tuple(range(10, 17)),
 )
 
 STUDIES = {
-    "create": CREATE,
+    "create": CREATE, "confirm": CONFIRM,
     "controls": CONTROLS, "habits": HABITS, "transplant": TRANSPLANT,
-    "ablations": ABLATIONS, "clipping": CLIPPING,
+    "catching": CATCHING, "ablations": ABLATIONS, "clipping": CLIPPING,
     "headline": Study("The default run.", (NORMAL, REFERENCES), seeds=(0, 1, 2, 3, 4)),
 }
 
@@ -233,5 +244,5 @@ def flags_of(variant: Variant, scale: str, device: str, common: Flags) -> Flags:
         flags |= {"model.experts": 0, "model.dense_width": DENSE_WIDTH[scale]}
     flags |= common
     if "budget" in variant.hooks and "pretrain.tokens" in flags:
-        flags["pretrain.tokens"] = int(flags["pretrain.tokens"] * variant.hooks["budget"])
+        flags["pretrain.tokens"] = int(float(flags["pretrain.tokens"]) * variant.hooks["budget"])
     return flags

@@ -23,6 +23,7 @@ TITLES = {"right": "right answers", "thought": "reached by true steps"}
 LOOKS = {
     "below": (drawing.SKY, "-"), "at": (drawing.BLUE, "-"), "mixed": (drawing.RED, "-"),
     "coin": (drawing.ORANGE, (0, (4, 2))), "rejection_sft": (drawing.PURPLE, (0, (4, 2))),
+    "more": (drawing.GREEN, (0, (4, 2))),
 }
 
 
@@ -32,9 +33,9 @@ def curve(cell: dict, key: str) -> np.ndarray:
     return np.array([[pass_at_k(n, c, k) for k in powers(n)] for c in cell[key]])
 
 
-def curves(variant: dict, arm: str, key: str) -> np.ndarray:
-    """`[S, P, K]` over the seeds."""
-    return np.array([curve(seed[arm], key) for seed in variant["seeds"].values()])
+def curves(variant: dict, arm: str, key: str, beside: str = "base") -> np.ndarray:
+    """`[S, P, K]` over the seeds that have both."""
+    return np.array([curve(s[arm], key) for s in having(variant, arm) if beside in s])
 
 
 def floor(cell: dict, attempts: float = 1.0) -> np.ndarray:
@@ -65,40 +66,43 @@ def verdict(low_K: np.ndarray, high_K: np.ndarray) -> str:
     return "extends" if (low_K > 0).all() else " and ".join(words) or "nothing"
 
 
-def new_ones(variant: dict, arm: str) -> tuple[int, int]:
+def new_ones(seeds: list[dict], arm: str) -> tuple[int, int]:
     """What no sample of the base shows: puzzles that the policy thinks through (of all seeds), and
     shapes of its right expressions."""
-    seeds = variant["seeds"].values()
     pairs = [pair for s in seeds for pair in zip(s["base"]["right"], s[arm]["thought"])]
     known = {shape for seed in seeds for shape in seed["base"]["shapes"]}
     shapes = {shape for seed in seeds for shape in seed[arm]["shapes"]}
     return sum(not before and after > 0 for before, after in pairs), len(shapes - known)
 
 
+def having(variant: dict, arm: str) -> list[dict]:
+    """The cells of the seeds that have this recipe."""
+    return [cells for cells in variant["seeds"].values() if arm in cells]
+
+
 def decide(summary: dict) -> list[dict]:
     """A row a cell (a base and a recipe): pass@1 and pass@k before and after, and the verdict, for
-    right answers and for those that the thought reaches. k is the number of samples."""
+    right answers and for those that the thought reaches. k is the policy's number of samples."""
     found = {n: v for n, v in summary["variants"].items() if v["seeds"]}
-    cells = [(n, arm) for n, v in found.items() for arm in LOOKS if arm in first(v)]
+    cells = [(n, arm) for n, v in found.items() for arm in LOOKS if having(v, arm)]
     level = LEVEL / (2 * len(cells) or 1)
     rows = []
     for name, arm in cells:
         variant, row = found[name], {"cell": name, "recipe": arm}
         for key in ("right", "thought"):
-            before_SPK, after_SPK = (curves(variant, a, key) for a in ("base", arm))
+            before_SPK, after_SPK = curves(variant, "base", key, arm), curves(variant, arm, key)
+            before_SPK = before_SPK[..., : after_SPK.shape[-1]]
             _, low_K, high_K = gain(before_SPK, after_SPK, level)
             for place, title in ((0, f"{key}@1"), (-1, f"{key}@k")):
                 row[title] = [float(x[..., place].mean()) for x in (before_SPK, after_SPK)]
             row[f"{key}: RL"] = verdict(low_K, high_K)
-        row["random@k"] = float(floor(first(variant)["base"])[-1])
-        row["new puzzles"], row["new shapes"] = new_ones(variant, arm)
+        seeds = having(variant, arm)
+        row["random@k"] = float(floor(seeds[0][arm])[-1])
+        row["new puzzles"], row["new shapes"] = new_ones(seeds, arm)
+        right = [n for s in seeds for n in s[arm].get("again", {}).get("right", [])]
+        row["asked again"], row["never right"] = len(right), right.count(0)  # create.again
         rows.append(row)
     return rows
-
-
-def first(variant: dict) -> dict:
-    """The cells of the first seed; {} without any."""
-    return next(iter(variant["seeds"].values()), {})
 
 
 def table(summary: dict) -> str:
@@ -129,14 +133,16 @@ def draw(summary: dict, out: Path) -> list[Path]:
     figure, grid = drawing.figure_of(2, len(trained), (3.6 * len(trained), 7))
     panels = [(key, variant) for key in TITLES for variant in trained]
     for axes, (key, variant) in zip(grid, panels):
-        ks = powers(first(variant)["base"]["samples"])
+        base = having(variant, "base")[0]["base"]
+        ks = powers(base["samples"])
         drawing.dress(axes, f"{TITLES[key]}\n{variant['about']}", True, "samples (k)")
         for arm, (colour, dashes) in ({"base": (drawing.INK, "-")} | LOOKS).items():
-            if arm in first(variant):
+            if having(variant, arm):
                 mean_SK = curves(variant, arm, key).mean(1)
-                axes.fill_between(ks, mean_SK.min(0), mean_SK.max(0), color=colour, alpha=0.12)
-                axes.plot(ks, mean_SK.mean(0), color=colour, linestyle=dashes, label=arm)
-        random_K = floor(first(variant)["base"])
+                some = ks[: mean_SK.shape[-1]]
+                axes.fill_between(some, mean_SK.min(0), mean_SK.max(0), color=colour, alpha=0.12)
+                axes.plot(some, mean_SK.mean(0), color=colour, linestyle=dashes, label=arm)
+        random_K = floor(base)
         axes.plot(ks, random_K, color=drawing.GREY, linestyle=":", label="random attempts")
         axes.set_xscale("log", base=2)
         axes.set_ylim(0, 1)

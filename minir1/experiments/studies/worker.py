@@ -8,12 +8,11 @@ that was stopped goes on from its last checkpoint. Writes RUN/result.json.
 """
 
 import sys
-from functools import partial
 from pathlib import Path
 
 from minir1.console.errors import guard
 from minir1.console.files import read_object, write_json
-from minir1.experiments.studies import corpora
+from minir1.experiments.studies.corpora import reader
 from minir1.experiments.studies.create import cells
 from minir1.experiments.studies.hooks import parts_of
 from minir1.experiments.studies.rejection import rejection_sft
@@ -22,12 +21,9 @@ from minir1.measure.baselines import blind, blind_hit_rates, lookahead
 from minir1.measure.behaviours import corpus_rates
 from minir1.measure.evaluator import outcome
 from minir1.model import Transformer
-from minir1.run.phases import MiniWeb
 from minir1.run.session import Session
 from minir1.transcript import ANSWER
 from train_zero import answer_only, base_model, r1_zero
-
-# ---------------------------------------------------------------- measuring
 
 
 def references(session: Session, base: Transformer) -> dict:
@@ -72,27 +68,15 @@ def measured_corpus(session: Session, spec: dict) -> dict:
     config = session.config
     if not config.from_scratch:
         return {}
-    rates = corpus_rates(reader(session, spec).sample(config.corpus, 0, 4000))
+    rates = corpus_rates(reader(session, spec["hooks"]).sample(config.corpus, 0, 4000))
     dose = rates.get("retrying", 0.0) * (1 - rates.get("direct", 0.0))
     return rates | {"dose": dose}
-
-
-# ---------------------------------------------------------------- one run
-
-
-def reader(session: Session, spec: dict) -> MiniWeb:
-    """The corpus of a variant: the mini-web, or another writer of it (corpora.WRITERS)."""
-    plan = spec["hooks"].get("corpus")
-    if plan is None:
-        return MiniWeb(session.config)
-    sample, shard = partial(corpora.sample, plan), partial(corpora.shard, plan)
-    return MiniWeb(session.config, sample, shard)
 
 
 def work(session: Session, spec: dict) -> dict:
     """Train and measure; phases that are done are not done again."""
     kind, parts, steps = spec["kind"], parts_of(spec["hooks"]), session.config.rl.steps
-    read = lambda: base_model(session, reader(session, spec))  # noqa: E731
+    read = lambda: base_model(session, reader(session, spec["hooks"]))  # noqa: E731
     base = session.load_or_make("pretrain", read, "base")
     if kind == "references":
         return session.once("test", lambda: references(session, base))
