@@ -4,7 +4,6 @@ import copy
 import weakref
 from contextlib import nullcontext
 from dataclasses import replace
-from shutil import which
 
 import pytest
 import torch
@@ -65,23 +64,6 @@ def test_their_gradient_is_the_functions(monkeypatch):
     hidden, head = (torch.randn(n, 4, dtype=torch.float64, requires_grad=True) for n in (7, 9))
     ids = torch.tensor([0, 8, 3, 3, 1, 0, 5])
     assert torch.autograd.gradcheck(lambda h, w: Scores.apply(h, w, ids, 0.6)[0], (hidden, head))
-
-
-@pytest.mark.skipif(not which("g++"), reason="compiles for the CPU")
-def test_compiled_they_are_the_same(monkeypatch):
-    """The last chunk is shorter, and those of the compiled are twice as long."""
-    monkeypatch.setattr("minir1.variants.memory.CHUNK", 9000 * 7)
-    random = torch.Generator().manual_seed(0)
-    hidden_ND = torch.randn(40, 16, generator=random, requires_grad=True)
-    head_VD = torch.randn(9000, 16, generator=random, requires_grad=True)
-    ids_N, grad_N = torch.randint(9000, (40,), generator=random), torch.linspace(-1, 1, 40)
-    found = []
-    for compiled in (False, True):
-        logp_N, entropy_N = Scores.apply(hidden_ND, head_VD, ids_N, 0.8, compiled)
-        grads = torch.autograd.grad(logp_N, (hidden_ND, head_VD), grad_N)
-        found.append((logp_N, entropy_N, *grads))
-    for plain, twin in zip(*found):
-        torch.testing.assert_close(twin, plain, rtol=1e-5, atol=1e-5)
 
 
 def test_in_half_precision_they_are_as_near_to_the_truth_as_the_whole(monkeypatch):

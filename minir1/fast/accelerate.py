@@ -26,10 +26,10 @@ COMPILES = ("cuda",)  # where compiled blocks pay
 @contextmanager
 def accelerate(
     model: Transformer, device: Device, compiled: bool = False, learner: Learner | None = None,
-    cudnn: bool = True, save_memory: bool = False, fused: bool = False,
+    cudnn: bool = True, save_memory: bool = False,
 ):
     """While training: the device's expert kernel, and on CPU cores norms by hand. Of a large
-    vocabulary logits by chunks (`fused`, Hopper: compiled); with `save_memory` checkpointed blocks.
+    vocabulary logits by chunks; with `save_memory` checkpointed blocks.
 
     `compiled` (CUDA, all batches of one shape): compiled blocks (all of a kind share one
     compilation), cuDNN's attention, planned once, and the `learner`'s gradients from a CUDA graph.
@@ -46,7 +46,7 @@ def accelerate(
         learner.gradients = replayed
     torch.backends.cuda.enable_cudnn_sdp(cudnn_before or (compiled and cudnn))
     if model.config.vocab_size >= LARGE and type(model) is Transformer:
-        model.score = partial(score_by_chunks, model, fused=fused and device.kernels == "grouped")
+        model.score = partial(score_by_chunks, model)
     try:
         with (
             norms_by_hand(model) if by_hand else nullcontext(),

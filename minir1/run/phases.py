@@ -263,7 +263,7 @@ class RLPhase:
         if self.validation and self.first == 0:
             self.validation(0, self.model)
         for model in (self.model, self.held.held) if self.held else (self.model,):
-            how = {"save_memory": self.rl.save_memory, "fused": self.session.config.compile}
+            how = {"save_memory": self.rl.save_memory}
             self.stack.enter_context(accelerate(model, self.session.device, **how))
         return self
 

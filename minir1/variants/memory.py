@@ -7,7 +7,7 @@ when gradients need it (arXiv 1604.06174): a third more operations.
 """
 
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -24,17 +24,15 @@ class Scores(torch.autograd.Function):
     """(hidden `[N, D]`, head `[V, D]`, ids `[N]`, temperature) -> log-probs and entropies `[N]`.
 
     Products are computed in the type of the hidden states, all else as `model.wide` says.
-    `compiled`: all else is never written down, which leaves room for chunks twice as long.
     """
 
     @staticmethod
-    def forward(ctx, hidden_ND, head_VD, ids_N, temperature, compiled=False):
+    def forward(ctx, hidden_ND, head_VD, ids_N, temperature):
         ctx.save_for_backward(hidden_ND, head_VD, ids_N)
-        ctx.temperature, ctx.compiled = temperature, compiled
-        ctx.rows = max(1, (1 + compiled) * CHUNK // len(head_VD))
-        weight_VD, score = head_VD.to(hidden_ND.dtype), twin(scores) if compiled else scores
+        ctx.temperature, ctx.rows = temperature, max(1, CHUNK // len(head_VD))
+        weight_VD = head_VD.to(hidden_ND.dtype)
         parts = zip(hidden_ND.split(ctx.rows), ids_N.split(ctx.rows))
-        found = [score(*part, weight_VD, temperature) for part in parts]
+        found = [scores(*part, weight_VD, temperature) for part in parts]
         logp_N, entropy_N = (torch.cat(each) for each in zip(*found))
         ctx.mark_non_differentiable(entropy_N)
         return logp_N, entropy_N
@@ -45,12 +43,9 @@ class Scores(torch.autograd.Function):
         hidden_ND, head_VD, ids_N = ctx.saved_tensors
         weight_VD, grad_VD = head_VD.to(hidden_ND.dtype), torch.zeros_like(head_VD)
         parts = zip(*(tensor.split(ctx.rows) for tensor in (hidden_ND, ids_N, grad_N)))
-        work = twin(gradients) if ctx.compiled else gradients
-        grads = [work(*part, weight_VD, ctx.temperature, grad_VD) for part in parts]
-        return torch.cat(grads), grad_VD, None, None, None
-
-
-twin = cache(torch.compile)
+        how = (weight_VD, ctx.temperature, grad_VD)
+        grads = [gradients(*part, *how) for part in parts]
+        return torch.cat(grads), grad_VD, None, None
 
 
 def scores(hidden_ND, ids_N, weight_VD, temperature: float) -> tuple[Tensor, Tensor]:
@@ -65,25 +60,21 @@ def gradients(hidden_ND, ids_N, grad_N, weight_VD, temperature: float, grad_VD: 
     at the chosen id minus the probabilities, over the temperature."""
     share_NV = wide(hidden_ND @ weight_VD.T).div_(temperature).softmax(-1)
     grad_N1 = grad_N[:, None] / temperature
-    if torch.compiler.is_compiling():  # it shall write down nothing but the logits' gradients
-        chosen_NV = torch.arange(len(weight_VD), device=ids_N.device) == ids_N[:, None]
-        share_NV = (chosen_NV.float() - share_NV) * grad_N1
-    else:
-        share_NV.mul_(-grad_N1).scatter_add_(1, ids_N[:, None], grad_N1)
+    share_NV.mul_(-grad_N1).scatter_add_(1, ids_N[:, None], grad_N1)
     grad_NV = share_NV.to(hidden_ND.dtype)
     grad_VD += grad_NV.T @ hidden_ND
     return grad_NV @ weight_VD
 
 
-def score_by_chunks(model: Transformer, ids_BT: Tensor, temperature: float, fused=False):
+def score_by_chunks(model: Transformer, ids_BT: Tensor, temperature: float):
     """`Transformer.score`."""
     hidden_BTD, _ = model.trunk(ids_BT[:, :-1])
     hidden_ND, device = model.norm(hidden_BTD).flatten(0, 1), ids_BT.device.type
     if torch.is_autocast_enabled(device):
         hidden_ND = hidden_ND.to(torch.get_autocast_dtype(device))
     target_BT = ids_BT[:, 1:]
-    case = (hidden_ND, model.head.weight, target_BT.flatten(), temperature, fused)
-    return tuple(score_N.view(target_BT.shape) for score_N in Scores.apply(*case))
+    scores = Scores.apply(hidden_ND, model.head.weight, target_BT.flatten(), temperature)
+    return tuple(score_N.view(target_BT.shape) for score_N in scores)
 
 
 @contextmanager

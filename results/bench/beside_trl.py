@@ -176,7 +176,7 @@ def minir1(path: Path, toy: bool, steps: int, train_tokens: int, compiled: bool)
     learner = make_learner(model, 0.0, rl.clip, device)
     never = c.vocab_size - 1  # drawn by nobody: responses end at T tokens
     how = Sampling(T, (never,), ban_ids=(never,))
-    with accelerate(model, device, fused=compiled):
+    with accelerate(model, device):
         for number in range(steps):
             start = now()
             samples = engine.sample(model, prompts, G, how, Stream.of("beside", number))

@@ -111,7 +111,8 @@ class Table(Bench):
             batch = to_batch(rollouts, pad, self.device.name)
 
         def learn() -> None:
-            update(model, learner, batch, advantages(reward_B.view(P, G)).flatten(), rl, 1e-4)
+            adv_B = advantages(reward_B.view(P, G)).flatten()
+            update(model, learner, batch, adv_B, rl, 1e-4)
 
         def work() -> None:
             phases["rollout"] = self.clock.once(rollout)
@@ -127,11 +128,12 @@ class Table(Bench):
     def pretrain(self) -> dict[str, dict]:
         """Tokens a second of the supervised loop, by what is compiled and by optimizer."""
         rows = {}
-        for name, how in WAYS.items() if self.cuda else [("eager", {})]:
+        for name in WAYS if self.cuda else ["eager"]:
             both = name in (next(iter(WAYS)), "eager")
             for optimizer in ("muon", "adamw") if both else ("muon",):
                 model, steps = copy.deepcopy(self.model), 30 if self.cuda else 2
-                rows[f"minir1, {name}, {optimizer}"] = self.train(model, optimizer, steps, **how)
+                row = self.train(model, optimizer, steps, **WAYS[name])
+                rows[f"minir1, {name}, {optimizer}"] = row
         return rows
 
 
@@ -178,10 +180,12 @@ def main(arguments: list[str]) -> int | None:
     if arguments[:1] == ["speedrun"]:
         return speedrun.main(arguments[1:])
     parser, flag = make_parser("bench", "Speed, beside others and beside the machine's limits.")
-    flag("checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help="else random weights")
+    trained = "a trained model; random weights without"
+    flag("checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help=trained)
     flag("--preset", choices=sorted(PRESETS), help="shapes and settings; else by the machine")
     flag("--device", default="auto", help="auto, cpu, cuda or mps")
-    flag("--threads", type=Value(whole, THREADS), default=0, help="CPU threads; 0: torch's choice")
+    threads = "CPU threads; 0: torch's choice"
+    flag("--threads", type=Value(whole, THREADS), default=0, help=threads)
     flag("--out", type=Path, help="write the figures as JSON")
     options = parse(parser, arguments)
     if options.out:

@@ -120,17 +120,19 @@ class Bench:
         self.clock = Stopwatch(self.device.name)
         self.shape = SHAPES["gpu" if self.cuda else "cpu"]
         self.everything, self.used = parameter_counts(self.model)
-        self.problems = draw_problems(config.rl.tasks[:1], ("en",), "validation", "bench", 1024)
+        tasks = config.rl.tasks[:1]
+        self.problems = draw_problems(tasks, ("en",), "validation", "bench", 1024)
         self.ids = [self.tokenizer.encode(prompt(p.question())) for p in self.problems]
 
     def about(self) -> dict:
         """Where and when, and the machine's limits."""
+        s = self.shape
         return {
             "device": str(self.device),
             "torch": torch.__version__,
             "date": time.strftime("%Y-%m-%d"),
             "command": "python -m minir1 bench " + " ".join(sys.argv[2:]),
-            "ceilings": ceilings(self.device, self.clock, *self.shape[-2:]),
+            "ceilings": ceilings(self.device, self.clock, s.matrix, s.megabytes),
         }
 
     def fixed(self, tokens: int) -> Sampling:
@@ -153,7 +155,8 @@ class Bench:
         learner = make_learner(model, p.weight_decay, p.clip, self.device, optimizer)
 
         def work(count: int) -> None:
-            train_supervised(model, learner, [(ids, None)] * count, p, count, lambda step: None)
+            batches = ((ids, None) for _ in range(count))
+            train_supervised(model, learner, batches, p, count, lambda step: None)
 
         torch._dynamo.reset()
         with accelerate(model, self.device, compiled, learner if graph else None, cudnn):
