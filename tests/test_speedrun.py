@@ -36,6 +36,11 @@ def quick(monkeypatch):
     monkeypatch.setattr(subprocess, "run", run)
 
 
+def test_the_second_goal_differs_in_accuracy_alone():
+    assert speedrun.GOALS["gpu-87"] == speedrun.GOALS["gpu"]._replace(accuracy=0.87)
+    assert {goal.preset for goal in speedrun.GOALS.values()} == {"gpu", "cpu"}
+
+
 def run(folder, *flags: str, seeds: str = "4") -> int:
     return main(["bench", "speedrun", "smoke", str(folder), "--seeds", seeds, "--", *SMALL, *flags])
 

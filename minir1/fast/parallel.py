@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext
 
 
 def usable_cores() -> int:
-    """Cores that this process may use: fewer than the machine has under taskset, SLURM, Docker."""
+    """Cores that this process may use: fewer than the machine has under taskset or SLURM."""
     if hasattr(os, "sched_getaffinity"):  # Linux
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

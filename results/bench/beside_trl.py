@@ -18,7 +18,6 @@ need about 75 GB). TRL needs `trl`, `datasets`, `transformers`, `accelerate` and
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -74,7 +73,7 @@ class Row(dict):
 
 
 def card() -> str:
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} cores"
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
 
 
 def now() -> float:
