@@ -522,6 +522,9 @@ def test_a_cell_is_confirmed_on_test_puzzles_and_the_base_asked_again(tmp_path, 
     again = cells["mixed"]["again"]  # the last one is found in the second of 16 turns of 8 samples
     assert again["place"] == [2, 0, 1] and again["samples"] == [128, 128, 16]
     assert again["right"] == [16, 16, 2] and again["thought"] == [0, 0, 1]
+    own, policy = {"thought": [1, 0, 0], "samples": 8}, {"thought": [2, 2, 0]}
+    # neither what the base has thought through, nor what the policy has not
+    assert create.again(session, base, "cpu-five", own, policy)["place"] == [1]
 
 
 def test_controls_are_compared_at_their_own_k():
