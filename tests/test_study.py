@@ -527,6 +527,21 @@ def test_a_cell_is_confirmed_on_test_puzzles_and_the_base_asked_again(tmp_path, 
     assert create.again(session, base, "cpu-five", own, policy)["place"] == [1]
 
 
+def test_reading_on_reads_documents_that_the_base_has_not(tmp_path, monkeypatch):
+    session = Session.open(["--preset", "smoke", "--seed", "3", "--out", str(tmp_path)])
+    base = session.load_or_make("pretrain", lambda: base_model(session, MiniWeb(session.config)))
+    asked, whole = [], MiniWeb.batches
+
+    def batches(self, tokenizer, rows, row_tokens, first, count):
+        asked.append((first, count))
+        return whole(self, tokenizer, rows, row_tokens, first, count)
+
+    monkeypatch.setattr(MiniWeb, "batches", batches)
+    create.read_on(session, base, {"corpus": {"exposure": ["cpu-five", 0.1]}})
+    read = session.config.pretrain.tokens // session.config.pretrain.batch_tokens
+    assert asked == [(read, read // 5)] and read >= 5
+
+
 def test_controls_are_compared_at_their_own_k():
     base, few = cell([1] * 40), cell([2] * 40) | {"samples": 4}
     again = {"place": [0, 1, 2], "samples": [64] * 3, "right": [0, 3, 4], "thought": [0, 0, 1]}
