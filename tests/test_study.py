@@ -527,6 +527,18 @@ def test_a_cell_is_confirmed_on_test_puzzles_and_the_base_asked_again(tmp_path, 
     assert create.again(session, base, "cpu-five", own, policy)["place"] == [1]
 
 
+def test_controls_of_a_confirmation_are_asked_a_quarter_as_often(tmp_path, monkeypatch):
+    session = Session.open(["--preset", "smoke", "--seed", "3", "--out", str(tmp_path)])
+    base = session.load_or_make("pretrain", lambda: base_model(session, MiniWeb(session.config)))
+    asked = []
+    monkeypatch.setattr(create, "counts", lambda *given, **how: asked.append(how) or {})
+    monkeypatch.setattr(create, "train", lambda *given: base)
+    monkeypatch.setattr(create, "again", lambda *given: {})
+    hooks = next(v for v in STUDIES["confirm"].variants if v.name == "five_10").hooks
+    create.cells(session, base, hooks)
+    assert asked == [{"split": "test"}] * 2 + [{"split": "test", "samples": 256}] * 2
+
+
 def test_reading_on_reads_documents_that_the_base_has_not(tmp_path, monkeypatch):
     session = Session.open(["--preset", "smoke", "--seed", "3", "--out", str(tmp_path)])
     base = session.load_or_make("pretrain", lambda: base_model(session, MiniWeb(session.config)))
