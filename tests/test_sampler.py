@@ -1072,7 +1072,7 @@ def test_rows_of_ids_or_marks_are_padded_on_the_right():
 def test_what_is_compiled_on_cuda_is_taken_out_again(monkeypatch):
     """Blocks compiled, gradients replayed, cuDNN's attention; afterwards, even after a fault,
     nothing of it is left."""
-    monkeypatch.setattr(torch, "compile", lambda f: ("compiled", f))
+    monkeypatch.setattr(torch, "compile", lambda f, options: ("compiled", f))
     model, device = tiny(), Device("cuda", "card", torch.bfloat16, "grouped")
     learner, state = Learner(model), {"on": False}  # as Session leaves it
     monkeypatch.setattr(torch.backends.cuda, "cudnn_sdp_enabled", lambda: state["on"])

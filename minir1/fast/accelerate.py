@@ -1,7 +1,7 @@
 """Plugs the fast twins into a model: experts and compilation to train, the engine to sample."""
 
 from collections.abc import Callable
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 
 import torch
@@ -40,8 +40,10 @@ def accelerate(
     replayed = Replayed(learner) if compiled and learner else None
 
     experts.set_expert_kernel(model, expert_kernel(device, compiled))
+    if compiled:
+        start_compiler()
     for block in model.blocks if compiled else ():
-        block.forward = torch.compile(block.forward)
+        block.forward = torch.compile(block.forward, options=experts.COMPILER)
     if replayed:
         learner.gradients = replayed
     torch.backends.cuda.enable_cudnn_sdp(cudnn_before or (compiled and cudnn))
@@ -61,6 +63,15 @@ def accelerate(
             vars(block).pop("forward", None)
         if replayed:
             vars(learner).pop("gradients", None)
+
+
+def start_compiler() -> None:
+    """Start the processes that compile kernels, before the first is wanted. Until they are there,
+    seconds later, PyTorch compiles one after the other."""
+    with suppress(ImportError):  # a name of PyTorch's own
+        from torch._inductor.async_compile import maybe_warm_pool
+
+        maybe_warm_pool()
 
 
 def expert_kernel(device: Device, compiled: bool = False) -> Callable:

@@ -89,7 +89,7 @@ class Engine:
         else:
             grouped = can_group(model)
             self.decoder = GroupedDecoder(self.policy, compiled) if grouped else None
-        self.draw = torch.compile(draw) if compiled else draw
+        self.compiled, self.draw = compiled, torch.compile(draw) if compiled else draw
         self.size = row_tokens(c, room)
         self.cuda, self.pool, self.graphs = self.device.type == "cuda", None, {}
         if self.cuda:  # each (rows, span) is captured once: few of them; and a look waits: seldom
@@ -284,8 +284,6 @@ class Engine:
             logits_BV = self.decoder.step(self.token[:rows], store, position, *keys)
         else:
             logits_BV = self.policy(self.token[:rows, None], View(store, position))[:, -1]
-        if self.decoder and self.decoder.compiled:
-            torch._dynamo.maybe_mark_dynamic(logits_BV, 0)
         self._record(logits_BV, settings, slice(0, rows), position, self.draw)
 
     def _state(self) -> tuple[Tensor, ...]:
@@ -298,6 +296,9 @@ class Engine:
         any_budget = replace(settings, max_tokens=0)  # `draw` is not compiled for each budget
         parts = [state[slots] for state in self._state()]
         place = (self.key, self.budget, self.response[slots], position)
+        if self.compiled:  # once for any number of rows
+            for of_rows in (logits_BV, *place[2:], *parts):
+                torch._dynamo.maybe_mark_dynamic(of_rows, 0)
         draw(logits_BV, any_budget, *place, *parts)
         if not isinstance(slots, slice):  # then the parts are copies
             for state, part in zip(self._state(), parts):

@@ -163,10 +163,13 @@ def add_up(part_EPOI, rows_EP) -> Tensor:
     return torch.where(rows_EP[..., None, None] == 0, 0.0, part_EPOI.float()).sum(1)
 
 
+COMPILER = {"triton.autotune_pointwise": False}  # one kernel each, not the fastest of several
+
+
 @cache
 def fast(function):
     """The function compiled, for each shape apart, when it is first called."""
-    return torch.compile(function, dynamic=False)
+    return torch.compile(function, dynamic=False, options=COMPILER)
 
 
 class Grouped(torch.autograd.Function):

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
+from itertools import islice, starmap
 
 
 def usable_cores() -> int:
@@ -20,27 +21,34 @@ def usable_cores() -> int:
 
 
 def parallel_map(function: Callable, arguments: Iterable[tuple], workers: int = 0) -> Iterator:
-    """function(*a) for each a, in order. `workers`: processes; 0: one per core (of this rank's
-    share where torchrun has started several), less one.
+    """function(*a) for each a, in order; the first ones begin at once. `workers`: processes; 0: one
+    per core (of this rank's share where torchrun has started several), less one.
 
     Functions and classes of the calling script may be among them from the first a on or never.
     """
     cores = usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     workers = workers or max(1, cores - 1)
     if workers == 1:
-        yield from (function(*a) for a in arguments)
-        return
+        return starmap(function, arguments)
     spawn = multiprocessing.get_context("spawn")  # Windows and macOS have no fork
-    with ProcessPoolExecutor(workers, spawn, end_with_parent) as pool:
-        pending: deque = deque()
+    pool = ProcessPoolExecutor(workers, spawn, end_with_parent)
+    left, pending = iter(arguments), deque()
+
+    def submit(number: int) -> None:
+        for a in islice(left, number):
+            # a submission may start a process
+            with nullcontext() if needs_script(function, a) else script_hidden():
+                pending.append(pool.submit(function, *a))
+
+    submit(workers + 2)
+    return _results(pool, pending, submit)
+
+
+def _results(pool: ProcessPoolExecutor, pending: deque, submit: Callable) -> Iterator:
+    with pool:
         try:
-            for a in arguments:
-                # a submission may start a process
-                with nullcontext() if needs_script(function, a) else script_hidden():
-                    pending.append(pool.submit(function, *a))
-                if len(pending) > workers + 2:
-                    yield pending.popleft().result()
             while pending:
+                submit(1)
                 yield pending.popleft().result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
