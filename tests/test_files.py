@@ -20,7 +20,7 @@ from minir1.config import UserError
 from minir1.console.errors import guard
 from minir1.console.files import read_object
 from minir1.data import FOLDER, find_checkpoint
-from minir1.fast.parallel import end_with_parent
+from minir1.fast.parallel import end_with_parent, parallel_map
 from minir1.hub.pack import pack
 from minir1.presets import PRESETS
 from minir1.r1.data.fine_tuning import read_lines as read_curated
@@ -338,6 +338,14 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
     while any(map(alive, workers)) and time.time() < deadline:
         time.sleep(0.1)
     assert not any(map(alive, workers))
+
+
+def test_work_for_other_processes_begins_before_the_first_result_is_wanted(tmp_path):
+    results = parallel_map(os.mkdir, [(tmp_path / "made",)], 2)
+    deadline = time.time() + 60
+    while not (tmp_path / "made").exists() and time.time() < deadline:
+        time.sleep(0.05)
+    assert (tmp_path / "made").is_dir() and list(results) == [None]
 
 
 def alive(pid: str) -> bool:

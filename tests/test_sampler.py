@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from imported import small_codec, small_llama
+from torch._dynamo.testing import CompileCounter
 
 from minir1 import fast as fast_twins
 from minir1.config import Config, ModelConfig, PretrainConfig, apply
@@ -1148,6 +1149,16 @@ def test_nothing_is_compiled_ahead_where_nothing_is_compiled(monkeypatch):
             tiny()
         )
     assert not started
+
+
+def test_the_drawing_function_is_compiled_once_for_any_number_of_rows():
+    model, compilations = tiny(), CompileCounter()
+    engine = Engine(model, torch.float32, 64, 40)
+    engine.compiled, engine.draw = True, torch.compile(engine.draw, backend=compilations)
+    for group in (1, 3, 8):  # other numbers of rows, and fewer towards the end
+        for budget in (9, 20):
+            engine.sample(model, PROMPTS, group, Sampling(budget, (1,)))
+    assert compilations.frame_count == 1
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ test split is ever written (a step inside another problem's working does not cou
 '<|begin|>User: How much is 33936 plus 6'
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from importlib import import_module
 from itertools import starmap
@@ -171,12 +171,16 @@ def batches(
     first_shard, offset = divmod(first * need, config.shard_tokens)
     wanted = -(-(offset + count * need + 1) // config.shard_tokens)
     keys = ((config, text, seed, first_shard + i) for i in range(wanted))
-    buffer, written = np.empty(0, id_type(tokenizer)), 0
-    for piece in run(shard, keys):
-        buffer, offset = np.concatenate([buffer, piece])[offset:], 0
-        while len(buffer) > need and written < count:
-            yield rows_of(buffer[: need + 1], row_tokens)
-            buffer, written = buffer[need:], written + 1
+
+    def cut(shards: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        buffer, skipped, written = np.empty(0, id_type(tokenizer)), offset, 0
+        for piece in shards:
+            buffer, skipped = np.concatenate([buffer, piece])[skipped:], 0
+            while len(buffer) > need and written < count:
+                yield rows_of(buffer[: need + 1], row_tokens)
+                buffer, written = buffer[need:], written + 1
+
+    return cut(run(shard, keys))  # which may begin at once
 
 
 def rows_of(ids: np.ndarray, row_tokens: int) -> np.ndarray:

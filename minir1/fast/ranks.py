@@ -147,9 +147,9 @@ class Ranks(Alone):
     def map(self, function: Callable, arguments: Iterable[tuple], workers: int = 0) -> Iterator:
         """parallel_map, of which each rank computes its share and hands it to the others."""
         own = parallel_map(function, islice(arguments, self.rank, None, self.size), workers)
-        if self.size == 1:
-            yield from own
-            return
+        return own if self.size == 1 else self._handed_out(own)
+
+    def _handed_out(self, own: Iterator) -> Iterator:
         parts = [None]
         while parts:
             parts = [part[0] for part in self.gather([*islice(own, 1)]) if part]

@@ -68,9 +68,11 @@ def supervised_phase(
     progress = SupervisedProgress(session, phase, model, steps, first, every)
     tokens = 0
 
+    source = batches(first)  # other processes begin to write while the compiler is loaded
+
     def counted() -> Iterator[tuple[Tensor, Tensor | None]]:
         nonlocal tokens
-        for ids_BT, mask_BT in batches(first):
+        for ids_BT, mask_BT in source:
             real_BT = ids_BT != pad
             tokens = ids_BT[:, 1:].numel() if mask_BT is None else int(real_BT.sum())
             progress.begin()
@@ -128,8 +130,8 @@ def pretrain(
 
     def batches(first: int) -> Batches:
         size = (rows, config.row_tokens, first, steps - first)
-        for block in reader.batches(session.tokenizer, *size):
-            yield torch.from_numpy(block).to(session.device.name, non_blocking=True), None
+        blocks = map(torch.from_numpy, reader.batches(session.tokenizer, *size))
+        return ((ids.to(session.device.name, non_blocking=True), None) for ids in blocks)
 
     def after(step: Step, model: Transformer) -> None:
         if compile_sampler:
