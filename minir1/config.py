@@ -235,7 +235,7 @@ class EvalConfig:
     validation: int = knob(256, "validation problems, read during training", COUNT)
     arithmetic: int = knob(0, "test problems of each arithmetic kind in practice", PERHAPS)
     many: int = knob(128, "problems for the forced base; a quarter of them for its pass@64", COUNT)
-    answer_only_steps: int = knob(100, "steps of the answer-only control", PERHAPS, True)
+    answer_only_steps: int = knob(80, "steps of the answer-only control", PERHAPS, True)
     batch: int = knob(256, "responses sampled at once", COUNT)
 
 
