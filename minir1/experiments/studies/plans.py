@@ -211,8 +211,7 @@ SCALES: dict[str, Flags] = {
     # eight million parameters, three or four numbers
     "gpu": {"preset": "t4", "dtype": "auto", "kernels": "auto", "rl.steps": 100},
 }
-# bases that a study pretrains; on a GPU the small model reads more. RL from them is as it was in
-# the stored studies: 32 prompts a step at 1e-4
+# bases that a study pretrains (on a GPU the small model reads more), and RL as in stored studies
 STORED: Flags = {"rl.prompts": 32, "rl.lr": 1e-4}
 BASES: dict[tuple[str, str], Flags] = {
     ("smoke", "cpu"): {}, ("cpu", "cpu"): {"pretrain.tokens": 8_000_000} | STORED,
