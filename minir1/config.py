@@ -192,10 +192,10 @@ class RLConfig:
     """GRPO (arXiv 2402.03300, section 4; R1 report, Eq. 1-3) and its rewards."""
 
     steps: int = knob(100, "reinforcement learning steps", PERHAPS, True)
-    prompts: int = knob(32, "prompts a step", COUNT, True)
+    prompts: int = knob(24, "prompts a step", COUNT, True)
     group_size: int = knob(8, "responses sampled per prompt (G)", between(2, 100_000), True)
     minibatches: int = knob(2, "updates per rollout", COUNT, True)
-    lr: float = knob(1e-4, "learning rate", RATE, True)
+    lr: float = knob(1.2e-4, "learning rate", RATE, True)
     warmup: int = knob(5, "steps of learning-rate warm-up", PERHAPS)
     lr_end: float = knob(0.1, "last learning rate, as a share of the first (linear)", SHARE)
     clip: float = knob(0.5, "largest gradient norm", NORM)
@@ -235,7 +235,7 @@ class EvalConfig:
     validation: int = knob(256, "validation problems, read during training", COUNT)
     arithmetic: int = knob(0, "test problems of each arithmetic kind in practice", PERHAPS)
     many: int = knob(128, "problems for the forced base; a quarter of them for its pass@64", COUNT)
-    answer_only_steps: int = knob(100, "steps of the answer-only control", PERHAPS, True)
+    answer_only_steps: int = knob(80, "steps of the answer-only control", PERHAPS, True)
     batch: int = knob(256, "responses sampled at once", COUNT)
 
 

@@ -40,8 +40,8 @@ _GPU = Config(
     ),
     pretrain=PretrainConfig(tokens=300_000_000, batch_tokens=65_536, row_tokens=1024),
     rl=RLConfig(
-        steps=240, prompts=64, group_size=16, max_tokens=1024, early_tokens=512, recompute=True,
-        train_tokens=262_144, format_reward=0.0,
+        steps=240, prompts=64, group_size=16, lr=1e-4, max_tokens=1024, early_tokens=512,
+        recompute=True, train_tokens=262_144, format_reward=0.0,
         tasks=(
             "countdown:3to4=0.42", "countdown:sos4=0.4",
             "arithmetic:5d+=0.06", "arithmetic:5d-=0.06", "arithmetic:2dx=0.06",
@@ -84,9 +84,8 @@ _SMOKE = Config(
     ),
     corpus=CorpusConfig(shard_tokens=20_000, workers=1),
     pretrain=PretrainConfig(tokens=40_000, batch_tokens=4096, row_tokens=256, checkpoint_every=3),
-    rl=RLConfig(
-        steps=4, prompts=4, group_size=4, max_tokens=48, evaluate_every=2, checkpoint_every=2
-    ),
+    rl=RLConfig(steps=4, prompts=4, group_size=4, lr=1e-4, max_tokens=48, evaluate_every=2,
+                checkpoint_every=2),
     eval=EvalConfig(problems=16, validation=8, many=4, answer_only_steps=2),
 )
 PRESETS = {"cpu": Config(), "gpu": _GPU, "best": _BEST, "t4": _T4, "smoke": _SMOKE}

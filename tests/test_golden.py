@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shutil
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 
 from minir1.__main__ import main as command
 from minir1.config import Config, to_json
+from minir1.console.flags import parse_command_line
 from minir1.report import golden
 from minir1.report.golden import compare, leaving, moving, slope
 from minir1.report.golden_figures import FIGURES
@@ -197,7 +199,7 @@ def test_settings_that_differ_are_named(tmp_path, capsys, known):
     status, said = judged(
         capsys, write(tmp_path / "run", rows_of(18), rl__lr=1e-3, seed=7, eval__problems=9), known
     )
-    assert status == 0 and "settings that differ: rl.lr 0.001 (golden 0.0001)\n" in said
+    assert status == 0 and "settings that differ: rl.lr 0.001 (golden 0.00012)\n" in said
 
 
 def test_newer_settings_and_those_of_memory_do_not_differ(tmp_path, capsys, known):
@@ -418,6 +420,22 @@ def test_a_run_whose_last_loss_is_no_number_is_not_good(tmp_path, capsys, known)
 
     status, said = judged(capsys, write(tmp_path / "run", rows_of(20, change=spoil)), known)
     assert status == 1 and "Within the band, but broken since step 100: loss" in said
+
+
+def test_every_wrong_setting_of_the_power_study_can_be_run_and_changes_one_thing():
+    place = Path(__file__).parent.parent / "results" / "golden" / "power.py"
+    spec = spec_from_file_location("power", place)
+    power = module_from_spec(spec)
+    spec.loader.exec_module(power)
+    default = parse_command_line(["--preset", "cpu"])
+    for name, flags in power.WRONG.items():
+        config = parse_command_line(["--preset", "cpu", *flags])
+        assert config != default, name
+        if name == "groups of 2":
+            rl, usual = config.rl, default.rl
+            assert rl.prompts * rl.group_size == usual.prompts * usual.group_size
+    rates = [float(flags[1]) for flags in power.WRONG.values() if flags[0] == "--rl.lr"]
+    assert rates == pytest.approx([10 * default.rl.lr, default.rl.lr / 10])
 
 
 def test_what_stays_outside_to_the_end_has_left():

@@ -14,7 +14,7 @@ import pytest
 import train_r1
 import train_zero
 from minir1.__main__ import COMMANDS, dispatch
-from minir1.config import Config, UserError, apply, flags_of, from_dict
+from minir1.config import Config, RLConfig, UserError, apply, flags_of, from_dict
 from minir1.console.errors import guard
 from minir1.console.files import read_settings
 from minir1.console.flags import TRAIN_ZERO, Value, parse_command_line
@@ -39,6 +39,24 @@ FLAGS = [
     for name, hint, f in flags_of(program.kind)
     if name not in program.absent
 ]
+
+
+def test_the_defaults_are_the_laptops_and_no_other_preset_takes_them_up():
+    """A step of the laptop's is small and quick. What was measured with other steps keeps them."""
+    laptop = PRESETS["cpu"].rl
+    assert (laptop.prompts, laptop.lr) == (RLConfig().prompts, RLConfig().lr) == (24, 1.2e-4)
+    others = [preset.rl for name, preset in PRESETS.items() if name != "cpu"]
+    assert {rl.lr for rl in others} == {1e-4}
+    stages = [R1_PRESETS["cpu"].zero_rl, R1_PRESETS["cpu"].reasoning, R1_PRESETS["cpu"].scenarios]
+    assert [(rl.prompts, rl.lr) for rl in stages] == [(32, 1e-4), (32, 5e-5), (32, 5e-5)]
+    others = [R1_PRESETS[name].zero_rl for name in ("gpu", "smoke")]
+    assert [(rl.prompts, rl.lr) for rl in others] == [(64, 1e-4), (4, 1e-4)]
+
+
+def test_the_control_trains_for_fewer_steps_than_r1_zero_on_the_laptop_alone():
+    """For time: the last 20 steps are worth 2 points (results/LOG.md)."""
+    steps = {name: (p.rl.steps, p.eval.answer_only_steps) for name, p in PRESETS.items()}
+    assert steps["cpu"] == (100, 80) and steps["gpu"] == steps["t4"] == (240, 240)
 NUMBERS = (int, float)
 
 

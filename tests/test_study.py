@@ -25,7 +25,7 @@ from minir1.experiments.studies import command, corpora, create, verdicts
 from minir1.experiments.studies import hooks as study_hooks
 from minir1.experiments.studies.figures import curves_of, over_seeds
 from minir1.experiments.studies.hooks import parts_of
-from minir1.experiments.studies.plans import BASES, DOSES, STUDIES, flags_of
+from minir1.experiments.studies.plans import BASES, DOSES, NORMAL, STUDIES, flags_of
 from minir1.fast.device import pick_device
 from minir1.grpo import Total
 from minir1.measure import evaluator as measure
@@ -274,6 +274,22 @@ def test_the_router_moves_away_from_busy_experts_and_padding_does_not_count(base
 
 
 # ---------------------------------------------------------------- plans
+
+
+def test_every_size_of_a_group_draws_as_many_responses_as_the_default_run():
+    rl = PRESETS["cpu"].rl
+    groups = [v.flags for v in STUDIES["ablations"].variants if v.name.startswith("group_")]
+    samples = {flags["rl.prompts"] * flags["rl.group_size"] for flags in groups}
+    assert len(groups) == 4 and samples == {rl.prompts * rl.group_size}
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_rl_from_a_base_of_its_own_is_as_in_the_stored_studies(device):
+    """32 prompts a step at 1e-4; from the shipped base it is the preset's."""
+    flags = flags_of(STUDIES["habits"].variants[0], "cpu", device, {})
+    assert (flags["rl.prompts"], flags["rl.lr"]) == (32, 1e-4)
+    assert not {"rl.prompts", "rl.lr"} & set(flags_of(NORMAL, "cpu", device, {}))
+    assert flags_of(STUDIES["habits"].variants[0], "cpu", device, {"rl.lr": 3e-4})["rl.lr"] == 3e-4
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -154,7 +154,7 @@ BILINGUAL = CorpusConfig(
 )
 
 _SUMS = ("countdown:cpu=0.8", "arithmetic:3d+=0.07", "arithmetic:3d-=0.06", "arithmetic:2dx=0.07")
-_CPU_RL = RLConfig(steps=80, tasks=_SUMS)
+_CPU_RL = RLConfig(steps=80, prompts=32, lr=1e-4, tasks=_SUMS)
 _CPU_LATER = replace(_CPU_RL, max_tokens=288, lr=5e-5, language_reward=0.5, format_reward=1.0)
 _CPU = R1Config(  # 25 minutes on two cores, scoreboard included: README
     control=False,

@@ -1,9 +1,9 @@
 """R1-Zero with your five functions in the real loop: python train_with_mine.py [--steps 40]
 
 Writes mine.jsonl (a row a step) and mine.png (your curve beside the golden run) into --out. It
-takes the shipped base and the loop of train_zero.py. Smaller steps than the golden run's (24
-puzzles instead of 32, at most 128 tokens instead of 256), because your sampler keeps rows that have
-ended.
+takes the shipped base and the loop of train_zero.py, with as many puzzles a step as the golden run.
+Responses are shorter than there (at most 128 tokens instead of 256), because your sampler keeps
+rows that have ended.
 """
 
 import argparse

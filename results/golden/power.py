@@ -20,13 +20,13 @@ from minir1.report.golden import differing, golden_runs, judge, read_config
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WRONG = {
-    "ten times the learning rate": ("--rl.lr", "1e-3"),
-    "a tenth of the learning rate": ("--rl.lr", "1e-5"),
+    "ten times the learning rate": ("--rl.lr", "1.2e-3"),
+    "a tenth of the learning rate": ("--rl.lr", "1.2e-5"),
     "advantages not divided by the deviation": ("--rl.scale", "none"),
-    "16 updates for each rollout": ("--rl.minibatches", "16"),
+    "12 updates for each rollout": ("--rl.minibatches", "12"),
     "a ratio that is never clipped": ("--rl.clip_low", "1", "--rl.clip_high", "1000"),
     "sampled and trained at temperature 0.6": ("--rl.temperature", "0.6"),
-    "groups of 2": ("--rl.group_size", "2", "--rl.prompts", "128"),
+    "groups of 2": ("--rl.group_size", "2", "--rl.prompts", "96"),
     "4 prompts a step": ("--rl.prompts", "4"),
     "64 tokens at most": ("--rl.max_tokens", "64"),
     "a KL penalty of 1": ("--rl.kl", "1"),

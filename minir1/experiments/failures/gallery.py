@@ -20,7 +20,7 @@ from minir1.tasks.countdown import evaluate
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import ANSWER_END, parse
 
-LR = 2e-4  # twice the recipe's: these runs are short
+LR = 2e-4  # above the recipe's: these runs are short
 
 
 @dataclass(frozen=True)

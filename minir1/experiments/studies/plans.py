@@ -64,8 +64,8 @@ CONTROLS = Study(
         Variant("rejection_sft", "fine-tuned on the base's own right answers, as many samples",
                 kind="rejection_sft"),
         *(Variant(f"rejection_sft_{times}", f"the same, at {times} times the learning rate",
-                  {"rl.lr": times * 1e-4}, kind="rejection_sft")
-          for times in (3, 10)),
+                  {"rl.lr": lr}, kind="rejection_sft")
+          for times, lr in ((3, 3.6e-4), (10, 1.2e-3))),
         Variant("expert_iteration", "right answers of the policy imitated, wrong ones ignored",
                 hooks={"imitate": True}),
         Variant("response_mean", "each response weighs the same: 1/|o|, the paper's form",
@@ -118,7 +118,7 @@ CATCHING = Study(
 )
 
 GSPO: Flags = {"rl.loss": "gspo", "rl.clip_low": 3e-4, "rl.clip_high": 4e-4}
-SAMPLES = 256  # responses a step, the same whatever the size of a group
+SAMPLES = 192  # responses a step, the same whatever the size of a group
 ABLATIONS = Study(  # DAPO's loss is missing: it is the default's
     "Which part of the recipe matters?",
     (
@@ -211,10 +211,11 @@ SCALES: dict[str, Flags] = {
     # eight million parameters, three or four numbers
     "gpu": {"preset": "t4", "dtype": "auto", "kernels": "auto", "rl.steps": 100},
 }
-# bases that a study pretrains; on a GPU the small model reads more
+# bases that a study pretrains (on a GPU the small model reads more), and RL as in stored studies
+STORED: Flags = {"rl.prompts": 32, "rl.lr": 1e-4}
 BASES: dict[tuple[str, str], Flags] = {
-    ("smoke", "cpu"): {}, ("cpu", "cpu"): {"pretrain.tokens": 8_000_000},
-    ("cpu", "cuda"): {"pretrain.tokens": 60_000_000, "pretrain.batch_tokens": 24_576},
+    ("smoke", "cpu"): {}, ("cpu", "cpu"): {"pretrain.tokens": 8_000_000} | STORED,
+    ("cpu", "cuda"): {"pretrain.tokens": 60_000_000, "pretrain.batch_tokens": 24_576} | STORED,
     ("gpu", "cuda"): {"pretrain.tokens": 100_000_000},
 }
 # of a model without experts that uses as many feed-forward weights a token as the one with them
