@@ -70,24 +70,22 @@ class Case:
                    and band.steps[band.left] <= by for band in self.gone)
 
 
-# ---------------------------------------------------------------- looks
+# ---------------------------------------------------------------- looks: None where nothing shows
 
 
 def broken(case: Case) -> Cause | None:
     words = trouble(case.rows)
-    if not words.startswith("broken"):
-        return None
-    what, _, change = words.partition("; ")
-    return what, change
+    if words.startswith("broken"):
+        what, _, change = words.partition("; ")
+        return what, change
 
 
 def padding(case: Case) -> Cause | None:
     """Every response counts as long as the longest, though hardly any is cut off."""
     mean, p95 = case.mean("length"), case.mean("length_p95")
-    if not (abs(p95 - mean) < 1e-3 * mean and case.mean("truncated") < 0.5):
-        return None
-    cause = f"padding is counted: every response is {mean:.0f} tokens long"
-    return cause, "make the mask from the lengths of the responses, not from the tensor's shape"
+    if abs(p95 - mean) < 1e-3 * mean and case.mean("truncated") < 0.5:
+        why = f"padding is counted: every response is {mean:.0f} tokens long"
+        return why, "make the mask from the lengths of the responses, not from the tensor's shape"
 
 
 def disagreement(case: Case) -> Cause | None:
@@ -121,10 +119,9 @@ def repeated_puzzle(case: Case) -> Cause | None:
         alone = math.sqrt(right * (1 - right) / max(responses, 1))
         spread.append((row.get("stderr") or 0.0) / alone if alone else math.inf)
     lead = case.mean("accuracy", EARLY) - case.before.get("accuracy", math.nan)
-    if not (abs(lead) > 0.25 and sum(spread) < 1.2 * len(spread)):
-        return None
-    cause = f"all puzzles of a step are alike: {100 * lead:+.0f} points from validation at once"
-    return cause, "draw other puzzles for each prompt of each step"
+    if abs(lead) > 0.25 and sum(spread) < 1.2 * len(spread):
+        why = f"all puzzles of a step are alike: {100 * lead:+.0f} points from validation at once"
+        return why, "draw other puzzles for each prompt of each step"
 
 
 def strict_judge(case: Case) -> Cause | None:
@@ -132,27 +129,24 @@ def strict_judge(case: Case) -> Cause | None:
     right, length = case.mean("accuracy", EARLY), case.mean("length", EARLY)
     lack = case.before.get("accuracy", math.nan) - right
     alike = abs(case.before.get("length", math.nan) - length) < 0.3 * length
-    if not (lack > 0.1 and alike and right > 0):
-        return None
-    cause = f"a verifier that refuses right answers: practice begins {100 * lack:.0f} points low"
-    return cause, "judge the value of an answer, not its letters; try the verifier on known ones"
+    if lack > 0.1 and alike and right > 0:
+        why = f"a verifier that refuses right answers: practice begins {100 * lack:.0f} points low"
+        return why, "judge the value of an answer, not its letters; try the verifier on known ones"
 
 
 def same_responses(case: Case) -> Cause | None:
     """Some puzzles are solved, others not, and no group differs in itself."""
-    if not (case.mean("signal", EARLY) < 0.02 and 0.1 < case.mean("accuracy", EARLY) < 0.9):
-        return None
-    cause = "all responses to a puzzle are the same: no group differs, at any accuracy"
-    return cause, "let random numbers depend on the response, and sample at temperature 1"
+    if case.mean("signal", EARLY) < 0.02 and 0.1 < case.mean("accuracy", EARLY) < 0.9:
+        why = "all responses to a puzzle are the same: no group differs, at any accuracy"
+        return why, "let random numbers depend on the response, and sample at temperature 1"
 
 
 def rate_is_gone(case: Case) -> Cause | None:
     steps, rates = column(case.rows, "lr")
-    gone = [step for step, rate in zip(steps[2:-1], rates[2:-1]) if rate <= 0]
-    if not gone:
-        return None
-    cause = f"the learning rate is {rates[-1]:.2g} at the end, and none from step {gone[0]:.0f} on"
-    return cause, "let the schedule know the number of steps, and end above 0"
+    off = [step for step, rate in zip(steps[2:-1], rates[2:-1]) if rate <= 0]
+    if off:
+        why = f"the learning rate is {rates[-1]:.2g} at the end, and none from step {off[0]:.0f} on"
+        return why, "let the schedule know the number of steps, and end above 0"
 
 
 def other_reward(case: Case) -> Cause | None:
@@ -160,107 +154,97 @@ def other_reward(case: Case) -> Cause | None:
     kinds = ("accuracy", "format", "language")
     right, form, language = (case.config.get(f"rl.{kind}_reward", math.nan) for kind in kinds)
     most = right * case.mean("accuracy", EARLY) + form + language
-    if not case.mean("reward", EARLY) > most + 0.05:
-        return None
-    words = "{:.2f} a response at first, {:.2f} at most for right answers in form"
-    cause = "the reward pays for something else: " + words.format(case.mean("reward", EARLY), most)
-    return cause, "take out what else is paid, such as length"
+    paid = case.mean("reward", EARLY)
+    if paid > most + 0.05:
+        pair = f"{paid:.2f} a response at first, {most:.2f} at most for right answers in form"
+        why = f"the reward pays for something else: {pair}"
+        return why, "take out what else is paid, such as length"
 
 
 def uncentred(case: Case) -> Cause | None:
     """Gradients a hundred times the usual from the first step on."""
     norm = case.mean("grad_norm", EARLY)
-    if not (case.left("grad_norm", by=2) and norm > 10 and case.mean("gap", EARLY) < 0.01):
-        return None
-    cause = f"advantages are far too large: gradient norm {norm:.0f} at first"
-    return cause, "subtract the group's mean reward; where all are equal, let the advantage be 0"
+    if case.left("grad_norm", by=2) and norm > 10 and case.mean("gap", EARLY) < 0.01:
+        why = f"advantages are far too large: gradient norm {norm:.0f} at first"
+        return why, "subtract the group's mean reward; where all are equal, let the advantage be 0"
 
 
 def away_from_the_reference(case: Case) -> Cause | None:
     weight, kl = case.config.get("rl.kl") or 0.0, case.mean("kl")
-    if not weight * kl > 0.5:
-        return None
-    cause = f"the KL term drives the policy away: {kl:.2g} nats a token, at a weight of {weight}"
-    return cause, "look at its sign: the loss must grow with the distance"
+    if weight * kl > 0.5:
+        why = f"the KL term drives the policy away: {kl:.2g} nats a token, at a weight of {weight}"
+        return why, "look at its sign: the loss must grow with the distance"
 
 
 def unlike_ratio(case: Case) -> Cause | None:
     """Before the first update a ratio is 1, if sampler and trainer agree: nothing is clipped."""
     clipped = case.mean("clip_fraction", slice(0, 1))
-    if not (clipped > 0.05 and case.mean("gap", EARLY) < 1e-3):
-        return None
-    cause = f"{clipped:.0%} of tokens are clipped at first, though both log-probs are the same"
-    return cause, "look at the ratio, exp(new - old), and at the bounds around 1"
+    if clipped > 0.05 and case.mean("gap", EARLY) < 1e-3:
+        why = f"{clipped:.0%} of tokens are clipped at first, though both log-probs are the same"
+        return why, "look at the ratio, exp(new - old), and at the bounds around 1"
 
 
 def lost_gradient(case: Case) -> Cause | None:
     """The golden responses, but less is learned from them."""
     norms = [b for b in case.gone if b.figure.name == "grad_norm" and b.steps[b.left] <= 2]
-    if not (norms and norms[0].side == "below" and not case.left(*SAMPLED, by=2)):
-        return None
-    cause = f"the gradient is too small: its norm is {case.mean('grad_norm', EARLY):.2g} at first"
-    return cause, "add up all micro-batches, divide once; see --rl.scale and --rl.group_size"
+    if norms and norms[0].side == "below" and not case.left(*SAMPLED, by=2):
+        why = f"the gradient is too small: its norm is {case.mean('grad_norm', EARLY):.2g} at first"
+        return why, "add up all micro-batches, divide once; see --rl.scale and --rl.group_size"
 
 
 def paid_for_noise(case: Case) -> Cause | None:
     first, last = case.mean("entropy", EARLY), case.mean("entropy")
-    if not last - first > 0.5:
-        return None
-    cause = f"responses turn random: entropy {first:.2f} -> {last:.2f} nats a token"
-    return cause, "take out what pays for entropy; then lower --rl.lr"
+    if last - first > 0.5:
+        why = f"responses turn random: entropy {first:.2f} -> {last:.2f} nats a token"
+        return why, "take out what pays for entropy; then lower --rl.lr"
 
 
 def backwards(case: Case) -> Cause | None:
     """It unlearns by golden steps: nothing is too large, so the direction is wrong."""
     first, last = case.mean("accuracy", EARLY), case.mean("accuracy")
     calm = case.mean("grad_norm", EARLY) < 1 and case.mean("gap") < 0.01
-    if not (calm and first - last > 0.1 and last < 0.7 * first and case.left("accuracy")):
-        return None
-    cause = f"what is rewarded becomes rarer, {first:.0%} -> {last:.0%}, by steps of usual size"
-    return cause, "print a group: the advantage's sign, and whether each reward meets its response"
+    if calm and first - last > 0.1 and last < 0.7 * first and case.left("accuracy"):
+        why = f"what is rewarded becomes rarer, {first:.0%} -> {last:.0%}, by steps of usual size"
+        change = "print a group: the advantage's sign, and whether each reward meets its response"
+        return why, change
 
 
 def another_sampler(case: Case) -> Cause | None:
     """Practice and test are the same policy: their responses must be alike."""
     thinks, length = (case.mean(n) - case.test.get(n, math.nan) for n in ("thinking", "length"))
-    if not (abs(thinks) > 0.2 or abs(length) > 0.5 * case.mean("length")):
-        return None
-    cause = "practice is not sampled as the test is: top-p, top-k or a temperature"
-    return cause, "sample from the whole distribution (top-p 1), at the temperature of the loss"
+    if abs(thinks) > 0.2 or abs(length) > 0.5 * case.mean("length"):
+        why = "practice is not sampled as the test is: top-p, top-k or a temperature"
+        return why, "sample from the whole distribution (top-p 1), at the temperature of the loss"
 
 
 def another_judge(case: Case) -> Cause | None:
     """The same responses, right in practice and wrong in the test."""
     lead = case.mean("accuracy") - case.test.get("accuracy", math.nan)
-    if not lead > 0.25:
-        return None
-    cause = f"a verifier that can be cheated: practice is {100 * lead:.0f} points above the test"
-    return cause, "read responses that were called right, and close the verifier's hole"
+    if lead > 0.25:
+        why = f"a verifier that can be cheated: practice is {100 * lead:.0f} points above the test"
+        return why, "read responses that were called right, and close the verifier's hole"
 
 
 def paid_for_form(case: Case) -> Cause | None:
     reward, right = case.mean("reward"), case.mean("accuracy")
-    if not (reward > 0.3 and reward - right > 0.45 * reward and case.mean("thinking") < 0.9):
-        return None
-    cause = f"form is paid better than being right: reward {reward:.2f}, {100 * right:.0f}% right"
-    return cause, "lower --rl.format_reward, or raise --rl.accuracy_reward"
+    if reward > 0.3 and reward - right > 0.45 * reward and case.mean("thinking") < 0.9:
+        why = f"form is paid better than being right: reward {reward:.2f}, {100 * right:.0f}% right"
+        return why, "lower --rl.format_reward, or raise --rl.accuracy_reward"
 
 
 def no_end(case: Case) -> Cause | None:
     """Cut off from the first step on, and RL does not mend it, as it mends a low limit."""
     first, last = case.mean("truncated", EARLY), case.mean("truncated")
-    if not (first > 0.5 and last > 0.7 * first):
-        return None
-    cause = f"the stop token is not in the loss: {100 * last:.0f}% of responses do not end"
-    return cause, "let the mask cover the stop token; if it does, raise --rl.max_tokens"
+    if first > 0.5 and last > 0.7 * first:
+        why = f"the stop token is not in the loss: {100 * last:.0f}% of responses do not end"
+        return why, "let the mask cover the stop token; if it does, raise --rl.max_tokens"
 
 
 def false_sums(case: Case) -> Cause | None:
     wrong = case.mean("wrong_steps", slice(0, 1))  # of the base itself
-    if not wrong > 0.15:
-        return None
-    cause = f"the base cannot compute: {100 * wrong:.0f}% of its steps are false before any RL"
-    return cause, "another --base, or one that has read more, and true, sums"
+    if wrong > 0.15:
+        why = f"the base cannot compute: {100 * wrong:.0f}% of its steps are false before any RL"
+        return why, "another --base, or one that has read more, and true, sums"
 
 
 def far_setting(case: Case) -> Cause | None:
@@ -298,10 +282,9 @@ def stuck(case: Case) -> Cause | None:
     names = [band.figure.name for band in case.gone if band.figure.early]
     now, before = case.mean("accuracy"), case.mean("accuracy", EARLY)
     alike = abs(case.mean("thinking") - case.mean("thinking", EARLY)) < 0.15
-    if not ("accuracy" in names and alike and now - before < 0.2):
-        return None
-    change = "raise --rl.lr or lower --rl.kl; then look at the sign and the mask of the loss"
-    return "the reward does not move the policy", change
+    if "accuracy" in names and alike and now - before < 0.2:
+        change = "raise --rl.lr or lower --rl.kl; then look at the sign and the mask of the loss"
+        return "the reward does not move the policy", change
 
 
 def said_by_the_run(case: Case) -> Cause | None:
@@ -314,9 +297,8 @@ def said_by_the_run(case: Case) -> Cause | None:
 
 
 def said_by_the_band(case: Case) -> Cause | None:
-    if not case.gone:
-        return None
-    return golden.usual(case.gone[0]), f"first what acts on {case.gone[0].figure.name}"
+    if case.gone:
+        return golden.usual(case.gone[0]), f"first what acts on {case.gone[0].figure.name}"
 
 
 LOOKS: tuple[Callable[[Case], Cause | None], ...] = (
@@ -327,10 +309,6 @@ LOOKS: tuple[Callable[[Case], Cause | None], ...] = (
 )
 
 # ---------------------------------------------------------------- five sentences
-
-
-UNKNOWN = ("only the final test is off", "look at its problems and its temperature")
-UNCHANGED = "Change nothing, or one thing over several seeds."
 
 
 def five_sentences(run: Path) -> list[str]:
@@ -350,7 +328,8 @@ def five_sentences(run: Path) -> list[str]:
         band, good = [f"No band: {fault}.", "So only the run itself can be looked at."], None
     if good is not False and not case.gone and not trouble(rows):
         well = "No fault shows, but a wrong setting can hide without a band."
-        end = ["It is as it should be." if good else well, UNCHANGED]
+        unchanged = "Change nothing, or one thing over several seeds."
+        end = ["It is as it should be." if good else well, unchanged]
     else:
         end = cause_of(case)
     return [happened(case), *band, *end]
@@ -362,7 +341,8 @@ def cause_of(case: Case) -> list[str]:
         if found := look(case):
             place = "settings" if look is far_setting else "curves"
             return [f"Likely cause, by its {place}: {found[0]}.", f"To change: {found[1]}."]
-    return [f"Likely cause: {UNKNOWN[0]}.", f"To change: {UNKNOWN[1]}."]
+    unknown = "Likely cause: only the final test is off."
+    return [unknown, "To change: look at its problems and its temperature."]
 
 
 def happened(case: Case) -> str:
