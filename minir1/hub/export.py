@@ -23,7 +23,7 @@ from minir1.console.errors import make_parser, parse
 from minir1.console.files import check_folder
 from minir1.hub.codec import ImportedCodec, around
 from minir1.hub.gguf import TYPES, export_gguf
-from minir1.hub.names import COMMON, LATENT, SCALING, leading_dense, rename
+from minir1.hub.names import COMMON, LATENT, SCALING, exported, leading_dense, rename
 from minir1.model import Transformer
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import BEGIN, END, PAD
@@ -133,11 +133,8 @@ def hub_weights(model: Transformer) -> dict[str, Tensor]:
     Each expert's gate, up and down are matrices of their own.
     """
     c, weights = model.config, {}
-    for name, value in model.state_dict().items():
-        if name.startswith("mtp_") or (c.tied and name == "head.weight"):
-            continue
+    for name, value in exported(model):
         renamed = rename(name, c.attention, c.q_rank)
-        value = value.detach().float().cpu()
         if name.endswith(("_EFD", "_EDF")):
             layer, matrix = renamed.split(".mlp.")
             for e, one in enumerate(value):
