@@ -17,9 +17,8 @@ EARLY, LATE = slice(0, 3), slice(-5, None)  # RL steps that a figure is averaged
 Cause = tuple[str, str]  # the likely cause; what to change
 
 # setting -> (factor from the golden value that counts as far, what too much does, what too little)
-SLOW = "the policy hardly moves"
 SETTINGS = {
-    "rl.lr": (3, "the steps are too large", SLOW),
+    "rl.lr": (3, "the steps are too large", "the policy hardly moves"),
     "rl.kl": (3, "the policy is paid for staying the base", "nothing holds the policy"),
     "rl.group_size": (2, "fewer puzzles", "of a group of few, hardly any response stands out"),
     "rl.prompts": (4, "fewer steps for the same work", "each step is a guess from few puzzles"),
