@@ -19,9 +19,10 @@ from minir1.__main__ import main as command
 from minir1.experiments.failures import runs
 from minir1.experiments.failures.gallery import FAILURES
 from minir1.measure.diagnosis import diagnosis
-from minir1.report import golden, verdict
+from minir1.report import causes, golden, verdict
+from minir1.report.causes import Case
 from minir1.report.golden_figures import FIGURES
-from minir1.report.verdict import Case, five_sentences
+from minir1.report.verdict import five_sentences
 
 RESULTS = Path(__file__).parent.parent / "results"
 GOOD = sorted((RESULTS / "zero").glob("*-seed*"))  # of cpu, gpu and best
@@ -236,9 +237,9 @@ SHOWN = {
 @pytest.mark.parametrize("name", SHOWN)
 def test_each_look_sees_its_own(name):
     """The look that its figures are for, and none of those before it."""
-    looks = [look.__name__ for look in verdict.LOOKS if look(SHOWN[name])]
+    looks = [look.__name__ for look in causes.LOOKS if look(SHOWN[name])]
     assert looks[0] == name, looks
-    assert not [look for look in verdict.LOOKS if look(case(test={
+    assert not [look for look in causes.LOOKS if look(case(test={
         "thinking": 0.55, "length": 45, "accuracy": 0.45}))]
 
 
@@ -249,22 +250,22 @@ def test_a_cause_is_told_as_seen_in_the_curves_or_in_the_settings():
 
 
 def test_every_far_setting_has_its_effect():
-    for name, (factor, *_) in verdict.SETTINGS.items():
+    for name, (factor, *_) in causes.SETTINGS.items():
         for value in (1.0 * factor, 1.0 / factor):
-            words, change = verdict.far_setting(case(settings={name: (value, 1.0)}))
+            words, change = causes.far_setting(case(settings={name: (value, 1.0)}))
             assert words.partition(": ")[2] and change == f"--{name} 1.0"
 
 
 def test_looks_keep_to_their_limits():
-    assert verdict.padding(case(length=96, length_p95=96, truncated=0.7)) is None
+    assert causes.padding(case(length=96, length_p95=96, truncated=0.7)) is None
     for test in ({"thinking": 0.9, "length": 40}, {"thinking": 0.6, "length": 80}):
-        assert verdict.another_sampler(case(test=test))
-    assert verdict.paid_for_form(case(reward=1.0, accuracy=0.3, thinking=0.95)) is None
-    assert verdict.said_by_the_run(SHOWN["said_by_the_run"])[1].startswith("lower --rl.lr")
+        assert causes.another_sampler(case(test=test))
+    assert causes.paid_for_form(case(reward=1.0, accuracy=0.3, thinking=0.95)) is None
+    assert causes.said_by_the_run(SHOWN["said_by_the_run"])[1].startswith("lower --rl.lr")
     dense = case(gap=0.05)
-    assert "router" in verdict.disagreement(dense)[1]
+    assert "router" in causes.disagreement(dense)[1]
     dense.config["model.experts"] = 0
-    assert verdict.disagreement(dense)[1] == "use --dtype float32"
+    assert causes.disagreement(dense)[1] == "use --dtype float32"
 
 
 def test_what_the_course_of_a_disagreement_says():
@@ -276,18 +277,18 @@ def test_what_the_course_of_a_disagreement_says():
         (case(gap=0.3, entropy=0.3, entropy_all=0.2), "more tokens than were sampled"),
         (departed(case(gap=0.3), "grad_norm"), "though its responses are the golden ones"),
     ):
-        assert words in verdict.disagreement(found)[0]
+        assert words in causes.disagreement(found)[0]
 
 
 def test_practice_that_begins_elsewhere_is_told_by_its_spread():
-    assert verdict.repeated_puzzle(case(accuracy=0.9, stderr=0.03)) is None
-    assert verdict.repeated_puzzle(case(stderr=0.018)) is None
-    assert verdict.strict_judge(case(accuracy=0.3, length=80)) is None
-    assert verdict.strict_judge(case(accuracy=0.3, length=0)) is None
+    assert causes.repeated_puzzle(case(accuracy=0.9, stderr=0.03)) is None
+    assert causes.repeated_puzzle(case(stderr=0.018)) is None
+    assert causes.strict_judge(case(accuracy=0.3, length=80)) is None
+    assert causes.strict_judge(case(accuracy=0.3, length=0)) is None
     wild = departed(case(accuracy=FALLING, reward=FALLING, grad_norm=5), "accuracy", step=9)
-    assert verdict.backwards(wild) is None
-    assert verdict.unlike_ratio(case(clip_fraction=0.4, gap=0.3)) is None
-    assert verdict.backwards(case(accuracy=FALLING, reward=FALLING)) is None
+    assert causes.backwards(wild) is None
+    assert causes.unlike_ratio(case(clip_fraction=0.4, gap=0.3)) is None
+    assert causes.backwards(case(accuracy=FALLING, reward=FALLING)) is None
 
 
 def test_stuck_is_what_leaves_the_early_rise_and_stays_as_it_was():
@@ -295,7 +296,7 @@ def test_stuck_is_what_leaves_the_early_rise_and_stays_as_it_was():
         found = case(**figures)
         figure = next(f for f in FIGURES if f.name == "accuracy" and f.early == early)
         found.gone = [SimpleNamespace(figure=figure)]
-        return verdict.stuck(found)
+        return causes.stuck(found)
 
     rising, falling = ([0.2 + way * 0.03 * i for i in range(20)] for way in (1, -1))
     assert seen(True) and not seen(False)
@@ -310,19 +311,19 @@ def test_pretraining_leaves_before_all_steps_of_rl():
 
 def test_a_limit_that_rl_can_live_with_is_no_missing_stop_token():
     falling = [0.9 - 0.045 * i for i in range(20)]
-    assert verdict.no_end(case(truncated=falling)) is None
-    assert verdict.no_end(case(truncated=[0.1] * 10 + [0.9] * 10)) is None
+    assert causes.no_end(case(truncated=falling)) is None
+    assert causes.no_end(case(truncated=[0.1] * 10 + [0.9] * 10)) is None
 
 
 def test_the_setting_that_is_farthest_and_the_one_that_the_run_complains_of():
     far = {"rl.lr": (1e-2, 1e-4), "rl.tasks": (["countdown:hard=1"], ["countdown:cpu=1"])}
-    words, change = verdict.far_setting(case(settings=far))
+    words, change = causes.far_setting(case(settings=far))
     assert words.startswith("rl.lr is 0.01, golden 0.0001: the steps are too large")
     assert change == "--rl.lr 0.0001"
     hopeless = case(settings=far, accuracy=0.0, signal=0.0)
-    assert verdict.far_setting(hopeless)[1] == "--rl.tasks countdown:cpu=1"
+    assert causes.far_setting(hopeless)[1] == "--rl.tasks countdown:cpu=1"
     near = {"rl.lr": (2e-4, 1e-4), "rl.kl": (0.001, 0.0), "rl.recompute": (True, False)}
-    assert verdict.far_setting(case(settings=near)) is None
+    assert causes.far_setting(case(settings=near)) is None
 
 
 def test_a_failure_is_trained_and_stored_as_the_runs_on_file_were(tmp_path, monkeypatch):

@@ -12,7 +12,6 @@ to 1e-5. The multi-token-prediction block is left out: it serves pretraining, an
 logit depends on it.
 """
 
-import argparse
 import json
 from pathlib import Path
 
@@ -20,11 +19,11 @@ from torch import Tensor
 
 from minir1.checkpoint import load_checkpoint
 from minir1.config import ModelConfig, UserError
-from minir1.console.errors import parse
+from minir1.console.errors import make_parser, parse
 from minir1.console.files import check_folder
 from minir1.hub.codec import ImportedCodec, around
 from minir1.hub.gguf import TYPES, export_gguf
-from minir1.hub.names import COMMON, LATENT, SCALING, leading_dense, rename
+from minir1.hub.names import COMMON, LATENT, SCALING, exported, leading_dense, rename
 from minir1.model import Transformer
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import BEGIN, END, PAD
@@ -134,11 +133,8 @@ def hub_weights(model: Transformer) -> dict[str, Tensor]:
     Each expert's gate, up and down are matrices of their own.
     """
     c, weights = model.config, {}
-    for name, value in model.state_dict().items():
-        if name.startswith("mtp_") or (c.tied and name == "head.weight"):
-            continue
+    for name, value in exported(model):
         renamed = rename(name, c.attention, c.q_rank)
-        value = value.detach().float().cpu()
         if name.endswith(("_EFD", "_EDF")):
             layer, matrix = renamed.split(".mlp.")
             for e, one in enumerate(value):
@@ -243,12 +239,12 @@ def export(checkpoint_path: str | Path, directory: str | Path) -> str:
 def main(arguments: list[str]) -> None:
     """`CHECKPOINT DIR`. Raises UserError; prints help and raises SystemExit(0) for --help."""
     about = "Write a checkpoint as a Hugging Face directory, or for llama.cpp and Ollama."
-    parser = argparse.ArgumentParser("minir1 export", description=about)
+    parser, add = make_parser("export", about)
     checkpoint = "a file such as runs/cpu-0/checkpoints/zero.pt"
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help=checkpoint)
-    parser.add_argument("directory", metavar="DIR", help="folder to write; made if it is not there")
-    parser.add_argument("--format", choices=("hub", "gguf"), default="hub", help="default: hub")
-    parser.add_argument("--type", choices=TYPES, help="of gguf's matrices (default: f16)")
+    add("checkpoint", metavar="CHECKPOINT", help=checkpoint)
+    add("directory", metavar="DIR", help="folder to write; made if it is not there")
+    add("--format", choices=("hub", "gguf"), default="hub", help="default: hub")
+    add("--type", choices=TYPES, help="of gguf's matrices (default: f16)")
     arguments = parse(parser, arguments)
     directory = Path(arguments.directory)
     if arguments.format == "gguf":

@@ -20,7 +20,7 @@ from torch import Tensor
 from minir1.checkpoint import load_checkpoint
 from minir1.config import ModelConfig, UserError
 from minir1.hub.codec import ImportedCodec, around
-from minir1.hub.names import leading_dense, rename
+from minir1.hub.names import exported, leading_dense, rename
 from minir1.model import Transformer, frequencies
 from minir1.tasks import GENERAL, draw_problems, find_task
 from minir1.tokenizer import Library, Regex, TextCodec, Tokenizer, pre_tokenizers
@@ -47,10 +47,7 @@ def gguf_weights(model: Transformer, names, tokens: int) -> dict[str, Tensor]:
     """Tensors, float32, under GGUF names: `names` is the gguf package's map from transformers'. Of
     the vocabulary only `tokens` rows, so that an id without a token is never drawn."""
     c, weights = model.config, {}
-    for name, value in model.state_dict().items():
-        if name.startswith("mtp_") or (c.tied and name == "head.weight"):
-            continue
-        value = value.detach().float().cpu()
+    for name, value in exported(model):
         if name in ("embed.weight", "head.weight"):
             value = value[:tokens]
         if architecture(c) == "llama" and re.search(r"attention\.[qk]\.", name):

@@ -4,6 +4,10 @@
 ('model.layers.3.self_attn.kv_b_proj.weight', 'model.layers.0.mlp.gate_proj.weight')
 """
 
+from collections.abc import Iterator
+
+from torch import Tensor
+
 DENSE = {"num_key_value_heads": "kv_heads", "head_dim": "head_width"}
 LATENT = {
     "q_lora_rank": "q_rank", "kv_lora_rank": "kv_rank", "qk_nope_head_dim": "nope_width",
@@ -42,6 +46,13 @@ _ATTENTION_NAMES = {
 def leading_dense(c) -> int:
     """Layers without experts, which come first: all of a model that has none."""
     return min(c.dense_layers, c.layers) if c.experts else c.layers
+
+
+def exported(model) -> Iterator[tuple[str, Tensor]]:
+    """Our names, and float32 values: without the MTP block, and a head that is the embedding."""
+    for name, value in model.state_dict().items():
+        if not (name.startswith("mtp_") or (model.config.tied and name == "head.weight")):
+            yield name, value.detach().float().cpu()
 
 
 def rename(name: str, attention: str, q_rank: int = 0) -> str:

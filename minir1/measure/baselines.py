@@ -17,6 +17,7 @@ from functools import lru_cache
 from itertools import islice
 from math import ceil
 from random import Random
+from typing import NamedTuple
 
 from minir1.config import Habits
 from minir1.corpus import mixture
@@ -32,52 +33,48 @@ UNLIMITED = 10**9  # tokens
 # ---------------------------------------------------------------- what all of them report
 
 
-class Tally:
-    """Puzzles solved and tokens used, together and by count of numbers."""
+class Tried(NamedTuple):
+    """One puzzle; if it was solved, by the last of the attempts."""
 
-    def __init__(self, budget: int):
-        self.budget = budget
-        self.attempts = 0
-        self.tokens: list[int] = []
-        self.solved: list[tuple[int, bool]] = []  # (how many numbers, whether it was solved)
-
-    def add(self, problem: Countdown, solved: bool, tokens: int, attempts: int = 0) -> None:
-        """One puzzle; if it was solved, by the last of the attempts."""
-        self.solved.append((len(problem.numbers), solved))
-        self.tokens.append(min(tokens, self.budget))
-        self.attempts += attempts
-
-    def search(self, problem: Countdown, lines: Iterable[tuple[int, bool]]) -> None:
-        """One puzzle, tried line by line until one hits or the budget is used up. A line: its
-        tokens, and whether it hits."""
-        used, n, hit = 3, 0, False
-        for tokens, hit in lines:
-            used += tokens
-            if used > self.budget:
-                hit = False
-                break
-            n += 1
-            if hit:
-                break
-        self.add(problem, hit, used, n)
-
-    def figures(self) -> dict[str, float]:
-        """{} without puzzles: a baseline that does not apply is absent, not 0%."""
-        if not self.solved:
-            return {}
-        figures = {
-            "accuracy": mean(solved for _, solved in self.solved),
-            "n": len(self.solved),
-            "length": mean(self.tokens),
-            "hit_rate": sum(solved for _, solved in self.solved) / max(1, self.attempts),
-        }
-        for count in sorted({count for count, _ in self.solved}):
-            figures[f"accuracy_{count}"] = mean(s for other, s in self.solved if other == count)
-        return figures
+    numbers: int  # how many
+    solved: bool
+    tokens: int
+    attempts: int = 0
 
 
-def puzzles_of(problems: list[Problem]) -> list[Countdown]:
-    return [p for p in problems if isinstance(p, Countdown)]
+def search(problem: Countdown, lines: Iterable[tuple[int, bool]], budget: int) -> Tried:
+    """One puzzle, tried line by line until one hits or the budget is used up. A line: its tokens,
+    and whether it hits."""
+    used, n, hit = 3, 0, False
+    for tokens, hit in lines:
+        used += tokens
+        if used > budget:
+            hit = False
+            break
+        n += 1
+        if hit:
+            break
+    return Tried(len(problem.numbers), hit, min(used, budget), n)
+
+
+def tally(tried: list[Tried]) -> dict[str, float]:
+    """Puzzles solved and tokens used, together and by count of numbers. {} without puzzles: a
+    baseline that does not apply is absent, not 0%."""
+    if not tried:
+        return {}
+    numbers, solved, tokens, attempts = zip(*tried)
+    figures = {
+        "accuracy": mean(solved), "n": len(tried), "length": mean(tokens),
+        "hit_rate": sum(solved) / max(1, sum(attempts)),
+    }
+    for count in sorted(set(numbers)):
+        figures[f"accuracy_{count}"] = mean(t.solved for t in tried if t.numbers == count)
+    return figures
+
+
+def puzzles_of(problems: list[Problem], fewest: int = 1) -> list[Countdown]:
+    """The Countdown problems, of so many numbers at least."""
+    return [p for p in problems if isinstance(p, Countdown) and len(p.numbers) >= fewest]
 
 
 def attempt_tokens(tokenizer: Tokenizer, steps: list[Step], target: int) -> int:
@@ -95,7 +92,7 @@ def blind(
 
     Stops after `budget` tokens or, when given, after `attempts[how many numbers]` attempts.
     """
-    rng, tally = Random("blind"), Tally(budget)
+    rng, tried = Random("blind"), []
 
     def lines(problem: Countdown) -> Iterator[tuple[int, bool]]:
         while True:
@@ -106,8 +103,8 @@ def blind(
     for problem in puzzles_of(problems):
         limit = (attempts or {}).get(len(problem.numbers))
         if limit != 0:  # a policy without attempts gives nothing to compare with
-            tally.search(problem, islice(lines(problem), limit and ceil(limit)))
-    return tally.figures()
+            tried.append(search(problem, islice(lines(problem), limit and ceil(limit)), budget))
+    return tally(tried)
 
 
 def blind_hit_rates(problems: list[Problem], repeats: int = 40) -> dict[str, float]:
@@ -221,7 +218,7 @@ def lookahead(
     state is written as `blind` writes an attempt, a last step and the verdict included; the pair's
     other last steps are looked at, not written.
     """
-    rng, tally = Random("lookahead"), Tally(budget)
+    rng = Random("lookahead")
 
     def lines(problem: Countdown) -> Iterator[tuple[int, bool]]:
         for pair, way in islice(in_order(rng, problem), looks):
@@ -229,9 +226,7 @@ def lookahead(
             steps = [*way, hit or steps_of(*pair)[0]]
             yield attempt_tokens(tokenizer, steps, problem.target), hit is not None
 
-    for problem in puzzles_of(problems):
-        tally.search(problem, lines(problem))
-    return tally.figures()
+    return tally([search(problem, lines(problem), budget) for problem in puzzles_of(problems)])
 
 
 # ---------------------------------------------------------------- all last steps at once
@@ -264,17 +259,14 @@ def search_pairs(
 
     As for `blind`, the tokens of the answer are not counted. Two numbers leave nothing to search.
     """
-    rng, words, tally = Random(name), Random(f"{name} words"), Tally(budget)
+    rng, words = Random(name), Random(f"{name} words")
 
     def lines(problem: Countdown) -> Iterator[tuple[int, bool]]:
         for pair, way in order(rng, problem):
             line, hit = pair_line(words, problem, way, pair)
             yield len(tokenizer.encode(line)), hit
 
-    for problem in puzzles_of(problems):
-        if len(problem.numbers) > 2:
-            tally.search(problem, lines(problem))
-    return tally.figures()
+    return tally([search(problem, lines(problem), budget) for problem in puzzles_of(problems, 3)])
 
 
 def blind_pairs(problems: list[Problem], tokenizer: Tokenizer, budget: int) -> dict[str, float]:
@@ -307,15 +299,15 @@ def perfect_writer(
     the notation, and what is still missing is the model's.
     """
     write = mixture.writer(writer).write_trace
-    rng, tally = Random("perfect writer"), Tally(budget)
-    for problem in puzzles_of(problems):
-        if len(problem.numbers) > 2:
-            trace = write(rng, problem.numbers, problem.target, TIRELESS, problem.lang, None)
-            document = render(problem.question(), trace.answer, trace.thought)
-            asked = tokenizer.encode(prompt(problem.question()))
-            used = len(tokenizer.encode(document)) - len(asked)
-            tally.add(problem, trace.solved and used <= budget, used)
-    figures = tally.figures()
+    rng, tried = Random("perfect writer"), []
+    for problem in puzzles_of(problems, 3):
+        trace = write(rng, problem.numbers, problem.target, TIRELESS, problem.lang, None)
+        document = render(problem.question(), trace.answer, trace.thought)
+        asked = tokenizer.encode(prompt(problem.question()))
+        used = len(tokenizer.encode(document)) - len(asked)
+        solved = trace.solved and used <= budget
+        tried.append(Tried(len(problem.numbers), solved, min(used, budget)))
+    figures = tally(tried)
     figures.pop("hit_rate", None)  # it does not make attempts of one kind
     return figures
 

@@ -300,31 +300,30 @@ def ask(arguments: argparse.Namespace, problems: list[Problem]) -> list[dict]:
     return evaluate_model(model, tokenizer, problems, samples, settings, **how)
 
 
-def evaluate_run(arguments: argparse.Namespace) -> int:
-    """`RUN --k N`: pass@k of the base and of R1-Zero side by side, on the same problems."""
-    run, faults = arguments.checkpoint, []
-    if not (run / "config.json").is_file():
-        raise UserError(f"{run} holds no run")
+def problems_of(arguments: argparse.Namespace) -> tuple[list[Problem], list[str], list[str]]:
+    """As read_problems gives them; of a run without --problems those of its test set."""
+    path = (arguments.checkpoint or Path()) / "config.json"
+    if arguments.k and not path.is_file():
+        raise UserError(f"{arguments.checkpoint} holds no run")
     if arguments.problems:
-        problems, faults, notes = read_problems(arguments.problems)
-        for message in faults + notes:
-            print(f"minir1: {message}", file=sys.stderr)
-    else:
-        with files.checked_read(run / "config.json"):
-            config = from_dict(Config, files.read_settings(run / "config.json"))
-        how = (config.rl.tasks[:1], config.corpus.languages)
-        problems = many_problems(*how, "test", "test", arguments.count)
-    if not problems:
-        raise UserError(f"{arguments.problems} holds no problem")
+        return read_problems(arguments.problems)
+    with files.checked_read(path):
+        config = from_dict(Config, files.read_settings(path))
+    how = (config.rl.tasks[:1], config.corpus.languages)
+    return many_problems(*how, "test", "test", arguments.count), [], []
+
+
+def evaluate_run(arguments: argparse.Namespace, problems: list[Problem]) -> None:
+    """`RUN --k N`: pass@k of the base and of R1-Zero side by side, on the same problems."""
     sides = {}
     for name, file in (("base", "base.pt"), ("R1-Zero", "zero.pt")):
-        changes = {"checkpoint": run / "checkpoints" / file, "samples": arguments.k[-1]}
+        path = arguments.checkpoint / "checkpoints" / file
+        changes = {"checkpoint": path, "samples": arguments.k[-1]}
         sides[name] = ask(argparse.Namespace(**vars(arguments) | changes), problems)
     if arguments.out:
         rows = [{"model": name} | row for name, results in sides.items() for row in results]
         files.write_lines(arguments.out, rows)
     print(pass_table(sides, arguments.k))
-    return 2 if faults else 0
 
 
 def check(arguments: argparse.Namespace) -> None:
@@ -349,9 +348,7 @@ def main(arguments: list[str]) -> int:
     """
     arguments = errors.parse(build_parser(), arguments)
     check(arguments)
-    if arguments.k:
-        return evaluate_run(arguments)
-    problems, faults, notes = read_problems(arguments.problems)
+    problems, faults, notes = problems_of(arguments)
     answers: dict[str, str | None] = {}
     if arguments.answers:
         answers, more_faults, more_notes = read_answers(arguments.answers, problems)
@@ -361,6 +358,10 @@ def main(arguments: list[str]) -> int:
         print(f"minir1: {message}", file=sys.stderr)
     if not problems:
         raise UserError(f"{arguments.problems} holds no problem")
+    status = 2 if faults else 0
+    if arguments.k:
+        evaluate_run(arguments, problems)
+        return status
     if arguments.answers:
         results = [score_answer(p, answers.get(p.id)) for p in problems]
     else:
@@ -371,4 +372,4 @@ def main(arguments: list[str]) -> int:
     if arguments.out:
         files.write_lines(arguments.out, results)
     print(table(problems, results, 0 if arguments.answers else arguments.samples))
-    return 2 if faults else 0
+    return status

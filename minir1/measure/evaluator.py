@@ -95,9 +95,6 @@ class Evaluator:
         said = any(not ends.isdisjoint(ids) for ids in rollouts.response_ids)
         return outcome(rollouts) if said else {}
 
-    def answer_only(self, model, problems, seed: int = 0) -> dict[str, float]:
-        return self.examine(model, problems, 1, seed, None, ANSWER)
-
     def pass_at_any(self, model, problems, samples: int = 64, seed: int = 0) -> float:
         """Share of problems that at least one of `samples` responses solves."""
         rollouts = self.roll(model, problems, samples, seed)
@@ -125,10 +122,11 @@ class Evaluator:
         few = some[: max(1, len(some) // 4)]
         references["pass64_base"] = self.pass_at_any(base, few)
         if "answer_only" in models:
-            references["answer_only"] = self.answer_only(models["answer_only"], problems)
-        for name, model in (("base", models["base"]), ("zero", models["zero"])):
-            if sums := self.sums(model, config):
-                figures[name]["arithmetic"] = sums
+            policy = models["answer_only"]
+            references["answer_only"] = self.examine(policy, problems, prefix=ANSWER)
+        for name, line in figures.items():
+            if sums := self.sums(models[name], config):
+                line["arithmetic"] = sums
         return figures | {"references": references}
 
     def sums(self, model, config: Config) -> dict[str, dict]:

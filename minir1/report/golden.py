@@ -12,7 +12,6 @@ figures are compared by their logarithms, shares as they are, the early slope as
 figure has left when it stays outside.
 """
 
-import argparse
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from minir1.config import Config, UserError, to_json
-from minir1.console import errors as cli
+from minir1.console.errors import make_parser, parse
 from minir1.console.files import read_settings
 from minir1.measure.diagnosis import column, phase, trouble
 from minir1.report.golden_figures import FIGURES, Figure
@@ -98,12 +97,9 @@ def compare(figure: Figure, golden: list[list[dict]], run: list[dict]) -> Band |
     limits = (0, 1) if figure.percent and not figure.early else (-np.inf, np.inf)
     low, high = np.clip(mean - width, *limits), np.clip(mean + width, *limits)
     band = Band(figure, steps, low, high, smooth[0])
-    outside = np.zeros(len(steps), bool)
-    if figure.low:
-        outside |= band.run < band.low
-    if figure.high:
-        outside |= band.run > band.high
-    band.left = leaving(outside, min(STAY[figure.phase], len(steps)))
+    below = (band.run < band.low) & bool(figure.low)
+    above = (band.run > band.high) & bool(figure.high)
+    band.left = leaving(below | above, min(STAY[figure.phase], len(steps)))
     return band
 
 
@@ -308,7 +304,8 @@ def judge(run: Path, golden: list[Path], settings: list[str]) -> tuple[str, bool
     final_words, final_good = final_test(run, golden) or ("", True)
     gone, ill = gone_of(bands), trouble(practice)
     if gone:
-        words = left_first(gone[0], bool(settings))
+        cause = f"the settings that differ; {usual(gone[0])}" if settings else usual(gone[0])
+        words = f"Left the band first: {gone[0].departure}.\nUsual causes: {cause}."
     elif ill:
         words = f"Within the band, but {ill}."
     elif final_good:
@@ -324,21 +321,13 @@ def usual(band: Band) -> str:
     return band.figure.low if band.side == "below" else band.figure.high
 
 
-def left_first(first: Band, settings_differ: bool) -> str:
-    """Which figure left first, and the usual causes."""
-    cause = f"the settings that differ; {usual(first)}" if settings_differ else usual(first)
-    return f"Left the band first: {first.departure}.\nUsual causes: {cause}."
-
-
 def main(arguments: list[str]) -> int:
     """`RUN [--against GOLDEN ...]`. Exit status 0: within the band, 1: not. Raises UserError."""
-    about = "Compare a run with known-good ones."
-    parser = argparse.ArgumentParser("minir1 golden", description=about, allow_abbrev=False)
+    parser, add = make_parser("golden", "Compare a run with known-good ones.", allow_abbrev=False)
     known_good = "golden runs (default: results/zero/PRESET-seed*)"
-    add = parser.add_argument
     add("run", metavar="RUN", type=Path, help="a run folder such as runs/cpu-0")
     add("--against", metavar="GOLDEN", type=Path, nargs="+", help=known_good)
-    options = cli.parse(parser, arguments)
+    options = parse(parser, arguments)
     run, config = options.run, read_config(options.run)
     golden = options.against or golden_runs(config["preset"], run)
     known = [read_config(path) for path in golden]

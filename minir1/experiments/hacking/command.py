@@ -310,16 +310,11 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def plan_of(given: argparse.Namespace) -> Plan:
-    """The experiment's plan with what the command line changes."""
-    names = ("languages", "steps", "judge_steps", "max_tokens")
-    said = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
-    return replace(PLANS[given.kind], **said)
-
-
 def main(arguments: list[str]) -> None:
     given = parse(build_parser(), arguments)
-    plan = plan_of(given)
+    names = ("languages", "steps", "judge_steps", "max_tokens")
+    said = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
+    plan = replace(PLANS[given.kind], **said)
     check_folder(given.out)
     torch.manual_seed(given.seed)
     settings = {"seed": given.seed, "device": given.device, "rl": plan.rl()}

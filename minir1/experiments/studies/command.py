@@ -155,8 +155,7 @@ def build_parser() -> argparse.ArgumentParser:
     scales = "smoke: seconds; cpu: small model; gpu: large model (default: cpu)"
     add("--scale", choices=tuple(SCALES), default="cpu", help=scales)
     minutes = Value(real, between(1e-6, 1e6))
-    in_time = "stop in time; the same command goes on later"
-    add("--minutes", type=minutes, default=1e6, help=in_time)
+    add("--minutes", type=minutes, default=1e6, help="stop in time; the same command goes on later")
     flag = {"type": setting, "action": "append", "default": [], "metavar": "NAME=VALUE"}
     add("--set", help="a flag of train_zero.py for all variants", **flag)
     add("--out", type=Path, help="where runs and figures go (default: results/studies/NAME)")

@@ -33,8 +33,7 @@ def gather(name: str, scale: str, command: str, jobs: list) -> dict:
     summary["missing"] = [str(job) for job in jobs if not job.done]
     variants: dict[str, dict] = {}
     for job in [job for job in jobs if job.done]:
-        files = [job.path / name for name in ("spec.json", "result.json")]
-        spec, result = map(read_object, files)
+        spec, result = (read_object(job.path / file) for file in ("spec.json", "result.json"))
         variant = variants.setdefault(job.variant.name, {"about": job.variant.about})
         with checked_read(job.path):
             variant |= {"flags": spec["flags"], "hooks": spec["hooks"]}

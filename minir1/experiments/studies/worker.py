@@ -55,10 +55,9 @@ def figures(session: Session, base: Transformer, model: Transformer, spec: dict)
         models = {"base": base, "zero": model}
         return {n: outcome(evaluator.roll(m, problems, prefix=prefix)) for n, m in models.items()}
 
-    budget = config.rl.max_tokens
     result = measured(problems)
     result["more_numbers"] = measured(more)
-    if lines := blind(more, session.tokenizer, budget):
+    if lines := blind(more, session.tokenizer, config.rl.max_tokens):
         result["more_numbers"]["blind"] = lines
     return result | {"corpus": measured_corpus(session, spec)}
 

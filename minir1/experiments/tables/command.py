@@ -306,15 +306,6 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def measure(section: Callable, models: Models, sizes: dict[str, int], puzzles: str) -> tuple:
-    """(a section's figures, tokens drawn for it, seconds)."""
-    for model in models.values():
-        model.tokens, model.seconds = 0, 0.0
-    result = section(models, sizes, puzzles)
-    asked = models.values()
-    return result, sum(model.tokens for model in asked), sum(model.seconds for model in asked)
-
-
 def heading(arguments: argparse.Namespace, policy: AskedModel) -> dict:
     """What tables.json says beside its sections."""
     weights, used = parameter_counts(policy.model)
@@ -352,8 +343,11 @@ def main(arguments: list[str]) -> None:
     tables = where | heading(arguments, models["zero"])
     tables |= kept
     for name in arguments.only:
-        section, tokens, seconds = measure(SECTIONS[name], models, sizes, arguments.puzzles)
-        tables["sections"][name] = section
+        for model in models.values():
+            model.tokens, model.seconds = 0, 0.0
+        tables["sections"][name] = SECTIONS[name](models, sizes, arguments.puzzles)
+        tokens = sum(model.tokens for model in models.values())
+        seconds = sum(model.seconds for model in models.values())
         flops = 2 * tables["used_per_token"] * tokens
         tables["asking"][name] = cost(tokens, seconds, flops) | where
         files.write_json(path, tables)

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from minir1.console.tables import markdown
 from minir1.experiments.tables import published
-from minir1.experiments.tables.published import BUDGETS
 from minir1.report import drawing
 
 NAMES = {
@@ -72,7 +71,7 @@ def budgets(section: dict) -> str:
         rows = [[NAMES[side], *map(percent, values)] for side, values in entry["by_budget"].items()]
         if name == "sos4":
             for label, line in published.SOS4.items():
-                values = dict(zip(BUDGETS, line))
+                values = dict(zip(published.BUDGETS, line))
                 cells = [as_published(values.get(b)) for b in entry["budgets"]]
                 rows.append([f"{label} (published)", *cells])
         parts.append(markdown(head, rows))
@@ -216,7 +215,7 @@ def budget_plot(section: dict):
             look = {"color": colour, "linestyle": style, "marker": "o", "markersize": 3.5}
             axes.plot(ticks, values, label=NAMES[side], **look)
         for label, line in published.SOS4.items() if name == "sos4" else ():
-            known = [(b, v / 100) for b, v in zip(BUDGETS, line) if b <= 1.1 * ticks[-1]]
+            known = [(b, v / 100) for b, v in zip(published.BUDGETS, line) if b <= 1.1 * ticks[-1]]
             axes.plot(*zip(*known), linewidth=1, marker=".", alpha=0.8, label=label)
         _doubling(axes, ticks)
         _shares(axes, 7 if name in ("sos4", next(iter(section))) else 0)

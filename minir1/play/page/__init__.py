@@ -58,10 +58,8 @@ def entry(path: Path) -> dict:
 
 def build_page(paths: list[Path]) -> str:
     """The document. Raises UserError."""
-    names = ("page.html", "page.css", "engine.js", "page.js")
-    page, style, *scripts = (Path(__file__).with_name(n).read_text(encoding="utf-8") for n in names)
     data = embedded({"models": [entry(p) for p in paths], "wordings": QUESTIONS["en"]})
-    return filled(page, style, "\n".join(scripts), {"data": data})
+    return filled(Path(__file__).parent, ("engine.js", "page.js"), {"data": data})
 
 
 def main(arguments: list[str]) -> None:

@@ -1,8 +1,7 @@
 """The metrics of a stage's responses."""
 
-from collections.abc import Callable
-
 from minir1.config import RLConfig
+from minir1.measure.statistics import mean
 from minir1.r1.data.curation import readable
 from minir1.r1.data.language import mixing
 from minir1.r1.tasks.general_problem import GeneralProblem
@@ -17,20 +16,17 @@ def describe_stage(rollouts: Rollouts, rl: RLConfig) -> dict[str, float]:
     general = [row for row in rows if isinstance(problems[row], GeneralProblem)]
     reasoning = [row for row in rows if not isinstance(problems[row], GeneralProblem)]
 
-    def mean(rows, value: Callable[[int], float]) -> float:
-        return sum(map(value, rows)) / len(rows)
-
     metrics = {
-        "reward": mean(rows, lambda row: rewards[row].total(rl)),
+        "reward": mean(reward.total(rl) for reward in rewards),
         "length": sum(rollouts.lengths()) / len(rewards),
         "truncated": 1 - sum(rollouts.stopped) / len(rewards),
     }
     if reasoning:
-        metrics["accuracy"] = mean(reasoning, lambda row: rewards[row].accuracy)
-        metrics["readable"] = mean(reasoning, lambda row: readable(problems[row], texts[row]))
+        metrics["accuracy"] = mean(rewards[row].accuracy for row in reasoning)
+        metrics["readable"] = mean(readable(problems[row], texts[row]) for row in reasoning)
         metrics |= mixing([(problems[row], texts[row]) for row in reasoning])
     if general:
-        metrics["general_accuracy"] = mean(general, lambda row: rewards[row].accuracy)
-        preference = lambda row: getattr(rewards[row], "preference", 0.0)  # noqa: E731
-        metrics["general_preference"] = mean(general, preference)
+        metrics["general_accuracy"] = mean(rewards[row].accuracy for row in general)
+        preferences = [getattr(rewards[row], "preference", 0.0) for row in general]
+        metrics["general_preference"] = mean(preferences)
     return metrics

@@ -16,7 +16,6 @@ from minir1.measure.diagnosis import column, diagnosis, phase
 from minir1.report import drawing, plots, words
 from minir1.report.page.groups import embedded, fit, spaced
 
-FOLDER = Path(__file__).parent
 SCRIPTS = ("page.js", "curves.js", "rollouts.js")
 BUDGET = 3_500_000  # bytes of transcripts on a page, all runs together
 POINTS = 400  # of one curve
@@ -197,16 +196,16 @@ def compared_html(names: list[str], summaries: list[dict]) -> str:
 # ---------------------------------------------------------------- the page
 
 
-def asset(name: str) -> str:
-    return (FOLDER / name).read_text(encoding="utf-8")
-
-
 def fingerprint(text: str) -> str:
     return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
 
 
-def filled(page: str, style: str, script: str, parts: dict[str, str]) -> str:
-    """A page with all parts in their places, and a policy that lets this very script run alone."""
+def filled(folder: Path, scripts: tuple[str, ...], parts: dict[str, str]) -> str:
+    """page.html of a folder with page.css, the scripts and all parts in their places, and a policy
+    that lets these very scripts run alone."""
+    names = ("page.html", "page.css", *scripts)
+    page, style, *code = ((folder / name).read_text(encoding="utf-8") for name in names)
+    script = "\n".join(code)
     allowed = f"style-src {fingerprint(style)}; script-src {fingerprint(script)}"
     policy = f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
     parts = parts | {"policy": policy, "style": style, "script": script}
@@ -229,11 +228,10 @@ def build_page(runs: list[tuple[str, list[dict], dict, list[dict]]]) -> bytes:
         for i, name in enumerate(names):
             head = f"<summary>{plain(name)}</summary>"
             blocks[i] = f"<details>{head}{blocks[i]}</details>"
-    page, style, *scripts = map(asset, ("page.html", "page.css", *SCRIPTS))
     parts = {
         "title": plain(", ".join(names)),
         "headline": headline,
         "summary": "\n".join(blocks),
         "data": embedded({"runs": data, "charts": charts([rows for _, rows, *_ in runs])}),
     }
-    return filled(page, style, "\n".join(scripts), parts).encode("utf-8", "replace")
+    return filled(Path(__file__).parent, SCRIPTS, parts).encode("utf-8", "replace")
