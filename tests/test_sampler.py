@@ -21,6 +21,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from imported import small_codec, small_llama
 from torch._dynamo.testing import CompileCounter
+from torch._inductor import async_compile
 
 from minir1 import fast as fast_twins
 from minir1.config import Config, ModelConfig, PretrainConfig, apply
@@ -1075,7 +1076,8 @@ def test_what_is_compiled_on_cuda_is_taken_out_again(monkeypatch):
     nothing of it is left."""
     monkeypatch.setattr(torch, "compile", lambda f, options: ("compiled", f))
     model, device = tiny(), Device("cuda", "card", torch.bfloat16, "grouped")
-    learner, state = Learner(model), {"on": False}  # as Session leaves it
+    learner, state, started = Learner(model), {"on": False}, []  # as Session leaves it
+    monkeypatch.setattr(async_compile, "maybe_warm_pool", lambda: started.append("compiler"))
     monkeypatch.setattr(torch.backends.cuda, "cudnn_sdp_enabled", lambda: state["on"])
     monkeypatch.setattr(torch.backends.cuda, "enable_cudnn_sdp", lambda on: state.update(on=on))
     for taught in (learner, None):
@@ -1091,10 +1093,12 @@ def test_what_is_compiled_on_cuda_is_taken_out_again(monkeypatch):
             "forward" in vars(block) for block in model.blocks
         ) and "gradients" not in vars(learner)
         assert not state["on"]
+    assert started == ["compiler"] * 2
     with accelerate(model, device, False, learner):
         assert "gradients" not in vars(learner) and not any(
             "forward" in vars(block) for block in model.blocks
         )
+    assert len(started) == 2  # the compiler's processes are for who compiles
 
 
 def test_what_compiles_ahead_samples_as_reinforcement_learning_will(monkeypatch):
