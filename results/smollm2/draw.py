@@ -11,9 +11,9 @@ STAGES = {
     "R1-Zero's\nlines": ("r1-zero-lines/seed-*", "distilled", ORANGE),
     "then\nRL": ("r1-zero-lines/seed-*", "distilled_rl", ORANGE),
     "a fixed\norder": ("seed-*", "distilled", RED),
-    "then RL\n(142 steps)": ("seed-*", "middle", RED),
+    "then RL\n(140 steps)": ("seed-*", "middle", RED),
 }
-LOOKED = {"distilled": "distilled", "RL, 60%": "middle", "RL, end": "end"}
+LOOKED = {"distilled": "distilled", "RL, 140 steps": "middle", "RL, 240 steps": "end"}
 
 
 def seeds(pattern: str, stage: str) -> list[float]:

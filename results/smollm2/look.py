@@ -2,8 +2,9 @@
 
 WORK/seed-*/transcripts-*.jsonl are seed.py's: the first response to 64 puzzles a seed and stage.
 `due` and `listed` go by the operator of the last step: a try owes every value up to 99 that its
-two numbers give, each under the first operator that gives it. `passed` counts tries that end in
-"no" although they could reach the target, `solved` puzzles by the teacher's last operator.
+two numbers give, each under the first operator that gives it. "Behind large" is what follows a
+first step above 99. `passed` counts tries that end in "no" although they could reach the target,
+`solved` puzzles by the teacher's last operator.
 """
 
 import json
@@ -13,11 +14,11 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from fixed_order import last_steps, tries
+from fixed_order import LARGEST, last_steps, tries
 
 from minir1.measure.behaviours import observe
 from minir1.r1.data.fine_tuning import read_lines
-from minir1.tasks.countdown import Countdown
+from minir1.tasks.countdown import Countdown, steps_of
 
 TRY = re.compile(r"^(\d+) [-+*/] (\d+) = (\d+)(?:, with \d+: ([\d, ]+?))?, (no|yes)$")
 STAGES = ("distilled", "middle", "validation-distilled", "validation-middle", "validation-end")
@@ -51,7 +52,15 @@ def counted(row: dict) -> Counter:
     found["attempts"], found["tokens"] = seen.attempts, row["tokens"]
     passed = False
     for value, third, values, verdict in read(problem, row["text"]):
+        if value > LARGEST:
+            true = {step.value for step in steps_of(value, third)}
+            found["values behind large"] += len(values)
+            found["false behind large"] += sum(v not in true for v in values)
         for step in last_steps(value, third):
+            if step.operator == "/" and verdict == "no":
+                size = "large" if value > LARGEST else "small"
+                found[f"due / behind {size}"] += 1
+                found[f"listed / behind {size}"] += step.value in values
             if step.value in values or verdict == "no":
                 found[f"due {step.operator}"] += 1
                 found[f"listed {step.operator}"] += step.value in values
