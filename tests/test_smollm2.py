@@ -4,12 +4,16 @@ import importlib
 import json
 import sys
 from pathlib import Path
+from random import Random
 
 import pytest
+import torch
 from imported import small_codec, small_llama
 
 from minir1.checkpoint import load_checkpoint, save_checkpoint
 from minir1.r1.data.fine_tuning import read_lines
+from minir1.rewards import score
+from minir1.tasks.countdown import Countdown
 from minir1.transcript import END
 
 FOLDER = Path(__file__).parent.parent / "results" / "smollm2"
@@ -21,7 +25,7 @@ def script(monkeypatch):
     """A script of the folder by its name."""
     monkeypatch.syspath_prepend(str(FOLDER))
     yield importlib.import_module
-    for name in ("policy", "prepare", "questions", "seed"):
+    for name in ("fixed_order", "look", "policy", "prepare", "questions", "seed"):
         sys.modules.pop(name, None)
 
 
@@ -44,41 +48,72 @@ def test_an_answer_is_right_if_it_holds_the_words(script, text, accepted, right)
     assert script("policy").knows(text, accepted) is right
 
 
+@pytest.mark.parametrize("numbers, target, tries", [
+    ((5, 20, 12), 27, ["5 + 20 = 25, with 12: 37, 13, no", "5 + 12 = 17, with 20: 37, 3, no",
+                       "20 + 12 = 32, with 5: 37, 27, yes"]),
+    ((29, 27, 2), 28, ["29 + 27 = 56, with 2: 58, 54, 28, yes"]),  # 112 is too large to be listed
+    ((8, 27, 4), 54, ["8 * 27 = 216, with 4: 54, yes"]),  # products first: 54 > 8 + 27 + 4
+])  # fmt: skip
+def test_the_teacher_tries_pairs_in_a_fixed_order(script, numbers, target, tries):
+    problem = Countdown(numbers, target)
+    line = script("fixed_order").line(problem, Random(0))
+    thought, _, answer = line["response"].partition("</think>")
+    assert thought == "<think>" + "\n".join(tries) and line["given"] == 0
+    assert score(problem, line["response"]).accuracy == 1
+
+
+def test_behind_a_slip_the_search_goes_on_and_nothing_else_is_learned(script):
+    problem = Countdown((29, 27, 2), 28)
+    line = script("fixed_order").line(problem, Random(0), slip=True)
+    given, learned = line["response"][: line["given"]], line["response"][line["given"] :]
+    assert given.startswith("<think>29 + 27 = 56, with 2: 58, 54") and given.endswith(", no\n")
+    assert "28" not in given.partition(": ")[2]
+    assert learned.startswith("29 + 2 = 31, with 27: 58, 4, no\n")
+    assert score(problem, line["response"]).accuracy == 1
+
+
+def test_what_is_given_is_not_learned_and_rehearsal_holds_the_base(script):
+    seed, codec = script("seed"), small_codec((FOLDER / "chat.txt").read_text(encoding="utf-8"))
+    line = {"question": "Q", "response": "<think>no\nyes</think>", "given": 10}
+    (before, after, _), (_, whole, rehearsed) = seed.encoded(
+        codec, [line, {"question": "Q", "response": "Hello", "rehearsed": True}]
+    )
+    assert rehearsed and codec.decode(after) == "yes</think>"
+    ids, mask = seed.padded([(before, after, False), (before, whole, True)], codec, "cpu")
+    assert mask.sum(1).tolist() == [len(after), len(whole)]
+    assert ids[0, 1:][mask[0]].tolist() == after
+    model = small_llama()
+    other = small_llama()
+    with torch.no_grad():
+        next(other.parameters()).mul_(3)
+        assert abs(seed.divergence(model, model, ids, mask).item()) < 1e-4
+        assert seed.divergence(model, other, ids, mask).item() > 0.01
+
+
+def test_a_left_out_quotient_is_seen_and_so_is_a_solution_that_is_passed_over(script):
+    text = "<think>29 + 27 = 56, with 2: 58, 54, no\n29 + 2 = 31, with 27: 58, 4, no"
+    row = {"numbers": [29, 27, 2], "target": 28, "text": text, "reason": "cut off", "tokens": 50}
+    found = script("look").counted(row | {"correct": False})
+    assert (found["due /"], found["listed /"]) == (1, 0)
+    assert (found["due -"], found["listed -"]) == (2, 2)
+    assert found["passed /"] == found["not right, passing"] == 1
+    assert (found["puzzles by a quotient"], found["solved by a quotient"]) == (1, 0)
+
+
 def test_a_tiny_llama_goes_the_whole_way(script, tmp_path):
     base, work = tmp_path / "base.pt", tmp_path / "work"
     template = (FOLDER / "chat.txt").read_text(encoding="utf-8")
     save_checkpoint(base, small_llama(), small_codec(template))
-    how = [
-        "--puzzles",
-        "24",
-        "--samples",
-        "2",
-        "--lines",
-        "32",
-        "--longest",
-        "400",
-        "--batch",
-        "24",
-    ]
+    how = ["--puzzles", "24", "--lines", "32", "--longest", "700", "--batch", "24"]
     script("prepare").main([str(base), str(work), *how, *SMALL])
     lines, (_, codec) = read_lines(work / "lines.jsonl"), load_checkpoint(base)
-    assert len(lines) == 32 and all(len(codec.encode(line["response"])) <= 400 for line in lines)
+    assert sum("rehearsed" in line for line in lines) == 5 and len(lines) == 32
+    assert all(len(codec.encode(line["response"])) <= 700 for line in lines)
     prepared = json.loads((work / "prepare.json").read_text())
-    assert prepared["teacher"]["solved"] > 8
-    assert sum(prepared["teacher"]["judged"].values()) == 2 * prepared["teacher"]["puzzles"]
+    assert prepared["teacher"]["written"] >= 20 and prepared["teacher_on_test"]["right"] > 0.5
 
-    how = [
-        "--rl-steps",
-        "2",
-        "--prompts",
-        "2",
-        "--group",
-        "2",
-        "--max-tokens",
-        "16",
-        "--rows",
-        "16",
-    ]
+    how = ["--rl-steps", "2", "--prompts", "2", "--group", "2", "--max-tokens", "16"]
+    how += ["--rows", "16"]
     how += ["--samples", "2", "--batch", "8", *SMALL]
     for name, more in (("seed-0", []), ("alone-0", ["--alone"])):
         script("seed").main([str(base), str(work), *how, *more])
@@ -90,5 +125,7 @@ def test_a_tiny_llama_goes_the_whole_way(script, tmp_path):
         else:
             assert rows == ["distil"] * 2 + ["rl"] * 2
             assert result["distilled_rl"]["samples"] == 2
+            assert set(result["validation"]) == {"distilled", "middle", "end"}
+            assert result["kept"] in result["validation"]
             assert result["facts_distilled_rl"]["of"] == 6
             assert len(read_lines(work / name / "transcripts-distilled_rl.jsonl")) == 4

@@ -7,39 +7,53 @@ from minir1.report.drawing import GREY, ORANGE, RED, dress, figure_of, save
 
 FOLDER = Path(__file__).parent
 STAGES = {
-    "before": ("", "before"), "distilled": ("", "distilled"),
-    "then RL\nat 2e-5": ("", "distilled_rl"), "or RL\nat 6e-5": ("6e-5-", "distilled_rl"),
-}  # fmt: skip
+    "before": ("seed-*", "before", GREY),
+    "R1-Zero's\nlines": ("r1-zero-lines/seed-*", "distilled", ORANGE),
+    "then\nRL": ("r1-zero-lines/seed-*", "distilled_rl", ORANGE),
+    "a fixed\norder": ("seed-*", "distilled", RED),
+    "then RL\n(140 steps)": ("seed-*", "middle", RED),
+}
+LOOKED = {"distilled": "distilled", "RL, 140 steps": "middle", "RL, 240 steps": "end"}
 
 
-def seeds(prefix: str, stage: str) -> list[dict]:
-    paths = sorted(FOLDER.glob(f"{prefix}seed-*.json"))
-    return [json.loads(path.read_text(encoding="utf-8"))[stage] for path in paths]
+def seeds(pattern: str, stage: str) -> list[float]:
+    paths = sorted(FOLDER.glob(f"{pattern}.json"))
+    return [json.loads(path.read_text(encoding="utf-8"))[stage]["right"] for path in paths]
 
 
-figure, (left, right) = figure_of(1, 2, (9, 3.3))
-dress(left, "Distilling teaches it, careful RL adds three points", percent=True)
-dress(right, "What is not right", percent=True)
-for x, where in enumerate(STAGES.values()):
-    runs = seeds(*where)
-    left.plot([x] * len(runs), [run["right"] for run in runs], "o", color=RED, markersize=5)
-    low = min(run["right"] for run in runs)
-    average = sum(run["right"] for run in runs) / len(runs)
+def listed(counts: dict, operators: str) -> float:
+    return sum(counts[f"listed {o}"] for o in operators) / sum(
+        counts[f"due {o}"] for o in operators
+    )
+
+
+figure, (left, right) = figure_of(1, 2, (9, 3.4))
+dress(left, "What is distilled counts for more than RL", percent=True)
+dress(right, "RL stops listing quotients", percent=True)
+for x, (pattern, stage, color) in enumerate(STAGES.values()):
+    runs = seeds(pattern, stage)
+    left.plot([x] * len(runs), runs, "o", color=color, markersize=5)
+    average, low = sum(runs) / len(runs), min(runs)
     place = {"xytext": (0, 7 if low == 0 else -15), "textcoords": "offset points", "ha": "center"}
     left.annotate(f"{average:.1%}", (x, low), fontsize=9, **place)
-    if x:
-        cut = sum(run["cut_off"] for run in runs) / len(runs)
-        right.bar(x, cut, 0.55, color=GREY, label="cut off" if x == 1 else None)
-        name = "a false answer" if x == 1 else None
-        right.bar(x, 1 - average - cut, 0.55, cut, color=ORANGE, label=name)
-left.set_ylim(-0.02, 1)
-left.axhline(0.93, color=GREY, linewidth=1, linestyle=":")
-left.text(-0.3, 0.94, "wanted: 93%", fontsize=8, color="#444444")
-right.legend(frameon=False, fontsize=9, loc="upper left")
-right.set_ylim(0, 0.3)
-for axes, first in ((left, 0), (right, 1)):
-    axes.set_xticks(range(first, len(STAGES)), list(STAGES)[first:])
-    axes.set_xlim(first - 0.5, len(STAGES) - 0.5)
-left.set_ylabel("puzzles solved (mean of three seeds)", fontsize=9)
-right.set_ylabel("responses (mean of three seeds)", fontsize=9)
+left.set_ylim(-0.02, 1.02)
+left.set_xticks(range(len(STAGES)), list(STAGES), fontsize=8)
+left.set_xlim(-0.5, len(STAGES) - 0.5)
+left.set_ylabel("test puzzles solved, three seeds", fontsize=9)
+looked = json.loads((FOLDER / "look.json").read_text(encoding="utf-8"))
+stages = [looked[f"validation-{stage}"] for stage in LOOKED.values()]
+for name, operators, color in (
+    ("sums, differences, products", "+-*", GREY),
+    ("quotients", "/", RED),
+):
+    shares = [listed(counts, operators) for counts in stages]
+    right.plot(range(len(stages)), shares, "o-", color=color, label=name)
+    for x, share in enumerate(shares):
+        place = {"xytext": (0, -15), "textcoords": "offset points", "ha": "center"}
+        right.annotate(f"{share:.0%}", (x, share), fontsize=9, **place)
+right.set_ylim(0, 1.05)
+right.set_xticks(range(len(LOOKED)), list(LOOKED))
+right.set_xlim(-0.5, len(LOOKED) - 0.5)
+right.set_ylabel("values that a try lists, of those it could", fontsize=9)
+right.legend(frameon=False, fontsize=9, loc="lower left")
 save(figure, FOLDER / "smollm2.png")

@@ -1,4 +1,4 @@
-"""What prepare.py and seed.py share: greedy answers, accuracy, facts."""
+"""What prepare.py and seed.py share: answers, accuracy, facts, held-out puzzles."""
 
 import json
 import re
@@ -36,24 +36,21 @@ class Policy:
         self.model, self.codec = load_checkpoint(path, self.device.name)
         self.sampler = make_sampler(self.model, self.device, config, self.codec)
 
-    def texts(self, model, questions: list[str], group: int, how, name: str) -> list[list[str]]:
-        """`group` responses to each question; eval.batch questions at once."""
+    def answers(self, model, questions: list[str], tokens: int, temperature: float = 0.0):
+        """An answer to each question, greedy by default."""
+        how = sampling(self.codec, tokens, temperature=temperature)
         batch, found = self.config.eval.batch, []
         for i in range(0, len(questions), batch):
             ids = [self.codec.encode(prompt(q)) for q in questions[i : i + batch]]
-            drawn = self.sampler(model, ids, group, how, Stream.of(name, i))
+            stream = Stream.of("answers", f"{temperature}", i)
+            drawn = self.sampler(model, ids, 1, how, stream)
             pairs = zip(drawn.ids_BT.tolist(), drawn.length_B.tolist())
-            texts = self.codec.decode_batch([row[:n] for row, n in pairs])
-            found += [texts[j : j + group] for j in range(0, len(texts), group)]
+            found += self.codec.decode_batch([row[:n] for row, n in pairs])
         return found
-
-    def greedy(self, model, questions: list[str], tokens: int) -> list[str]:
-        how = sampling(self.codec, tokens, temperature=0.0)
-        return [text for (text,) in self.texts(model, questions, 1, how, "greedy")]
 
     def facts(self, model, facts: list[tuple[str, list[str]]]) -> tuple[dict, list[dict]]:
         """Figures, and a row for each answer."""
-        answers = self.greedy(model, [question for question, _ in facts], 40)
+        answers = self.answers(model, [question for question, _ in facts], 40)
         rows = [
             {"question": question, "answer": text, "right": knows(text, accepted)}
             for (question, accepted), text in zip(facts, answers)
@@ -105,8 +102,9 @@ def share(values) -> dict:
     return {"right": round(p, 5), "stderr": round((spread / n) ** 0.5, 5), "of": n}
 
 
-def held_out(count: int) -> list:
-    problems = draw_problems(TASK, ("en",), "test", "smol test", count)
+def held_out(split: str, count: int) -> list:
+    """Of the split "test" or "validation"."""
+    problems = draw_problems(TASK, ("en",), split, f"smol {split}", count)
     return [replace(p, id=str(i)) for i, p in enumerate(problems)]
 
 
