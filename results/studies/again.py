@@ -90,6 +90,12 @@ def surprising(puzzles: int, chance: float, level: float = 0.01) -> int:
     return next(n for n in range(puzzles + 2) if at_least(n) < level)
 
 
+def new_thoughts(seeds: dict) -> int:
+    """Puzzles that the policy thinks through, and none of the base's first 1,024 samples."""
+    pairs = [zip(cells["base"]["thought"], cells["mixed"]["thought"]) for cells in seeds.values()]
+    return sum(policy > 0 and not base for pair in pairs for base, policy in pair)
+
+
 def found(rows: list[dict]) -> dict:
     """What create.md says about these puzzles."""
     left = [row for row in rows if not row["thought"]]
@@ -163,7 +169,7 @@ def main() -> None:
         summary["rows of six"] = [r for r in decide(both) if r["cell"] == "five_10"]
         six = both["variants"]["five_10"]["seeds"]
         summary["alone"] = {seed: alone(cells) for seed, cells in six.items()}
-        summary["again"] = found(rows)
+        summary["again"] = {"only RL": new_thoughts(cells)} | found(rows)
         (HERE / "again-five.json").write_text(json.dumps(summary), encoding="utf-8")
     else:
         print(table(rows))
