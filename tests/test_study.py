@@ -2,7 +2,9 @@
 a study ends and goes on.
 """
 
+import importlib.util
 import json
+import math
 import os
 import re
 import subprocess
@@ -653,3 +655,43 @@ def test_each_recipe_practises_what_its_name_says(monkeypatch, arm, tasks):
     (_, _, name, rl, draw, parts), = made
     assert (name, rl.tasks) == (arm, tasks) and draw(0)[1][0] == tasks
     assert (parts.judge is by_rule) == (arm != "coin")
+
+
+# ---------------------------------------------------------------- the base asked again, stored
+
+
+@pytest.fixture(scope="module")
+def again():
+    place = Path(__file__).parent.parent / "results" / "studies" / "again.py"
+    spec = importlib.util.spec_from_file_location("again", place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_shows_the_puzzles_that_the_base_never_thought_through(again):
+    cells = json.loads((again.HERE / "again-five.json").read_text(encoding="utf-8"))
+    rows = again.asked_again(cells["variants"]["five_10"]["seeds"])
+    page = (again.HERE.parent / "create.md").read_text(encoding="utf-8")
+    assert f"```text\n{again.table(rows)}\n```" in page
+    for row in rows:
+        if not row["thought"]:
+            *numbers, target = row["puzzle"]
+            assert row["samples"] == 17 * 1024 and row["RL"]
+            solution = again.solution(tuple(numbers), target)
+            assert Countdown(tuple(numbers), target).verify(solution)
+
+
+def test_a_round_of_rare_thoughts_by_hand(again):
+    """A uniform chance p: found in round n with the mean of (1 - p)^(n - 1) p = 1 / (n (n + 1)),
+    left after n rounds with 1 / (n + 1); a share `never` of the puzzles is always left."""
+    found, left = ({"samples": 1024 * 4, "thought": thought} for thought in (1, 0))
+    for never in (0.0, 0.25):
+        expected = (1 - never) / 12, never + (1 - never) / 4
+        for row, chance in zip((found, left), expected):
+            assert again.likelihood([row], never, 1, 1) == pytest.approx(math.log(chance))
+
+
+def test_how_many_puzzles_left_would_surprise_by_hand(again):
+    assert again.surprising(2, 0.5) == 3  # even both are left in a quarter of cases
+    assert again.surprising(2, 0.05) == 2  # both: 0.0025; one at least: 0.0975

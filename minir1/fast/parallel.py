@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
-from itertools import islice, starmap
+from itertools import islice
 
 
 def usable_cores() -> int:
@@ -29,7 +29,7 @@ def parallel_map(function: Callable, arguments: Iterable[tuple], workers: int = 
     cores = usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     workers = workers or max(1, cores - 1)
     if workers == 1:
-        return starmap(function, arguments)
+        return (function(*a) for a in arguments)  # which can be closed
     spawn = multiprocessing.get_context("spawn")  # Windows and macOS have no fork
     pool = ProcessPoolExecutor(workers, spawn, end_with_parent)
     left, pending = iter(arguments), deque()

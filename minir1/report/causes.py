@@ -243,7 +243,8 @@ def far_setting(case: Case) -> Cause | None:
     """The setting that lies farthest from the golden one, in its own unit of far."""
     words, distances = trouble(case.rows), {"": 0.0}
     for name, (value, known) in case.settings.items():
-        distances[name] = distance(name, value, known) + 10 * (f"--{name}" in words)
+        far = distance(name, value, known)  # one that is near is not what the run complains of
+        distances[name] = far + 10 * (far >= 0.5 and f"--{name}" in words)
     farthest = max(distances, key=distances.get)
     if distances[farthest] < 1:
         return None

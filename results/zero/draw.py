@@ -12,7 +12,6 @@ from minir1.report.drawing import (
     ORANGE,
     PURPLE,
     RED,
-    draw_lines,
     dress,
     figure_of,
     save,
@@ -46,8 +45,10 @@ def learning(axes, title: str, runs: list[Path]) -> None:
         axes.plot(steps, heights, color=RED, linewidth=1.3, marker="o", markersize=3)
     labels = [(heights[-1], f"R1-Zero, {len(runs)} seeds", RED, "-")]
     summaries = [json.loads((run / "summary.json").read_text(encoding="utf-8")) for run in runs]
-    lines = [(average(summaries, key), *look) for key, look in LINES.items()]
-    labels += draw_lines(axes, lines)
+    for key, (name, colour, dashes) in LINES.items():
+        height = average(summaries, key)
+        axes.axhline(height, color=colour, linewidth=1.2, dashes=dashes, zorder=1)
+        labels.append((height, name, colour, (0, dashes)))
     dress(axes, title, percent=True, xlabel="step of reinforcement learning")
     axes.set_ylim(0, 1.03)
     write_labels(axes, labels)
