@@ -21,8 +21,8 @@ def usable_cores() -> int:
 
 
 def parallel_map(function: Callable, arguments: Iterable[tuple], workers: int = 0) -> Iterator:
-    """function(*a) for each a, in order; the first ones begin at once. `workers`: processes; 0: one
-    per core (of this rank's share where torchrun has started several), less one.
+    """function(*a) for each a, in order. `workers`: processes, which begin at once; 1: none, each
+    is computed when asked for; 0: one per core (of this rank's, under torchrun), less one.
 
     Functions and classes of the calling script may be among them from the first a on or never.
     """
