@@ -1,8 +1,10 @@
 """One seed: distilled, then RL; with --alone RL straight on the base.
 
     python results/smollm2/seed.py BASE.pt WORK --seed 0
+    python results/smollm2/seed.py EXAMPLE.pt WORK --seed 0 --alone
 
-WORK is prepare.py's. WORK/seed-0 (alone-0) gets result.json, transcripts, facts and the run. Called
+EXAMPLE.pt is imported with example.txt, which shows a solved puzzle. WORK is prepare.py's.
+WORK/seed-0 (alone-0) gets result.json, transcripts, facts and the run. Called
 again, it does what is left.
 """
 
@@ -109,7 +111,7 @@ class Seed:
         config = configured(
             a.seed, rl__steps=a.rl_steps, rl__prompts=a.prompts, rl__group_size=a.group,
             rl__lr=a.rl_lr, rl__max_tokens=a.max_tokens, rl__train_tokens=8192, eval__batch=a.batch,
-            rl__format_reward=0.0, rl__accuracy_reward=0.5, rl__language_reward=0.5,
+            rl__format_reward=0.1 * a.alone, rl__accuracy_reward=0.5, rl__language_reward=0.5,
         )  # fmt: skip
         self.policy, run = Policy(a.base, config), self.folder / "run"
         begun = (run / "config.json").exists()
@@ -173,10 +175,12 @@ class Seed:
         return self.a.rl_lr * min(1.0, (step + 1) / 3) * (1 - 0.9 * step / self.a.rl_steps)
 
     def practised(self, start, name: str):
-        """The weights that are best on validation: before RL, at 60% of it, or at its end."""
+        """The weights that are best on validation: before RL, at 60% of it, or at its end. Without
+        distillation a well-formed response is worth a little, too: nothing else is rewarded yet."""
         a = self.a
         middle = max(1, round(0.6 * a.rl_steps))
-        kept = ("distilled", self.validate("distilled", start), start)
+        before = "before" if a.alone else "distilled"
+        kept = (before, self.validate(before, start), start)
 
         def look(stage: str, model):
             nonlocal kept
@@ -185,7 +189,7 @@ class Seed:
                 kept = (stage, right, copy.deepcopy(model))
 
         def after(step: int, phase, rollouts, stats):
-            if step + 1 == middle and not a.alone:
+            if step + 1 == middle:
                 look("middle", phase.model)
                 self.measure("middle", phase.model)
                 phase.model.train()
@@ -195,10 +199,7 @@ class Seed:
             update=self.updating(), after=after,
         )  # fmt: skip
         rl = self.session.config.rl
-        model = reinforce(RLPhase(self.session, start, name, rl, parts=parts))
-        if a.alone:
-            return model
-        look("end", model)
+        look("end", reinforce(RLPhase(self.session, start, name, rl, parts=parts)))
         self.result["kept"] = kept[0]
         return kept[2]
 
