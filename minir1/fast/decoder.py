@@ -166,11 +166,14 @@ class Decoder:
         return wide(F.linear(x_BD, self.head))
 
     def _any_number(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Of rows, without a compilation for each."""
-        if self.compiled and not self.kernels:
-            for tensor in tensors:
-                torch._dynamo.maybe_mark_dynamic(tensor, 0)
-        return tensors
+        return any_rows(*tensors) if self.compiled and not self.kernels else tensors
+
+
+def any_rows(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Tensors that what is compiled takes with any number of rows, without another compilation."""
+    for tensor in tensors:
+        torch._dynamo.maybe_mark_dynamic(tensor, 0)
+    return tensors
 
 
 def enter(x_BD, store_BSW, position_B, turn_B2J, layer: Layer, c: ModelConfig) -> Tensor:

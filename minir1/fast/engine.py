@@ -17,7 +17,7 @@ from torch import Tensor
 from minir1 import sampler
 from minir1.config import ModelConfig
 from minir1.fast.cpu_decoder import CoreDecoder, on_cores
-from minir1.fast.decoder import Decoder, can_fuse
+from minir1.fast.decoder import Decoder, any_rows, can_fuse
 from minir1.fast.experts import batched_experts, set_expert_kernel
 from minir1.fast.grouped_decoder import GroupedDecoder, can_group
 from minir1.model import Cache, Transformer
@@ -296,9 +296,8 @@ class Engine:
         any_budget = replace(settings, max_tokens=0)  # `draw` is not compiled for each budget
         parts = [state[slots] for state in self._state()]
         place = (self.key, self.budget, self.response[slots], position)
-        if self.compiled:  # once for any number of rows
-            for of_rows in (logits_BV, *place[2:], *parts):
-                torch._dynamo.maybe_mark_dynamic(of_rows, 0)
+        if self.compiled:
+            any_rows(logits_BV, *place[2:], *parts)
         draw(logits_BV, any_budget, *place, *parts)
         if not isinstance(slots, slice):  # then the parts are copies
             for state, part in zip(self._state(), parts):
