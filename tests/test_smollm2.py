@@ -100,6 +100,15 @@ def test_a_left_out_quotient_is_seen_and_so_is_a_solution_that_is_passed_over(sc
     assert (found["puzzles by a quotient"], found["solved by a quotient"]) == (1, 0)
 
 
+@pytest.mark.parametrize("tries, lacks", [
+    ("29 + 27 = 56, with 2: 58, 54, 28, no", False), ("29 + 27 = 56, with 2: 58, 54, no", True),
+    ("29 + 27 = 56, with 2: 58, yes", False), ("29 + 26 = 56, with 2: 58, no", False),
+])  # fmt: skip
+def test_a_try_in_vain_owes_every_value(script, tries, lacks):
+    """Not one that hits, nor one of other numbers."""
+    assert script("seed").leaves_out(Countdown((29, 27, 2), 30), f"<think>{tries}") is lacks
+
+
 def test_a_tiny_llama_goes_the_whole_way(script, tmp_path):
     base, work = tmp_path / "base.pt", tmp_path / "work"
     template = (FOLDER / "chat.txt").read_text(encoding="utf-8")

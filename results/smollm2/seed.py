@@ -18,6 +18,8 @@ from random import Random
 
 import torch
 import torch.nn.functional as F
+from fixed_order import last_steps
+from look import read
 from policy import Policy, configured, held_out, write
 from questions import facts
 
@@ -91,14 +93,26 @@ def divergence(base, model, ids_BT, mask_BT):
 # ---------------------------------------------------------------- rewards
 
 
-def by_true_steps(step: int, rollouts) -> list:
-    """By rule. In place of the language: right, with true steps and checks, no attempt twice."""
+def by_true_steps(step: int, rollouts, whole: bool = False) -> list:
+    """By rule. In place of the language: right, with true steps and checks, no attempt twice; if
+    `whole` also with every value that its vain tries owe."""
     rewards = []
     for i, reward in enumerate(rollouts.rewards):
-        seen = observe(rollouts.problem(i), rollouts.texts[i])
+        problem, text = rollouts.problem(i), rollouts.texts[i]
+        seen = observe(problem, text)
         flawless = not seen.wrong_steps and not seen.repeated and seen.checks == seen.checks_right
+        flawless = flawless and not (whole and leaves_out(problem, text))
         rewards.append(reward._replace(language=float(bool(reward.accuracy) and flawless)))
     return rewards
+
+
+def leaves_out(problem, text: str) -> bool:
+    """Whether a try that ends in "no" lacks a value that its two numbers give."""
+    return any(
+        verdict == "no" and step.value not in values
+        for value, third, values, verdict in read(problem, text)
+        for step in last_steps(value, third)
+    )
 
 
 # ---------------------------------------------------------------- the seed
@@ -195,7 +209,7 @@ class Seed:
                 phase.model.train()
 
         parts = Parts(
-            by_true_steps, rate=self.rate, sampler=lambda model: self.policy.sampler,
+            partial(by_true_steps, whole=a.whole), rate=self.rate, sampler=lambda model: self.policy.sampler,
             update=self.updating(), after=after,
         )  # fmt: skip
         rl = self.session.config.rl
@@ -238,6 +252,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("work", type=Path)
     add("--seed", type=int, default=0)
     add("--alone", action="store_true")
+    add("--whole", action="store_true", help="half the reward also asks for every value of a try")
     add("--rows", type=int, default=64, help="lines a step of distillation")
     add("--lr", type=float, default=1e-4)
     add("--hold", type=float, default=3.0, help="weight of KL(base | student) where it rehearses")
