@@ -124,12 +124,17 @@ def test_a_tiny_llama_goes_the_whole_way(script, tmp_path):
     how = ["--rl-steps", "2", "--prompts", "2", "--group", "2", "--max-tokens", "16"]
     how += ["--rows", "16"]
     how += ["--samples", "2", "--batch", "8", *SMALL]
-    for name, more in (("seed-0", []), ("alone-0", ["--alone"])):
+    student = str(work / "seed-0" / "run" / "checkpoints" / "distil.pt")
+    taught = ["--student", student, "--whole", "--seed", "1"]
+    for name, more in (("seed-0", []), ("alone-0", ["--alone"]), ("seed-1", taught)):
         script("seed").main([str(base), str(work), *how, *more])
         result = json.loads((work / name / "result.json").read_text())
         metrics = read_lines(work / name / "run" / "metrics.jsonl")
         rows = [row["phase"] for row in metrics if row.get("step")]
-        if more:
+        if name == "seed-1":
+            assert rows == ["rl"] * 2
+            assert result["distilled"]["of"] == result["distilled_rl"]["of"] == 4
+        elif more:
             assert rows == ["alone"] * 2 and result["alone"]["of"] == 4
         else:
             assert rows == ["distil"] * 2 + ["rl"] * 2

@@ -24,6 +24,7 @@ from policy import Policy, configured, held_out, write
 from questions import facts
 
 from minir1 import grpo
+from minir1.checkpoint import load_checkpoint
 from minir1.config import PretrainConfig
 from minir1.fast.accelerate import accelerate
 from minir1.fast.device import make_learner
@@ -209,8 +210,8 @@ class Seed:
                 phase.model.train()
 
         parts = Parts(
-            partial(by_true_steps, whole=a.whole), rate=self.rate, sampler=lambda model: self.policy.sampler,
-            update=self.updating(), after=after,
+            partial(by_true_steps, whole=a.whole), rate=self.rate,
+            sampler=lambda model: self.policy.sampler, update=self.updating(), after=after,
         )  # fmt: skip
         rl = self.session.config.rl
         look("end", reinforce(RLPhase(self.session, start, name, rl, parts=parts)))
@@ -240,7 +241,8 @@ class Seed:
         if self.a.alone:
             self.measure("alone", stage("alone", partial(self.practised, base, "alone")))
             return
-        student = stage("distil", self.distilled)
+        made = partial(load_checkpoint, self.a.student, self.session.device.name)
+        student = made()[0] if self.a.student else stage("distil", self.distilled)
         self.measure("distilled", student)
         self.measure("distilled_rl", stage("rl", partial(self.practised, student, "rl")))
 
@@ -252,6 +254,7 @@ def main(arguments: list[str] | None = None) -> None:
     add("work", type=Path)
     add("--seed", type=int, default=0)
     add("--alone", action="store_true")
+    add("--student", type=Path, help="a checkpoint that is distilled already")
     add("--whole", action="store_true", help="half the reward also asks for every value of a try")
     add("--rows", type=int, default=64, help="lines a step of distillation")
     add("--lr", type=float, default=1e-4)
