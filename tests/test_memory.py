@@ -1,9 +1,13 @@
 """Log-probs by chunks and checkpointed blocks against the whole; the plan against tensors."""
 
 import copy
+import os
+import sys
 import weakref
 from contextlib import nullcontext
 from dataclasses import replace
+from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,7 +26,7 @@ from minir1.run import memory as plans
 from minir1.run.memory import Load, plan
 from minir1.sampler import Sampling, choose
 from minir1.variants import memory
-from minir1.variants.memory import Scores, checkpointed, score_by_chunks
+from minir1.variants.memory import PLAIN, Rows, Scores, checkpointed, score_by_chunks
 
 CPU = Device("cpu", "CPU", torch.float32, "portable")
 QWEN = ModelConfig(
@@ -30,6 +34,10 @@ QWEN = ModelConfig(
     dense_width=40, experts=0, positions=64, init_std=0.3, qkv_bias=True, tied=True,
 )
 score_whole = Transformer.score
+HOPPER = torch.cuda.is_available() and torch.cuda.get_device_capability()[0] >= 9
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+RUNS_TRITON = bool(find_spec("triton")) and (HOPPER or INTERPRETED)
+TRITON_ON = "cpu" if INTERPRETED else "cuda"
 SHAPES = pytest.mark.parametrize("config", [QWEN, replace(QWEN, tied=False)], ids=["tied", "two"])
 IDS = torch.randint(90, (3, 12), generator=torch.manual_seed(0))
 
@@ -63,7 +71,7 @@ def test_their_gradient_is_the_functions(monkeypatch):
     monkeypatch.setattr(memory, "CHUNK", 20)
     hidden, head = (torch.randn(n, 4, dtype=torch.float64, requires_grad=True) for n in (7, 9))
     ids = torch.tensor([0, 8, 3, 3, 1, 0, 5])
-    assert torch.autograd.gradcheck(lambda h, w: Scores.apply(h, w, ids, 0.6)[0], (hidden, head))
+    assert torch.autograd.gradcheck(lambda h, w: Scores.apply(h, w, ids, 0.6, PLAIN)[0], (hidden, head))
 
 
 def test_in_half_precision_they_are_as_near_to_the_truth_as_the_whole(monkeypatch):
@@ -85,6 +93,53 @@ def test_no_more_than_a_chunk_of_logits_exists(monkeypatch):
     sizes = []
     learned(tiny(), score_by_chunks)
     assert sizes == [5] * 6 + [3] + [5] * 6 + [3]
+
+
+def test_kernels_score_only_where_they_compute_what_the_plain_functions_compute(monkeypatch):
+    """Triton is CUDA's: another module stands in for them here."""
+    late = PLAIN._replace(scores=lambda logits, ids, t: PLAIN.scores(logits, ids.roll(1), t))
+    tilted = PLAIN._replace(gradients=lambda *given: PLAIN.gradients(*given) * 1.1)
+    broken = Rows(lambda *_: {}["no such instruction"], PLAIN.gradients)
+    hopper, taken = replace(CPU, kernels="grouped"), []
+    twin = PLAIN._replace(chunks=4)
+    for rows in (twin, late, tilted, broken):
+        fake = SimpleNamespace(LARGE_ROWS=rows)
+        monkeypatch.setitem(sys.modules, "minir1.fast.kernels", fake)
+        assert plugs.row_functions(CPU) is PLAIN
+        taken.append(plugs.row_functions(hopper) is rows)
+    assert taken == [True, False, False, False]
+    monkeypatch.setitem(sys.modules, "minir1.fast.kernels", None)  # raises ImportError
+    assert plugs.row_functions(hopper) is PLAIN
+    monkeypatch.setitem(sys.modules, "minir1.fast.kernels", SimpleNamespace(LARGE_ROWS=twin))
+    monkeypatch.setattr(plugs, "LARGE", 90)
+    model = tiny(dtype=torch.float32)
+    with accelerate(model, hopper):
+        assert model.score.keywords == {"rows": twin}
+
+
+@pytest.mark.skipif(not RUNS_TRITON, reason="needs Triton and Hopper, or TRITON_INTERPRET=1")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("size", [1000, 4099, 151936])
+@pytest.mark.parametrize("temperature", [1, 0.6, 1.7])
+def test_kernels_score_rows_as_the_plain_functions_do(size, temperature, dtype):
+    from minir1.fast.kernels import LARGE_ROWS
+
+    torch.manual_seed(0)
+    logits_NV = (4 * torch.randn(5, size)).to(dtype).to(TRITON_ON)
+    logits_NV[1, 7] = 200  # all the probability
+    logits_NV[2] -= 300
+    ids_N = torch.tensor([0, size - 1, 3, 3, size // 2], device=TRITON_ON)
+    grad_N = torch.linspace(-1, 2, 5, device=TRITON_ON)
+    results = []
+    for rows in (PLAIN, LARGE_ROWS):
+        logp_N, entropy_N, total_N = rows.scores(logits_NV.clone(), ids_N, temperature)
+        grad_NV = rows.gradients(logits_NV.clone(), ids_N, total_N, grad_N, temperature)
+        assert grad_NV.dtype == dtype
+        results.append((logp_N, entropy_N, total_N, grad_NV))
+    (*plain, plain_NV), (*twin, twin_NV) = results
+    torch.testing.assert_close(twin, plain, rtol=1e-5, atol=1e-5)
+    rtol = {torch.float32: 1e-4, torch.bfloat16: 0.01, torch.float16: 0.002}[dtype]
+    torch.testing.assert_close(twin_NV, plain_NV, rtol=rtol, atol=1e-7)
 
 
 @pytest.mark.parametrize("autocast", [False, True])

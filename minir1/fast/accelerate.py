@@ -18,7 +18,7 @@ from minir1.sampler import sample
 from minir1.supervised import Learner
 from minir1.tokenizer import TextCodec
 from minir1.transcript import prompt
-from minir1.variants.memory import LARGE, checkpointed, score_by_chunks
+from minir1.variants.memory import LARGE, PLAIN, Rows, agree, checkpointed, score_by_chunks
 
 COMPILES = ("cuda",)  # where compiled blocks pay
 
@@ -48,7 +48,7 @@ def accelerate(
         learner.gradients = replayed
     torch.backends.cuda.enable_cudnn_sdp(cudnn_before or (compiled and cudnn))
     if model.config.vocab_size >= LARGE and type(model) is Transformer:
-        model.score = partial(score_by_chunks, model)
+        model.score = partial(score_by_chunks, model, rows=row_functions(device))
     try:
         with (
             norms_by_hand(model) if by_hand else nullcontext(),
@@ -80,6 +80,19 @@ def expert_kernel(device: Device, compiled: bool = False) -> Callable:
         return experts.grouped_experts_compiled if compiled else experts.grouped_experts
     on_cores = device.name == "cpu"  # without launches to save, fewer operations win
     return looped_experts if on_cores or device.kernels == "plain" else experts.batched_experts
+
+
+def row_functions(device: Device) -> Rows:
+    """What computes log-probs of a large vocabulary: on Hopper kernels.py's functions, if they
+    run here and give what the plain ones give in a small case."""
+    if device.kernels != "grouped":
+        return PLAIN
+    try:
+        from minir1.fast.kernels import LARGE_ROWS
+
+        return LARGE_ROWS if agree(LARGE_ROWS, device.name) else PLAIN
+    except Exception:  # noqa: BLE001 - no Triton, or a card that it does not know
+        return PLAIN
 
 
 def make_sampler(model: Transformer, device: Device, config: Config, codec: TextCodec) -> Sampler:

@@ -1,11 +1,12 @@
-"""A decoding step between its matrix products, in three kernels: twins of decoder.py's functions.
+"""What lies between matrix products, in kernels: of a decoding step, twins of decoder.py's
+functions; of a large vocabulary's log-probs, twins of variants/memory.py's.
 
 A step's products are small, and so is everything between them: as PyTorch operations it is a dozen
 kernels a block, each of which takes longer to start than to compute. Here a row is read once, and
 all that can be known from it is done while it lies on the chip. Attention, too: all heads look at
 the same latents, key and value at once, so the heads are the tile of the matrix units and a block
 of latents serves both products; each row is read as far as it is filled. Triton comes with CUDA
-builds of PyTorch; elsewhere this raises ImportError, and the decoder keeps to its own functions.
+builds of PyTorch; elsewhere this raises ImportError, and the plain functions are used.
 """
 
 import torch
@@ -15,6 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from minir1.config import ModelConfig
+from minir1.variants.memory import Rows
 
 up = triton.next_power_of_2  # a block's size; what is beyond the real one is masked
 
@@ -131,6 +133,44 @@ def gate_row(
         tl.store(hidden_at, hidden_F.to(hidden.dtype.element_ty), mask=f < part)
 
 
+@triton.jit
+def score_row(logits, ids, logp, entropy, total, size, temperature, BLOCK: tl.constexpr):
+    """Log-prob, entropy and log-sum-exp of a row that is read once: running maximum, and running
+    sums of exp and of exp times the logit, both counted from the maximum."""
+    row, v = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK)
+    logits += row * size
+    most = tl.full([], -1e30, tl.float32)  # finite: 0 times it is 0
+    sum_V, mixed_V = tl.zeros([BLOCK], tl.float32), tl.zeros([BLOCK], tl.float32)
+    for start in range(0, size, BLOCK):
+        real_V = start + v < size
+        x_V = tl.load(logits + start + v, mask=real_V, other=0.0).to(tl.float32) / temperature
+        x_V = tl.where(real_V, x_V, -1e30)
+        new = tl.maximum(most, tl.max(x_V))
+        below_V, fade = x_V - new, tl.exp(most - new)
+        weight_V = tl.exp(below_V)
+        mixed_V = (mixed_V + sum_V * (most - new)) * fade + weight_V * below_V
+        sum_V = sum_V * fade + weight_V
+        most = new
+    whole = tl.sum(sum_V)
+    chosen = tl.load(logits + tl.load(ids + row)).to(tl.float32) / temperature
+    tl.store(logp + row, chosen - most - tl.log(whole))
+    tl.store(entropy + row, tl.log(whole) - tl.sum(mixed_V) / whole)
+    tl.store(total + row, most + tl.log(whole))
+
+
+@triton.jit
+def gradient_block(logits, ids, total, grad, size, temperature, BLOCK: tl.constexpr):
+    """Of a row's log-prob by a block of its logits, in their place."""
+    row = tl.program_id(0).to(tl.int64)
+    v = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    logits += row * size
+    x_V = tl.load(logits + v, mask=v < size, other=0.0).to(tl.float32) / temperature
+    chosen_V = tl.where(v == tl.load(ids + row), 1.0, 0.0)
+    share_V = chosen_V - tl.exp(x_V - tl.load(total + row))
+    grad_V = share_V * (tl.load(grad + row) / temperature)
+    tl.store(logits + v, grad_V.to(logits.dtype.element_ty), mask=v < size)
+
+
 # ---------------------------------------------------------------- their callers
 
 
@@ -170,3 +210,24 @@ def leave(x_BD, mixed_BHW, layer, c: ModelConfig) -> Tensor:
     blocks = (up(c.width), max(2, up(experts)), up(G // parts))
     gate_row[(len(x_BD),)](*tensors, *widths, *blocks)
     return torch.addmm(x_BD, hidden_BG, layer.down_DG.T)
+
+
+def scores(logits_NV: Tensor, ids_N: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """`memory.scores` in float32."""
+    logits_NV, (N, V) = logits_NV.contiguous(), logits_NV.shape
+    found = tuple(logits_NV.new_empty(N, dtype=torch.float32) for _ in range(3))
+    tensors = (logits_NV, ids_N.contiguous(), *found)
+    score_row[(N,)](*tensors, V, float(temperature), 4096, num_warps=8)
+    return found
+
+
+def gradients(logits_NV, ids_N, total_N, grad_N, temperature: float) -> Tensor:
+    """`memory.gradients` in float32."""
+    logits_NV, (N, V) = logits_NV.contiguous(), logits_NV.shape
+    by_row = (each.contiguous() for each in (ids_N, total_N, grad_N))
+    grid = (N, triton.cdiv(V, 4096))
+    gradient_block[grid](logits_NV, *by_row, V, float(temperature), 4096, num_warps=8)
+    return logits_NV
+
+
+LARGE_ROWS = Rows(scores, gradients, chunks=4)  # 2 bytes a logit, where the plain ones take 8

@@ -6,8 +6,10 @@ are the hidden states. Checkpointed blocks keep their inputs alone and compute t
 when gradients need it (arXiv 1604.06174): a third more operations.
 """
 
+from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,60 +23,100 @@ CHUNK = 2**26  # logits at a time: 256 MB in float32
 
 
 class Scores(torch.autograd.Function):
-    """(hidden `[N, D]`, head `[V, D]`, ids `[N]`, temperature) -> log-probs and entropies `[N]`.
-
-    Products are computed in the type of the hidden states, all else as `model.wide` says.
-    """
+    """(hidden `[N, D]`, head `[V, D]`, ids `[N]`, temperature, rows) -> log-probs and entropies
+    `[N]`. Products are computed in the type of the hidden states, what lies between by `rows`."""
 
     @staticmethod
-    def forward(ctx, hidden_ND, head_VD, ids_N, temperature):
-        ctx.save_for_backward(hidden_ND, head_VD, ids_N)
-        ctx.temperature, ctx.rows = temperature, max(1, CHUNK // len(head_VD))
+    def forward(ctx, hidden_ND, head_VD, ids_N, temperature, rows):
+        size = max(1, rows.chunks * CHUNK // len(head_VD))
         weight_VD = head_VD.to(hidden_ND.dtype)
-        parts = zip(hidden_ND.split(ctx.rows), ids_N.split(ctx.rows))
-        found = [scores(*part, weight_VD, temperature) for part in parts]
-        logp_N, entropy_N = (torch.cat(each) for each in zip(*found))
+        found = [
+            rows.scores(part_ND @ weight_VD.T, part_N, temperature)
+            for part_ND, part_N in zip(hidden_ND.split(size), ids_N.split(size))
+        ]
+        logp_N, entropy_N, total_N = (torch.cat(each) for each in zip(*found))
+        ctx.save_for_backward(hidden_ND, head_VD, ids_N, total_N)
+        ctx.how = temperature, rows, size
         ctx.mark_non_differentiable(entropy_N)
         return logp_N, entropy_N
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_N, _):
-        hidden_ND, head_VD, ids_N = ctx.saved_tensors
+        hidden_ND, head_VD, *by_row = ctx.saved_tensors
+        temperature, rows, size = ctx.how
         weight_VD, grad_VD = head_VD.to(hidden_ND.dtype), torch.zeros_like(head_VD)
-        parts = zip(*(tensor.split(ctx.rows) for tensor in (hidden_ND, ids_N, grad_N)))
-        how = (weight_VD, ctx.temperature, grad_VD)
-        grads = [gradients(*part, *how) for part in parts]
-        return torch.cat(grads), grad_VD, None, None
+        grads = []
+        for part_ND, *part in zip(*(each.split(size) for each in (hidden_ND, *by_row, grad_N))):
+            grad_NV = rows.gradients(part_ND @ weight_VD.T, *part, temperature)
+            grad_VD += grad_NV.T @ part_ND
+            grads.append(grad_NV @ weight_VD)
+            del grad_NV  # before the next chunk's logits
+        return torch.cat(grads), grad_VD, None, None, None
 
 
-def scores(hidden_ND, ids_N, weight_VD, temperature: float) -> tuple[Tensor, Tensor]:
-    """Of one chunk. What it makes is gone when it returns."""
-    logp_NV = wide(hidden_ND @ weight_VD.T).div_(temperature).log_softmax(-1)
-    chosen_N = logp_NV.gather(-1, ids_N[:, None])[:, 0]
-    return chosen_N, -logp_NV.exp().mul_(logp_NV).sum(-1)
+def tempered(logits_NV: Tensor, temperature: float) -> Tensor:
+    """Wide, over the temperature. May overwrite the logits."""
+    logits_NV = wide(logits_NV)
+    return logits_NV if temperature == 1 else logits_NV.div_(temperature)
 
 
-def gradients(hidden_ND, ids_N, grad_N, weight_VD, temperature: float, grad_VD: Tensor) -> Tensor:
-    """By one chunk's hidden states; that by the head is added to `grad_VD`. By the logits it is 1
-    at the chosen id minus the probabilities, over the temperature."""
-    share_NV = wide(hidden_ND @ weight_VD.T).div_(temperature).softmax(-1)
-    grad_N1 = grad_N[:, None] / temperature
-    share_NV.mul_(-grad_N1).scatter_add_(1, ids_N[:, None], grad_N1)
-    grad_NV = share_NV.to(hidden_ND.dtype)
-    grad_VD += grad_NV.T @ hidden_ND
-    return grad_NV @ weight_VD
+def scores(logits_NV: Tensor, ids_N: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-probs of the ids, entropies and log-sum-exps `[N]`. May overwrite the logits."""
+    logits_NV = tempered(logits_NV, temperature)
+    logp_NV = logits_NV.log_softmax(-1)
+    logp_N = logp_NV.gather(-1, ids_N[:, None])[:, 0]
+    total_N = logits_NV.gather(-1, ids_N[:, None])[:, 0] - logp_N
+    return logp_N, -torch.exp(logp_NV, out=logits_NV).mul_(logp_NV).sum(-1), total_N
 
 
-def score_by_chunks(model: Transformer, ids_BT: Tensor, temperature: float):
+def gradients(logits_NV, ids_N, total_N, grad_N, temperature: float) -> Tensor:
+    """By the logits, in their place: 1 at the chosen id minus the probabilities, times the
+    log-prob's gradient, over the temperature. `total_N`: log-sum-exps."""
+    share_NV = tempered(logits_NV, temperature).sub_(total_N[:, None]).exp_()
+    share_NV.scatter_add_(1, ids_N[:, None], share_NV.new_full((len(ids_N), 1), -1))
+    return torch.mul(share_NV, grad_N[:, None] / -temperature, out=logits_NV)
+
+
+class Rows(NamedTuple):
+    """What is computed from a chunk's logits: `scores` and `gradients`, or twins of both."""
+
+    scores: Callable
+    gradients: Callable
+    chunks: int = 1  # of CHUNK logits at a time
+
+
+PLAIN = Rows(scores, gradients)
+
+
+def agree(rows: Rows, device: str) -> bool:
+    """Whether a twin gives there what the plain functions give: a small case with both ends."""
+    draw = torch.Generator(device).manual_seed(0)
+    logits_NV = 4 * torch.randn(6, LARGE + 48, generator=draw, device=device)
+    ids_N = torch.tensor([0, LARGE + 47, 5, 5, LARGE - 1, LARGE], device=device)
+    grad_N = torch.linspace(-1, 2, 6, device=device)
+    found = []
+    for each in (PLAIN, rows):
+        half_NV = logits_NV.bfloat16()
+        logp_N, entropy_N, total_N = each.scores(half_NV.clone(), ids_N, 0.7)
+        grad_NV = each.gradients(half_NV, ids_N, total_N, grad_N, 0.7).float()
+        found.append((torch.stack([logp_N, entropy_N, total_N]), grad_NV))
+    (plain, plain_NV), (twin, twin_NV) = found
+    near = torch.allclose(twin, plain, rtol=1e-4, atol=1e-4)
+    return near and torch.allclose(twin_NV, plain_NV, rtol=0.01, atol=1e-7)
+
+
+def score_by_chunks(
+    model: Transformer, ids_BT: Tensor, temperature: float, rows: Rows = PLAIN
+):
     """`Transformer.score`."""
     hidden_BTD, _ = model.trunk(ids_BT[:, :-1])
     hidden_ND, device = model.norm(hidden_BTD).flatten(0, 1), ids_BT.device.type
     if torch.is_autocast_enabled(device):
         hidden_ND = hidden_ND.to(torch.get_autocast_dtype(device))
     target_BT = ids_BT[:, 1:]
-    scores = Scores.apply(hidden_ND, model.head.weight, target_BT.flatten(), temperature)
-    return tuple(score_N.view(target_BT.shape) for score_N in scores)
+    found = Scores.apply(hidden_ND, model.head.weight, target_BT.flatten(), temperature, rows)
+    return tuple(score_N.view(target_BT.shape) for score_N in found)
 
 
 @contextmanager
