@@ -71,7 +71,12 @@ def test_their_gradient_is_the_functions(monkeypatch):
     monkeypatch.setattr(memory, "CHUNK", 20)
     hidden, head = (torch.randn(n, 4, dtype=torch.float64, requires_grad=True) for n in (7, 9))
     ids = torch.tensor([0, 8, 3, 3, 1, 0, 5])
-    assert torch.autograd.gradcheck(lambda h, w: Scores.apply(h, w, ids, 0.6, PLAIN)[0], (hidden, head))
+    for temperature in (0.6, 1.0):
+
+        def logp(hidden, head, temperature=temperature):
+            return Scores.apply(hidden, head, ids, temperature, PLAIN)[0]
+
+        assert torch.autograd.gradcheck(logp, (hidden, head))
 
 
 def test_in_half_precision_they_are_as_near_to_the_truth_as_the_whole(monkeypatch):
@@ -130,16 +135,38 @@ def test_kernels_score_rows_as_the_plain_functions_do(size, temperature, dtype):
     logits_NV[2] -= 300
     ids_N = torch.tensor([0, size - 1, 3, 3, size // 2], device=TRITON_ON)
     grad_N = torch.linspace(-1, 2, 5, device=TRITON_ON)
-    results = []
+    exact = PLAIN.scores(logits_NV.double(), ids_N, temperature)
+    exact_NV = PLAIN.gradients(logits_NV.double(), ids_N, exact[2], grad_N, temperature)
+    given = (logits_NV, ids_N, exact[2].float(), grad_N)
+    found = LARGE_ROWS.scores(*given[:2], temperature)
+    found_NV = LARGE_ROWS.gradients(*given, temperature)
+    assert found_NV.dtype == dtype and found_NV.data_ptr() == logits_NV.data_ptr()
+    assert [each.dtype for each in found] == [torch.float32] * 3
+    for mine, expected in zip(found, exact):
+        torch.testing.assert_close(mine.double(), expected, rtol=1e-5, atol=1e-5)
+    rtol = max(1e-4, torch.finfo(dtype).eps)  # the interpreter rounds towards 0
+    torch.testing.assert_close(found_NV.double(), exact_NV, rtol=rtol, atol=1e-7)
+
+
+@pytest.mark.skipif(not RUNS_TRITON, reason="needs Triton and Hopper, or TRITON_INTERPRET=1")
+@pytest.mark.parametrize("autocast", [False, True])
+def test_a_model_learns_the_same_by_kernels(autocast, monkeypatch):
+    from minir1.fast.kernels import LARGE_ROWS
+
+    monkeypatch.setattr(memory, "CHUNK", 90 * 2)
+    assert memory.agree(LARGE_ROWS, TRITON_ON)
+    torch.manual_seed(1)
+    hidden = torch.randn(33, 32, device=TRITON_ON).to(torch.bfloat16 if autocast else torch.float32)
+    head, results = torch.randn(90, 32, device=TRITON_ON), []
     for rows in (PLAIN, LARGE_ROWS):
-        logp_N, entropy_N, total_N = rows.scores(logits_NV.clone(), ids_N, temperature)
-        grad_NV = rows.gradients(logits_NV.clone(), ids_N, total_N, grad_N, temperature)
-        assert grad_NV.dtype == dtype
-        results.append((logp_N, entropy_N, total_N, grad_NV))
-    (*plain, plain_NV), (*twin, twin_NV) = results
-    torch.testing.assert_close(twin, plain, rtol=1e-5, atol=1e-5)
-    rtol = {torch.float32: 1e-4, torch.bfloat16: 0.01, torch.float16: 0.002}[dtype]
-    torch.testing.assert_close(twin_NV, plain_NV, rtol=rtol, atol=1e-7)
+        leaves = [each.clone().requires_grad_() for each in (hidden, head)]
+        with torch.autocast(TRITON_ON, torch.bfloat16, enabled=autocast):
+            logp_N, entropy_N = Scores.apply(*leaves, IDS.flatten()[:33].to(TRITON_ON), 0.7, rows)
+        logp_N.sum().backward()  # a gradient without memory of its own: one number for all
+        results.append((logp_N, entropy_N, *(leaf.grad.float() for leaf in leaves)))
+    for found, expected in zip(results[1], results[0]):
+        limit = 0.01 if autocast else 1e-5
+        assert (found - expected).norm() < limit * expected.norm()
 
 
 @pytest.mark.parametrize("autocast", [False, True])

@@ -224,9 +224,9 @@ def scores(logits_NV: Tensor, ids_N: Tensor, temperature: float) -> tuple[Tensor
 def gradients(logits_NV, ids_N, total_N, grad_N, temperature: float) -> Tensor:
     """`memory.gradients` in float32."""
     logits_NV, (N, V) = logits_NV.contiguous(), logits_NV.shape
-    by_row = (each.contiguous() for each in (ids_N, total_N, grad_N))
+    tensors = (logits_NV, *(each.contiguous() for each in (ids_N, total_N, grad_N)))
     grid = (N, triton.cdiv(V, 4096))
-    gradient_block[grid](logits_NV, *by_row, V, float(temperature), 4096, num_warps=8)
+    gradient_block[grid](*tensors, V, float(temperature), 4096, num_warps=8)
     return logits_NV
 
 
