@@ -236,7 +236,7 @@ class EvalConfig:
     arithmetic: int = knob(0, "test problems of each arithmetic kind in practice", PERHAPS)
     many: int = knob(128, "problems for the forced base; a quarter of them for its pass@64", COUNT)
     answer_only_steps: int = knob(80, "steps of the answer-only control", PERHAPS, True)
-    batch: int = knob(256, "responses sampled at once", COUNT)
+    batch: int = knob(512, "responses sampled at once", COUNT)
 
 
 @dataclass(frozen=True)

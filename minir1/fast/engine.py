@@ -55,7 +55,7 @@ class Queue:
     logits_PV: Tensor
     group: int
     finished: Samples
-    first: int  # the stream's number of the first response
+    stream: Stream
     next: int = 0
 
     @property
@@ -111,9 +111,9 @@ class Engine:
         self.keys = zeros(self.store.numel() if keys else 0, dtype=dtype)
         self.stores = (self.store,)
         whole = partial(zeros, dtype=torch.long)
-        self.length, self.count, self.token, self.response = (whole(rows) for _ in range(4))
-        self.key = whole(())  # of the stream; `response` is its number in the stream
+        self.length, self.count, self.token = (whole(rows) for _ in range(3))
         self.budget = whole(())  # tokens of a response
+        self.uniform = zeros(rows, self.room + 1)  # one a token, drawn ahead; one spare, too
         self.done, self.free = (zeros(rows, dtype=torch.bool) for _ in range(2))
         self.out_ids = zeros(rows, self.room + 1, dtype=torch.long)
         self.out_logp = zeros(rows, self.room + 1, dtype=self.exact)
@@ -144,18 +144,17 @@ class Engine:
             self._grow(longest)
         if settings.max_tokens > self.room or longest > self.size:  # rare: the plain loop
             return sampler.sample(self.policy, prompts, group, settings, stream)
-        self.key.fill_(stream.key)
         self.budget.fill_(settings.max_tokens)
         if len(self.keys):  # number after number, which lie no further apart than needed
             L, R, _, W = self.store.shape
             keys_LRWS = self.keys[: L * R * W * longest].view(L, R, W, longest)
             self.stores = self.store, keys_LRWS.mT
-        queue = self._prefill(prompts, group, settings, stream.first)
+        queue = self._prefill(prompts, group, settings, stream)
         self._run(queue, settings)
         self.useful += int(queue.finished.length_B.sum())
         return sampler.finite(queue.finished)
 
-    def _prefill(self, prompts, group: int, settings: Sampling, first: int) -> Queue:
+    def _prefill(self, prompts, group: int, settings: Sampling, stream: Stream) -> Queue:
         """Read each prompt once, some at a time."""
         P, longest, c = len(prompts), max(map(len, prompts)), self.policy.config
         store_LPSW = self.zeros(c.layers, P, longest, c.cache_width, dtype=self.store.dtype)
@@ -170,7 +169,7 @@ class Engine:
         logp_BT = self.zeros(B, T, dtype=self.exact)
         finished = Samples(ids_BT, logp_BT, length_B, stopped_B)
         length_P = torch.tensor([len(p) for p in prompts], device=self.device)
-        return Queue(store_LPSW, length_P, torch.cat(logits), group, finished, first)
+        return Queue(store_LPSW, length_P, torch.cat(logits), group, finished, stream)
 
     def _read(self, prompts) -> tuple[Cache, Tensor]:
         """Caches and next logits of some prompts."""
@@ -213,7 +212,9 @@ class Engine:
         for store in self.stores:
             store[:, slot_N, :span] = queue.store_LPSW[:, prompt_N]
         position_N = queue.length_P[prompt_N] - 1
-        self.response[slot_N] = queue.first + response_N
+        number_N1 = (queue.stream.first + response_N)[:, None]
+        place_T = torch.arange(self.room + 1, device=self.device)
+        self.uniform[slot_N] = sampler.uniform(queue.stream.key, number_N1, place_T)
         self.count[slot_N] = 0
         self.done[slot_N] = self.free[slot_N] = False
         self.out_ids[slot_N] = settings.stop_ids[0]
@@ -248,7 +249,7 @@ class Engine:
         span = min(self.size, int(self.length[kept].max()) + 1)
         for store in self.stores:
             store[:, :rows, :span] = store[:, kept, :span]
-        for state in (self.response, *self._state()):
+        for state in (self.uniform, *self._state()):
             state[:rows] = state[kept]
         return held[kept]
 
@@ -295,9 +296,9 @@ class Engine:
         """Sample, write down, test for the stop token and the budget: all on the device."""
         any_budget = replace(settings, max_tokens=0)  # `draw` is not compiled for each budget
         parts = [state[slots] for state in self._state()]
-        place = (self.key, self.budget, self.response[slots], position)
+        place = (self.budget, self.uniform[slots], position)
         if self.compiled:
-            any_rows(logits_BV, *place[2:], *parts)
+            any_rows(logits_BV, *place[1:], *parts)
         draw(logits_BV, any_budget, *place, *parts)
         if not isinstance(slots, slice):  # then the parts are copies
             for state, part in zip(self._state(), parts):
@@ -305,16 +306,15 @@ class Engine:
 
 
 def draw(
-    logits_BV, settings: Sampling, key, budget, response_B, position_B,
+    logits_BV, settings: Sampling, budget, uniform_BT, position_B,
     length_B, count_B, token_B, done_B, free_B, ids_BT, logp_BT,
 ) -> None:
     """Draw one token a row, behind the one at `position`, and note it: whatever is in the second
     line is changed in place. All in one function, so that a compiler makes few kernels of it."""
-    uniform_B = sampler.uniform(key, response_B, count_B)
+    uniform_B = uniform_BT.gather(1, count_B[:, None])[:, 0]
     drawn_B, chosen_B = sampler.choose(logits_BV, settings, free_B, uniform_B)
     drawn_B = torch.where(done_B, settings.stop_ids[0], drawn_B)
-    spare = ids_BT.shape[1] - 1  # an ended row's draws go there
-    place_B = torch.where(done_B, spare, count_B)
+    place_B = count_B.masked_fill(done_B, ids_BT.shape[1] - 1)  # ended: in the spare column
     row_B = torch.arange(len(drawn_B), device=drawn_B.device)
     ids_BT[row_B, place_B] = drawn_B
     logp_BT[row_B, place_B] = chosen_B
