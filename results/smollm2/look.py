@@ -1,4 +1,5 @@
 """What the stored responses list and pass over: python results/smollm2/look.py WORK OUT.json
+With --alone: the shapes of the answers of RL without distillation.
 
 WORK/seed-*/transcripts-*.jsonl are seed.py's: the first response to 64 puzzles a seed and stage.
 `due` and `listed` go by the operator of the last step: a try owes every value up to 99 that its
@@ -19,6 +20,7 @@ from fixed_order import LARGEST, last_steps, tries
 from minir1.measure.behaviours import observe
 from minir1.r1.data.fine_tuning import read_lines
 from minir1.tasks.countdown import Countdown, steps_of
+from minir1.transcript import parse
 
 TRY = re.compile(r"^(\d+) [-+*/] (\d+) = (\d+)(?:, with \d+: ([\d, ]+?))?, (no|yes)$")
 STAGES = ("distilled", "middle", "validation-distilled", "validation-middle", "validation-end")
@@ -84,6 +86,18 @@ def counts(work: Path, stage: str) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
+def shapes(work: Path) -> dict[str, dict[str, int]]:
+    """By the shape of the answer: responses, right ones, those whose thought ends in the target."""
+    found = {}
+    for row in read_lines(work / "alone-0" / "transcripts-validation-end.jsonl"):
+        thought, answer = parse(row["text"])[:2]
+        shape = found.setdefault(re.sub(r"\d+", "n", answer or "none"), Counter())
+        said = (thought or "").endswith(f"= {row['target']}")
+        shape.update(responses=1, right=row["correct"], target=said)
+    return found
+
+
 if __name__ == "__main__":
-    stages = {stage: counts(Path(sys.argv[1]), stage) for stage in STAGES}
-    Path(sys.argv[2]).write_text(json.dumps(stages, indent=1) + "\n", encoding="utf-8")
+    work, out, *alone = sys.argv[1:]
+    stages = shapes(Path(work)) if alone else {s: counts(Path(work), s) for s in STAGES}
+    Path(out).write_text(json.dumps(stages, indent=1) + "\n", encoding="utf-8")
