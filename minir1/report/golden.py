@@ -226,6 +226,12 @@ def differences(config: dict, golden: dict) -> dict[str, tuple]:
     return settings
 
 
+def differing(config: dict, golden: dict) -> list[str]:
+    """Settings that are not the golden ones, as "rl.lr 0.001 (golden 0.0001)"."""
+    pairs = differences(config, golden).items()
+    return [f"{name} {value} (golden {known})" for name, (value, known) in pairs]
+
+
 # ---------------------------------------------------------------- the verdict
 
 
@@ -317,8 +323,6 @@ def main(arguments: list[str]) -> int:
         if settings["preset"] != config["preset"]:
             pair = f"{run} is a {config['preset']} run, {path} a {settings['preset']} run"
             raise UserError(f"{pair}: nothing to compare")
-    pairs = differences(config, known[0]).items()
-    others = [f"{name} {value} (golden {theirs})" for name, (value, theirs) in pairs]
-    words, good = judge(run, golden, others)
+    words, good = judge(run, golden, differing(config, known[0]))
     print(words)
     return 0 if good else 1
