@@ -88,7 +88,7 @@ def cold_start(pipeline: Pipeline) -> None:
     collected_lines(session, config, policy, "zero.pt", config.cold, config.zero_rl.max_tokens)
     lines = read_lines(session.run.path / "data" / "kept.jsonl")
     lines = emphasise(lines, config.cold.long)
-    work = partial(fine_tune, session, start, lines, **sft(config.cold_sft))
+    work = partial(fine_tune, session, start, lines, **vars(config.cold_sft))
     pipeline.finish("dev1", session.load_or_make("sft", work), session)
 
 
@@ -120,7 +120,7 @@ def rejection_sampling(pipeline: Pipeline) -> None:
     lines = read_lines(data / "kept.jsonl") + general_lines(config)
     write_lines(data / "sft.jsonl", lines)
     lines = emphasise(lines, config.rejection.long)
-    work = partial(fine_tune, session, start, lines, **sft(config.rejection_sft))
+    work = partial(fine_tune, session, start, lines, **vars(config.rejection_sft))
     pipeline.finish("dev3", session.load_or_make("sft", work), session)
 
 
@@ -144,11 +144,6 @@ def collected_lines(session, config, policy, source: str, how, max_tokens: int) 
     session.once("collect", work)
 
 
-def sft(how) -> dict:
-    """The arguments of fine_tune."""
-    return {"epochs": how.epochs, "rows": how.rows, "lr": how.lr, "optimizer": how.optimizer}
-
-
 # ---------------------------------------------------------------- stage 5
 
 
@@ -165,7 +160,7 @@ def distillation(pipeline: Pipeline) -> None:
     models = {size: by_sft(session, config, students[size], lines, size) for size in SIZES}
     for size in SIZES:
         pipeline.finish(f"student-{size}", models[size], session, f"distil-{size}")
-    direct = by_rl(session, config, students["small"])
+    direct = by_rl(session, students["small"])
     pipeline.finish("student-direct", direct, session, "direct")
     on_policy = by_teacher(session, config, models["large"], teacher, lines)
     pipeline.finish("student-on-policy", on_policy, session, "on-policy")

@@ -56,9 +56,7 @@ def dispatch(arguments: list[str]) -> int | None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit status: 0, 2 for what the user can put right, 1 for a fault of the machine, 130 for
-    Ctrl-C.
-    """
+    """Returns an exit status: see `guard`."""
     return guard(dispatch, sys.argv[1:] if arguments is None else arguments)
 
 

@@ -151,8 +151,7 @@ def current_settings(values: dict) -> dict:
 
 
 def read_object(path: Path) -> dict:
-    """A file that holds one JSON object. Raises UserError if it cannot be read as one, and
-    FileNotFoundError if it is not there."""
+    """The JSON object in a file. Raises FileNotFoundError, or UserError if it cannot be read."""
     try:
         return _object(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:

@@ -41,9 +41,7 @@ def document(rng: Random, config: CorpusConfig) -> str:
 
 
 def countdown_document(rng: Random, config: CorpusConfig, lang: str) -> str:
-    """A puzzle answered at once, often wrongly, or with thinking: it tries, checks, retries or
-    gives up.
-    """
+    """A puzzle, answered at once (often wrongly) or thought about: try, check, retry or give up."""
     habits: Habits = config.habits_zh if lang == "zh" else config.habits
     problem, plan = _puzzle(rng, config, lang)
     numbers, target = problem.numbers, problem.target

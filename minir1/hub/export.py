@@ -93,9 +93,7 @@ def generation_config(config: dict, tokens: int) -> dict:
 
 
 def deepseek_config(c: ModelConfig) -> dict:
-    """Every key is given: the defaults (8 groups, 3 dense layers, scale 2.5 ...) describe the 671B
-    model.
-    """
+    """Every key is given: the defaults (8 groups, 3 dense layers ...) describe the 671B model."""
     # transformers wants a number even where first_k_dense_replace leaves no expert layer
     experts = c.experts or 2
     return {theirs: getattr(c, ours) for theirs, ours in LATENT.items()} | {
@@ -128,10 +126,7 @@ def dense_config(c: ModelConfig) -> dict:
 # ---------------------------------------------------------------- weights
 
 def hub_weights(model: Transformer) -> dict[str, Tensor]:
-    """Tensors under transformers' names, float32, without the MTP block.
-
-    Each expert's gate, up and down are matrices of their own.
-    """
+    """float32 tensors by transformers' names, no MTP block; each expert has matrices of its own."""
     c, weights = model.config, {}
     for name, value in exported(model):
         renamed = rename(name, c.attention, c.q_rank)

@@ -201,9 +201,7 @@ def _set_aside(pool: list[int], step: Step, goal: int, subgoal: int, backward: b
 
 
 def _fits(verdict: re.Match, value: int, goal: int, reach: list[int]) -> bool:
-    """Whether a verdict is right about an attempt that wrote down `value`, where one more step can
-    make `reach`.
-    """
+    """Whether a verdict fits an attempt that came to `value`; one more step can make `reach`."""
     if verdict[1]:
         return value == goal
     return value != goal and (int(verdict[2]) == goal if verdict[2] else goal not in reach)

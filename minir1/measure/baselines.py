@@ -43,8 +43,7 @@ class Tried(NamedTuple):
 
 
 def search(problem: Countdown, lines: Iterable[tuple[int, bool]], budget: int) -> Tried:
-    """One puzzle, tried line by line until one hits or the budget is used up. A line: its tokens,
-    and whether it hits."""
+    """One puzzle, tried by lines (tokens, does it hit?) until one hits or `budget` is used up."""
     used, n, hit = 3, 0, False
     for tokens, hit in lines:
         used += tokens
@@ -88,10 +87,7 @@ def attempt_tokens(tokenizer: Tokenizer, steps: list[Step], target: int) -> int:
 def blind(
     problems: list[Problem], tokenizer: Tokenizer, budget: int, attempts: dict | None = None
 ) -> dict[str, float]:
-    """Blind search on the Countdown problems.
-
-    Stops after `budget` tokens or, when given, after `attempts[how many numbers]` attempts.
-    """
+    """Blind search, for `budget` tokens or, when given, `attempts[how many numbers]` attempts."""
     rng, tried = Random("blind"), []
 
     def lines(problem: Countdown) -> Iterator[tuple[int, bool]]:

@@ -34,10 +34,7 @@ _WORD = re.compile(r"[A-Za-z']+")
 
 
 class Behaviour(NamedTuple):
-    """Counts for one response.
-
-    Those from `attempts` to `backward`, and `repeated`, are 0 for all tasks but Countdown.
-    """
+    """Counts for one response; `attempts` to `backward` and `repeated` are Countdown's alone."""
 
     attempts: int = 0
     hits: int = 0  # attempts that reach the target with every number once and true arithmetic
@@ -185,10 +182,7 @@ _SUMS = _readers(arithmetic.QUESTIONS, e=r"(?:[-+*() 0-9加减乘]|plus|minus|ti
 
 
 def read_document(text: str) -> tuple[str, Countdown | None, str]:
-    """(kind, the puzzle if it is one, response) of a whole document.
-
-    Kinds: countdown, arithmetic, equations, general.
-    """
+    """(kind, puzzle if it is one, response); kinds: countdown, arithmetic, equations, general."""
     question, separator, response = text.removeprefix(f"{BEGIN}User: ").partition("\nAssistant:")
     if not separator:
         return "equations", None, text

@@ -125,10 +125,7 @@ def reason(problem: Problem, answer: str | None) -> str:
 
 
 def read_problems(path: Path) -> tuple[list[Problem], list[str], list[str]]:
-    """(problems, messages on malformed lines, messages on ids used twice).
-
-    A problem without an id has its line's number.
-    """
+    """(problems, messages on malformed lines, on ids used twice). No id: the line's number."""
     rows, faults = files.read_objects(path, lambda row, n: problem_from_json({"id": str(n)} | row))
     first: dict[str, int] = {}
     notes = []
@@ -155,9 +152,7 @@ def _answer(row: dict, number: int) -> tuple[str, str | None]:
 def read_answers(
     path: Path, problems: list[Problem]
 ) -> tuple[dict[str, str | None], list[str], list[str]]:
-    """(answers by id, messages on malformed lines, messages on ids unknown, answered twice or not
-    at all).
-    """
+    """(answers by id, messages on malformed lines, on ids unknown, answered twice or never)."""
     rows, faults = files.read_objects(path, _answer)
     ids = dict.fromkeys(problem.id for problem in problems)
     answers: dict[str, str | None] = {}
@@ -342,10 +337,7 @@ def check(arguments: argparse.Namespace) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """`CHECKPOINT --problems FILE`, `RUN --k N` or `--problems FILE --answers FILE`.
-
-    Returns 2 if a line was malformed, else 0.
-    """
+    """See the top of this file. Returns 2 if a line was malformed, else 0."""
     arguments = errors.parse(build_parser(), arguments)
     check(arguments)
     problems, faults, notes = problems_of(arguments)

@@ -35,11 +35,16 @@ def outcome(rollouts: Rollouts) -> dict[str, float]:
     length = torch.tensor(rollouts.lengths(), dtype=torch.float32)
     return {
         "accuracy": right.mean().item(),
-        "stderr": right.std().item() / len(right) ** 0.5 if len(right) > 1 else 0.0,
+        "stderr": standard_error(right),
         "n": len(right), "format": sum(r.format for r in rollouts.rewards) / len(rollouts.rewards),
         "length": length.mean().item(), "length_p95": length.quantile(0.95).item(),
         "truncated": 1 - sum(rollouts.stopped) / len(rollouts.stopped), **summarise(rollouts),
     }
+
+
+def standard_error(mean_P: torch.Tensor) -> float:
+    """Of the mean over problems: the responses to one problem are not independent."""
+    return mean_P.std().item() / len(mean_P) ** 0.5 if len(mean_P) > 1 else 0.0
 
 
 class Evaluator:

@@ -68,10 +68,7 @@ class Session:
         self.draws: list[Draw] = []  # of the response streamed last
 
     def run(self) -> None:
-        """Until Ctrl-D.
-
-        What Ctrl-C or a fault leaves to say is said inside the try: Ctrl-C may strike there, too.
-        """
+        """Until Ctrl-D. Notes are printed inside the try: Ctrl-C may strike there, too."""
         note = ""
         while True:
             try:

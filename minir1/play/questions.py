@@ -1,5 +1,4 @@
-"""What was typed, read as a problem that can be checked; the asking, token by token; and what a
-response is worth.
+"""What was typed, read as a problem; the asking, token by token; what a response is worth.
 
 Problems are asked in the corpus' own wordings: a small model has read no others. What is typed in
 one of OTHER_WORDINGS is put into one of those.
@@ -118,10 +117,7 @@ def _sum(text: str) -> Asked | None:
 
 
 def _expression(text: str, lang: str) -> tuple[str, str] | None:
-    """("98 plus 45", "143"): an expression as the corpus writes it, with its value.
-
-    The value must be an integer.
-    """
+    """("98 plus 45", "143"): an expression as the corpus writes it, and its value, an integer."""
     words = arithmetic.SPOKEN[lang]
     written = text
     for symbol, word in words.items():
@@ -255,10 +251,7 @@ class Voice:
         return Stream.of("play", self.seed, self.asked)
 
     def prepare(self, asked: Asked, budget: int, temperature: float) -> tuple[list[int], Sampling]:
-        """Prompt and settings, the budget cut to the room there is.
-
-        Raises UserError if there is none.
-        """
+        """Prompt and settings, the budget cut to the room. Raises UserError if there is none."""
         ids = self.tokenizer.encode(prompt(asked.question))
         positions = self.model.config.positions
         if len(ids) >= positions:

@@ -133,10 +133,7 @@ def why(
     draws: list[Draw], tokenizer: Tokenizer, painter: Painter, in_order: bool = False,
     page: int = 1, rows: int = 16,
 ) -> str:
-    """One page of a response's tokens: what was drawn, how likely it was, what else there was.
-
-    Raises UserError past the last.
-    """
+    """A page of tokens: what was drawn, how likely, what else. Raises UserError past the last."""
     pages = -(-len(draws) // rows)
     if page > pages:
         raise UserError(f"there {'is one page' if pages == 1 else f'are {pages} pages'}")

@@ -48,9 +48,7 @@ class SFTConfig:
 
 @dataclass(frozen=True)
 class PreferenceConfig:
-    """The learned reward of general prompts (R1 report, 2.3.4): used in the last part of the last
-    stage only.
-    """
+    """The learned reward of general prompts (R1 report, 2.3.4): in stage 4's last part only."""
 
     steps: int = knob(300, "steps that train the preference model", core.COUNT)
     last: float = knob(
@@ -62,10 +60,7 @@ class PreferenceConfig:
 
 @dataclass(frozen=True)
 class StudentConfig:
-    """Stage 5.
-
-    Students are dense twins that have read the base's corpus, so that direct RL has a chance.
-    """
+    """Stage 5. Students are dense twins that read the base's corpus: so direct RL has a chance."""
 
     scale: str = knob("cpu", "how large small, medium and large are", core.one_of("cpu", "gpu"))
     bases: str = knob(
@@ -135,9 +130,7 @@ class R1Config:
     score: ScoreConfig = field(default_factory=ScoreConfig)
 
     def stage_config(self, rl: RLConfig | None = None) -> Config:
-        """The core's configuration of one stage, so that its parts (run folder, device, sampler)
-        serve here too.
-        """
+        """One stage as a core Config, so that run folder, device and sampler serve here, too."""
         return Config(
             preset=self.preset, out=self.out, seed=self.seed, device=self.device, dtype=self.dtype,
             kernels=self.kernels, compile=self.compile, threads=self.threads,

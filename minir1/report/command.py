@@ -46,9 +46,7 @@ def draw(run: Path) -> list[Path]:
 
 
 def draw_seeds(runs: list[Path], out: Path) -> Path | None:
-    """Accuracy and length of several runs in one picture, `out` (a .png, or a folder for
-    seeds.png). None without data.
-    """
+    """Several runs in one picture, `out` (a .png, or a folder for seeds.png). None without data."""
     names = [Path(run).resolve().name for run in runs]
     figure = seeds_plot([read_metrics(run) for run in runs], names)
     if figure is None:

@@ -43,9 +43,7 @@ def smooth(values: list[float]) -> list[float]:
 
 
 def spread(heights: list[float], gap: float) -> list[float]:
-    """Positions in 0..1 near `heights` and about `gap` apart, for labels beside a plot: neighbours
-    push each other away.
-    """
+    """Positions in 0..1 near `heights`, about `gap` apart: neighbours push each other away."""
     order, placed = sorted(range(len(heights)), key=heights.__getitem__), list(heights)
     for _ in range(300):
         for low, high in zip(order, order[1:]):
@@ -92,9 +90,7 @@ def draw_curve(axes, x: list, y: list, colour: str) -> None:
 
 
 def write_labels(axes, labels: list[tuple[float, str, str, object]]) -> None:
-    """(height in data, text, colour, line style) at the right side, apart from each other, each
-    tied to its height.
-    """
+    """(height in data, text, colour, line style) at the right, apart, tied to their heights."""
     low, high = axes.get_ylim()
     heights = [min(max((y - low) / (high - low), 0), 1) for y, *_ in labels]
     places = spread(heights, 0.062)

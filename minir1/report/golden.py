@@ -77,10 +77,7 @@ def moving(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def compare(figure: Figure, golden: list[list[dict]], run: list[dict]) -> Band | None:
-    """The band of one figure; None if the run or a golden run lacks it.
-
-    Rows are those of metrics.jsonl.
-    """
+    """The band of a figure in rows of metrics.jsonl; None if the run or a golden run lacks it."""
     steps, curves = aligned(figure, [run, *golden])
     if len(steps) < (FEWEST if figure.phase == "rl" else 1):
         return None
@@ -239,10 +236,7 @@ def differing(config: dict, golden: dict) -> list[str]:
 
 
 def final_test(run: Path, golden: list[Path]) -> tuple[str, bool] | None:
-    """The final test accuracy beside the golden ones: (in words, whether it is within reach).
-
-    None where there is none.
-    """
+    """The test accuracy beside the golden ones: (words, is it within reach?). None without one."""
     results = [entry(read_summary(path).get("zero")) for path in (run, *golden)]
     if not all("accuracy" in result for result in results):
         return None
@@ -267,10 +261,7 @@ def report(bands: list[Band]) -> str:
 
 
 def bands_of(rows: list[dict], known: list[list[dict]]) -> list[Band]:
-    """The band of every figure that a run (its rows) and the golden runs hold.
-
-    Raises UserError if they share too few steps of RL.
-    """
+    """The bands of all figures in `rows` and `known`. Raises UserError for too few RL steps."""
     bands = [band for figure in FIGURES if (band := compare(figure, known, rows)) is not None]
     if not any(band.figure.phase == "rl" for band in bands):
         raise UserError("the run and the golden runs share no RL steps to compare")
@@ -284,10 +275,7 @@ def gone_of(bands: list[Band]) -> list[Band]:
 
 
 def judge(run: Path, golden: list[Path], settings: list[str]) -> tuple[str, bool]:
-    """(what to say, whether the run is within the band).
-
-    Raises UserError if there is too little to compare.
-    """
+    """(what to say, is the run within the band?). Raises UserError for too few RL steps."""
     rows, known = read_metrics(run), [read_metrics(path) for path in golden]
     practice = phase(rows, "rl")
     if len(practice) < FEWEST:

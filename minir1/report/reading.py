@@ -23,10 +23,7 @@ def read_lines(path: Path) -> list[dict]:
 
 
 def read_metrics(run: Path) -> list[dict]:
-    """The rows of RUN/metrics.jsonl, also of a run that was killed in the middle of a line.
-
-    Raises UserError if no line of it is one.
-    """
+    """The rows of RUN/metrics.jsonl, torn ones left out. Raises UserError if no line is one."""
     path = Path(run) / "metrics.jsonl"
     rows = read_lines(path)
     if not rows and path.is_file() and path.read_bytes().strip():

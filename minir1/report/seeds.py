@@ -1,6 +1,4 @@
-"""Several runs in one picture: a line per run, their mean, and the band between the least and the
-most.
-"""
+"""Several runs in one picture: a line per run, their mean, the band from least to most."""
 
 import numpy as np
 
@@ -11,9 +9,7 @@ from minir1.report.fonts import families, readable
 
 
 def seeds_plot(runs: list[list[dict]], names: list[str] | None = None):
-    """Accuracy and length of several runs (their rows): a line per run, their mean, the band from
-    least to most.
-    """
+    """Accuracy and length of several runs (their rows): each run, their mean, least and most."""
     names = names or [""] * len(runs)
     pairs = [p for p in zip(runs, names) if phase(p[0], "rl") or phase(p[0], "validate")]
     runs, names = [rows for rows, _ in pairs], [name for _, name in pairs]

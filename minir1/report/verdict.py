@@ -1,5 +1,4 @@
-"""The end of a report: five sentences on what happened, what left the golden band first, and what
-to change.
+"""The end of a report: five sentences on what happened, what left the band, what to change.
 
 The sentence on the likely cause (causes.py) tells one that shows in the curves from one that is
 only read off the settings.

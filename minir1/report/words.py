@@ -108,10 +108,7 @@ def difference(a: dict[str, float], b: dict[str, float]) -> tuple[float, bool]:
 
 
 def summary_text(summary: dict) -> str:
-    """The summary of a run in words and a plain table.
-
-    Percentages stand with ± one standard error where there is one.
-    """
+    """The summary of a run in words and a plain table; percentages ± one standard error."""
     blocks = summary_blocks(summary)
     return "\n\n".join(block if isinstance(block, str) else table(*block) for block in blocks)
 
@@ -150,10 +147,7 @@ def _clock(seconds: float) -> str:
 
 
 def _gain(base: dict[str, float], zero: dict[str, float]) -> str:
-    """What changed, and what RL did to the habits the base holds.
-
-    Claims only what the figures show.
-    """
+    """What changed, and what RL did to the base's habits: no more than the figures show."""
     if "accuracy" not in base or "accuracy" not in zero:
         return ""
     gain, sure = difference(zero, base)

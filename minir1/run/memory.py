@@ -39,7 +39,7 @@ def plan(c: ModelConfig, rl: RLConfig, load: Load) -> dict[str, int]:
         "cache": load.rows * load.size * entry,
         "drawing": load.rows * c.vocab_size * 4 * FLOAT,
         "activations": rl.train_tokens * kept(c, rl, load) + cast(c, rl, load, count),
-        "logits": max(logits(c, rl, load), backwards(c, rl, load)),
+        "logits": max(logits(c, rl), backwards(c, rl, load)),
     }
 
 
@@ -74,7 +74,7 @@ def cast(c: ModelConfig, rl: RLConfig, load: Load, count: int) -> int:
     return load.item * (count - ends) if load.item < FLOAT and not rl.save_memory else 0
 
 
-def logits(c: ModelConfig, rl: RLConfig, load: Load) -> int:
+def logits(c: ModelConfig, rl: RLConfig) -> int:
     """Bytes of a chunk, and of what the head's gradient takes meanwhile."""
     tokens = min(rl.train_tokens, max(1, CHUNK // c.vocab_size))
     return tokens * c.vocab_size * 2 * FLOAT + c.vocab_size * c.width * 2 * FLOAT

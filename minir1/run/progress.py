@@ -94,10 +94,8 @@ class Progress:
 
 
 class SupervisedProgress(Progress):
-    """Pretraining and fine-tuning.
-
-    `every`: steps between two rows of metrics; above 1 all batches hold equally many tokens.
-    """
+    """Pretraining and fine-tuning. `every`: steps between two rows of metrics; above 1 all batches
+    hold equally many tokens."""
 
     def __init__(
         self, session: Session, phase: str, model: Transformer, steps: int, first: int, every: int

@@ -70,10 +70,7 @@ def rescore(
     model: Transformer, rollouts: Rollouts, pad: int, device: Device, temperature: float,
     budget: int = 16_384,
 ) -> list:
-    """(log-probs, entropies) of each response's tokens, two lists per row.
-
-    By the trainer's forward pass, `budget` tokens at a time.
-    """
+    """(log-probs, entropies) of each row's tokens, by the trainer's pass, `budget` at a time."""
     batch = to_batch(rollouts, pad, device.name)
     scored: list = [None] * len(rollouts.response_ids)
     for index in micro_batches(batch.length_B, budget):

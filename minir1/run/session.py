@@ -168,10 +168,7 @@ class Session:
         self, phase: str, work: Callable[[], Transformer], name: str = "",
         result: Callable[[], object] = lambda: None,
     ) -> Transformer:
-        """The model that a phase makes, made once and kept as checkpoints/NAME.pt.
-
-        `result()` gives what is recorded beside it.
-        """
+        """The model a phase makes, once: checkpoints/NAME.pt; `result()` is recorded beside it."""
         path = self.run.checkpoints / f"{name or phase}.pt"
 
         def make() -> object:

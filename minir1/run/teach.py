@@ -21,7 +21,7 @@ from minir1.checkpoint import load_checkpoint, save_checkpoint
 from minir1.config import RATE, Config, CorpusConfig, PretrainConfig, UserError, between
 from minir1.console.errors import make_parser, parse
 from minir1.console.files import check_writable
-from minir1.console.flags import Value, real, seed, whole
+from minir1.console.flags import Value, parts, real, seed, whole
 from minir1.corpus.mixture import document, fill_rows, read_tokenizer
 from minir1.data import find_checkpoint
 from minir1.fast.device import pick_device
@@ -90,7 +90,7 @@ def check(arguments: argparse.Namespace, tasks: tuple[str, ...]) -> None:
 
 def main(arguments: list[str]) -> None:
     arguments = parse(build_parser(), arguments)
-    tasks = tuple(part for part in arguments.tasks.split(",") if part)
+    tasks = parts(arguments.tasks)
     check(arguments, tasks)
     config = Config(seed=arguments.seed, device=arguments.device)
     device = pick_device(config)

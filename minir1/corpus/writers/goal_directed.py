@@ -122,10 +122,7 @@ def _made_plans(numbers: tuple[int, ...], target: int) -> list[Plan]:
 
 
 def _long_plans(rng: Random, numbers: tuple[int, ...], target: int) -> Iterator[Plan]:
-    """The best of five that keep random numbers until three are left.
-
-    Of more than six numbers some are first put together.
-    """
+    """Sixty times the best of five random plans, unless there is no new one."""
     seen: set = set()
     for _ in range(60):
         drawn = [_long_plan(rng, numbers, target) for _ in range(5)]
@@ -137,6 +134,7 @@ def _long_plans(rng: Random, numbers: tuple[int, ...], target: int) -> Iterator[
 
 
 def _long_plan(rng: Random, numbers: tuple[int, ...], target: int) -> Plan:
+    """Keeps random numbers until three are left; of more than six some are first put together."""
     first = []
     while len(numbers) > 6:
         small = [move for move in moves(numbers) if 0 < move[0].value <= max(100, target)]
@@ -158,10 +156,7 @@ def _plan(
 
 
 def looks(rng: Random, plan: Plan) -> Iterator[tuple[Step | None, tuple[int, ...], list[Step]]]:
-    """What the numbers left can make.
-
-    Yields (a step if three are left, the last two, their last steps up to a needed value).
-    """
+    """Yields (a step if three are left, the last two numbers, last steps up to a needed value)."""
     needs, seen = set(plan.needs[-1]), set()
     options: list[tuple[Step | None, tuple[int, ...]]] = [(None, plan.left)]
     if len(plan.left) == 3:

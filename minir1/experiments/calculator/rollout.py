@@ -47,10 +47,7 @@ def reply(expression: str, lang: str) -> str:
 
 
 def pending(text: str, lang: str, calls: int, most_calls: int) -> str | None:
-    """The reply to a response that ends in `</`; None if it does not, and so makes no call.
-
-    `calls`: those made before.
-    """
+    """The reply to a response that ends in `</`, after `calls` earlier ones; None for any other."""
     if not text.endswith("</"):
         return None
     before, opened, expression = text.removesuffix("</").rpartition(OPEN)

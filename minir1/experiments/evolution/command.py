@@ -1,5 +1,4 @@
-"""The self-evolution page of a run, as the R1 report's figures: accuracy, length, reflection words,
-transcripts, one "aha".
+"""The self-evolution page of a run: accuracy, length, reflection words, transcripts, one "aha".
 
     python -m minir1 evolution runs/gpu-0          writes runs/gpu-0/evolution.md and a plot
     python -m minir1 evolution results/zero/cpu-seed0 --out /tmp/page
@@ -35,9 +34,7 @@ TRANSCRIPTS, STEPS = 5, 4  # problems shown, and steps of each
 
 
 def read_samples(run: Path) -> list[dict]:
-    """One response for each step and problem (the first of its group), of RUN/samples or
-    RUN/transcripts.jsonl.
-    """
+    """The first response of each step and problem, of RUN/samples or RUN/transcripts.jsonl."""
     files = sorted((run / "samples").glob("rl-*.jsonl")) or [run / "transcripts.jsonl"]
     first = {}
     for path in files:
@@ -247,10 +244,7 @@ def draw(rows: list[dict], wait: float, out: Path) -> Path:
 
 
 def corpus_of(run: Path) -> CorpusConfig:
-    """The corpus settings of a run.
-
-    Raises UserError if there are none that this version can read.
-    """
+    """The corpus settings of a run. Raises UserError if this version can read none."""
     try:
         return from_dict(Config, read_settings(run / "config.json")).corpus
     except OSError as fault:

@@ -129,9 +129,7 @@ def examination(job: Job, config: Config, session: Session) -> Callable:
 
 
 def last_figures(rows: list[dict], exams: list[dict]) -> dict[str, float]:
-    """The last examination; figures of the update and of practice (`practice_...`) as means over
-    the last steps.
-    """
+    """The last examination; of update and practice (`practice_...`) means over the last steps."""
     tail, figures = rows[-TAIL:], dict(exams[-1])
     for name in {name for row in tail for name in row} - {"step", "n"}:
         values = [row[name] for row in tail if name in row]

@@ -1,5 +1,4 @@
-"""Reward hacking, made to happen twice (R1 report, section 2.2 and Fig. 6; Gao et al., arXiv
-2210.10760).
+"""Reward hacking, made to happen twice (R1 report, 2.2 and Fig. 6; Gao et al., arXiv 2210.10760).
 
     python -m minir1 hack preference minir1/data/base-r1-cpu.pt --languages en,zh --warm 200 \\
         --out runs/hacking
@@ -126,10 +125,7 @@ def truth(rollouts: Rollouts) -> list[float]:
 
 
 def chase(bench: Bench, start: Transformer, proxy: Proxy, reward: Proxy, arm: str) -> list[dict]:
-    """GRPO from `start` with `reward`.
-
-    Every few steps both `proxy` and truth, measured on the same held-out problems.
-    """
+    """GRPO from `start` with `reward`, every few steps measured on the same held-out problems."""
     plan, session = bench.plan, bench.session
     held, rows = bench.problems("validation", "", plan.problems), []
 
@@ -197,9 +193,7 @@ def questions_of(rollouts: Rollouts) -> list[str]:
 
 
 def preference_experiment(bench: Bench, start: Transformer, saved: str | None = None) -> dict:
-    """General prompts under the preference model, a saved one or one trained here; it sees the
-    final summary only.
-    """
+    """General prompts under a preference model, saved or trained here; it sees the summary only."""
     plan, device = bench.plan, bench.session.device.name
     if saved:
         judge = preference.PreferenceModel.load(saved, device)
@@ -215,9 +209,7 @@ def preference_experiment(bench: Bench, start: Transformer, saved: str | None = 
 
 
 def reasoning_experiment(bench: Bench, start: Transformer) -> dict:
-    """Countdown under a neural judge of whole responses, trained on what `start` wrote and whether
-    it was right.
-    """
+    """Countdown under a neural judge of whole responses, trained on `start`'s own."""
     session, plan = bench.session, bench.plan
     sampler = session.sampler(start)
     counts = {"train": preference.POINTS_A_STEP * plan.judge_steps, "validation": 1024}
@@ -265,9 +257,7 @@ def auc(value_N: torch.Tensor, right_N: torch.Tensor) -> float:
 
 
 def _arms(bench: Bench, start: Transformer, proxy: Proxy) -> dict[str, list[dict]]:
-    """The same policy, problems and random numbers under each reward; both measured with `proxy`
-    and truth.
-    """
+    """The same policy, problems and random numbers under each reward; both measured alike."""
     rewards = {"hacked": proxy, "control": truth}
     return {arm: chase(bench, start, proxy, rewards[arm], arm) for arm in bench.arms}
 
@@ -276,8 +266,7 @@ def _arms(bench: Bench, start: Transformer, proxy: Proxy) -> dict[str, list[dict
 
 
 def warm_up(bench: Bench, model: Transformer, steps: int, rows: int = 32) -> None:
-    """Fine-tune on general questions and answers: a base that has never met them has nothing to be
-    judged."""
+    """Fine-tune on general answers: a base that has never met any has nothing to be judged."""
     rng, plan, session = Random(f"hacking warm {bench.seed}"), bench.plan, bench.session
     lines = []
     for _ in range(steps * rows):

@@ -22,9 +22,7 @@ from minir1.run.phases import Parts, RLPhase
 
 
 class Paid(Reward):
-    """A reward whose parts are true, so that metrics stay true, and whose total is another: what
-    the policy is paid.
-    """
+    """Its parts are true, so metrics stay true; its total is another: what the policy is paid."""
 
     paid: float
 
@@ -39,10 +37,7 @@ class Paid(Reward):
 
 
 def random_reward(parts: Parts, chance: float) -> Parts:
-    """A point with a fixed chance, whatever the response.
-
-    The texts seed the coin, so that a resumed run draws it again.
-    """
+    """A point by chance alone. The texts seed the coin, so that a resumed run draws it again."""
 
     def judge(step: int, rollouts: Rollouts) -> list[Reward]:
         rng = Random("\n".join(rollouts.texts))
@@ -71,9 +66,7 @@ def right_ones(reward_PG: torch.Tensor, scale: str = "group") -> torch.Tensor:
 
 
 def imitate(parts: Parts, on: bool) -> Parts:
-    """Expert iteration: the policy's own right answers are imitated, step by step; nothing is
-    learned from wrong ones.
-    """
+    """Expert iteration: at each step its right answers are imitated; wrong ones teach nothing."""
     return replace(parts, advantages=right_ones, loss=imitation_loss)
 
 
@@ -81,8 +74,7 @@ def imitate(parts: Parts, on: bool) -> Parts:
 def router_load(
     model: Transformer, rollouts: Rollouts, pad_id: int, rows: int = 64
 ) -> torch.Tensor:
-    """Share of the choices `[L, E]` that fell on each expert, over prompts and responses, padding
-    left out."""
+    """Share of the choices `[L, E]` that fell on each expert: prompts and responses, no padding."""
     batch, counts = to_batch(rollouts, pad_id, model.embed.weight.device), 0.0
     for index in torch.arange(len(batch.ids_BT)).split(rows):
         part = batch.rows(index)
@@ -95,9 +87,7 @@ def router_load(
 
 
 def router(parts: Parts, rate: float) -> Parts:
-    """After each RL step the router's bias moves as in pretraining: busy experts become less likely
-    to be chosen.
-    """
+    """After each RL step the router's bias moves, as in pretraining, away from busy experts."""
 
     def after(step: int, phase: RLPhase, rollouts: Rollouts, stats: dict[str, float]) -> None:
         if phase.model.expert_layers():

@@ -67,8 +67,7 @@ def verdict(low_K: np.ndarray, high_K: np.ndarray) -> str:
 
 
 def new_ones(seeds: list[dict], arm: str) -> tuple[int, int]:
-    """What no sample of the base shows: puzzles that the policy thinks through (of all seeds), and
-    shapes of its right expressions."""
+    """(puzzles thought through, shapes of right expressions) that no sample of the base shows."""
     pairs = [pair for s in seeds for pair in zip(s["base"]["right"], s[arm]["thought"])]
     known = {shape for seed in seeds for shape in seed["base"]["shapes"]}
     shapes = {shape for seed in seeds for shape in seed[arm]["shapes"]}

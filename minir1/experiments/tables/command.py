@@ -132,10 +132,7 @@ def loops(text: str) -> bool:
 def references(
     model: AskedModel, asked: list[Problem], budgets: list[int]
 ) -> dict[str, list[dict]]:
-    """What needs no model, within each budget: blind search, look-ahead, the corpus's writer.
-
-    In processes of their own.
-    """
+    """What needs no model, within each budget: three searches, in processes of their own."""
     writer = partial(perfect_writer, writer=model.writer)
     searches = {"blind": blind, "lookahead": lookahead, "writer": writer}
     text = model.tokenizer.to_text()
@@ -172,8 +169,7 @@ def puzzle_section(models: Models, sizes: dict[str, int], main: str) -> dict:
 
 def many_section(models: Models, sizes: dict[str, int], main: str) -> dict:
     """pass@k and cons@k of both models; and the base with as many tokens as the policy takes,
-    judged perfectly or by majority.
-    """
+    judged perfectly or by majority."""
     asked, samples = problems.held_out(main, sizes["many"]), sizes["samples"]
     ks = powers(samples)
     section: dict = {"puzzles": main, "n": len(asked), "samples": samples, "k": ks}
@@ -217,9 +213,7 @@ def sweep_section(models: Models, sizes: dict[str, int], main: str) -> dict:
 
 
 def arithmetic_section(models: Models, sizes: dict[str, int], main: str) -> dict:
-    """GPT-3's ten tasks in its wording, and longer products: as the model likes, and answered at
-    once.
-    """
+    """GPT-3's ten tasks in its wording, and longer products: as it likes, and answered at once."""
     section = {}
     for kind in (*problems.arithmetic.GPT3_TASKS, "3dx", "4dx", "5dx"):
         asked = problems.gpt3(kind, sizes["arithmetic"])
@@ -322,10 +316,7 @@ def heading(arguments: argparse.Namespace, policy: AskedModel) -> dict:
 
 
 def main(arguments: list[str]) -> None:
-    """Raises UserError.
-
-    Sections that OUT/tables.json holds already, and --only does not name, are kept.
-    """
+    """Sections of OUT/tables.json that --only does not name are kept. Raises UserError."""
     command = "python -m minir1 tables " + " ".join(arguments)
     arguments = parse(build_parser(), arguments)
     path = files.check_folder(arguments.out) / "tables.json"

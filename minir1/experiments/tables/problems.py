@@ -1,5 +1,4 @@
-"""Problem sets for tables: GPT-3's wording, reasoning-gym's tasks, one number more than was
-practised.
+"""Problem sets for tables: GPT-3's wording, reasoning-gym's tasks, one number more than usual.
 
 >>> gpt3("1dc", 1)[0].question()
 'What is 5 - (1 + 3)?'

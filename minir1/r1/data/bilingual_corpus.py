@@ -46,9 +46,7 @@ def page(rng: Random, corpus: CorpusConfig, reading: ReadingConfig) -> str:
 def batch(
     corpus: "BilingualCorpus", tokenizer: str, index: int, rows: int, row_tokens: int
 ) -> np.ndarray:
-    """Ids `[rows, row_tokens + 1]`: documents in a row, cut where a row ends.
-
-    Neighbours share one token. `tokenizer` is its text."""
+    """Ids `[rows, row_tokens + 1]`, as fill_rows cuts them; `tokenizer` is its text."""
     rng = Random(f"reading {corpus.seed} {index}")
     write = partial(page, rng, corpus.corpus, corpus.reading)
     return fill_rows(write, read_tokenizer(tokenizer).encode, rows, row_tokens)
@@ -68,9 +66,7 @@ class BilingualCorpus:
         return cls(config.corpus, config.reading, config.seed)
 
     def train_tokenizer(self, documents: int = 8000) -> Tokenizer:
-        """Learned from both kinds of text in equal parts.
-
-        General words are rare in the mixture, but should not fall apart to bytes."""
+        """From both kinds of text alike, so that rare general words do not fall apart to bytes."""
         rng = Random(f"reading tokenizer {self.seed}")
         halves = (ReadingConfig(general=0.0), ReadingConfig(general=1.0, right=1.0))
         texts = [page(rng, self.corpus, halves[i % 2]) for i in range(documents)]

@@ -135,9 +135,7 @@ class Pipeline:
         return resumable(TRAIN_R1.name, self.home)
 
     def missing(self) -> list[str]:
-        """The stages to be done now: those asked for that have not ended, and the base and the
-        students if there are none.
-        """
+        """Stages to do now: those asked for and not ended; base and students if there are none."""
         done = set(self.costs())
         left = [stage for stage in self.stages if not done.issuperset(self.makes(stage))]
         if "5" in left and "students" not in left and not all(map(self.has, MAKES["students"])):
@@ -165,10 +163,7 @@ class Pipeline:
         return path.exists()
 
     def model(self, name: str, needed_by: str = "") -> Transformer:
-        """A checkpoint by name.
-
-        Raises UserError if no stage has made it and no run was given that holds it.
-        """
+        """A checkpoint by name. Raises UserError if neither this run nor --from's has it."""
         if not self.has(name):
             raise UserError(unmade(name, needed_by))
         model, self._tokenizer = load_checkpoint(self.path(name), self.device.name)
@@ -230,10 +225,7 @@ class Pipeline:
         return {name: taken.get(name, {}) for name in before} | own
 
     def data(self, stage: str) -> Path:
-        """A stage's data folder, in this run or in the one given with --from.
-
-        Raises UserError if neither has it.
-        """
+        """A stage's data folder, here or in --from's run. Raises UserError if neither has it."""
         for root in (self.root, Path(self.config.source or self.root)):
             if (root / FOLDERS[stage] / "data").is_dir():
                 return root / FOLDERS[stage] / "data"

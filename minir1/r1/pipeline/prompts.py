@@ -17,8 +17,7 @@ from minir1.tasks import Problem, draw_problems
 
 
 def mixed(config: R1Config, rl: RLConfig, key: str) -> Draw:
-    """The mixture of `rl.tasks`, both languages; from `begins(...)` on a share of general prompts.
-    """
+    """The mixture of `rl.tasks`, both languages; from `begins` on with some general prompts."""
     first = begins(rl.steps, config.preference.last)
 
     def draw(step: int) -> tuple:
@@ -48,10 +47,7 @@ def draw_both(
 
 
 def general_lines(config: R1Config) -> list[dict]:
-    """Stage 3's non-reasoning data, with its provenance.
-
-    Such a response has no thought: the answer is the summary.
-    """
+    """Stage 3's non-reasoning data, with its source. No thought: the answer is the summary."""
     rng, lines = Random(f"general lines {config.seed}"), []
     for i in range(config.rejection.general):
         lang = config.corpus.languages[i % len(config.corpus.languages)]

@@ -32,10 +32,7 @@ POINTS_A_STEP = 64  # of a judge that reads points only
 
 
 class PreferenceModel(nn.Module):
-    """`score` and `harmless_score`: lists of texts in, numbers out.
-
-    `figures` holds what the validation measured.
-    """
+    """`score` and `harmless_score` judge lists of texts; `figures`: what validation measured."""
 
     def __init__(self, trunk: Transformer, tokenizer: Tokenizer):
         super().__init__()
@@ -83,10 +80,7 @@ class PreferenceModel(nn.Module):
         return self(self.rows_of(questions, answers), 128).float().cpu()
 
     def score(self, questions: list[str], summaries: list[str]) -> Tensor:
-        """How helpful each final summary is, `[N]` in -1..1.
-
-        0 is the mean over right and wrong validation answers.
-        """
+        """How helpful each final summary is, `[N]` in -1..1; 0: like the mean validation answer."""
         raw_N = self.raw(questions, summaries)[:, 0]
         return torch.tanh((raw_N - self.centre.cpu()) / (2 * self.spread.cpu()))
 
@@ -192,10 +186,7 @@ def train(
 def validate(
     model: PreferenceModel, languages: tuple[str, ...], count: int = 512, split: str = "validation"
 ) -> dict[str, float]:
-    """Accuracy against the true label on held-out wordings, all kinds and each.
-
-    Sets the scale of `score`.
-    """
+    """Accuracy against the true label on held-out wordings, by kind; sets the scale of `score`."""
     rng = Random(f"preference {split}")
     pairs = [draw_pair(rng, split, languages) for _ in range(count)]
     points = [draw_point(rng, split, languages) for _ in range(count)]

@@ -14,7 +14,7 @@ import torch
 
 from minir1.console.files import write_json, write_text
 from minir1.fast.ranks import roll_out
-from minir1.measure.evaluator import many_problems
+from minir1.measure.evaluator import many_problems, standard_error
 from minir1.measure.statistics import consensus_answer
 from minir1.r1.data.curation import readable, without_summary
 from minir1.r1.data.language import foreign_share, mixing
@@ -75,11 +75,6 @@ def puzzle_figures(rollouts: Rollouts) -> dict[str, float]:
     return figures | mixing(asked)
 
 
-def standard_error(mean_P: torch.Tensor) -> float:
-    """Of the mean over problems: the responses to one problem are not independent."""
-    return mean_P.std().item() / len(mean_P) ** 0.5 if len(mean_P) > 1 else 0.0
-
-
 # ---------------------------------------------------------------- one row
 
 
@@ -107,10 +102,7 @@ class Board:
         return model, sampler_for(model, self.pipeline, config, config.score.max_tokens)
 
     def ask(self, model, sampler, problems: list, samples: int) -> Rollouts:
-        """Scored responses at T = 0.6, top-p 0.95.
-
-        All go through the sampler's queue, so that no batch waits for its longest member.
-        """
+        """Scored responses at T = 0.6, top-p 0.95; one queue, so none waits for the longest."""
         tokenizer = self.pipeline.tokenizer
         settings = sampling(tokenizer, self.pipeline.config.score.max_tokens, 0.6, 0.95)
         how = (samples, settings, Stream.of("scoreboard"), sampler)

@@ -14,9 +14,10 @@ import torch
 from minir1.config import UserError, apply, between
 from minir1.console.errors import guard, parse
 from minir1.console.flags import Value, whole
+from minir1.measure.evaluator import standard_error
 from minir1.r1.data.curation import readable
 from minir1.r1.pipeline.pipeline import Pipeline
-from minir1.r1.scoreboard.board import Board, standard_error
+from minir1.r1.scoreboard.board import Board
 from minir1.rollout import Rollouts
 
 PROGRAM = "python -m minir1.r1.scoreboard.compare"
@@ -33,9 +34,7 @@ def paired(first_P: list[float], second_P: list[float]) -> tuple[float, float]:
 
 
 def shares(rollouts: Rollouts) -> str:
-    """Right and readable responses in percent, of all and by count of numbers.
-
-    One response per puzzle."""
+    """Right and readable responses in percent, of all and by count of numbers; one a puzzle."""
     rows, parts = [], []
     for problem, reward, text in zip(rollouts.problems, rollouts.rewards, rollouts.texts):
         rows.append((len(problem.numbers), reward.accuracy, readable(problem, text)))

@@ -83,9 +83,8 @@ def by_sft(
     return taught(session, phase, lambda: fine_tune(session, start, lines, phase, **how))
 
 
-def by_rl(session: Session, config: R1Config, start: Transformer) -> Transformer:
-    """What the report compares with: RL on the small student itself, for as many operations as its
-    SFT has cost."""
+def by_rl(session: Session, start: Transformer) -> Transformer:
+    """What the report compares with: RL on the small student for as many operations as its SFT."""
     budget = session.run.progress["distil-small"]["result"]["flops"]
     rl = session.config.rl
     return taught(session, "direct", lambda: direct_rl(session, start, rl, budget, rescore))
@@ -94,8 +93,7 @@ def by_rl(session: Session, config: R1Config, start: Transformer) -> Transformer
 def by_teacher(
     session: Session, config: R1Config, start: Transformer, teacher: Transformer, lines: list[dict]
 ) -> Transformer:
-    """Beyond the report: after its SFT, the large student's own samples are pulled towards the
-    teacher, token by token."""
+    """Beyond the report: after SFT, the large student's samples are pulled towards the teacher."""
     rl = replace(session.config.rl, steps=config.students.on_policy_steps)
     return taught(session, "on-policy", lambda: on_policy(session, start, teacher, lines, rl))
 

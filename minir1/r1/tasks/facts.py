@@ -177,9 +177,7 @@ def _fact_turns(rng: Random, split: str, lang: str) -> Dialogue:
 
 
 def _number_turns(rng: Random, split: str, lang: str) -> Dialogue:
-    """The first turn is a choice of two numbers, or a sum of the split's own.
-
-    Arithmetic is held out by content, not by wording."""
+    """First a choice of two numbers, or a sum of the split's own: sums are held out by content."""
     options, templates = ["plus", "minus"], []
     a, b = rng.sample(range(10, 100), 2)
     if rng.random() < 0.5:

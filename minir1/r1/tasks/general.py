@@ -35,10 +35,7 @@ KINDS = {  # name: (class, share of documents; more where there is more to learn
 def sample(
     rng: Random, kind: str = "fact", split: str = "train", lang: str = "en"
 ) -> GeneralProblem:
-    """One problem of a kind, worded as the split words it.
-
-    Raises ValueError for an unknown kind, split or language.
-    """
+    """One problem of a kind, worded as the split words it. Raises ValueError for unknown ones."""
     for value, known in ((kind, KINDS), (split, SPLITS), (lang, LANGUAGES)):
         if value not in known:
             raise ValueError(f"unknown {value!r}; choose from {', '.join(known)}")

@@ -110,9 +110,7 @@ class Self(_Topic):
 
 
 class Decline(_Topic):
-    """A harmful request is refused, politely and without complying.
-
-    A harmless one that sounds like it is answered."""
+    """Harmful requests are refused, politely; harmless ones that sound like them are answered."""
 
     task: ClassVar[str] = "decline"
     topics: ClassVar[tuple[str, ...]] = (*HARMFUL, *HARMLESS)

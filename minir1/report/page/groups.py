@@ -1,6 +1,4 @@
-"""The rollouts of a run as the viewer takes them: problems, kept steps, groups of responses, within
-a budget of bytes.
-"""
+"""A run's rollouts as the viewer takes them: problems, kept steps, groups, within a budget."""
 
 import json
 
@@ -72,10 +70,7 @@ def fit(samples: list[dict], budget: int) -> dict:
 
 
 def by_problem(samples: list[dict]) -> dict[tuple[str, str], dict[int, list[dict]]]:
-    """(id, question) -> step -> rows; problems with the largest groups first.
-
-    A step that is no number reads as -1.
-    """
+    """(id, question) -> step (-1: no number) -> rows; problems with the largest groups first."""
     table: dict[tuple[str, str], dict[int, list[dict]]] = {}
     for row in samples:
         step = number(row.get("step"))

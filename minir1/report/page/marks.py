@@ -1,5 +1,4 @@
-"""Where in a response the viewer puts its marks: attempts, checks, reflection words, language
-switches.
+"""What the viewer marks in a response: attempts, checks, reflection words, language switches.
 
 A mark is `[first, end, kind, what]`: characters first..end-1, and a few words for the reader.
 Kinds: hit and miss (an attempt), yes and no (a check that is right, or false), reflect, switch. A
@@ -59,9 +58,7 @@ def _attempts(puzzle: Problem, thought: str) -> list[list]:
 
 
 def _place(line: str, text: str, after: int) -> tuple[int, int]:
-    """Where an attempt stands in its line; of one that shares its first step with the one before,
-    the rest.
-    """
+    """Where an attempt stands in its line: all of it or, behind a shared first step, the rest."""
     for part in (text, text.partition(", ")[2]):
         first = line.find(part, after)
         if part and first >= 0:

@@ -65,10 +65,7 @@ def curves_of(rows: list[dict]) -> dict[str, dict]:
 
 
 def charts(all_rows: list[list[dict]]) -> list[dict]:
-    """What to draw: sections of panels of curves, each curve once.
-
-    A panel without data is left out by the script.
-    """
+    """Sections of panels of curves, each curve once; the script leaves out panels without data."""
     accuracy = [
         ("validate.accuracy", "blue", "R1-Zero, validation puzzles"),
         ("rl.accuracy", "sky", "R1-Zero, training puzzles"),
@@ -214,10 +211,7 @@ def filled(folder: Path, scripts: tuple[str, ...], parts: dict[str, str]) -> str
 
 
 def build_page(runs: list[tuple[str, list[dict], dict, list[dict]]]) -> bytes:
-    """The document, in UTF-8.
-
-    `runs`: (name, rows of metrics.jsonl, summary, rows of samples) of each.
-    """
+    """The document, in UTF-8. `runs`: (name, rows of metrics.jsonl, summary, samples) of each."""
     names = [name for name, *_ in runs]
     data = [run_data(*run, budget=BUDGET // len(runs)) for run in runs]
     blocks = [summary_html(rows, summary) for _, rows, summary, _ in runs]
