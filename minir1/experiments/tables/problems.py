@@ -1,4 +1,4 @@
-"""Problem sets for tables: GPT-3's wording, reasoning-gym's tasks, one number more than usual.
+"""Problem sets for tables: GPT-3's wording, reasoning-gym's tasks, a number more than practised.
 
 >>> gpt3("1dc", 1)[0].question()
 'What is 5 - (1 + 3)?'
