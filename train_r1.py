@@ -88,7 +88,7 @@ def cold_start(pipeline: Pipeline) -> None:
     collected_lines(session, config, policy, "zero.pt", config.cold, config.zero_rl.max_tokens)
     lines = read_lines(session.run.path / "data" / "kept.jsonl")
     lines = emphasise(lines, config.cold.long)
-    work = partial(fine_tune, session, start, lines, **vars(config.cold_sft))
+    work = partial(fine_tune, session, start, lines, **sft(config.cold_sft))
     pipeline.finish("dev1", session.load_or_make("sft", work), session)
 
 
@@ -120,7 +120,7 @@ def rejection_sampling(pipeline: Pipeline) -> None:
     lines = read_lines(data / "kept.jsonl") + general_lines(config)
     write_lines(data / "sft.jsonl", lines)
     lines = emphasise(lines, config.rejection.long)
-    work = partial(fine_tune, session, start, lines, **vars(config.rejection_sft))
+    work = partial(fine_tune, session, start, lines, **sft(config.rejection_sft))
     pipeline.finish("dev3", session.load_or_make("sft", work), session)
 
 
@@ -142,6 +142,11 @@ def collected_lines(session, config, policy, source: str, how, max_tokens: int) 
     """What a policy answers well, collected once."""
     work = lambda: len(collect(session, config, policy, source, how, max_tokens))  # noqa: E731
     session.once("collect", work)
+
+
+def sft(how) -> dict:
+    """The arguments of fine_tune."""
+    return {"epochs": how.epochs, "rows": how.rows, "lr": how.lr, "optimizer": how.optimizer}
 
 
 # ---------------------------------------------------------------- stage 5
