@@ -106,7 +106,7 @@ class Limits(NamedTuple):
 
 
 # package: 14,000 is the aim; lower this when lines go
-LIMITS = Limits(columns=100, function=40, package=19_486)
+LIMITS = Limits(columns=100, function=40, package=19_431)
 
 
 def sources(*patterns: str) -> list[Path]:
