@@ -1,9 +1,9 @@
 """One seed: distilled, then RL; with --alone RL straight on the base.
 
     python results/smollm2/seed.py BASE.pt WORK --seed 0
-    python results/smollm2/seed.py EXAMPLE.pt WORK --seed 0 --alone
+    python results/smollm2/seed.py SOLVED.pt WORK --seed 0 --alone
 
-EXAMPLE.pt is imported with example.txt, which shows a solved puzzle. WORK is prepare.py's.
+SOLVED.pt is imported with solved.txt, which shows a solved puzzle. WORK is prepare.py's.
 WORK/seed-0 (alone-0) gets result.json, transcripts, facts and the run. Called
 again, it does what is left.
 """
