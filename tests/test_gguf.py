@@ -1,10 +1,9 @@
 """GGUF files in a real llama.cpp: the same tokens, the same greedy text, the same accuracy."""
 
 import json
-from contextlib import contextmanager
+import sys
 from dataclasses import replace
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 import pytest
 import torch
@@ -31,41 +30,17 @@ from minir1.tasks import GENERAL, draw_problems, find_task
 from minir1.tokenizer import Library, Tokenizer
 from minir1.transcript import prompt
 
+sys.path.append(str(Path(__file__).parent.parent / "results" / "smollm2"))
+from gguf_server import Llama, exported, parting  # noqa: E402
+
 gguf = pytest.importorskip("gguf")
 DATA = Path("minir1/data")
 MODELS = ("student-small-cpu.pt", "student-large-cpu.pt", "zero-cpu.pt", "base-r1-cpu.pt")
 
 
-@contextmanager
-def llama_cpp(path: Path):
-    """post(route, **question) to a server of one slot, one thread, an F32 cache."""
-    cpp = pytest.importorskip("xllamacpp")
-    how = cpp.CommonParams()
-    how.model.path, how.n_ctx, how.n_parallel, how.n_gpu_layers = str(path), 1024, 1, 0
-    how.cpuparams.n_threads, how.warmup, how.verbosity = 1, False, 0
-    how.cache_type_k = how.cache_type_v = cpp.ggml_type.GGML_TYPE_F32
-    how.flash_attn_type = cpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    server = cpp.Server(how)
-
-    def post(route: str, **question) -> dict:
-        headers = {"Content-Type": "application/json"}
-        data = json.dumps(question).encode()
-        request = Request(f"{server.listening_address}/{route}", data, headers)
-        with urlopen(request, timeout=120) as answer:
-            return json.load(answer)
-
-    yield post
-
-
-def exported(checkpoint: Path, folder: Path, kind: str = "f32") -> Path:
-    arguments = ["export", str(checkpoint), str(folder), "--format", "gguf", "--type", kind]
-    assert minir1(arguments) == 0
-    return folder / "model.gguf"
-
-
-def complete(post, ids: list[int], tokens: int, **how) -> list[int]:
-    asked = {"prompt": ids, "n_predict": tokens, "cache_prompt": False, "return_tokens": True}
-    return post("completion", **asked, **{"temperature": 0, "repeat_penalty": 1.0} | how)["tokens"]
+def llama_cpp(path: Path) -> Llama:
+    pytest.importorskip("xllamacpp")
+    return Llama(path)
 
 
 KINDS = tuple(f"{name}:{kind}=1" for name in GENERAL for kind in find_task(name).kinds)
@@ -75,18 +50,6 @@ PUZZLES = ("countdown:cpu=1", "countdown:3to4=1", "countdown:rg-easy=1")
 
 def questions(tasks: tuple[str, ...], count: int, languages=("en", "zh")) -> list[str]:
     return [p.question() for p in draw_problems(tasks, languages, "test", "gguf", count)]
-
-
-@torch.no_grad()
-def parting(model, ids: list[int], ours: list[int], theirs: list[int]) -> float | None:
-    """None where two greedy texts are the same, else how much more likely our token was, in
-    nats, where they part."""
-    if ours == theirs:
-        return None
-    t = next((i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b), len(theirs))
-    other = theirs[t] if t < len(theirs) else -1
-    logp_V = model(torch.tensor([ids + ours[:t]]))[0, -1].log_softmax(-1)
-    return float(logp_V[ours[t]] - logp_V[other])
 
 
 # ---------------------------------------------------------------- what the files say
@@ -188,16 +151,16 @@ def test_greedy_text_is_that_of_llama_cpp(name, tmp_path):
     """50 prompts in F32. Near-ties may fall either way and are counted."""
     model, codec = load_checkpoint(DATA / name)
     ties, lengths = 0, []
-    with llama_cpp(exported(DATA / name, tmp_path)) as post:
-        for question in questions(PUZZLES, 40, ("en",)) + questions(KINDS, 10):
-            ids = codec.encode(prompt(question))
-            samples = sample(model, [ids], 1, Sampling(96, codec.end_ids, 0, 1.0, len(codec)))
-            ours = samples.ids_BT[0, : samples.length_B[0]].tolist()
-            theirs = complete(post, ids, 96)
-            gap = parting(model, ids, ours, theirs)
-            assert gap is None or abs(gap) < 1e-4, (question, gap, ours, theirs)
-            ties += gap is not None
-            lengths.append(len(ours))
+    llama = llama_cpp(exported(DATA / name, tmp_path))
+    for question in questions(PUZZLES, 40, ("en",)) + questions(KINDS, 10):
+        ids = codec.encode(prompt(question))
+        samples = sample(model, [ids], 1, Sampling(96, codec.end_ids, 0, 1.0, len(codec)))
+        ours = samples.ids_BT[0, : samples.length_B[0]].tolist()
+        theirs = llama.complete(ids, 96)
+        gap = parting(model, ids, ours, theirs)
+        assert gap is None or abs(gap) < 1e-4, (question, gap, ours, theirs)
+        ties += gap is not None
+        lengths.append(len(ours))
     print(f"{name}: 50 greedy texts of {sum(lengths)} tokens, {ties} part at a near-tie")
     assert ties <= 2 and len(set(lengths)) > 5
 
@@ -209,14 +172,14 @@ def test_prompts_are_cut_as_llama_cpp_cuts_them(name, tmp_path):
     _, codec = load_checkpoint(DATA / name)
     foretold, other, count = as_llama_cpp_does(codec), 0, 5000
     puzzles, general = (questions(tasks, count) for tasks in (PUZZLES, KINDS))
-    with llama_cpp(exported(DATA / name, tmp_path)) as post:
-        for question in puzzles + general:
-            text = prompt(question)
-            asked = {"content": text, "add_special": True, "parse_special": True}
-            theirs, ours = post("tokenize", **asked)["tokens"], codec.encode(text)
-            assert theirs == foretold.encode(text).ids, text
-            other += theirs != ours
-            assert theirs == ours or question not in puzzles[:count], text
+    llama = llama_cpp(exported(DATA / name, tmp_path))
+    for question in puzzles + general:
+        text = prompt(question)
+        asked = {"content": text, "add_special": True, "parse_special": True}
+        theirs, ours = llama.post("tokenize", **asked)["tokens"], codec.encode(text)
+        assert theirs == foretold.encode(text).ids, text
+        other += theirs != ours
+        assert theirs == ours or question not in puzzles[:count], text
     print(f"{name}: of {2 * count} prompts, {other} are cut otherwise, none of them a puzzle")
     assert other / count == pytest.approx(cut_otherwise(codec)["general prompts"], abs=0.03)
 
@@ -232,8 +195,8 @@ def test_q8_0_solves_as_many_puzzles(name, tmp_path):
     ours = [row[:n] for row, n in zip(samples.ids_BT.tolist(), samples.length_B.tolist())]
     path = exported(DATA / name, tmp_path, "q8_0")
     assert path.stat().st_size < 0.5 * 4 * sum(p.numel() for p in model.parameters())
-    with llama_cpp(path) as post:
-        theirs = [complete(post, ids, 256) for ids in asked]
+    llama = llama_cpp(path)
+    theirs = [llama.complete(ids, 256) for ids in asked]
     shares = [accuracy(problems, codec, rows) for rows in (ours, theirs)]
     print(f"{name}: {shares[0]:.1%} here, {shares[1]:.1%} in q8_0")
     assert shares[0] > 0.3 and abs(shares[0] - shares[1]) <= 0.03
@@ -282,14 +245,14 @@ def same_greedy_text(checkpoint: Path, folder: Path) -> None:
     """Eight prompts; random models soon go their own way, so the ids are random, too."""
     model, codec = load_checkpoint(checkpoint)
     draw, ties = torch.Generator().manual_seed(0), 0
-    with llama_cpp(exported(checkpoint, folder / "gguf")) as post:
-        for _ in range(8):
-            ids = torch.randint(7, len(codec), (40,), generator=draw).tolist()
-            settings = Sampling(24, codec.end_ids, 0, 1.0, len(codec))
-            samples = sample(model, [ids], 1, settings)
-            ours = samples.ids_BT[0, : samples.length_B[0]].tolist()
-            theirs = complete(post, ids, 24)
-            gap = parting(model, ids, ours, theirs)
-            assert gap is None or abs(gap) < 1e-4, (gap, ours, theirs)
-            ties += gap is not None
+    llama = llama_cpp(exported(checkpoint, folder / "gguf"))
+    for _ in range(8):
+        ids = torch.randint(7, len(codec), (40,), generator=draw).tolist()
+        settings = Sampling(24, codec.end_ids, 0, 1.0, len(codec))
+        samples = sample(model, [ids], 1, settings)
+        ours = samples.ids_BT[0, : samples.length_B[0]].tolist()
+        theirs = llama.complete(ids, 24)
+        gap = parting(model, ids, ours, theirs)
+        assert gap is None or abs(gap) < 1e-4, (gap, ours, theirs)
+        ties += gap is not None
     assert ties <= 1

@@ -100,6 +100,19 @@ def test_no_more_than_a_chunk_of_logits_exists(monkeypatch):
     assert sizes == [5] * 6 + [3] + [5] * 6 + [3]
 
 
+@pytest.mark.parametrize("dtype, tokens", [(torch.bfloat16, 20), (torch.float32, 10)])
+def test_a_twin_without_wide_copies_takes_more_at_once_in_as_many_bytes(dtype, tokens, monkeypatch):
+    monkeypatch.setattr(memory, "CHUNK", 90 * 5)
+    sizes, (hidden, head) = [], (torch.randn(n, 4, dtype=dtype) for n in (33, 90))
+
+    def scores(logits_NV, ids_N, temperature):
+        sizes.append(len(logits_NV))
+        return PLAIN.scores(logits_NV, ids_N, temperature)
+
+    Scores.apply(hidden, head, IDS.flatten()[:33], 1.0, Rows(scores, PLAIN.gradients, chunks=4))
+    assert max(sizes) == tokens and sum(sizes) == 33
+
+
 def test_kernels_score_only_where_they_compute_what_the_plain_functions_compute(monkeypatch):
     """Triton is CUDA's: another module stands in for them here."""
     late = PLAIN._replace(scores=lambda logits, ids, t: PLAIN.scores(logits, ids.roll(1), t))

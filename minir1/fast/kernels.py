@@ -230,4 +230,4 @@ def gradients(logits_NV, ids_N, total_N, grad_N, temperature: float) -> Tensor:
     return logits_NV
 
 
-LARGE_ROWS = Rows(scores, gradients, chunks=4)  # 2 bytes a logit, where the plain ones take 8
+LARGE_ROWS = Rows(scores, gradients, chunks=4)  # in 16 bits 2 bytes a logit, where the plain take 8

@@ -28,7 +28,8 @@ class Scores(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, hidden_ND, head_VD, ids_N, temperature, rows):
-        size = max(1, rows.chunks * CHUNK // len(head_VD))
+        chunks = max(1, rows.chunks * 2 // hidden_ND.element_size())
+        size = max(1, chunks * CHUNK // len(head_VD))
         weight_VD = head_VD.to(hidden_ND.dtype)
         found = [
             rows.scores(part_ND @ weight_VD.T, part_N, temperature)
@@ -83,7 +84,7 @@ class Rows(NamedTuple):
 
     scores: Callable
     gradients: Callable
-    chunks: int = 1  # of CHUNK logits at a time
+    chunks: int = 1  # of CHUNK logits at a time, in 16 bits
 
 
 PLAIN = Rows(scores, gradients)

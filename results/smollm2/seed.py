@@ -3,9 +3,9 @@
     python results/smollm2/seed.py BASE.pt WORK --seed 0
     python results/smollm2/seed.py SOLVED.pt WORK --seed 0 --alone
 
-SOLVED.pt is imported with solved.txt, which shows a solved puzzle. WORK is prepare.py's.
-WORK/seed-0 (alone-0) gets result.json, transcripts, facts and the run. Called
-again, it does what is left.
+SOLVED.pt is imported with solved.txt, which shows a solved puzzle. WORK is prepare.py's; its folder
+seed-0 (alone-0) gets result.json, transcripts, facts and the run. Called again, it does what is
+left.
 """
 
 import argparse
@@ -123,10 +123,11 @@ class Seed:
     def __init__(self, a):
         self.a, self.folder = a, a.work / f"{'alone' if a.alone else 'seed'}-{a.seed}"
         self.folder.mkdir(parents=True, exist_ok=True)
+        form = 0.1 if a.alone else 0.0  # the base earns nothing else at first
         config = configured(
             a.seed, rl__steps=a.rl_steps, rl__prompts=a.prompts, rl__group_size=a.group,
             rl__lr=a.rl_lr, rl__max_tokens=a.max_tokens, rl__train_tokens=8192, eval__batch=a.batch,
-            rl__format_reward=0.1 * a.alone, rl__accuracy_reward=0.5, rl__language_reward=0.5,
+            rl__format_reward=form, rl__accuracy_reward=0.5, rl__language_reward=0.5,
         )  # fmt: skip
         self.policy, run = Policy(a.base, config), self.folder / "run"
         begun = (run / "config.json").exists()
@@ -190,8 +191,7 @@ class Seed:
         return self.a.rl_lr * min(1.0, (step + 1) / 3) * (1 - 0.9 * step / self.a.rl_steps)
 
     def practised(self, start, name: str):
-        """The weights that are best on validation: before RL, at 60% of it, or at its end. Without
-        distillation a well-formed response is worth a little, too: nothing else is rewarded yet."""
+        """The weights that are best on validation: before RL, at 60% of it, or at its end."""
         a = self.a
         middle = max(1, round(0.6 * a.rl_steps))
         before = "before" if a.alone else "distilled"
@@ -237,12 +237,14 @@ class Seed:
         print(stage, self.result[stage], self.result[f"facts_{stage}"], flush=True)
 
     def go(self) -> None:
-        stage, base = self.session.load_or_make, self.policy.model
-        if self.a.alone:
+        a, stage, base = self.a, self.session.load_or_make, self.policy.model
+        if a.alone:
             self.measure("alone", stage("alone", partial(self.practised, base, "alone")))
             return
-        made = partial(load_checkpoint, self.a.student, self.session.device.name)
-        student = made()[0] if self.a.student else stage("distil", self.distilled)
+        if a.student:
+            student, _ = load_checkpoint(a.student, self.session.device.name)
+        else:
+            student = stage("distil", self.distilled)
         self.measure("distilled", student)
         self.measure("distilled_rl", stage("rl", partial(self.practised, student, "rl")))
 
