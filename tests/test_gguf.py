@@ -1,6 +1,7 @@
 """GGUF files in a real llama.cpp: the same tokens, the same greedy text, the same accuracy."""
 
 import json
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -50,6 +51,14 @@ PUZZLES = ("countdown:cpu=1", "countdown:3to4=1", "countdown:rg-easy=1")
 
 def questions(tasks: tuple[str, ...], count: int, languages=("en", "zh")) -> list[str]:
     return [p.question() for p in draw_problems(tasks, languages, "test", "gguf", count)]
+
+
+def test_where_texts_part_their_tokens_are_weighed():
+    def model(ids_BT):
+        return torch.tensor([1.0, 3.0, 0.5]).log().expand(1, ids_BT.shape[1], 3)
+
+    assert parting(model, [0], [1, 2], [1, 2]) is None
+    assert parting(model, [0], [1, 2], [1, 1]) == pytest.approx(math.log(0.5 / 3))
 
 
 # ---------------------------------------------------------------- what the files say

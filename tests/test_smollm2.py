@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -109,6 +110,30 @@ def test_a_try_in_vain_owes_every_value(script, tries, lacks):
     assert script("seed").leaves_out(Countdown((29, 27, 2), 30), f"<think>{tries}") is lacks
 
 
+def test_half_the_reward_may_ask_for_every_value(script):
+    problem = Countdown((29, 27, 2), 28)
+    answer = "29 + 27 = 56, with 2: 58, 54, 28, yes</think><answer>(29 + 27) / 2</answer>" + END
+    texts = [f"<think>29 + 2 = 31, with 27: {values}, no\n{answer}" for values in ("58, 4", "58")]
+    rewards = [score(problem, text) for text in texts]
+    rollouts = SimpleNamespace(rewards=rewards, texts=texts, problem=lambda i: problem)
+    seed = script("seed")
+    for whole, paid in ((False, [1, 1]), (True, [1, 0])):
+        assert [r.language for r in seed.by_true_steps(0, rollouts, whole)] == paid
+    assert [r.accuracy for r in rewards] == [1, 1]
+
+
+def test_answers_are_counted_by_their_shape(script, tmp_path):
+    rows = [(8, "<think>2 + 5 = 8</think><answer>2 + 5</answer>", False), (7, "no", False),
+            (7, "<think>2 + 5 = 9</think><answer>2 + 5</answer>", True)]  # fmt: skip
+    path = tmp_path / "alone-0" / "transcripts-validation-end.jsonl"
+    path.parent.mkdir()
+    keys = ("target", "text", "correct")
+    path.write_text("".join(json.dumps(dict(zip(keys, row))) + "\n" for row in rows))
+    sums = {"responses": 2, "right": 1, "target": 1}
+    none = {"responses": 1, "right": 0, "target": 0}
+    assert script("look").shapes(tmp_path) == {"n + n": sums, "none": none}
+
+
 def test_a_tiny_llama_goes_the_whole_way(script, tmp_path):
     base, work = tmp_path / "base.pt", tmp_path / "work"
     template = (FOLDER / "chat.txt").read_text(encoding="utf-8")
@@ -131,6 +156,8 @@ def test_a_tiny_llama_goes_the_whole_way(script, tmp_path):
         result = json.loads((work / name / "result.json").read_text())
         metrics = read_lines(work / name / "run" / "metrics.jsonl")
         rows = [row["phase"] for row in metrics if row.get("step")]
+        config = json.loads((work / name / "run" / "config.json").read_text())
+        assert config["rl"]["format_reward"] == (0.1 if name == "alone-0" else 0)
         if name == "seed-1":
             assert rows == ["rl"] * 2
             assert result["distilled"]["of"] == result["distilled_rl"]["of"] == 4

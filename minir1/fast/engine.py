@@ -212,10 +212,9 @@ class Engine:
         for store in self.stores:
             store[:, slot_N, :span] = queue.store_LPSW[:, prompt_N]
         position_N = queue.length_P[prompt_N] - 1
-        number_N1 = (queue.stream.first + response_N)[:, None]
-        place_T = torch.arange(settings.max_tokens + 1, device=self.device)
-        uniform_NT = sampler.uniform(queue.stream.key, number_N1, place_T)
-        self.uniform[slot_N, : len(place_T)] = uniform_NT
+        stream, place_T = queue.stream, torch.arange(settings.max_tokens + 1, device=self.device)
+        number_N1 = (stream.first + response_N)[:, None]
+        self.uniform[slot_N, : len(place_T)] = sampler.uniform(stream.key, number_N1, place_T)
         self.count[slot_N] = 0
         self.done[slot_N] = self.free[slot_N] = False
         self.out_ids[slot_N] = settings.stop_ids[0]

@@ -31,10 +31,8 @@ class Scores(torch.autograd.Function):
         chunks = max(1, rows.chunks * 2 // hidden_ND.element_size())
         size = max(1, chunks * CHUNK // len(head_VD))
         weight_VD = head_VD.to(hidden_ND.dtype)
-        found = [
-            rows.scores(part_ND @ weight_VD.T, part_N, temperature)
-            for part_ND, part_N in zip(hidden_ND.split(size), ids_N.split(size))
-        ]
+        parts = zip(hidden_ND.split(size), ids_N.split(size))
+        found = [rows.scores(h_ND @ weight_VD.T, part_N, temperature) for h_ND, part_N in parts]
         logp_N, entropy_N, total_N = (torch.cat(each) for each in zip(*found))
         ctx.save_for_backward(hidden_ND, head_VD, ids_N, total_N)
         ctx.how = temperature, rows, size
