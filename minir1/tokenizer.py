@@ -7,6 +7,7 @@ compares the two.
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable
 from importlib import import_module
 from typing import Protocol
@@ -58,7 +59,7 @@ class Tokenizer:
         self._known = {token: [library.token_to_id(token)] for token in SPECIAL_TOKENS}
         self.pad, self.begin, self.end = (self.id(token) for token in (PAD, BEGIN, END))
         self.end_ids = (self.end,)
-        self._texts = {i: self.decode([i]) for i in range(len(self))}
+        self._texts = defaultdict(str, ((i, self.decode([i])) for i in range(len(self))))
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int) -> "Tokenizer":
@@ -103,7 +104,7 @@ class Tokenizer:
     def decode_batch(self, rows: list[list[int]]) -> list[str]:
         """The same for many rows, from each token's own text, unless one is a part of a character.
         Ids beyond the vocabulary are nothing."""
-        texts = ["".join([self._texts.get(i, "") for i in row]) for row in rows]
+        texts = ["".join(map(self._texts.__getitem__, row)) for row in rows]
         return [self.decode(row) if "\ufffd" in text else text for row, text in zip(rows, texts)]
 
     def __len__(self) -> int:
