@@ -138,8 +138,8 @@ def row(name: str, records: list[dict]) -> str:
     slowest = "not reached" if None in seconds else f"{max(seconds):.0f} s"
     each = ", ".join("-" if s is None else f"{s:.0f}" for s in seconds)
     fresh = ", ".join(f"{r['tries'][-1]['fresh']:.1%}" for r in records if r["tries"])
-    date, device = time.strftime("%Y-%m-%d"), records[0]["device"]
-    return f"| {date} | {device} | {name} | **{slowest}** | {each} | {fresh} | (what changed) |"
+    words = time.strftime("%Y-%m-%d"), records[0]["device"], name, f"**{slowest}**", each, fresh
+    return f"| {' | '.join(words)} | (verified) | (what changed) |"
 
 
 def verify(folder: Path) -> int:
