@@ -102,8 +102,7 @@ class Tokenizer:
         return self.library.decode(ids, skip_special_tokens=False)
 
     def decode_batch(self, rows: list[list[int]]) -> list[str]:
-        """The same for many rows, from each token's own text, unless one is a part of a character.
-        Ids beyond the vocabulary are nothing."""
+        """The same for many rows, by each token's own text. Unknown ids are nothing."""
         texts = ["".join(map(self._texts.__getitem__, row)) for row in rows]
         return [self.decode(row) if "\ufffd" in text else text for row, text in zip(rows, texts)]
 

@@ -110,6 +110,15 @@ def test_a_single_spike_is_nothing(name, value):
     assert not any(trouble(rows[:n]) for n in range(1, 31))
 
 
+@pytest.mark.parametrize("spike", [1, 2, 3])
+def test_a_single_spike_of_a_figure_that_is_measured_every_twenty_steps(spike):
+    kl = {0: 2e-5, 20: 0.016, 40: 0.03, 60: 0.04, 80: 0.05} | {20 * spike: 2.7}
+    rows = [row | {"kl": kl.get(i)} for i, row in enumerate(rows_of(100))]
+    assert not any(trouble(rows[:n]) for n in range(1, 101))
+    rows[20 * spike + 20]["kl"] = 3.0  # twice in a row is no spike
+    assert trouble(rows[: 20 * spike + 21]).startswith("the policy leaps away from the base (KL ")
+
+
 def test_longer_responses_repeat_only_if_they_did_not_before():
     """Two in five attempts repeated, and two in ten more than there were."""
     def said(before: float, after: float) -> str:
