@@ -3,6 +3,7 @@
 import doctest
 import importlib.util
 import json
+import sys
 from argparse import Namespace
 from itertools import product
 from pathlib import Path
@@ -17,6 +18,7 @@ from minir1.transcript import parse
 FILE = Path(__file__).parents[1] / "results" / "composition" / "composition.py"
 spec = importlib.util.spec_from_file_location("composition", FILE)
 composition = importlib.util.module_from_spec(spec)
+sys.modules["composition"] = composition  # the same for shapes.py, which takes pieces of it
 spec.loader.exec_module(composition)
 
 

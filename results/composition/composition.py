@@ -390,14 +390,24 @@ def roles(names: str, short: str) -> str:
     return "only " + "".join(str(names.index(name) + 1) for name in short) if short else "copy"
 
 
-@torch.no_grad()
 def trace_chances(session: Session, model: Transformer, problems: list[Strings]) -> list[float]:
     """log10 of the chance that the model writes a problem's trace and answer, token by token."""
-    codec, asked, told = session.tokenizer, [], []
-    for problem in problems:
-        response = f"{THINK}{problem.trace()}{THINK_END}{ANSWER}{problem.solution}{ANSWER_END}{END}"
-        asked.append(codec.encode(prompt(problem.question())))
-        told.append(codec.encode(response))
+    written = [response(problem.trace(), problem.solution) for problem in problems]
+    return chances(session, model, [problem.question() for problem in problems], written)
+
+
+def response(thought: str, answer: str) -> str:
+    return f"{THINK}{thought}{THINK_END}{ANSWER}{answer}{ANSWER_END}{END}"
+
+
+@torch.no_grad()
+def chances(
+    session: Session, model: Transformer, questions: list[str], responses: list[str]
+) -> list[float]:
+    """log10 of the chance of each response to its question."""
+    codec = session.tokenizer
+    asked = [codec.encode(prompt(question)) for question in questions]
+    told = [codec.encode(text) for text in responses]
     ids_BT = pad([q + r for q, r in zip(asked, told)], codec.pad)
     logp_BT, _ = token_logp(model, ids_BT)
     spans = [(len(q) - 1, len(q) + len(r) - 1) for q, r in zip(asked, told)]

@@ -18,45 +18,36 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from functools import lru_cache, partial
-from math import e, log10
 from pathlib import Path
 from random import Random
 from statistics import mean, median
 
 import numpy as np
-import torch
 
-from minir1.config import Config, CorpusConfig, EvalConfig, ModelConfig, PretrainConfig, RLConfig
-from minir1.console.files import write_json
+from minir1.config import Config, CorpusConfig
+from minir1.console.files import write_json, write_text
 from minir1.corpus import mixture
 from minir1.experiments.studies import verdicts
 from minir1.experiments.studies.create import thought_through
 from minir1.fast.accelerate import make_sampler
-from minir1.fast.device import pick_device
 from minir1.measure.attempts import steps_in, thought_of
 from minir1.measure.statistics import powers
-from minir1.model import Transformer, token_logp
+from minir1.model import Transformer
 from minir1.report import drawing
 from minir1.run.phases import MiniWeb, RLPhase, pretrain, training_problems
 from minir1.run.session import Session
-from minir1.sampler import pad
 from minir1.tasks import Task, draw_problems
 from minir1.tasks.countdown import Countdown, Step, compose, moves, steps_of
-from minir1.transcript import (
-    ANSWER,
-    ANSWER_END,
-    BEGIN,
-    END,
-    THINK,
-    THINK_END,
-    prompt,
-    render,
-)
+from minir1.transcript import BEGIN, END, render
 from train_zero import reinforce
 
 HERE = Path(__file__).resolve()
+sys.path.append(str(HERE.parents[1] / "composition"))
+import composition  # noqa: E402
+from composition import SHAPE, SMOKE, Size, chances, open_session, response  # noqa: E402
+
 HIGHEST = 25  # of the numbers
 TARGETS = (2, 60)
 KINDS = ("left", "right")
@@ -163,42 +154,14 @@ def reader(config: Config, shown: float) -> MiniWeb:
 ARMS = {"at": {"right": 1.0}, "both": {"left": 0.5, "right": 0.5}}
 
 
-@dataclass(frozen=True)
-class Size:
-    """How much one cell does."""
-
-    read: int = 4_000_000  # tokens
-    steps: int = 150  # of RL
-    prompts: int = 32  # a step, 16 responses to each
-    problems: int = 64  # of each kind
-    samples: int = 256  # of each problem; of left-leaning ones an eighth
-
-
-SMOKE = Size(read=49_152, steps=2, prompts=2, problems=4, samples=8)
-SHAPE = ModelConfig(
-    width=96, layers=3, heads=4, kv_rank=36, nope_width=18, rope_width=6, value_width=24,
-    dense_width=288, experts=0, positions=512,
-)
+SIZE = Size(problems=64)  # of each kind; samples of each: of left-leaning ones an eighth
 
 
 def settings(seed: int, size: Size, arm: str = "at") -> Config:
-    """Form earns nothing, as in the study `create`."""
+    """As in composition; a thought may have several attempts, so that it is longer."""
+    config = composition.settings(seed, size)
     tasks = tuple(f"{HERE}:{kind}={share}" for kind, share in ARMS[arm].items())
-    return Config(
-        seed=seed, device="cpu", threads=1, model=SHAPE,
-        corpus=CorpusConfig(vocab_size=320, workers=1, shard_tokens=100_000),
-        pretrain=PretrainConfig(tokens=size.read, batch_tokens=3_072, row_tokens=128),
-        rl=RLConfig(
-            steps=size.steps, prompts=size.prompts, group_size=16, max_tokens=160, lr=2e-4,
-            format_reward=0.0, tasks=tasks, train_tokens=6_144,
-        ),
-        eval=EvalConfig(batch=512),
-    )
-
-
-def open_session(config: Config, tokenizer=None) -> Session:
-    torch.set_num_threads(1)
-    return Session.unsaved(config, pick_device(config), tokenizer)
+    return replace(config, rl=replace(config.rl, max_tokens=160, tasks=tasks))
 
 
 # ---------------------------------------------------------------- counts
@@ -249,20 +212,15 @@ def counts(session: Session, model: Transformer, kind: str, size: Size) -> dict:
     return result
 
 
-@torch.no_grad()
 def trace_chances(session: Session, model: Transformer, problems: list[Countdown]) -> list[float]:
     """log10 of the chance of each puzzle's likeliest right-leaning solution at the first try."""
-    codec, best = session.tokenizer, []
+    best = []
     for problem in problems:
-        asked, told = codec.encode(prompt(problem.question())), []
-        for steps in solutions(tuple(sorted(problem.numbers)), problem.target)["right"]:
-            answer = compose(problem.numbers, list(steps))
-            thought = f"{THINK}{steps[0]}, {steps[1]}, yes{THINK_END}"
-            told.append(codec.encode(f"{thought}{ANSWER}{answer}{ANSWER_END}{END}"))
-        logp_BT, _ = token_logp(model, pad([asked + row for row in told], codec.pad))
-        first = len(asked) - 1
-        sums = [logp_BT[i, first : first + len(row)].sum().item() for i, row in enumerate(told)]
-        best.append(round(max(sums) * log10(e), 3))
+        written = [
+            response(f"{first}, {second}, yes", compose(problem.numbers, [first, second]))
+            for first, second in solutions(tuple(sorted(problem.numbers)), problem.target)["right"]
+        ]
+        best.append(max(chances(session, model, [problem.question()] * len(written), written)))
     return best
 
 
@@ -339,13 +297,20 @@ def summarise(cells: list[dict]) -> list[dict]:
     return rows
 
 
+def load_cells(out: Path) -> list[dict]:
+    """Those of OUT/cells.jsonl and of OUT/cells, which are added to that file."""
+    file, kept = out / "cells.jsonl", {}
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    lines += [path.read_text(encoding="utf-8") for path in (out / "cells").glob("*.json")]
+    for cell in map(json.loads, lines):
+        kept[list(CORPORA).index(cell["corpus"]), cell["seed"]] = cell
+    cells = [cell for _, cell in sorted(kept.items())]
+    write_text(file, "".join(json.dumps(cell, separators=(",", ":")) + "\n" for cell in cells))
+    return cells
+
+
 def draw(arguments: argparse.Namespace) -> int:
-    file = arguments.out / "cells.jsonl"
-    kept = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
-    kept += [json.loads(p.read_text()) for p in (arguments.out / "cells").glob("*.json")]
-    cells = list({(list(CORPORA).index(c["corpus"]), c["seed"]): c for c in kept}.items())
-    cells = [cell for _, cell in sorted(cells, key=lambda item: item[0])]
-    file.write_text("".join(json.dumps(c, separators=(",", ":")) + "\n" for c in cells))
+    cells = load_cells(arguments.out)
     rows = summarise(cells)
     write_json(arguments.out / "shapes.json", {"size": cells[0]["size"], "rows": rows})
     draw_figure(cells, arguments.out / "shapes.png")
@@ -386,7 +351,7 @@ def main() -> int:
     parser.add_argument("--smoke", action="store_true")
     a = parser.parse_args()
     if a.command == "cell":
-        result = cell(a.corpora[0], a.seeds[0], SMOKE if a.smoke else Size())
+        result = cell(a.corpora[0], a.seeds[0], SMOKE if a.smoke else SIZE)
         path = a.out / "cells" / f"{a.corpora[0]}-{a.seeds[0]}.json"
         write_json(path, result)
         return 0
