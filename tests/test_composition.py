@@ -1,8 +1,10 @@
 """results/composition/composition.py: functions, problems, what bases read, and one small cell."""
 
+import dataclasses
 import doctest
 import importlib.util
 import json
+import math
 import sys
 from argparse import Namespace
 from itertools import product
@@ -10,10 +12,12 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import torch
 
+from minir1.model import Transformer
 from minir1.tasks import problem_from_json
 from minir1.tokenizer import Tokenizer
-from minir1.transcript import parse
+from minir1.transcript import parse, prompt
 
 FILE = Path(__file__).parents[1] / "results" / "composition" / "composition.py"
 spec = importlib.util.spec_from_file_location("composition", FILE)
@@ -201,3 +205,23 @@ def test_one_cell_from_base_to_counts(tmp_path):
     assert (tmp_path / "composition.png").stat().st_size > 1000
     kept = (tmp_path / "cells.jsonl").read_text().splitlines()
     assert [json.loads(line)["arm"] for line in kept] == ["base", "at"]
+
+
+def test_the_exact_chance_is_the_product_over_the_response_s_tokens():
+    """Token by token, the end token included, against one reading of all."""
+    tokenizer = Tokenizer.train(composition.template_words(None, 0, 1), 300)
+    torch.manual_seed(0)
+    shape = dataclasses.replace(composition.SHAPE, vocab_size=len(tokenizer), init_std=0.5)
+    model = Transformer(shape).eval()
+    session = composition.open_session(composition.settings(0, composition.SMOKE), tokenizer)
+    problems = [composition.Strings("r", "ABCDE"), composition.Strings("rs", "ABCDEF")]
+    found = composition.trace_chances(session, model, problems)
+    for problem, chance in zip(problems, found):
+        text = f"<think>{problem.trace()}</think><answer>{problem.solution}</answer><|end|>"
+        ids, nats = tokenizer.encode(prompt(problem.question())), 0.0
+        for token in tokenizer.encode(text):
+            with torch.no_grad():
+                nats += float(model(torch.tensor([ids]))[0, -1].log_softmax(-1)[token])
+            ids.append(token)
+        assert chance == pytest.approx(nats / math.log(10), abs=2e-3)
+    assert found[0] != found[1]
