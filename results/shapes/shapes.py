@@ -91,7 +91,8 @@ TASK = Task("shapes", KINDS, sample, Countdown.from_json)
 
 # ---------------------------------------------------------------- what bases read
 
-CORPORA = {"none": 0.0, "shown-0.1": 0.001, "shown-1": 0.01}  # share of right-leaning solutions
+# Share of right-leaning solutions.
+CORPORA = {"none": 0.0, "shown-0.1": 0.001, "shown-1": 0.01, "shown-10": 0.1}
 LISTS = 0.3  # of the documents: steps that have nothing to do with each other
 RETRY = 0.5  # that one more attempt fails before the last
 
