@@ -1075,6 +1075,7 @@ def test_what_is_compiled_on_cuda_is_taken_out_again(monkeypatch):
     """Blocks compiled, gradients replayed, cuDNN's attention; afterwards, even after a fault,
     nothing of it is left."""
     monkeypatch.setattr(torch, "compile", lambda f, options: ("compiled", f))
+    monkeypatch.setattr(torch.cuda, "Stream", object)
     model, device = tiny(), Device("cuda", "card", torch.bfloat16, "grouped")
     learner, state, started = Learner(model), {"on": False}, []  # as Session leaves it
     monkeypatch.setattr(async_compile, "maybe_warm_pool", lambda: started.append("compiler"))

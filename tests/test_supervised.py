@@ -3,7 +3,7 @@ resumed run is the same run."""
 
 import io
 import math
-from contextlib import nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -507,7 +507,8 @@ def test_the_experts_of_multi_token_prediction_are_balanced_like_the_others():
 @pytest.mark.parametrize("config", [TINY, DENSE], ids=["experts", "dense"])
 def test_gradients_from_a_graph_train_the_same_model(config, monkeypatch):
     """CUDA graphs need CUDA; a stand-in computes anew, into the tensors that the capture left, as a
-    replay does."""
+    replay does. Each step before the capture runs on the capture's stream: with a compiler cache
+    that an earlier run has filled, autograd would else bring the usual stream into the capture."""
     batches = [(random_ids(seed), None) for seed in range(7)] + [
         (random_ids(9, B=2), None)
     ]  # the last one has another shape
@@ -518,8 +519,24 @@ def test_gradients_from_a_graph_train_the_same_model(config, monkeypatch):
         ([], []),
         PretrainConfig(lr=1e-2, balance_rate=0.01),
     )
-    learner, replays = Learner(fast), []
-    usual, graphed = learner.gradients, Replayed(learner)
+    learner, replays, at, seen = Learner(fast), [], [None], []
+
+    class Stream:
+        def wait_stream(self, other):
+            assert other is not self
+
+    @contextmanager
+    def on(stream):
+        at.append(stream)
+        yield
+        at.pop()
+
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", on)
+    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    usual = learner.gradients
+    learner.gradients = lambda *given: seen.append(at[-1]) or usual(*given)
+    graphed = Replayed(learner)
 
     class Graph:
         def replay(self):
@@ -534,9 +551,9 @@ def test_gradients_from_a_graph_train_the_same_model(config, monkeypatch):
                     kept is None or kept.copy_(new)
             replays.append(graphed.ids_BT.clone())
 
-    def capture(graph, **how):
+    def capture(graph, stream, **how):
         fast.zero_grad(set_to_none=True)
-        return nullcontext()
+        return on(stream)
 
     original = graphed._capture
 
@@ -561,4 +578,5 @@ def test_gradients_from_a_graph_train_the_same_model(config, monkeypatch):
     )
     assert torch.stack(losses[0]).tolist() == torch.stack(losses[1]).tolist()
     assert [ids.tolist() for ids in replays] == [batches[i][0].tolist() for i in (3, 4, 6, 7)]
+    assert seen == [graphed.stream] * 4 + [None] * 2  # a mask, and another shape, go their own way
     assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), fast.parameters()))

@@ -17,14 +17,19 @@ class Replayed:
 
     def __init__(self, learner: Learner):
         self.plain, self.calls, self.graph = learner.gradients, 0, None
+        self.stream = torch.cuda.Stream()  # autograd may hold on to a weight's first stream
 
     def __call__(self, compute, model, ids_BT, mask_BT, *others) -> list:
         self.calls += 1
-        if mask_BT is not None or self.calls <= WARM:
-            return self.plain(compute, model, ids_BT, mask_BT, *others)
-        if self.graph is None:
+        if mask_BT is None and self.calls <= WARM:
+            self.stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self.stream):
+                results = self.plain(compute, model, ids_BT, None, *others)
+            torch.cuda.current_stream().wait_stream(self.stream)
+            return results
+        if mask_BT is None and self.graph is None:
             self._capture(compute, model, ids_BT, *others)
-        if ids_BT.shape != self.ids_BT.shape:
+        if mask_BT is not None or ids_BT.shape != self.ids_BT.shape:
             return self.plain(compute, model, ids_BT, mask_BT, *others)
         self.ids_BT.copy_(ids_BT)
         self.graph.replay()
@@ -35,6 +40,6 @@ class Replayed:
     def _capture(self, compute, model, ids_BT, *others) -> None:
         self.ids_BT, self.graph = ids_BT.clone(), torch.cuda.CUDAGraph()
         how = {"capture_error_mode": "thread_local"}  # NCCL's thread may ask the device meanwhile
-        with torch.cuda.graph(self.graph, **how):
+        with torch.cuda.graph(self.graph, stream=self.stream, **how):
             self.rest = self.plain(compute, model, self.ids_BT, None, *others)
         self.gradients = [(p, p.grad) for p in model.parameters() if p.grad is not None]

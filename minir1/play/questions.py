@@ -108,8 +108,7 @@ def _sum(text: str) -> Asked | None:
     for lang, forms in arithmetic.QUESTIONS.items():
         for form in (*forms, *OTHER_WORDINGS[lang][1]):
             match = _wording(form, e=".+?").fullmatch(text)
-            expression = _expression(match["e"].lower(), lang) if match else None
-            if expression:
+            if match and (expression := _expression(match["e"].lower(), lang)):
                 written, value = expression
                 question = (form if form in forms else forms[0]).format(e=written)
                 return Asked(question, Arithmetic(question, value, lang))
@@ -118,8 +117,7 @@ def _sum(text: str) -> Asked | None:
 
 def _expression(text: str, lang: str) -> tuple[str, str] | None:
     """("98 plus 45", "143"): an expression as the corpus writes it, and its value, an integer."""
-    words = arithmetic.SPOKEN[lang]
-    written = text
+    written, words = text, arithmetic.SPOKEN[lang]
     for symbol, word in words.items():
         written = written.replace(word.strip(), symbol)
     spoken = written != text

@@ -157,9 +157,7 @@ def problem_from_json(line: dict) -> Problem:
 # ---------------------------------------------------------------- mixtures
 
 
-def parse_tasks(
-    tasks: tuple[str, ...], flag: str = "--rl.tasks"
-) -> list[tuple[str, str, float]]:
+def parse_tasks(tasks: tuple[str, ...], flag: str = "--rl.tasks") -> list[tuple[str, str, float]]:
     """("countdown:3to4=0.8", "mine.py:easy=0.2", ...) as (task, kind, share).
 
     The last colon separates the kind, so that paths may hold others; "file:" takes a whole path.

@@ -180,8 +180,7 @@ def complete(given: argparse.Namespace) -> None:
         raise UserError(f"--devices: {absent[0]} is not here")
     if "cpu" in devices and len(devices) > 1:
         raise UserError("--devices: cpu stands alone")
-    usual = usable_cores() if devices == ("cpu",) else 3 * len(devices)
-    given.workers = given.workers or usual
+    given.workers = given.workers or (usable_cores() if devices == ("cpu",) else 3 * len(devices))
     given.out = given.out or Path("results") / "studies" / given.name
 
 

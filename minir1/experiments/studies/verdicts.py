@@ -141,8 +141,7 @@ def draw(summary: dict, out: Path) -> list[Path]:
                 some = ks[: mean_SK.shape[-1]]
                 axes.fill_between(some, mean_SK.min(0), mean_SK.max(0), color=colour, alpha=0.12)
                 axes.plot(some, mean_SK.mean(0), color=colour, linestyle=dashes, label=arm)
-        random_K = floor(base)
-        axes.plot(ks, random_K, color=drawing.GREY, linestyle=":", label="random attempts")
+        axes.plot(ks, floor(base), color=drawing.GREY, linestyle=":", label="random attempts")
         axes.set_xscale("log", base=2)
         axes.set_ylim(0, 1)
     handles = {t: h for axes in grid for h, t in zip(*axes.get_legend_handles_labels())}
