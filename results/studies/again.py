@@ -1,7 +1,8 @@
 """The base asked again: what is left after 16,384 samples, and is it more than rare thoughts?
 
     python results/studies/again.py          the table of create.md, from confirm/again-five.json
-    python results/studies/again.py store    writes what follows from the counts into that file
+    python results/studies/again.py store    writes what follows from the counts into that file,
+                                             and into confirm/confirm-8M.json
 
 Each puzzle has a chance that the base thinks it through in a round of 1,024 samples. If RL only
 amplifies, the chances have some smooth distribution down to 0: a beta distribution is fitted. What
@@ -22,6 +23,7 @@ from minir1.tasks.countdown import steps_of
 
 HERE = Path(__file__).parent / "confirm"
 ROUND = 1024  # samples
+LOOKS = ("base", "mixed", "at", "rejection_sft", "more")
 DOUBLED = 2.0 ** np.arange(11)  # rounds: 1,024 to a million samples
 
 
@@ -126,6 +128,17 @@ def alone(cells: dict) -> str:
     return verdict(low_K, high_K)
 
 
+def curves_of(variants: dict) -> dict:
+    """pass@k at k = 1, 2, 4 ..., averaged over puzzles: key -> cell -> recipe -> a list a seed."""
+    arms = {name: {arm: [c[arm] for c in v["seeds"].values() if arm in c] for arm in LOOKS}
+            for name, v in variants.items()}
+    return {
+        key: {name: {arm: [curve(cell, key).mean(0).tolist() for cell in cells]
+                     for arm, cells in of.items() if cells} for name, of in arms.items()}
+        for key in ("right", "thought")
+    }
+
+
 def chains(value: int, text: str, rest: tuple[int, ...], target: int) -> Iterator[str]:
     """The expressions that go on from `value` with one number after another to the target."""
     if not rest and value == target:
@@ -171,6 +184,11 @@ def main() -> None:
         summary["alone"] = {seed: alone(cells) for seed, cells in six.items()}
         summary["again"] = {"only RL": new_thoughts(cells)} | found(rows)
         (HERE / "again-five.json").write_text(json.dumps(summary), encoding="utf-8")
+        larger = json.loads((HERE / "confirm-8M.json").read_text(encoding="utf-8"))
+        cells = larger["variants"]["five_10"]["seeds"]
+        larger["again"] = {"only RL": new_thoughts(cells)} | found(asked_again(cells))
+        larger["curves"] = curves_of(larger["variants"])
+        (HERE / "confirm-8M.json").write_text(json.dumps(larger), encoding="utf-8")
     else:
         print(table(rows))
 
