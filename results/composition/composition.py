@@ -496,21 +496,21 @@ def run(arguments: argparse.Namespace) -> int:
 KEYS = {"right": "answers", "traced": "by its trace"}
 
 
-def load_cells(out: Path) -> list[dict]:
-    """Those of OUT/cells.jsonl and of OUT/cells, which are added to that file."""
-    kept, file = {}, out / "cells.jsonl"
+def load_cells(out: Path, place: Callable[[dict], tuple]) -> list[dict]:
+    """Those of OUT/cells.jsonl and of OUT/cells, which are added to that file, in the order of
+    their places."""
+    file = out / "cells.jsonl"
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    lines += [path.read_text(encoding="utf-8").strip() for path in (out / "cells").glob("*.json")]
-    for line in lines:
-        cell = json.loads(line)
-        kept[cell["corpus"], cell["seed"], cell["arm"]] = cell, line
-    ordered = sorted(kept.items(), key=lambda item: place(*item[0]))
-    write_text(file, "".join(f"{line}\n" for _, (_, line) in ordered))
-    return [cell for _, (cell, _) in ordered]
+    lines += [path.read_text(encoding="utf-8") for path in (out / "cells").glob("*.json")]
+    kept = {place(cell): cell for cell in map(json.loads, lines)}
+    cells = [kept[key] for key in sorted(kept)]
+    write_text(file, "".join(json.dumps(cell, separators=(",", ":")) + "\n" for cell in cells))
+    return cells
 
 
-def place(corpus: str, seed: int, arm: str) -> tuple:
-    return list(CORPORA).index(corpus), seed, ["base", *ARMS].index(arm)
+def place(cell: dict) -> tuple:
+    arms = ["base", *ARMS]
+    return list(CORPORA).index(cell["corpus"]), cell["seed"], arms.index(cell["arm"])
 
 
 def floors(problems: list[Strings], k: int) -> dict[str, list[float]]:
@@ -682,7 +682,7 @@ def draw_figure(summary: dict, cells: list[dict], path: Path) -> None:
 
 
 def draw(arguments: argparse.Namespace) -> int:
-    cells = load_cells(arguments.out)
+    cells = load_cells(arguments.out, place)
     summary = summarise(cells)
     write_text(arguments.out / "composition.json", json.dumps(summary, indent=1) + "\n")
     draw_figure(summary, cells, arguments.out / "composition.png")

@@ -27,7 +27,7 @@ from statistics import mean, median
 import numpy as np
 
 from minir1.config import Config, CorpusConfig
-from minir1.console.files import write_json, write_text
+from minir1.console.files import write_json
 from minir1.corpus import mixture
 from minir1.experiments.studies import verdicts
 from minir1.experiments.studies.create import thought_through
@@ -46,7 +46,15 @@ from train_zero import reinforce
 HERE = Path(__file__).resolve()
 sys.path.append(str(HERE.parents[1] / "composition"))
 import composition  # noqa: E402
-from composition import SHAPE, SMOKE, Size, chances, open_session, response  # noqa: E402
+from composition import (  # noqa: E402
+    SHAPE,
+    SMOKE,
+    Size,
+    chances,
+    load_cells,
+    open_session,
+    response,
+)
 
 HIGHEST = 25  # of the numbers
 TARGETS = (2, 60)
@@ -298,20 +306,12 @@ def summarise(cells: list[dict]) -> list[dict]:
     return rows
 
 
-def load_cells(out: Path) -> list[dict]:
-    """Those of OUT/cells.jsonl and of OUT/cells, which are added to that file."""
-    file, kept = out / "cells.jsonl", {}
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    lines += [path.read_text(encoding="utf-8") for path in (out / "cells").glob("*.json")]
-    for cell in map(json.loads, lines):
-        kept[list(CORPORA).index(cell["corpus"]), cell["seed"]] = cell
-    cells = [cell for _, cell in sorted(kept.items())]
-    write_text(file, "".join(json.dumps(cell, separators=(",", ":")) + "\n" for cell in cells))
-    return cells
+def place(cell: dict) -> tuple:
+    return list(CORPORA).index(cell["corpus"]), cell["seed"]
 
 
 def draw(arguments: argparse.Namespace) -> int:
-    cells = load_cells(arguments.out)
+    cells = load_cells(arguments.out, place)
     rows = summarise(cells)
     write_json(arguments.out / "shapes.json", {"size": cells[0]["size"], "rows": rows})
     draw_figure(cells, arguments.out / "shapes.png")
