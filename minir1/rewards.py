@@ -16,7 +16,8 @@ from minir1.config import RLConfig
 from minir1.tasks import Problem
 from minir1.transcript import parse
 
-_WORD = re.compile(r"[A-Za-z']+|[一-鿿]")
+WORD = re.compile(r"[A-Za-z']+")
+CHINESE = re.compile("[一-鿿]")
 
 
 class Reward(NamedTuple):
@@ -32,9 +33,7 @@ class Reward(NamedTuple):
 
 def count_words(text: str) -> tuple[int, int]:
     """(English words, Chinese characters): each character counts as a word."""
-    words = _WORD.findall(text)
-    chinese = 0 if text.isascii() else sum(word >= "一" for word in words)
-    return len(words) - chinese, chinese
+    return len(WORD.findall(text)), len(CHINESE.findall(text))
 
 
 def language_share(text: str, lang: str) -> float | None:
@@ -52,5 +51,6 @@ def score(problem: Problem, response: str, parse=parse) -> Reward:
     """Judge one response, prefix included. Total: any text gets a Reward."""
     thought, answer, well_formed = parse(response)
     right = well_formed and answer is not None and problem.verify(answer)
-    share = language_share(thought or "", problem.lang)
+    foreign = problem.lang == "zh" or not (thought or "").isascii()  # words in ASCII are English
+    share = language_share(thought, problem.lang) if foreign and thought else None
     return Reward(float(right), float(well_formed), 1.0 if share is None else share)

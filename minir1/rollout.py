@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from minir1 import transcript
@@ -97,15 +100,16 @@ def roll_out(
 
 def to_batch(rollouts: Rollouts, pad_id: int, device) -> Batch:
     """All rows as tensors on `device` (lengths on the host); log-probs are the sampler's."""
-    asked = [ids for ids in rollouts.prompt_ids for _ in range(rollouts.group)]
-    ids_BT = pad([q + r for q, r in zip(asked, rollouts.response_ids)], pad_id)
-    first_B = torch.tensor([len(ids) for ids in asked])
+    prompt_BT = pad(rollouts.prompt_ids, pad_id).repeat_interleave(rollouts.group, 0)
+    first_B = torch.tensor([*map(len, rollouts.prompt_ids)]).repeat_interleave(rollouts.group)
     length_B = first_B + torch.tensor(rollouts.lengths())
-    position_T = torch.arange(ids_BT.shape[1] - 1)
+    position_T = torch.arange(int(length_B.max()) - 1)
     mask_BT = (position_T >= first_B[:, None] - 1) & (position_T < length_B[:, None] - 1)
     logp_BT = torch.zeros(mask_BT.shape)
-    logp_BT[mask_BT] = torch.cat(rollouts.logp)
+    ids_BT = F.pad(prompt_BT, (0, len(position_T) + 1 - prompt_BT.shape[1]), value=pad_id)
+    response_N = np.fromiter(chain.from_iterable(rollouts.response_ids), np.int64)
+    ids_BT.numpy()[:, 1:][mask_BT.numpy()] = response_N  # ten times as fast as torch's indexing
+    logp_BT.numpy()[mask_BT.numpy()] = torch.cat(rollouts.logp).numpy()
     if rollouts.actions:
-        sampled = torch.tensor([action for row in rollouts.actions for action in row])
-        mask_BT[mask_BT.clone()] = sampled
+        mask_BT[mask_BT.clone()] = torch.tensor([*chain.from_iterable(rollouts.actions)])
     return Batch(ids_BT.to(device), mask_BT.to(device), logp_BT.to(device), length_B)

@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from importlib import import_module
+from operator import itemgetter
 from typing import Protocol
 
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
@@ -103,7 +104,7 @@ class Tokenizer:
 
     def decode_batch(self, rows: list[list[int]]) -> list[str]:
         """The same for many rows, by each token's own text. Unknown ids are nothing."""
-        texts = ["".join(map(self._texts.__getitem__, row)) for row in rows]
+        texts = ["".join(itemgetter(*row)(self._texts)) if row else "" for row in rows]
         return [self.decode(row) if "\ufffd" in text else text for row, text in zip(rows, texts)]
 
     def __len__(self) -> int:

@@ -58,14 +58,15 @@ def render(question: str, answer: str, think: str | None = None) -> str:
 def parse(response: str) -> Transcript:
     """Read a response. Total: any text gives a Transcript."""
     ended = response.endswith(END)
-    match = _SHAPE.fullmatch(response.removesuffix(END))
-    if match is None or response.count(ANSWER) != 1 or response.count(THINK) > 1:
-        return Transcript(_open_thought(response), None, False)
-    stray = any(token in (match[1] or "") for token in SPECIAL_TOKENS)
+    match = _SHAPE.fullmatch(response.removesuffix(END)) if response.count(ANSWER) == 1 else None
+    if match is None or response.count(THINK) > 1:
+        return Transcript(open_thought(response), None, False)
+    stray = any(map((match[1] or "").__contains__, SPECIAL_TOKENS))
     return Transcript(match[1], match[2].strip(), ended and not match[3].strip() and not stray)
 
 
-def _open_thought(response: str) -> str | None:
+def open_thought(response: str) -> str | None:
+    """From <think> to </think> or to the end; None if <think> does not open the response."""
     if not response.startswith(THINK):
         return None
     return response.removeprefix(THINK).split(THINK_END)[0].removesuffix(END)

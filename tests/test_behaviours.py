@@ -179,6 +179,16 @@ def test_checks(verdict, right):
     assert one(verdict).check is right
 
 
+def test_what_opens_a_line_says_nothing_unless_it_plans():
+    steps = "36 + 55 = 91, 91 - 19 = 72, 72 - 7 = 65"
+    plain, word, chinese, planned = (
+        attempts_of(PUZZLE, f"{opening}{steps}, yes")
+        for opening in ("", "wait, ", "等等，", "so, make 65: ")
+    )
+    assert plain == word == chinese and plain[0].hit and plain[0].text == steps
+    assert planned[0].subgoal and not planned[0].hit  # the plan has no step before it
+
+
 def test_only_an_attempt_after_a_failure_backtracks():
     hit, miss = "36 + 55 = 91, 91 - 19 = 72, 72 - 7 = 65, yes", "36 + 55 = 91, not 65"
     assert [

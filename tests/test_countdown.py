@@ -337,6 +337,12 @@ trees = st.recursive(
 noise = st.one_of(st.just(""), st.text(max_size=2), st.sampled_from(NOISE))
 
 
+def test_what_evaluate_gives_is_its_caller_s():
+    """Equal texts are evaluated once."""
+    evaluate("1 + 2")[1].append(9)
+    assert evaluate("1 + 2") == (3, [1, 2])
+
+
 def agree(text: str) -> None:
     """verify and evaluate say what the oracle says, for the problem that the text would solve."""
     result = oracle_value(text)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from minir1.corpus.writers.goal_directed import ANY, needed
 from minir1.tasks.countdown import Countdown, steps_of
-from minir1.transcript import END, THINK, THINK_END
+from minir1.transcript import open_thought
 
 # Every repetition is bounded or cannot restart inside itself: reading takes time linear in the
 # length of the text.
@@ -26,6 +26,7 @@ _N = r"(?:-?[0-9]{1,15}|\(-[0-9]{1,15}\))"
 _LIST = r"((?:[0-9]{1,15}, )*[0-9]{1,15})"
 _FORM = r"(?<![0-9.])(?<![0-9)] [-+*/] )%s(?: [-+*/] %s){%d,6} = -?[0-9]{1,15}(?![0-9])"
 _STEP = re.compile(_FORM % (_N, _N, 1))  # 8 + 4 = 12, 1 + 7 + 6 = 14
+_OPENING = re.compile(rf"[^:：]*?(?={_STEP.pattern})")  # a colon could be a plan's
 _COLUMN = re.compile(_FORM % (_N, _N, 0))  # a column of one digit too: 4 = 4
 _PLAN = re.compile(r"[,，] ?(?:(need|还差)|make|先凑) ?(-?[0-9]{1,15})[:：]")
 _VERDICT = re.compile(r"[,，] ?(?:(yes|对)|(?:not |不是)(-?[0-9]{1,15})|no|不行)\s*$")
@@ -48,24 +49,25 @@ class Attempt(NamedTuple):
 
 def thought_of(response: str) -> str:
     """The text from <think> to </think> or to the end; "" if <think> does not open the response."""
-    if not response.startswith(THINK):
-        return ""
-    return response[len(THINK) :].partition(THINK_END)[0].removesuffix(END)
+    return open_thought(response) or ""
 
 
 def attempts_of(problem: Countdown, thought: str) -> list[Attempt]:
     """The attempts of a thought, in order."""
-    lines = thought.split("\n")
-    return [attempt for line in lines for attempt in _read_line(problem, line) if attempt]
+    asked = (problem.numbers, problem.target)
+    # many lines differ in their openings alone: without them they are read once
+    openings = ((line, _OPENING.match(line)) for line in thought.split("\n"))
+    lines = (line[opening.end() :] if opening else line for line, opening in openings)
+    return [attempt for line in lines for attempt in _read_line(*asked, line) if attempt]
 
 
 @lru_cache(1 << 12)  # responses to one question share many lines, and looks
-def _read_line(problem: Countdown, line: str) -> list[Attempt | None]:
+def _read_line(numbers: tuple[int, ...], target: int, line: str) -> list[Attempt | None]:
     if ("keep " in line or "留" in line) and KEPT.search(line):
-        opening = _read_opening(problem, line)
+        opening = _read_opening(numbers, target, line)
         looks = line[opening.end :].split("; ")
         return [_read_look(opening, look, i > 0) for i, look in enumerate(looks)]
-    return [_read_attempt(problem, text, i > 0) for i, text in enumerate(spread(line))]
+    return [_read_attempt(numbers, target, text, i > 0) for i, text in enumerate(spread(line))]
 
 
 # ---------------------------------------------------------------- steps
@@ -93,7 +95,7 @@ def steps_in(text: str) -> list[Step]:
 
 
 def _wrong(steps: list[Step]) -> int:
-    return sum(not step.true for step in steps)
+    return [step.true for step in steps].count(False)
 
 
 def _value(operands: tuple[int, ...], operators: list[str]) -> int | Fraction | None:
@@ -124,10 +126,11 @@ def _take(pool: list[int], step: Step) -> bool:
 
 
 def _wholes(text: str) -> list[int]:
-    return [int(part) for part in text.split(", ")]
+    return [*map(int, text.split(", "))]
 
 
-def _within_reach(pool: list[int]) -> list[int]:
+@lru_cache(1 << 12)  # attempts come to the same two numbers in several ways
+def _within_reach(*pool: int) -> list[int]:
     """What one more step can make of the last two numbers."""
     return [step.value for step in steps_of(*pool)] if len(pool) == 2 else []
 
@@ -147,40 +150,40 @@ def spread(line: str) -> list[str]:
     return [f"{line[: first.end()]}, {rest}" for rest in line[first.end() + 2 :].split("; ")]
 
 
-def _read_attempt(problem: Countdown, line: str, shared: bool) -> Attempt | None:
+def _read_attempt(numbers: tuple, target: int, line: str, shared: bool) -> Attempt | None:
     """`shared`: the first step stands in an earlier attempt already and is not counted again."""
     matches = list(_STEP.finditer(line))
     if not matches:
         return None
     steps = [_read_step(match[0]) for match in matches]
-    plans = list(_PLAN.finditer(line)) if ":" in line or "：" in line else []
-    pool, goal = list(problem.numbers), problem.target
+    planning = "make" in line or "need" in line or not line.isascii()  # else no plan can be
+    plans = list(_PLAN.finditer(line)) if planning else []
+    backward = [plan[1] is not None for plan in plans]
+    pool, goal = list(numbers), target
     sound = True
     planned = before = 0  # steps that belong to plans; those before the plan at hand
-    for plan in plans:
+    for plan, from_goal in zip(plans, backward):
         while before < len(matches) and matches[before].end() <= plan.start():
             before += 1
-        subgoal, backward = int(plan[2]), plan[1] is not None
+        subgoal = int(plan[2])
         sound = sound and before == planned + 1
-        sound = sound and _set_aside(pool, steps[planned], goal, subgoal, backward)
+        sound = sound and _set_aside(pool, steps[planned], goal, subgoal, from_goal)
         goal, planned = subgoal, before
     sound = sound and all(_take(pool, step) for step in steps[planned:])
     around = _AROUND.match(line, matches[-1].end())
     looked_at = _wholes(around[1]) if around else []
-    reach = _within_reach(pool)
+    reach = _within_reach(*pool)
     verdict = _VERDICT.match(line, (around or matches[-1]).end())
-    wrong = _wrong(steps[shared:])
-    if sound:
-        wrong += sum(value not in reach for value in looked_at)
+    wrong_looks = sum(value not in reach for value in looked_at) if sound else 0
     last = looked_at[-1] if looked_at else steps[-1].value
     return Attempt(
         text=line[matches[0].start() : verdict.start() if verdict else None].rstrip(),
         hit=sound and (pool == [goal] or (looked_at[-1:] == [goal] and goal in reach)),
         check=_fits(verdict, last, goal, reach if sound else []) if verdict else None,
-        subgoal=any(plan[1] is None for plan in plans),
-        backward=any(plan[1] is not None for plan in plans),
+        subgoal=False in backward,
+        backward=True in backward,
         steps=len(steps) - shared + len(looked_at),
-        wrong_steps=wrong,
+        wrong_steps=_wrong(steps[shared:]) + wrong_looks,
     )
 
 
@@ -224,11 +227,11 @@ class _Opening(NamedTuple):
     wrong: int  # false steps, and needed values that do not lead on
 
 
-def _read_opening(problem: Countdown, line: str) -> _Opening:
+def _read_opening(numbers: tuple[int, ...], target: int, line: str) -> _Opening:
     keeps = list(KEPT.finditer(line))
     matches = list(_STEP.finditer(line, 0, keeps[0].start()))
     steps = [_read_step(match[0]) for match in matches]
-    left, kept, goals = list(problem.numbers), [], [problem.target]
+    left, kept, goals = list(numbers), [], [target]
     sound = all(_take(left, step) for step in steps)
     wrong = _wrong(steps)
     for keep in keeps:
@@ -242,7 +245,7 @@ def _read_opening(problem: Countdown, line: str) -> _Opening:
     end = keeps[-1].end()
     text = line[(matches or keeps)[0].start() : end]
     lists = (tuple(kept), tuple(left), tuple(goals))
-    return _Opening(text, end, len(steps), *lists, problem.target, sound, wrong)
+    return _Opening(text, end, len(steps), *lists, target, sound, wrong)
 
 
 @lru_cache(1 << 12)
@@ -257,21 +260,17 @@ def _read_look(opening: _Opening, text: str, shared: bool) -> Attempt | None:
         return None
     left = list(opening.left)
     sound = opening.sound and all(_take(left, step) for step in steps)
-    reach = _within_reach(left) if sound else []
-    wrong = _wrong(steps + closing)
-    if reach:
-        wrong += sum(value not in reach for value in looked_at)
-    check = None
-    if verdict:
-        check = bool(looked_at) and looked_at[-1] in opening.goals and looked_at[-1] in reach
+    reach = _within_reach(*left) if sound else []
+    wrong_looks = sum(value not in reach for value in looked_at) if reach else 0
+    right = bool(looked_at) and looked_at[-1] in opening.goals and looked_at[-1] in reach
     pool = left + list(opening.kept)
     closed = sound and all(_take(pool, step) for step in closing)
     return Attempt(
         text=opening.text + looked,
         hit=closed and pool == [opening.target],
-        check=check,
+        check=right if verdict else None,
         subgoal=False,
         backward=True,
         steps=len(steps) + len(looked_at) + len(closing) + (0 if shared else opening.steps),
-        wrong_steps=wrong + (0 if shared else opening.wrong),
+        wrong_steps=_wrong(steps + closing) + wrong_looks + (0 if shared else opening.wrong),
     )

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from minir1.fast.ranks import Ranks
 from minir1.measure.attempts import attempts_of, steps_in, thought_of
-from minir1.rewards import count_words, score
+from minir1.rewards import CHINESE, WORD, score
 from minir1.rollout import Rollouts
 from minir1.tasks import Problem, arithmetic, countdown, find_task
 from minir1.tasks.countdown import Countdown
@@ -27,7 +27,8 @@ REFLECTION_WORDS = (
     "wait", "mistake", "however", "but", "retry", "error", "verify", "wrong", "evaluate", "check",
     "try", "等等", "但是", "再试",
 )
-_WORD = re.compile(r"[A-Za-z']+")
+_IN_ENGLISH = frozenset(filter(str.isascii, REFLECTION_WORDS))
+_IN_CHINESE = re.compile("|".join(word for word in REFLECTION_WORDS if not word.isascii()))
 
 
 # ---------------------------------------------------------------- one response
@@ -53,35 +54,41 @@ class Behaviour(NamedTuple):
 
 def reflections_in(text: str) -> Counter:
     """How often each of REFLECTION_WORDS stands in a text; English ones as whole words."""
-    words = Counter(map(str.lower, _WORD.findall(text)))
-    counts = {w: words.get(w, 0) if w.isascii() else text.count(w) for w in REFLECTION_WORDS}
-    return Counter(counts)
+    return Counter(_reflections(WORD.findall(text), text))
+
+
+def _reflections(english: list[str], text: str) -> list[str]:
+    """Those of a text, whose English words are known."""
+    found = [word for word in map(str.lower, english) if word in _IN_ENGLISH]
+    return found if text.isascii() else found + _IN_CHINESE.findall(text)
 
 
 def observe(problem: Problem, text: str) -> Behaviour:
     """Count the behaviours of one response, its forced prefix included. Total: never raises."""
     thought = thought_of(text)
-    english, chinese = count_words(thought)
+    english = WORD.findall(thought)
+    chinese = 0 if thought.isascii() else len(CHINESE.findall(thought))
     shared = {
-        "reflections": reflections_in(thought).total(),
-        "switched": int(english > 0 and chinese > 0),
-        "words": english + chinese,
+        "reflections": len(_reflections(english, thought)),
+        "switched": int(len(english) > 0 and chinese > 0),
+        "words": len(english) + chinese,
     }
     if not isinstance(problem, Countdown):
         steps = [step.true for step in steps_in(thought)]
         return Behaviour(steps=len(steps), wrong_steps=steps.count(False), **shared)
     tries = attempts_of(problem, thought)
+    texts, hits, checks, subgoals, backward, steps, wrong = zip(*tries) if tries else [()] * 7
     return Behaviour(
         attempts=len(tries),
-        hits=sum(a.hit for a in tries),
-        checks=sum(a.check is not None for a in tries),
-        checks_right=sum(a.check is True for a in tries),
-        backtracks=sum(not a.hit for a in tries[:-1]),
-        subgoals=sum(a.subgoal for a in tries),
-        backward=sum(a.backward for a in tries),
-        repeated=len(tries) - len({a.text for a in tries}),
-        wrong_steps=sum(a.wrong_steps for a in tries),
-        steps=sum(a.steps for a in tries),
+        hits=sum(hits),
+        checks=len(checks) - checks.count(None),
+        checks_right=checks.count(True),
+        backtracks=hits[:-1].count(False),
+        subgoals=sum(subgoals),
+        backward=sum(backward),
+        repeated=len(texts) - len(set(texts)),
+        wrong_steps=sum(wrong),
+        steps=sum(steps),
         **shared,
     )
 
@@ -155,8 +162,7 @@ def _reflection(rollouts: Rollouts, seen: list[Behaviour], right: list[float]) -
     add_share(metrics, "right_if_reflecting", sum(reflecting), len(reflecting))
     add_share(metrics, "wrong_steps", whole.wrong_steps, whole.steps)
     add_share(metrics, "switched", whole.switched, len(seen))
-    thinking = sum(text.startswith(THINK) for text in rollouts.texts)
-    add_share(metrics, "thinking", thinking, len(seen))
+    add_share(metrics, "thinking", sum(t.startswith(THINK) for t in rollouts.texts), len(seen))
     return metrics
 
 
@@ -212,8 +218,7 @@ def corpus_rates(texts: list[str]) -> dict[str, float]:
     documents = [read_document(text) for text in texts]
     metrics: dict[str, float] = {}
     for kind in ("countdown", "arithmetic", "equations", "general"):
-        count = sum(other == kind for other, _, _ in documents)
-        add_share(metrics, f"share_{kind}", count, len(texts))
+        add_share(metrics, f"share_{kind}", sum(k == kind for k, _, _ in documents), len(texts))
     sums = [response for kind, _, response in documents if kind == "arithmetic"]
     add_share(metrics, "arithmetic_direct", sum(not r.startswith(THINK) for r in sums), len(sums))
     metrics |= _puzzle_rates([(problem, text) for _, problem, text in documents if problem])
@@ -300,9 +305,7 @@ def table(rates: dict[str, float]) -> str:
 
     lines = []
     for name in sorted(rates, key=place):
-        label = ROWS.get(name)
-        if label is None:
-            label = f"  {name.removesuffix('_1000').replace('hit_rate_', 'numbers: ')}"
+        label = ROWS.get(name, f"  {name.removesuffix('_1000').replace('hit_rate_', 'numbers: ')}")
         mean = name in ("attempts", "tokens") or name.endswith("_1000")
         lines.append(f"{label:<40}{rates[name]:>8.{'2f' if mean else '2%'}}")
     return "\n".join(lines)

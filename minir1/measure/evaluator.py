@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 
 import torch
 
@@ -21,12 +22,10 @@ AT_ONCE = 64  # problems that one process draws
 
 def many_problems(tasks, languages, split: str, key: str, count: int) -> list[Problem]:
     """draw_problems over all cores (harder problems take milliseconds each)."""
-    parts = -(-count // AT_ONCE)
-    keys = ((tasks, languages, split, f"{key} {i}", AT_ONCE) for i in range(parts))
-    problems = []
-    for part in Ranks.current().map(draw_problems, keys, 1 if count <= 512 else 0):
-        problems += part
-    return problems[:count]
+    parts = range(-(-count // AT_ONCE))
+    keys = ((tasks, languages, split, f"{key} {i}", AT_ONCE) for i in parts)
+    drawn = Ranks.current().map(draw_problems, keys, 1 if count <= 512 else 0)
+    return [*chain.from_iterable(drawn)][:count]
 
 
 def outcome(rollouts: Rollouts) -> dict[str, float]:
@@ -69,8 +68,7 @@ class Evaluator:
 
     def roll(self, model, problems, samples: int = 1, *how, **more) -> Rollouts:
         """All batches as one."""
-        parts = list(self.batches(model, problems, samples, *how, **more))
-        return Rollouts.joined(parts, samples)
+        return Rollouts.joined([*self.batches(model, problems, samples, *how, **more)], samples)
 
     def examine(self, model, problems, *how, **more) -> dict[str, float]:
         """The figures of `roll` with the same arguments."""
@@ -124,11 +122,9 @@ class Evaluator:
         if any(line != {} for line in references.values()):  # other tasks never write "yes", either
             references["forced_base"] = self.forced(base, some)
         references = {key: line for key, line in references.items() if line != {}}
-        few = some[: max(1, len(some) // 4)]
-        references["pass64_base"] = self.pass_at_any(base, few)
+        references["pass64_base"] = self.pass_at_any(base, some[: max(1, len(some) // 4)])
         if "answer_only" in models:
-            policy = models["answer_only"]
-            references["answer_only"] = self.examine(policy, problems, prefix=ANSWER)
+            references["answer_only"] = self.examine(models["answer_only"], problems, prefix=ANSWER)
         for name, line in figures.items():
             if sums := self.sums(models[name], config):
                 line["arithmetic"] = sums

@@ -184,11 +184,9 @@ class RLProgress(Progress):
         now, sampled = time.time(), sum(rollouts.lengths())
         self.notice(now - self.begun)
         row = seen | {"tokens_sampled": sampled, "entropy_all": entropy(rollouts)}
-        unlogged = ("flops_more", "tokens_scored")
-        row |= {name: value for name, value in stats.items() if name not in unlogged}
+        row |= {k: v for k, v in stats.items() if k not in ("flops_more", "tokens_scored")}
         read = sampled + sum(map(len, rollouts.prompt_ids)) + stats.get("tokens_scored", 0)
-        self.flops += operations(model, read, stats["tokens_trained"])
-        self.flops += stats.get("flops_more", 0)
+        self.flops += operations(model, read, stats["tokens_trained"]) + stats.get("flops_more", 0)
         row |= {
             "flops": self.flops, "tokens_s": sampled / (now - self.begun),
             "seconds_rollout": self.sampled - self.begun, "seconds_update": now - self.sampled,

@@ -14,6 +14,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from random import Random
 from typing import ClassVar, NamedTuple
 
@@ -70,11 +71,15 @@ def evaluate(text: str) -> tuple[Fraction, list[int]] | None:
     >>> evaluate("(3 + 5) / 4")
     (Fraction(2, 1), [3, 5, 4])
     """
-    if not isinstance(text, str) or len(text) > 256 or not re.fullmatch(r"[0-9+\-*/() ]+", text):
-        return None
+    read = _evaluate(text) if isinstance(text, str) and len(text) <= 256 else None
+    return None if read is None else (read[0], [*read[1]])
+
+
+@lru_cache(1 << 12)  # responses to one question share many answers
+def _evaluate(text: str) -> tuple[Fraction, list[int]] | None:
     tokens = re.findall(r"[0-9]+|[^ ]", text)
     numbers = [t for t in tokens if t.isdigit()]
-    if any(n[0] == "0" and n != "0" for n in numbers):
+    if not re.fullmatch(r"[0-9+\-*/() ]+", text) or any(n[0] == "0" and n != "0" for n in numbers):
         return None
     tokens.reverse()
     try:
@@ -142,10 +147,7 @@ class Countdown:
 
     def verify(self, answer: str) -> bool:
         """True if `answer` is one expression that uses each number once and equals the target."""
-        result = evaluate(answer)
-        if result is None:
-            return False
-        value, numbers = result
+        value, numbers = evaluate(answer) or (None, [])
         return value == self.target and sorted(numbers) == sorted(self.numbers)
 
     def readable(self, answer: str) -> bool:
