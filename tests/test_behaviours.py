@@ -81,6 +81,21 @@ def test_a_chinese_transcript():
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("lang", "thought", "share"), [
+    ("en", "wait, 3 + 5 = 8, yes", 1.0), ("en", "wait 对", 0.5), ("en", "3 + 5 = 8", 1.0),
+    ("zh", "wait, 3 + 5 = 8, yes", 0.0), ("zh", "wait 对", 0.5), ("zh", "3 + 5 = 8，对", 1.0),
+])
+def test_the_language_of_a_thought(lang, thought, share):
+    response = render("", "3 + 5", thought).partition("Assistant:")[2]
+    assert score(Countdown((3, 5), 8, lang), response) == (1.0, 1.0, share)
+
+
+def test_a_look_round_is_not_judged_where_the_steps_before_do_not_hold():
+    """Nobody knows what could be made of numbers that are not there."""
+    seen = observe(Countdown((3, 5, 2), 4), "<think>3 + 9 = 12, with 2: 14, 6, no</think>")
+    assert (seen.steps, seen.wrong_steps) == (3, 0)
+
+
 def test_no_thought_no_behaviour():
     assert not any(observe(PUZZLE, "<answer>36 + 55 = 91, 91 - 19 = 72</answer><|end|>"))
     assert not any(observe(PUZZLE, "36 + 55 = 91, wait</think><answer>1</answer><|end|>"))

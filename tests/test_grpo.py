@@ -536,6 +536,7 @@ def test_the_mask_covers_the_response_and_its_stop_token_and_nothing_else():
         assert batch.ids_BT[row, 1:][own].tolist() == rollouts.response_ids[row]
         assert torch.equal(batch.sampler_logp_BT[row, own], rollouts.logp[row])
         assert (batch.sampler_logp_BT[row, ~own] == 0).all()
+    assert to_batch(rollouts, 23, "cpu").ids_BT[3].tolist() == [4, 5, STOP, 23, 23, 23]
 
 
 def test_some_rows_of_a_batch_are_cut_to_the_longest_of_them():

@@ -512,7 +512,8 @@ def test_gradients_from_a_graph_train_the_same_model(config, monkeypatch):
     batches = [(random_ids(seed), None) for seed in range(7)] + [
         (random_ids(9, B=2), None)
     ]  # the last one has another shape
-    batches.insert(5, (random_ids(8), random_ids(7)[:, 1:] < V // 2))  # and one a mask
+    for place, seed in ((5, 8), (1, 10)):  # and two a mask
+        batches.insert(place, (random_ids(seed), random_ids(7)[:, 1:] < V // 2))
     plain, fast, losses, settings = (
         tiny(config),
         tiny(config),
@@ -577,6 +578,7 @@ def test_gradients_from_a_graph_train_the_same_model(config, monkeypatch):
         fast, learner, batches, settings, len(batches), lambda step: losses[1].append(step.loss)
     )
     assert torch.stack(losses[0]).tolist() == torch.stack(losses[1]).tolist()
-    assert [ids.tolist() for ids in replays] == [batches[i][0].tolist() for i in (3, 4, 6, 7)]
-    assert seen == [graphed.stream] * 4 + [None] * 2  # a mask, and another shape, go their own way
+    assert [ids.tolist() for ids in replays] == [batches[i][0].tolist() for i in (3, 4, 5, 7, 8)]
+    own = graphed.stream
+    assert seen == [own, None, own, own, None, None]  # masks, and another shape, go their own way
     assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), fast.parameters()))
