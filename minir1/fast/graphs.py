@@ -17,20 +17,20 @@ class Replayed:
 
     def __init__(self, learner: Learner):
         self.plain, self.calls, self.graph = learner.gradients, 0, None
-        self.stream = torch.cuda.Stream()  # autograd may hold on to a weight's first stream
+        self.stream = torch.cuda.Stream()  # of the capture; autograd may keep a weight's first one
 
     def __call__(self, compute, model, ids_BT, mask_BT, *others) -> list:
         self.calls += 1
-        if mask_BT is None and self.calls <= WARM:
+        if mask_BT is not None or (self.graph and ids_BT.shape != self.ids_BT.shape):
+            return self.plain(compute, model, ids_BT, mask_BT, *others)
+        if self.calls <= WARM:
             self.stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self.stream):
                 results = self.plain(compute, model, ids_BT, None, *others)
             torch.cuda.current_stream().wait_stream(self.stream)
             return results
-        if mask_BT is None and self.graph is None:
+        if self.graph is None:
             self._capture(compute, model, ids_BT, *others)
-        if mask_BT is not None or ids_BT.shape != self.ids_BT.shape:
-            return self.plain(compute, model, ids_BT, mask_BT, *others)
         self.ids_BT.copy_(ids_BT)
         self.graph.replay()
         for parameter, gradient in self.gradients:  # the optimizer has let go of them

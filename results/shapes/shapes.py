@@ -30,7 +30,7 @@ from minir1.config import Config, CorpusConfig
 from minir1.console.files import write_json
 from minir1.corpus import mixture
 from minir1.experiments.studies import verdicts
-from minir1.experiments.studies.create import thought_through
+from minir1.experiments.studies.create import right_ones
 from minir1.fast.accelerate import make_sampler
 from minir1.measure.attempts import steps_in, thought_of
 from minir1.measure.statistics import powers
@@ -100,7 +100,7 @@ TASK = Task("shapes", KINDS, sample, Countdown.from_json)
 # ---------------------------------------------------------------- what bases read
 
 # Share of right-leaning solutions.
-CORPORA = {"none": 0.0, "shown-0.1": 0.001, "shown-1": 0.01, "shown-10": 0.1}
+CORPORA = {"none": 0.0, "shown-1": 0.01, "shown-10": 0.1}
 LISTS = 0.3  # of the documents: steps that have nothing to do with each other
 RETRY = 0.5  # that one more attempt fails before the last
 
@@ -206,11 +206,9 @@ def counts(session: Session, model: Transformer, kind: str, size: Size) -> dict:
     for rollouts in evaluator.batches(model, problems, samples, config.seed):
         tokens += sum(rollouts.lengths())
         leaning += np.sum([shapes_in(text) for text in rollouts.texts], axis=0)
-        for i, problem in enumerate(rollouts.problems):
-            rows = range(i * samples, (i + 1) * samples)
-            hits = [rollouts.texts[row] for row in rows if rollouts.rewards[row].accuracy]
+        for hits, reached in right_ones(rollouts):
             right.append(len(hits))
-            thought.append(sum(thought_through(problem, text) for text in hits))
+            thought.append(reached)
     result = {
         "puzzles": [[*problem.numbers, problem.target] for problem in problems],
         "samples": samples, "right": right, "thought": thought, "leaning": leaning.tolist(),
@@ -321,7 +319,7 @@ def draw(arguments: argparse.Namespace) -> int:
 
 
 def draw_figure(cells: list[dict], path: Path) -> None:
-    """A column a corpus: pass@k by true steps on puzzles that only right-leaning steps solve."""
+    """A column a corpus: pass@k by valid steps on puzzles that only right-leaning steps solve."""
     corpora = [name for name in CORPORA if any(c["corpus"] == name for c in cells)]
     figure, grid = drawing.figure_of(1, len(corpora), (3.6 * len(corpora), 3.4))
     ks = powers(cells[0]["size"]["samples"])

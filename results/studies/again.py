@@ -2,7 +2,7 @@
 
     python results/studies/again.py          the table of create.md, from confirm/again-five.json
     python results/studies/again.py store    writes what follows from the counts into that file,
-                                             and into confirm/confirm-8M.json
+                                             and of confirm-8M.json, its picture too
 
 Each puzzle has a chance that the base thinks it through in a round of 1,024 samples. If RL only
 amplifies, the chances have some smooth distribution down to 0: a beta distribution is fitted. What
@@ -18,12 +18,20 @@ from pathlib import Path
 
 import numpy as np
 
-from minir1.experiments.studies.verdicts import LEVEL, curve, decide, gain, verdict
+from minir1.experiments.studies.verdicts import (
+    LEVEL,
+    LOOKS,
+    curve,
+    decide,
+    draw,
+    gain,
+    having,
+    verdict,
+)
 from minir1.tasks.countdown import steps_of
 
 HERE = Path(__file__).parent / "confirm"
 ROUND = 1024  # samples
-LOOKS = ("base", "mixed", "at", "rejection_sft", "more")
 DOUBLED = 2.0 ** np.arange(11)  # rounds: 1,024 to a million samples
 
 
@@ -128,15 +136,11 @@ def alone(cells: dict) -> str:
     return verdict(low_K, high_K)
 
 
-def curves_of(variants: dict) -> dict:
-    """pass@k at k = 1, 2, 4 ..., averaged over puzzles: key -> cell -> recipe -> a list a seed."""
-    arms = {name: {arm: [c[arm] for c in v["seeds"].values() if arm in c] for arm in LOOKS}
-            for name, v in variants.items()}
-    return {
-        key: {name: {arm: [curve(cell, key).mean(0).tolist() for cell in cells]
-                     for arm, cells in of.items() if cells} for name, of in arms.items()}
-        for key in ("right", "thought")
-    }
+def curves_of(variant: dict, key: str) -> dict:
+    """pass@k at k = 1, 2, 4 ..., averaged over puzzles, of each recipe: a list a seed."""
+    cells = {arm: having(variant, arm) for arm in ("base", *LOOKS)}
+    means = {arm: [curve(c[arm], key).mean(0).tolist() for c in own] for arm, own in cells.items()}
+    return {arm: lists for arm, lists in means.items() if lists}
 
 
 def chains(value: int, text: str, rest: tuple[int, ...], target: int) -> Iterator[str]:
@@ -187,7 +191,13 @@ def main() -> None:
         larger = json.loads((HERE / "confirm-8M.json").read_text(encoding="utf-8"))
         cells = larger["variants"]["five_10"]["seeds"]
         larger["again"] = {"only RL": new_thoughts(cells)} | found(asked_again(cells))
-        larger["curves"] = curves_of(larger["variants"])
+        variants = larger["variants"].items()
+        larger["curves"] = {
+            key: {name: curves_of(variant, key) for name, variant in variants}
+            for key in ("right", "thought")
+        }
+        larger["rows"] = decide(larger)
+        draw(larger, HERE)
         (HERE / "confirm-8M.json").write_text(json.dumps(larger), encoding="utf-8")
     else:
         print(table(rows))
