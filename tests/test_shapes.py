@@ -4,12 +4,15 @@ import importlib.util
 from itertools import permutations
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 
 from minir1.measure.attempts import attempts_of, thought_of
+from minir1.rewards import score
+from minir1.rollout import Rollouts
 from minir1.tasks.countdown import Countdown, evaluate
-from minir1.transcript import ANSWER, THINK, THINK_END, parse
+from minir1.transcript import ANSWER, THINK, THINK_END, parse, render
 
 FILE = Path(__file__).parents[1] / "results" / "shapes" / "shapes.py"
 
@@ -99,3 +102,24 @@ def test_every_document_is_a_response_that_parses(shapes):
             assert well_formed and thought == thought_of(text[text.find(THINK) :])
             numbers = tuple(evaluate(answer)[1])
             assert Countdown(numbers, int(evaluate(answer)[0])).verify(answer)
+
+
+def test_a_guess_is_correct_but_not_thought_through(shapes, monkeypatch):
+    """Of each puzzle two responses: a valid right-leaning thought, and its answer alone."""
+    problems, size = shapes.problems_of("right", 3), shapes.Size(problems=3, samples=2)
+    texts = []
+    for problem in problems:
+        thought, answer = shapes.trace(Random(0), problem, "right")
+        both = (thought.split("\n")[-1], None)
+        texts += [render("", answer, t).partition("Assistant:")[2] for t in both]
+    rewards = [score(problems[row // 2], text) for row, text in enumerate(texts)]
+    empty = [[]] * len(texts)
+    rollouts = Rollouts(problems, 2, empty, [[7] * 5] * len(texts), empty, texts, [], rewards)
+    asked = SimpleNamespace(batches=lambda model, drawn, samples, seed: [rollouts])
+    config = SimpleNamespace(seed=0)
+    session = SimpleNamespace(config=config, device=None, tokenizer=None, evaluator=lambda _: asked)
+    monkeypatch.setattr(shapes, "make_sampler", lambda *_: None)
+    monkeypatch.setattr(shapes, "trace_chances", lambda *_: [])
+    seen = shapes.counts(session, None, "right", size)
+    assert (seen["right"], seen["thought"], seen["leaning"]) == ([2] * 3, [1] * 3, [0, 3])
+    assert (seen["samples"], seen["tokens"]) == (2, 5.0)
