@@ -12,7 +12,7 @@ from minir1.fast.device import pick_device
 from minir1.measure.statistics import consensus_answer
 from minir1.model import Transformer
 from minir1.r1.data.bilingual_corpus import BilingualCorpus, ReadingConfig, page
-from minir1.r1.data.curation import readable
+from minir1.r1.data.curation import readable, unreadable
 from minir1.r1.data.fine_tuning import fine_tune, read_lines
 from minir1.r1.data.language import mixing, spoken
 from minir1.r1.pipeline import stages
@@ -66,7 +66,21 @@ def test_shares_are_told_by_count_of_numbers():
         "all 66.7% right, 66.7% readable of 3",
         "3 numbers 100.0% right, 50.0% readable of 2",
         "4 numbers 0.0% right, 100.0% readable of 1",
+        "not readable: 33.3% no summary",
     ]
+
+
+@pytest.mark.parametrize("old, new, fault", [
+    ("", "", ""),
+    ("<answer>", "", "cut off or not well formed"),
+    ("<think>", "<think>3 + 2 = 5, 5 * 5 = 25, not 4\nwait, ", "repeated attempt"),
+    ("<think>", "<think>3 * 5 = 14, not 4\nwait, ", "false step"),
+    ("So (3 + 5) / 2 = 4.", "So it is.", "no summary"),
+])
+def test_what_makes_a_response_unreadable_is_named(old, new, fault):
+    response = RIGHT.replace(old, new, 1)
+    assert unreadable(EN, response) == fault
+    assert readable(EN, response) == (not fault)
 
 
 def test_figures_of_hand_made_responses():

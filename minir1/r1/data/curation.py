@@ -83,11 +83,19 @@ def _uses_what_is_there(problem: Countdown, line: str) -> bool:
 
 def readable(problem: Problem, response: str) -> bool:
     """Ended by itself, no repeated attempt, every step true, a summary that states the answer."""
+    return not unreadable(problem, response)
+
+
+def unreadable(problem: Problem, response: str) -> str:
+    """The first of these that is missing, in words; "" for a readable response."""
     plain = without_summary(response)
     parts, seen = parse(plain), observe(problem, plain)
-    if not parts.well_formed or seen.repeated or seen.wrong_steps:
-        return False
-    return bool(parts.answer) and parts.answer in summary_in(response)
+    faults = {
+        "cut off or not well formed": not parts.well_formed, "repeated attempt": seen.repeated,
+        "false step": seen.wrong_steps,
+        "no summary": not parts.answer or parts.answer not in summary_in(response),
+    }
+    return next((fault for fault, found in faults.items() if found), "")
 
 
 # ---------------------------------------------------------------- rewriting

@@ -2,11 +2,13 @@
 
     python -m minir1.r1.scoreboard.compare runs/r1-cpu-0 zero r1 --problems 4096
 
-With its standard error, and how many responses of each are right and readable.
+With its standard error, how many responses of each are right and readable, and why the others are
+not.
 """
 
 import argparse
 import sys
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -15,7 +17,7 @@ from minir1.config import UserError, apply, between
 from minir1.console.errors import guard, parse
 from minir1.console.flags import Value, whole
 from minir1.measure.evaluator import standard_error
-from minir1.r1.data.curation import readable
+from minir1.r1.data.curation import unreadable
 from minir1.r1.pipeline.pipeline import Pipeline
 from minir1.r1.scoreboard.board import Board
 from minir1.rollout import Rollouts
@@ -35,15 +37,18 @@ def paired(first_P: list[float], second_P: list[float]) -> tuple[float, float]:
 
 def shares(rollouts: Rollouts) -> str:
     """Right and readable responses in percent, of all and by count of numbers; one a puzzle."""
-    rows, parts = [], []
+    rows, parts, faults = [], [], Counter()
     for problem, reward, text in zip(rollouts.problems, rollouts.rewards, rollouts.texts):
-        rows.append((len(problem.numbers), reward.accuracy, readable(problem, text)))
+        fault = unreadable(problem, text)
+        rows.append((len(problem.numbers), reward.accuracy, not fault))
+        faults[fault] += bool(fault)
     for count in ("all", *sorted({count for count, *_ in rows})):
         some = [row[1:] for row in rows if count in ("all", row[0])]
         right, clear = (100 * sum(column) / len(some) for column in zip(*some))
         name = "all" if count == "all" else f"{count} numbers"
         parts.append(f"{name} {right:.1f}% right, {clear:.1f}% readable of {len(some)}")
-    return "; ".join(parts)
+    why = [f"{100 * count / len(rows):.1f}% {fault}" for fault, count in (+faults).most_common()]
+    return "; ".join(parts) + (f"; not readable: {', '.join(why)}" if why else "")
 
 
 def main(arguments: list[str]) -> None:
