@@ -151,7 +151,7 @@ def draw(measured: list[dict]):
     for part, (label, colour) in PARTS.items():
         speeds = [times_as_fast(one, m, part) for m in measured]
         look = {"color": colour, "marker": "o", "linewidth": 1.8}
-        axes.plot(sizes, speeds, label=f"{label}: {speeds[-1]:.1f}", **look)
+        axes.plot(sizes, speeds, label=f"{label}: {speeds[-1]:.2f}", **look)
     axes.set_xticks(sizes)
     axes.legend(fontsize=8, frameon=False, labelcolor="linecolor", loc="upper left")
     return figure

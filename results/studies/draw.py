@@ -25,6 +25,11 @@ TRANSPLANT = {
     "habit_at_home": "checks, retries: in puzzles", "habit_near": "only in sums",
     "habit_far": "only in divisions", "habit_nowhere": "nowhere",
 }
+CATCHING = {
+    f"{place}_{dose}": f"in {dose}% of thoughts{text}"
+    for dose in ("3", "1", "0.3", "0.1", "0")
+    for place, text in (("near", ", and sums"), ("nowhere", ""))
+}
 RECIPE = {
     "normal": "default", "group_2": "2 responses per prompt, not 8", "group_4": "4",
     "group_16": "16", "group_32": "32", "loss_dr_grpo": "Dr. GRPO", "loss_cispo": "CISPO",
@@ -83,11 +88,13 @@ figure, (axes,) = figure_of(size=(8, 3.2))
 dots(axes, "What is rewarded: only right answers help", seeds(variants("controls"), REWARD))
 save(figure, FOLDER / "reward.png")
 
-figure, panels = figure_of(1, 3, (14, 3.2))
+figure, panels = figure_of(2, 2, (11, 6.4))
 habits = variants("habits")
 dots(panels[0], "Taken away: checks and retries are needed", seeds(habits, HABITS))
 dots(panels[1], "Dose: from 5% on every seed gains", seeds(habits, DOSE))
 dots(panels[2], "Transplant: nothing is carried over", seeds(variants("transplant"), TRANSPLANT))
+few = seeds(variants("catching"), CATCHING)
+dots(panels[3], "Few in puzzles: not enough", few)
 save(figure, FOLDER / "habits.png")
 
 figure, panels = figure_of(1, 2, (12, 4.6))
