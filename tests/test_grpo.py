@@ -37,7 +37,7 @@ from minir1.run.progress import entropy
 from minir1.sampler import Sampling, Stream, sample
 from minir1.supervised import Learner
 from minir1.tasks.countdown import Countdown
-from minir1.variants.losses import LOSSES, cispo_loss, dr_grpo_loss, gspo_loss, overlong_penalty
+from minir1.variants.losses import LOSSES, cispo_loss, dr_grpo_loss, gspo_loss
 from train_zero import reinforce
 
 torch.set_num_threads(1)
@@ -400,14 +400,6 @@ def test_cispo_by_hand():
     loss.backward()
     assert logp.grad[1, 2].item() == pytest.approx(5 / 6)
     assert float(stats["clip_fraction"]) == pytest.approx(1 / 6)
-
-
-def test_overlong_penalty_by_hand():
-    # DAPO: 16,384 tokens and a margin of 4,096 on top: 0 until 16,384, then linear to -1 at 20,480
-    lengths = torch.tensor([1, 16_384, 17_408, 18_432, 20_480, 30_000])
-    torch.testing.assert_close(
-        overlong_penalty(lengths, 20_480, 4_096), torch.tensor([0.0, 0.0, -0.25, -0.5, -1.0, -1.0])
-    )
 
 
 def test_the_loss_of_a_step_begins_at_zero_but_its_gradient_does_not():

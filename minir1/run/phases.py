@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
+from operator import call
 
 import numpy as np
 import torch
@@ -257,8 +258,8 @@ class RLPhase:
 
     def _drawn_ahead(self, draw: Draw) -> Iterator[list]:
         numbers = range(self.first, self.rl.steps) if self.budget is None else count(self.first)
-        keys = (draw(step) for step in numbers)
-        return parallel_map(_call, keys, 1 if self.session.device.name == "cpu" else 4)
+        calls = ((function, *arguments) for function, arguments in map(draw, numbers))
+        return parallel_map(call, calls, 1 if self.session.device.name == "cpu" else 4)
 
     def __enter__(self) -> "RLPhase":
         self.stack.enter_context(self.progress)
@@ -326,7 +327,3 @@ class RLPhase:
         if self.progress.checkpoint_due(done, rl.checkpoint_every) and not last:
             more = {"held": self.held.held.state_dict()} if rl.kl > 0 else {}
             self.session.keep(self.name, done, self.model, self.learner, **more)
-
-
-def _call(function: Callable, arguments: tuple):
-    return function(*arguments)

@@ -110,12 +110,3 @@ LOSSES: dict[str, Loss] = {
     "cispo": cispo_loss,
     "grpo_reverse_kl": reverse_kl_loss,
 }
-
-
-def overlong_penalty(length_B: Tensor, max_tokens: int, margin: int) -> Tensor:
-    """DAPO's soft penalty, Eq. 13, added to the reward: 0 to -1 over the last `margin` tokens.
-
-    >>> overlong_penalty(torch.tensor([10, 80, 90, 100]), max_tokens=100, margin=20)
-    tensor([ 0.0000,  0.0000, -0.5000, -1.0000])
-    """
-    return ((max_tokens - margin - length_B) / margin).clamp(-1, 0)

@@ -169,7 +169,6 @@ def measure(
     batch = to_batch(rollouts, session.tokenizer.pad, session.device.name)
     learner = make_learner(start, 0.0, 1.0, session.device)  # only for its number format
     now_BT, then_BT = (score_tokens(m, learner, batch, RLConfig()) for m in (model, start))
-    together = torch.corrcoef(torch.stack([values, right]))[0, 1].nan_to_num().item()
     return {
         "step": step,
         "proxy": values.mean().item(),
@@ -177,7 +176,7 @@ def measure(
         "format": sum(reward.format for reward in rollouts.rewards) / len(held),
         "length": sum(rollouts.lengths()) / len(held),
         "kl": ((now_BT - then_BT) * batch.mask_BT).sum(1).mean().item(),
-        "correlation": together,
+        "correlation": torch.corrcoef(torch.stack([values, right]))[0, 1].nan_to_num().item(),
         "samples": [
             {"question": p.question(), "response": text, "proxy": round(value, 3), "right": bool(r)}
             for p, text, value, r in islice(shown, 8)

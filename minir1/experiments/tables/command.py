@@ -331,8 +331,7 @@ def main(arguments: list[str]) -> None:
     how = (arguments.device, arguments.budget)
     models = {side: AskedModel(path, *how) for side, path in paths.items() if path}
     where = {"device": str(models["zero"].device), "command": command}
-    tables = where | heading(arguments, models["zero"])
-    tables |= kept
+    tables = where | heading(arguments, models["zero"]) | kept
     for name in arguments.only:
         for model in models.values():
             model.tokens, model.seconds = 0, 0.0

@@ -37,17 +37,16 @@ def paired(first_P: list[float], second_P: list[float]) -> tuple[float, float]:
 
 def shares(rollouts: Rollouts) -> str:
     """Right and readable responses in percent, of all and by count of numbers; one a puzzle."""
-    rows, parts, faults = [], [], Counter()
-    for problem, reward, text in zip(rollouts.problems, rollouts.rewards, rollouts.texts):
-        fault = unreadable(problem, text)
-        rows.append((len(problem.numbers), reward.accuracy, not fault))
-        faults[fault] += bool(fault)
+    faults = [*map(unreadable, rollouts.problems, rollouts.texts)]
+    asked = zip(rollouts.problems, rollouts.rewards, faults)
+    rows, parts = [(len(p.numbers), reward.accuracy, not fault) for p, reward, fault in asked], []
     for count in ("all", *sorted({count for count, *_ in rows})):
         some = [row[1:] for row in rows if count in ("all", row[0])]
         right, clear = (100 * sum(column) / len(some) for column in zip(*some))
         name = "all" if count == "all" else f"{count} numbers"
         parts.append(f"{name} {right:.1f}% right, {clear:.1f}% readable of {len(some)}")
-    why = [f"{100 * count / len(rows):.1f}% {fault}" for fault, count in (+faults).most_common()]
+    found = Counter(filter(None, faults)).most_common()
+    why = [f"{100 * count / len(rows):.1f}% {fault}" for fault, count in found]
     return "; ".join(parts) + (f"; not readable: {', '.join(why)}" if why else "")
 
 
@@ -70,9 +69,8 @@ def main(arguments: list[str]) -> None:
         rollouts = board.ask(*board.load(name), board.puzzles, 1)
         right.append([reward.accuracy for reward in rollouts.rewards])
         print(f"{name}: {shares(rollouts)}", flush=True)
-    mean, error = paired(*right)
-    difference = f"{100 * mean:+.1f} points, standard error {100 * error:.1f}"
-    print(f"{chosen.second} less {chosen.first}: {difference}")
+    mean, error = (100 * figure for figure in paired(*right))
+    print(f"{chosen.second} less {chosen.first}: {mean:+.1f} points, standard error {error:.1f}")
 
 
 if __name__ == "__main__":
