@@ -87,7 +87,7 @@ def readable(problem: Problem, response: str) -> bool:
 
 
 def unreadable(problem: Problem, response: str) -> str:
-    """The first of these that is missing, in words; "" for a readable response."""
+    """The first fault of a response, in words; "" if it is readable."""
     plain = without_summary(response)
     parts, seen = parse(plain), observe(problem, plain)
     faults = {
