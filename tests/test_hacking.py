@@ -18,6 +18,7 @@ from minir1.experiments.hacking.command import (
     chase,
     hacked,
     main,
+    measure,
     preference_experiment,
     reasoning_experiment,
     truth,
@@ -71,6 +72,22 @@ def test_the_control_is_rewarded_by_the_rule():
         rewards = [Reward(1.0, 1.0, 1.0), Reward(0.0, 1.0, 1.0)]
 
     assert truth(Two) == [1.0, -1.0]
+
+
+def test_proxy_and_truth_are_correlated_over_responses(tokenizer, start, monkeypatch):
+    few = bench(tokenizer, problems=4)
+    held, sampler = few.problems("validation", "", 4), few.session.sampler(start)
+    asked = few.roll(start, sampler, held, 1, seed=0)
+    judged = [reward._replace(accuracy=float(i % 2)) for i, reward in enumerate(asked.rewards)]
+    monkeypatch.setattr(Bench, "roll", lambda *how, seed: replace(asked, rewards=judged))
+
+    def correlation(values: list[float]) -> float:
+        return measure(few, start, start, sampler, held, lambda rollouts: values, 0)["correlation"]
+
+    assert correlation([-1.0, 1.0, -1.0, 1.0]) == pytest.approx(1.0)
+    assert correlation([2.0, 1.0, 2.0, 1.0]) == pytest.approx(-1.0)
+    assert correlation([0.0, 0.0, 1.0, 1.0]) == pytest.approx(0.0)
+    assert correlation([0.5] * 4) == 0.0  # no spread, no correlation
 
 
 def test_auc_by_hand():

@@ -18,6 +18,7 @@ import train_r1
 from minir1.checkpoint import read
 from minir1.r1.pipeline.flags import parse
 from minir1.r1.presets import PRESETS, CollectConfig
+from minir1.r1.scoreboard import compare
 from minir1.tasks import problem_from_json
 
 ROOT = Path(__file__).parent.parent
@@ -45,6 +46,14 @@ def whole(tmp_path_factory) -> Path:
     assert status == 0, err
     assert "| R1 |" in out and "AIME 2024" in out
     return run
+
+
+def test_two_stages_are_compared_in_points(whole, monkeypatch, capsys):
+    monkeypatch.setattr(compare, "paired", lambda first, second: (0.25, 0.125))
+    compare.main([str(whole), "zero", "r1", "--problems", "8"])
+    *_, zero, r1, difference = capsys.readouterr().out.splitlines()
+    assert zero.startswith("zero: all ") and r1.startswith("r1: all ") and " of 8; " in r1
+    assert difference == "r1 less zero: +25.0 points, standard error 12.5"
 
 
 def figures(run: Path) -> dict:

@@ -135,6 +135,13 @@ def test_a_dose_of_the_transplant_is_the_share_of_thinking_puzzles_that_check():
     assert near == none
 
 
+def test_every_dose_of_a_study_is_a_share():
+    plans = [v.hooks["corpus"] for s in STUDIES.values() for v in s.variants if "corpus" in v.hooks]
+    settings = [setting for plan in plans for setting in plan.values()]
+    doses = [s if isinstance(s, float) else s[1] for s in settings if not isinstance(s, str)]
+    assert len(doses) > 20 and all(0 <= dose <= 1 for dose in doses)
+
+
 def test_other_documents_are_true_and_end_on_the_right_try():
     rng = Random(2)
     for kind in ("near", "far"):
