@@ -3,11 +3,17 @@
     python results/studies/chance.py BASE POLICY 30,26,8,9,17 42 counts.jsonl
 
 FILE is ask_more.py's, of the policy. For each response that is right by its thought: its chance at
-T = 1 under both models, and the chance of its rarest token under the base.
+T = 1 under both models; under the base that of its rarest token and of its rarest step (the tokens
+of "8 + 26 = 34" multiplied); and the five tokens that gained most, as (what stands before, token,
+chance under the base, under the policy). Then an estimate of the base's chance to think the puzzle
+through in one of the policy's ways: importance sampling, the mean over the policy's samples of
+base / policy for right thoughts, 0 for all others.
 """
 
 import argparse
 import json
+import re
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -19,14 +25,26 @@ from minir1.model import token_logp
 from minir1.tasks.countdown import Countdown
 from minir1.transcript import prompt
 
+STEP = re.compile(r"\d+ [-+*/] \d+ = \d+")
+
 
 @torch.no_grad()
-def logp_of(path: Path, problem: Countdown, response: str) -> torch.Tensor:
-    """Of each of the response's tokens, in nats."""
+def logp_of(path: Path, problem: Countdown, response: str) -> tuple[torch.Tensor, list[str]]:
+    """Of each of the response's tokens, in nats; and the tokens."""
     model, tokenizer = load_checkpoint(path)
     question, answer = tokenizer.encode(prompt(problem.question())), tokenizer.encode(response)
     logp_BT, _ = token_logp(model, torch.tensor([question + answer]), 1.0)
-    return logp_BT[0, -len(answer) :]
+    return logp_BT[0, -len(answer) :], [tokenizer.decode([token]) for token in answer]
+
+
+def rarest_step(logp_T: torch.Tensor, tokens: list[str]) -> tuple[float, str]:
+    """The chance of the step that is least likely at its place, and the step."""
+    ends = torch.tensor([len(token) for token in tokens]).cumsum(0)
+    steps = []
+    for match in STEP.finditer("".join(tokens)):
+        within_T = (ends > match.start()) & (ends - ends.diff(prepend=ends[:1] * 0) < match.end())
+        steps.append((logp_T[within_T].sum().exp().item(), match[0]))
+    return min(steps)
 
 
 def main() -> None:
@@ -39,15 +57,26 @@ def main() -> None:
     options = parser.parse_args()
     problem = Countdown(tuple(map(int, options.numbers)), options.target)
     lines = options.file.read_text(encoding="utf-8").splitlines()
-    texts = {text for line in lines for text in json.loads(line)["texts"]}
-    for text in sorted(text for text in texts if thought_through(problem, text)):
-        base, policy = (logp_of(p, problem, text) for p in (options.base, options.policy))
-        row = {
-            "tokens": len(base), "base": base.sum().exp().item(),
+    rounds = [json.loads(line) for line in lines]
+    drawn = Counter(text for row in rounds for text in row["texts"])
+    samples, estimate = sum(row["samples"] for row in rounds), 0.0
+    for text, times in sorted(drawn.items()):
+        if not thought_through(problem, text):
+            continue
+        base, tokens = logp_of(options.base, problem, text)
+        policy, _ = logp_of(options.policy, problem, text)
+        estimate += times / samples * (base.sum() - policy.sum()).exp().item()
+        gained = [
+            ("".join(tokens[:i])[-40:], tokens[i], base[i].exp().item(), policy[i].exp().item())
+            for i in (policy - base).topk(5).indices.tolist()
+        ]
+        print(json.dumps({
+            "tokens": len(base), "drawn": times, "base": base.sum().exp().item(),
             "policy": policy.sum().exp().item(), "rarest token": base.min().exp().item(),
-            "text": text,
-        }
-        print(json.dumps(row, ensure_ascii=False))
+            "rarest step": rarest_step(base, tokens),
+            "gained most": gained, "text": text,
+        }, ensure_ascii=False))
+    print(json.dumps({"samples": samples, "estimate": estimate}))
 
 
 if __name__ == "__main__":
