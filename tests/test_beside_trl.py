@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from script import load
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "results" / "bench" / "beside_trl.py"
@@ -16,10 +17,7 @@ WANTED = ("trl", "datasets", "transformers", "accelerate")
 
 @pytest.fixture(scope="module")
 def beside():
-    spec = importlib.util.spec_from_file_location("beside_trl", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("results/bench/beside_trl.py")
 
 
 def run(out: Path, *options: str) -> str:

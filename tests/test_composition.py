@@ -2,28 +2,22 @@
 
 import dataclasses
 import doctest
-import importlib.util
 import json
 import math
-import sys
 from argparse import Namespace
 from itertools import product
-from pathlib import Path
 from random import Random
 
 import pytest
 import torch
+from script import load
 
 from minir1.model import Transformer
 from minir1.tasks import problem_from_json
 from minir1.tokenizer import Tokenizer
 from minir1.transcript import parse, prompt
 
-FILE = Path(__file__).parents[1] / "results" / "composition" / "composition.py"
-spec = importlib.util.spec_from_file_location("composition", FILE)
-composition = importlib.util.module_from_spec(spec)
-sys.modules["composition"] = composition  # the same for shapes.py, which takes pieces of it
-spec.loader.exec_module(composition)
+composition = load("results/composition/composition.py")  # shapes.py takes pieces of it
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """What the pages name exists: links, files, modules, lines, functions, flags, commands, metrics."""
 
-import importlib.util
 import json
 import re
 import shlex
@@ -8,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from script import load
 
 from minir1.__main__ import COMMANDS
 from minir1.config import UserError
@@ -27,9 +27,7 @@ CARDS = sorted((ROOT / "minir1" / "data").glob("*.md"))
 EVERYTHING = [ROOT / "README.md", *PAGES, *RESULTS, *CARDS, HOMEWORK, *NOTEBOOKS]
 FOLDERS = "minir1|notebooks|results|tests|docs"
 
-_spec = importlib.util.spec_from_file_location("docs_lines", DOCS / "lines.py")
-lines = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(lines)
+lines = load("docs/lines.py")
 
 
 def text_of(page: Path) -> str:

@@ -1,12 +1,11 @@
 """The figures of README, docs and results are those of the files under results/."""
 
 import doctest
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
+from script import load
 
 from minir1.experiments.failures.command import table as table_of_failures
 from minir1.experiments.tables.page import page as page_of_tables
@@ -14,9 +13,7 @@ from minir1.r1.scoreboard.board import ROWS
 from minir1.r1.scoreboard.page import table_text
 
 ROOT = Path(__file__).parent.parent
-_spec = importlib.util.spec_from_file_location("docs_figures", ROOT / "docs" / "figures.py")
-figures = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(figures)
+figures = load("docs/figures.py")
 
 PAGES = [str(page.relative_to(ROOT)) for page in figures.pages()]
 

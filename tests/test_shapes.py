@@ -1,12 +1,11 @@
 """results/shapes: which way second steps lean, in puzzles, in corpora and in responses."""
 
-import importlib.util
 from itertools import permutations
-from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 
 import pytest
+from script import load
 
 from minir1.measure.attempts import attempts_of, thought_of
 from minir1.rewards import score
@@ -14,15 +13,10 @@ from minir1.rollout import Rollouts
 from minir1.tasks.countdown import Countdown, evaluate
 from minir1.transcript import ANSWER, THINK, THINK_END, parse, render
 
-FILE = Path(__file__).parents[1] / "results" / "shapes" / "shapes.py"
-
 
 @pytest.fixture(scope="module")
 def shapes():
-    spec = importlib.util.spec_from_file_location("shapes", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("results/shapes/shapes.py")
 
 
 def left_values(numbers) -> set:

@@ -2,7 +2,6 @@
 a study ends and goes on.
 """
 
-import importlib.util
 import json
 import math
 import os
@@ -16,6 +15,7 @@ from random import Random
 import numpy as np
 import pytest
 import torch
+from script import load
 
 from minir1 import grpo
 from minir1.checkpoint import load_checkpoint
@@ -669,11 +669,7 @@ def test_each_recipe_practises_what_its_name_says(monkeypatch, arm, tasks):
 
 @pytest.fixture(scope="module")
 def again():
-    place = Path(__file__).parent.parent / "results" / "studies" / "again.py"
-    spec = importlib.util.spec_from_file_location("again", place)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("results/studies/again.py")
 
 
 def test_the_page_shows_the_puzzles_that_the_base_never_thought_through(again):

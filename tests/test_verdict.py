@@ -4,7 +4,6 @@ named, good runs are as they should be.
 The runs are stored: results/failures/stored.py tells how.
 """
 
-import importlib.util
 import json
 import re
 import shutil
@@ -14,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from script import load
 
 from minir1.__main__ import main as command
 from minir1.experiments.failures import runs
@@ -54,10 +54,7 @@ WRONG = (  # results/golden/power.py, in its order
 
 @cache
 def stored():
-    spec = importlib.util.spec_from_file_location("stored", RESULTS / "failures" / "stored.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("results/failures/stored.py")
 
 
 def lines(path: str) -> dict[str, str]:

@@ -13,11 +13,9 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from minir1.config import apply
 from minir1.measure.behaviours import observe
 from minir1.r1.data.curation import unreadable, without_summary
-from minir1.r1.pipeline.pipeline import Pipeline
-from minir1.r1.scoreboard.board import Board
+from minir1.r1.scoreboard.compare import board_of
 from minir1.tasks.countdown import Countdown
 
 RANGES = {  # attempts: one more than the last
@@ -43,10 +41,7 @@ def count(responses: Iterable[tuple[Countdown, bool, str]]) -> dict[str, dict[st
 
 def main() -> None:
     run = Path(sys.argv[1])
-    pipeline = Pipeline.open(["--resume", str(run)])
-    few = {"score.countdown": 4096, "score.arithmetic": 1, "score.general": 1}
-    pipeline.config = apply(pipeline.config, few)
-    board = Board(pipeline)
+    board = board_of(run, 4096)
     asked = board.ask(*board.load("r1"), board.puzzles, 1)
     rights = [reward.accuracy > 0 for reward in asked.rewards]
     found = count(zip(asked.problems, rights, asked.texts))

@@ -20,7 +20,10 @@ from minir1.run.session import Session
 from minir1.tasks.countdown import Countdown
 
 ROUND = 2048
-SETTINGS = {"rl.max_tokens": 384, "rl.early_tokens": 0, "kernels": "auto", "dtype": "auto"}
+SETTINGS = {
+    "rl.max_tokens": 384, "rl.early_tokens": 0, "kernels": "auto", "dtype": "auto",
+    "eval.batch": 512,
+}
 
 
 def main() -> None:
@@ -32,14 +35,15 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=131_072)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    settings = SETTINGS | {"eval.batch": 512}
-    config = apply(PRESETS["t4"], settings)
+    config = apply(PRESETS["t4"], SETTINGS)
     device = pick_device(config)
     model, tokenizer = load_checkpoint(options.checkpoint, device.name)
     session = Session.unsaved(config, device, tokenizer)
     evaluator = session.evaluator(session.sampler(model))
     problem = Countdown(tuple(map(int, options.numbers)), options.target)
-    done = len(options.file.read_text().splitlines()) if options.file.is_file() else 0
+    done = 0
+    if options.file.is_file():
+        done = len(options.file.read_text(encoding="utf-8").splitlines())
     for turn in range(done, -(-options.samples // ROUND)):
         seed = 1000 * (turn + 1) + options.seed
         for rollouts in evaluator.batches(model, [problem], ROUND, seed):

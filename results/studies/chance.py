@@ -13,6 +13,7 @@ base / policy for right thoughts, 0 for all others.
 import argparse
 import json
 import re
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -29,9 +30,9 @@ STEP = re.compile(r"\d+ [-+*/] \d+ = \d+")
 
 
 @torch.no_grad()
-def logp_of(path: Path, problem: Countdown, response: str) -> tuple[torch.Tensor, list[str]]:
-    """Of each of the response's tokens, in nats; and the tokens."""
-    model, tokenizer = load_checkpoint(path)
+def logp_of(asked: tuple, problem: Countdown, response: str) -> tuple[torch.Tensor, list[str]]:
+    """Of each of the response's tokens, in nats; and the tokens. `asked`: model and tokenizer."""
+    model, tokenizer = asked
     question, answer = tokenizer.encode(prompt(problem.question())), tokenizer.encode(response)
     logp_BT, _ = token_logp(model, torch.tensor([question + answer]), 1.0)
     return logp_BT[0, -len(answer) :], [tokenizer.decode([token]) for token in answer]
@@ -55,6 +56,7 @@ def main() -> None:
     parser.add_argument("target", type=int)
     parser.add_argument("file", type=Path)
     options = parser.parse_args()
+    models = [load_checkpoint(path) for path in (options.base, options.policy)]
     problem = Countdown(tuple(map(int, options.numbers)), options.target)
     lines = options.file.read_text(encoding="utf-8").splitlines()
     rounds = [json.loads(line) for line in lines]
@@ -63,8 +65,7 @@ def main() -> None:
     for text, times in sorted(drawn.items()):
         if not thought_through(problem, text):
             continue
-        base, tokens = logp_of(options.base, problem, text)
-        policy, _ = logp_of(options.policy, problem, text)
+        (base, tokens), (policy, _) = (logp_of(asked, problem, text) for asked in models)
         estimate += times / samples * (base.sum() - policy.sum()).exp().item()
         gained = [
             ("".join(tokens[:i])[-40:], tokens[i], base[i].exp().item(), policy[i].exp().item())
@@ -76,6 +77,8 @@ def main() -> None:
             "rarest step": rarest_step(base, tokens),
             "gained most": gained, "text": text,
         }, ensure_ascii=False))
+    if estimate > 1:
+        sys.exit(f"{options.file} does not hold responses of {options.policy}")
     print(json.dumps({"samples": samples, "estimate": estimate}))
 
 

@@ -313,14 +313,11 @@ def main(arguments: list[str]) -> None:
     bench = Bench(session, given.kind, plan, (given.arm,) if given.arm else ARMS)
     if given.warm:
         warm_up(bench, model, given.warm)
-    if given.kind == "preference":
-        results = preference_experiment(bench, model, given.judge)
-    else:
-        results = reasoning_experiment(bench, model)
+    learned = {"preference": partial(preference_experiment, saved=given.judge)}
+    results = learned.get(given.kind, reasoning_experiment)(bench, model)
     head = {"kind": given.kind, "seed": given.seed, "command": " ".join(arguments)}
-    head |= {"device": str(device), "plan": asdict(plan)}
-    head |= {"seconds": time.time() - start, "judge": results["judge"]}
+    head |= {"device": str(device), "plan": asdict(plan), "seconds": time.time() - start}
     for arm in bench.arms:
-        found = head | {"arm": arm, "rows": results[arm]}
+        found = head | {"judge": results["judge"], "arm": arm, "rows": results[arm]}
         write_json(given.out / f"{given.kind}-{given.seed}-{arm}.json", found)
     print(f"judge: {results['judge']}; see {draw_figure(given.kind, given.out)}")

@@ -113,8 +113,7 @@ CATCHING = Study(
     tuple(
         own_base(f"{place}_{100 * dose:g}", f"{100 * dose:g}% of the puzzles; {PLACES[place]}",
                  corpus={"transplant": [place, dose]})
-        for dose in (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
-        for place in ("near", "nowhere")),
+        for dose in (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3) for place in ("near", "nowhere")),
     seeds=tuple(range(16)),
 )
 

@@ -50,6 +50,14 @@ def shares(rollouts: Rollouts) -> str:
     return "; ".join(parts) + (f"; not readable: {', '.join(why)}" if why else "")
 
 
+def board_of(run: str | Path, puzzles: int) -> Board:
+    """The scoreboard of a run folder, with so many puzzles and hardly anything else."""
+    pipeline = Pipeline.open(["--resume", str(run)])
+    small = {"score.countdown": puzzles, "score.arithmetic": 1, "score.general": 1}
+    pipeline.config = apply(pipeline.config, small)
+    return Board(pipeline)
+
+
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(PROGRAM, description=__doc__.splitlines()[0])
     parser.add_argument("run", help="a run folder of train_r1.py")
@@ -60,10 +68,7 @@ def main(arguments: list[str]) -> None:
     chosen = parse(parser, arguments)
     if not (Path(chosen.run) / "config.json").is_file():
         raise UserError(f"{chosen.run} is no run folder of train_r1.py")
-    pipeline = Pipeline.open(["--resume", chosen.run])
-    small = {"score.countdown": chosen.problems, "score.arithmetic": 1, "score.general": 1}
-    pipeline.config = apply(pipeline.config, small)
-    board = Board(pipeline)
+    board = board_of(chosen.run, chosen.problems)
     right = []
     for name in (chosen.first, chosen.second):
         rollouts = board.ask(*board.load(name), board.puzzles, 1)
