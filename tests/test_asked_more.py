@@ -11,7 +11,7 @@ from script import load
 
 from minir1.rewards import score
 from minir1.tasks.countdown import Countdown
-from minir1.transcript import END
+from minir1.transcript import END, prompt
 
 DATA = Path(__file__).parent.parent / "minir1" / "data"
 BASE, POLICY = DATA / "base-cpu.pt", DATA / "zero-cpu.pt"
@@ -68,11 +68,23 @@ def test_a_puzzle_is_asked_on_and_the_chance_of_its_thoughts_is_exact(
     assert sum(row["drawn"] for row in thoughts) == sum(row["thought"] for row in rows)
     terms = [row["drawn"] / 128 * row["base"] / row["policy"] for row in thoughts]
     assert math.fsum(terms) == pytest.approx(last["estimate"], rel=1e-4)
-    policy = chance.load_checkpoint(POLICY)
+    model, tokenizer = chance.load_checkpoint(POLICY)
     for row in thoughts[:3]:
-        logp, tokens = chance.logp_of(policy, PUZZLE, row["text"])
+        logp, tokens = chance.logp_of((model, tokenizer), PUZZLE, row["text"])
+        ids = tokenizer.encode(prompt(PUZZLE.question()) + row["text"])
+        with torch.no_grad():
+            logits = model(torch.tensor([ids]))[0]
+        by_hand = logits.log_softmax(-1)[:-1].gather(1, torch.tensor(ids)[1:, None])[:, 0]
+        torch.testing.assert_close(logp, by_hand[-len(tokens) :], atol=1e-4, rtol=1e-4)
         assert "".join(tokens) == row["text"] and row["tokens"] == len(tokens)
         assert logp.sum().exp().item() == pytest.approx(row["policy"])
+
+    guess = {"samples": 128, "texts": [f"<answer>(3 + 5) / 2</answer>{END}"]}
+    lines = [json.dumps(row) for row in (*rows, *rows, guess)]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    *twice, last_twice = map(json.loads, run(chance, BASE, POLICY, *puzzle, file))
+    assert [row["drawn"] for row in twice] == [2 * row["drawn"] for row in thoughts]
+    assert last_twice["estimate"] == pytest.approx(2 / 3 * last["estimate"])  # of 384, no guess
 
     likelier = max(thoughts, key=lambda row: row["policy"] / row["base"])
     assert likelier["policy"] > likelier["base"]

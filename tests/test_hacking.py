@@ -144,7 +144,7 @@ def test_one_command_writes_figures_and_a_figure(tokenizer, start, tmp_path, kin
     assert curve(runs["hacked"], "step").tolist() == [[0, 1, 2], [0, 1, 2]]
     whole = json.loads((tmp_path / "out" / f"{kind}-0-control.json").read_text(encoding="utf-8"))
     assert whole["plan"]["steps"] == 2 and whole["arm"] == "control"
-    assert whole["judge"] and whole["seconds"] > 0
+    assert ("auc" in whole["judge"]) == (kind == "reasoning") and whole["seconds"] > 0
     # the same start, the same judge
     assert whole["rows"][0]["proxy"] == runs["hacked"][0]["rows"][0]["proxy"]
     assert draw_figure(kind, tmp_path / "out").stat().st_size < 200_000
